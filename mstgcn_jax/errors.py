@@ -1,0 +1,9 @@
+"""The two errors a user of this project can cause; every command turns them into one line."""
+
+
+class DataError(Exception):
+  """Input data is missing, damaged or of the wrong kind; commands exit with 1."""
+
+
+class ConfigError(ValueError):
+  """A configuration field, flag or argument is wrong; commands exit with 2."""
