@@ -1,0 +1,84 @@
+"""Partition strategies: a skeleton's edges -> adjacency [K, V, V] of the graph convolutions."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.skeletons import Skeleton
+
+STRATEGIES = (
+  *("uniform", "distance*", "distance", "spatial"),
+  *("DAD", "DLD", "parts", "parts+spatial"),
+)
+
+
+def adjacency(skeleton: Skeleton, strategy: str = "spatial") -> np.ndarray:
+  """Adjacency matrices of the partition strategy (Yan et al. 2018, section 3.3).
+
+  With I the self links, In the inward links, Out the outward ones and N = In + Out; col divides
+  every column by its sum, sym(A) = D^-1/2 A D^-1/2, and a part's links are `skeleton.part_edges`:
+
+    uniform    [col(N + I)]         distance*      [I - col(N)]
+    distance   [I, col(N)]          spatial        [I, col(In), col(Out)]
+    DAD        [sym(N + I)]         DLD            [I - sym(N)]
+    parts      [I, sym(N of each part)...]
+    parts+spatial  [I, col(In), col(Out) of each part...]
+
+  Args:
+    skeleton: The joint layout.
+    strategy: One of `STRATEGIES`.
+  Returns:
+    float64 [K, V, V]; A[k, source, target], so an edge (i, j) sets A[j, i].
+  Raises:
+    ConfigError: The strategy is unknown, or the skeleton has no body parts where it needs them.
+  """
+  eye = np.eye(skeleton.num_joints)
+  inward = _links(skeleton.num_joints, skeleton.inward)
+  outward = inward.T
+  # An edge listed in both directions is still one neighbour.
+  neighbours = np.maximum(inward, outward)
+  match strategy:
+    case "uniform":
+      subsets = [_col(neighbours + eye)]
+    case "distance*":
+      subsets = [eye - _col(neighbours)]
+    case "distance":
+      subsets = [eye, _col(neighbours)]
+    case "spatial":
+      subsets = [eye, _col(inward), _col(outward)]
+    case "DAD":
+      subsets = [_sym(neighbours + eye)]
+    case "DLD":
+      subsets = [eye - _sym(neighbours)]
+    case "parts" | "parts+spatial":
+      subsets = [eye]
+      for edges in skeleton.require("part_edges", f"partition strategy {strategy!r}"):
+        inward = _links(skeleton.num_joints, edges)
+        if strategy == "parts":
+          subsets += [_sym(np.maximum(inward, inward.T))]
+        else:
+          subsets += [_col(inward), _col(inward.T)]
+    case _:
+      raise ConfigError(f"strategy: {strategy!r} is unknown; known: {', '.join(STRATEGIES)}")
+  return np.stack(subsets)
+
+
+def _links(num_joints: int, edges: Iterable[tuple[int, int]]) -> np.ndarray:
+  matrix = np.zeros((num_joints, num_joints))
+  for child, parent in edges:
+    matrix[parent, child] = 1
+  return matrix
+
+
+def _col(matrix: np.ndarray) -> np.ndarray:
+  """Divides every column by its sum; an empty column stays 0."""
+  sums = matrix.sum(axis=0)
+  return matrix / np.where(sums > 0, sums, 1)
+
+
+def _sym(matrix: np.ndarray) -> np.ndarray:
+  """D^-1/2 A D^-1/2 with the column sums on D; an empty column stays 0."""
+  sums = matrix.sum(axis=0)
+  scale = np.where(sums > 0, sums, np.inf) ** -0.5
+  return scale[:, None] * matrix * scale

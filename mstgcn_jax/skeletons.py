@@ -1,0 +1,393 @@
+"""Joint layouts as plain data: `get("ntu_rgbd")`, or your own from a call or a small JSON file."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from mstgcn_jax.errors import ConfigError
+
+Edge = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Skeleton:
+  """A layout of joints. Every joint is given by its index in `joints`.
+
+  One of `inward` and `bone_parents` may be left out: it then follows from the other. They differ
+  where the graph's root is not the bones' (Kinetics: the neck and the nose). `part_edges`, if left
+  out, are the inward edges whose child is in the part.
+
+  Attributes:
+    name: Short name, used in messages.
+    joints: Joint names, in the order of the joint axis of a clip.
+    inward: Graph edges (child, parent), pointing to the root.
+    bone_parents: One per joint; bone = joint - its parent. A root is its own parent.
+    parts: Body parts as joint lists (`pa` and `ja` attention); every joint in exactly one.
+    part_edges: Edges of each part (strategies `parts` and `parts+spatial`).
+    center: Joint that is moved to the origin.
+    vertical: (bottom, top), rotated parallel to z.
+    horizontal: (right, left), rotated parallel to x.
+    mirror: Left/right pairs, swapped by mirroring.
+  """
+
+  name: str
+  joints: tuple[str, ...]
+  inward: tuple[Edge, ...] = ()
+  bone_parents: tuple[int, ...] = ()
+  parts: tuple[tuple[int, ...], ...] = ()
+  part_edges: tuple[tuple[Edge, ...], ...] = ()
+  center: int | None = None
+  vertical: Edge | None = None
+  horizontal: Edge | None = None
+  mirror: tuple[Edge, ...] = ()
+
+  def __post_init__(self):
+    for field in dataclasses.fields(self):  # lists become tuples: a skeleton is hashable
+      object.__setattr__(self, field.name, _tuples(getattr(self, field.name)))
+    _check_names(self)
+    if not self.bone_parents:
+      object.__setattr__(self, "bone_parents", _parents_of(self))
+    if not self.inward:
+      edges = tuple((child, p) for child, p in enumerate(self.bone_parents) if child != p)
+      object.__setattr__(self, "inward", edges)
+    _check(self)
+    if self.parts and not self.part_edges:
+      edges = tuple(tuple(e for e in self.inward if e[0] in part) for part in self.parts)
+      object.__setattr__(self, "part_edges", edges)
+
+  @property
+  def num_joints(self) -> int:
+    return len(self.joints)
+
+  def require(self, field: str, operation: str) -> Any:
+    """The field's value; a ConfigError that names it, the operation and the skeleton if unset."""
+    value = getattr(self, field)
+    if value is None or value == ():
+      raise ConfigError(
+        f"{operation} needs `{field}` of the skeleton, which {self.name!r} does not define; "
+        f"leave {operation} out, or give it: dataclasses.replace(skeleton, {field}=...)"
+      )
+    return value
+
+  def to_dict(self) -> dict[str, Any]:
+    """Plain lists and numbers, fit for JSON; `from_dict` reads it back."""
+    return json.loads(json.dumps(dataclasses.asdict(self)))
+
+  @classmethod
+  def from_dict(cls, values: Mapping[str, Any]) -> "Skeleton":
+    """Reads `to_dict`'s output, or one written by hand, where joints may be given by name."""
+    values = dict(values)
+    known = [field.name for field in dataclasses.fields(cls)]
+    unknown = sorted(str(key) for key in values if key not in known)
+    if unknown:
+      raise ConfigError(f"skeleton: unknown field {unknown[0]!r}; known: {', '.join(known)}")
+    for field in ("name", "joints"):
+      if field not in values:
+        raise ConfigError(f"skeleton: the field {field!r} is missing")
+    joints = values["joints"]
+    if not isinstance(joints, (list, tuple)):
+      raise ConfigError(f"skeleton: joints must be a list of names, not {joints!r}")
+    index = {joint: i for i, joint in enumerate(joints) if isinstance(joint, str)}
+
+    def number(field: str, value: Any) -> Any:
+      if isinstance(value, (list, tuple)):
+        return tuple(number(field, item) for item in value)
+      if isinstance(value, str):
+        if value not in index:
+          raise ConfigError(f"skeleton {values['name']!r}: {field}: no joint is named {value!r}")
+        return index[value]
+      return value
+
+    return cls(
+      **{
+        field: value if field in ("name", "joints") else number(field, value)
+        for field, value in values.items()
+      }
+    )
+
+
+def _tuples(value: Any) -> Any:
+  return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+def _check_names(skeleton: Skeleton) -> None:
+  if not isinstance(skeleton.name, str) or not skeleton.name:
+    raise ConfigError(f"skeleton: name must be a non-empty string, not {skeleton.name!r}")
+  joints = skeleton.joints
+  if not isinstance(joints, tuple) or not joints or not all(isinstance(j, str) for j in joints):
+    raise ConfigError(f"skeleton {skeleton.name!r}: joints must be a list of names, not {joints!r}")
+  twice = [joint for i, joint in enumerate(joints) if joint in joints[:i]]
+  if twice:
+    raise ConfigError(f"skeleton {skeleton.name!r}: joints: {twice[0]!r} appears twice")
+
+
+def _parents_of(skeleton: Skeleton) -> tuple[int, ...]:
+  """Bone parents that follow from the inward edges: an edge's parent, or the joint itself."""
+  if not skeleton.inward and skeleton.num_joints > 1:
+    raise ConfigError(
+      f"skeleton {skeleton.name!r}: inward and bone_parents are both missing; give bone_parents, "
+      "one parent per joint (a root is its own parent)"
+    )
+  _check_edges(skeleton, "inward", skeleton.inward)
+  parents = dict(skeleton.inward)
+  if len(parents) < len(skeleton.inward):
+    raise ConfigError(
+      f"skeleton {skeleton.name!r}: inward gives a joint two parents, so bone_parents don't follow "
+      "from it; give bone_parents too"
+    )
+  return tuple(parents.get(joint, joint) for joint in range(skeleton.num_joints))
+
+
+def _check_joint(skeleton: Skeleton, field: str, value: Any) -> None:
+  if type(value) is not int or not 0 <= value < skeleton.num_joints:
+    raise ConfigError(
+      f"skeleton {skeleton.name!r}: {field}: {value!r} is not a joint index "
+      f"in 0..{skeleton.num_joints - 1}"
+    )
+
+
+def _check_edges(skeleton: Skeleton, field: str, edges: Any) -> None:
+  if not isinstance(edges, tuple):
+    raise ConfigError(f"skeleton {skeleton.name!r}: {field}: expected a list, not {edges!r}")
+  for edge in edges:
+    if not isinstance(edge, tuple) or len(edge) != 2:
+      raise ConfigError(f"skeleton {skeleton.name!r}: {field}: {edge!r} is not a pair of joints")
+    for joint in edge:
+      _check_joint(skeleton, field, joint)
+    if edge[0] == edge[1]:
+      raise ConfigError(f"skeleton {skeleton.name!r}: {field}: {edge!r} joins a joint to itself")
+  if len(set(edges)) < len(edges):
+    raise ConfigError(f"skeleton {skeleton.name!r}: {field}: an edge appears twice")
+
+
+def _check(skeleton: Skeleton) -> None:
+  def refuse(message: str):
+    raise ConfigError(f"skeleton {skeleton.name!r}: {message}")
+
+  _check_edges(skeleton, "inward", skeleton.inward)
+  _check_edges(skeleton, "mirror", skeleton.mirror)
+  for field in ("vertical", "horizontal"):
+    if getattr(skeleton, field) is not None:
+      _check_edges(skeleton, field, (getattr(skeleton, field),))
+  if skeleton.center is not None:
+    _check_joint(skeleton, "center", skeleton.center)
+
+  parents = skeleton.bone_parents
+  if not isinstance(parents, tuple) or len(parents) != skeleton.num_joints:
+    found = len(parents) if isinstance(parents, tuple) else parents
+    refuse(
+      f"bone_parents: {found!r} given for {skeleton.num_joints} joints; one is needed for each"
+    )
+  for parent in parents:
+    _check_joint(skeleton, "bone_parents", parent)
+  for joint in range(skeleton.num_joints):
+    ancestor = joint
+    for _ in range(skeleton.num_joints):
+      ancestor = parents[ancestor]
+    if parents[ancestor] != ancestor:
+      refuse(f"bone_parents: from joint {joint} they run in a circle; a root is its own parent")
+
+  paired = [joint for pair in skeleton.mirror for joint in pair]
+  if len(set(paired)) < len(paired):
+    refuse("mirror: a joint is in two pairs")
+
+  for field in ("parts", "part_edges"):
+    if not isinstance(getattr(skeleton, field), tuple):
+      refuse(f"{field}: expected a list of lists, not {getattr(skeleton, field)!r}")
+  for part in skeleton.parts:
+    if not isinstance(part, tuple) or not part:
+      refuse(f"parts: {part!r} is not a list of joints")
+    for joint in part:
+      _check_joint(skeleton, "parts", joint)
+  for joint in range(skeleton.num_joints) if skeleton.parts else ():
+    count = sum(part.count(joint) for part in skeleton.parts)
+    if count != 1:
+      refuse(f"parts: joint {joint} ({skeleton.joints[joint]}) is in {count} parts, not in one")
+  for edges in skeleton.part_edges:
+    _check_edges(skeleton, "part_edges", edges)
+
+
+def _pairs(joints: list[str]) -> tuple[Edge, ...]:
+  """Left/right pairs by name: every joint whose name has 'left', with its 'right' twin."""
+  return tuple(
+    (i, joints.index(joint.replace("left", "right")))
+    for i, joint in enumerate(joints)
+    if "left" in joint
+  )
+
+
+def _layout(name: str, joints: str, parents: str, **fields: Any) -> Skeleton:
+  names = joints.split()
+  return Skeleton(
+    name,
+    tuple(names),
+    bone_parents=tuple(int(parent) for parent in parents.split()),
+    mirror=_pairs(names),
+    **fields,
+  )
+
+
+_SKELETONS = {
+  skeleton.name: skeleton
+  for skeleton in (
+    # Kinect v2, as in NTU RGB+D 60 and 120 (Shahroudy et al. 2016).
+    _layout(
+      "ntu_rgbd",
+      """spine_base spine_mid neck head
+      left_shoulder left_elbow left_wrist left_hand
+      right_shoulder right_elbow right_wrist right_hand
+      left_hip left_knee left_ankle left_foot right_hip right_knee right_ankle right_foot
+      spine_shoulder left_hand_tip left_thumb right_hand_tip right_thumb""",
+      "1 20 20 2  20 4 5 6  20 8 9 10  0 12 13 14  0 16 17 18  20 22 7 24 11",
+      parts=(
+        (4, 5, 6, 7, 21, 22),
+        (8, 9, 10, 11, 23, 24),
+        (12, 13, 14, 15),
+        (16, 17, 18, 19),
+        (0, 1, 2, 3, 20),
+      ),
+      center=1,
+      vertical=(0, 1),
+      horizontal=(8, 4),
+    ),
+    # OpenPose 18, as in Kinetics-skeleton (Yan et al. 2018): image fractions and a score.
+    _layout(
+      "kinetics",
+      """nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist
+      right_hip right_knee right_ankle left_hip left_knee left_ankle
+      right_eye left_eye right_ear left_ear""",
+      "0 0 1 2 3 1 5 6  2 8 9 5 11 12  0 0 14 15",
+      # The graph's root is the neck, the bones' root the nose.
+      inward=(
+        *((4, 3), (3, 2), (7, 6), (6, 5), (13, 12), (12, 11), (10, 9), (9, 8), (11, 5)),
+        *((8, 2), (5, 1), (2, 1), (0, 1), (15, 0), (14, 0), (17, 15), (16, 14)),
+      ),
+      parts=((2, 3, 4), (5, 6, 7), (8, 9, 10), (11, 12, 13), (0, 1, 14, 15, 16, 17)),
+    ),
+    # Kinect v1, in the order of UTD-MHAD (Chen et al. 2015).
+    _layout(
+      "utd_mhad",
+      """head shoulder_center spine hip_center
+      left_shoulder left_elbow left_wrist left_hand
+      right_shoulder right_elbow right_wrist right_hand
+      left_hip left_knee left_ankle left_foot right_hip right_knee right_ankle right_foot""",
+      "1 1 1 2  1 4 5 6  1 8 9 10  3 12 13 14  3 16 17 18",
+      parts=((4, 5, 6, 7), (8, 9, 10, 11), (12, 13, 14, 15), (16, 17, 18, 19), (0, 1, 2, 3)),
+      center=2,
+      vertical=(3, 2),
+      horizontal=(8, 4),
+    ),
+    # Kinect v1, in the order of its SDK, as in Northwestern-UCLA (Wang et al. 2014).
+    _layout(
+      "nw_ucla",
+      """hip_center spine shoulder_center head
+      left_shoulder left_elbow left_wrist left_hand
+      right_shoulder right_elbow right_wrist right_hand
+      left_hip left_knee left_ankle left_foot right_hip right_knee right_ankle right_foot""",
+      "1 2 2 2  2 4 5 6  2 8 9 10  0 12 13 14  0 16 17 18",
+      parts=((4, 5, 6, 7), (8, 9, 10, 11), (12, 13, 14, 15), (16, 17, 18, 19), (0, 1, 2, 3)),
+      center=1,
+      vertical=(0, 1),
+      horizontal=(8, 4),
+    ),
+    # COCO key points, as most 2-D pose estimators give them. No joint lies on the spine.
+    _layout(
+      "coco",
+      """nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder
+      left_elbow right_elbow left_wrist right_wrist left_hip right_hip
+      left_knee right_knee left_ankle right_ankle""",
+      "0 0 0 1 2 0 0  5 6 7 8 5 6  11 12 13 14",
+      parts=((5, 7, 9), (6, 8, 10), (11, 13, 15), (12, 14, 16), (0, 1, 2, 3, 4)),
+    ),
+    # MediaPipe Pose (BlazePose). No joint lies on the spine.
+    _layout(
+      "mediapipe",
+      """nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer
+      left_ear right_ear mouth_left mouth_right left_shoulder right_shoulder
+      left_elbow right_elbow left_wrist right_wrist left_pinky right_pinky
+      left_index right_index left_thumb right_thumb left_hip right_hip
+      left_knee right_knee left_ankle right_ankle left_heel right_heel
+      left_foot_index right_foot_index""",
+      """0 0 1 2 0 4 5  3 6 0 0 0 0  11 12 13 14 15 16  15 16 15 16 11 12
+      23 24 25 26 27 28  29 30""",
+      parts=(
+        (11, 13, 15, 17, 19, 21),
+        (12, 14, 16, 18, 20, 22),
+        (23, 25, 27, 29, 31),
+        (24, 26, 28, 30, 32),
+        tuple(range(11)),
+      ),
+      horizontal=(12, 11),
+    ),
+    # One hand, as in SHREC'17 (De Smedt et al. 2017); the fingers are its parts.
+    _layout(
+      "shrec",
+      """wrist palm thumb_base thumb_first thumb_second thumb_tip
+      index_base index_first index_second index_tip
+      middle_base middle_first middle_second middle_tip
+      ring_base ring_first ring_second ring_tip
+      pinky_base pinky_first pinky_second pinky_tip""",
+      "1 1 0 2 3 4  1 6 7 8  1 10 11 12  1 14 15 16  1 18 19 20",
+      parts=(
+        (0, 1),
+        (2, 3, 4, 5),
+        (6, 7, 8, 9),
+        (10, 11, 12, 13),
+        (14, 15, 16, 17),
+        (18, 19, 20, 21),
+      ),
+      center=1,
+      vertical=(0, 1),
+    ),
+  )
+}
+
+
+def names() -> tuple[str, ...]:
+  """Names of the built-in layouts."""
+  return tuple(_SKELETONS)
+
+
+def get(name: str) -> Skeleton:
+  """A built-in layout by name; ConfigError if there is none."""
+  if name not in _SKELETONS:
+    raise ConfigError(
+      f"skeleton: {name!r} is unknown; known: {', '.join(names())}, or the path of a .json file"
+    )
+  return _SKELETONS[name]
+
+
+def load(path: str | pathlib.Path) -> Skeleton:
+  """A user's own layout from JSON: the fields of `Skeleton`, joints by name or by index.
+
+  Example:
+    {"name": "arm", "joints": ["shoulder", "elbow", "wrist"],
+     "inward": [["elbow", "shoulder"], ["wrist", "elbow"]], "center": "shoulder"}
+  """
+  try:
+    values = json.loads(pathlib.Path(path).read_text(encoding="utf-8-sig"))
+  except OSError as error:
+    raise ConfigError(f"skeleton: {path} could not be read: {error.strerror}") from error
+  except ValueError as error:
+    raise ConfigError(f"skeleton: {path} is not JSON: {error}") from error
+  if not isinstance(values, dict):
+    raise ConfigError(f"skeleton: {path} holds a {type(values).__name__}, not an object of fields")
+  try:
+    return Skeleton.from_dict(values)
+  except ConfigError as error:
+    raise ConfigError(f"{path}: {error}") from error
+
+
+def resolve(value: "str | Mapping | Skeleton | pathlib.Path") -> Skeleton:
+  """A skeleton from whatever stands in a config: a name, a .json path, fields, or a Skeleton."""
+  if isinstance(value, Skeleton):
+    return value
+  if isinstance(value, (str, pathlib.Path)):
+    return load(value) if str(value).endswith(".json") else get(str(value))
+  if hasattr(value, "items"):
+    return Skeleton.from_dict(dict(value.items()))
+  raise ConfigError(
+    f"skeleton: {value!r} is neither a name, a .json path, a mapping nor a Skeleton"
+  )
