@@ -1,0 +1,95 @@
+"""Command line: raw recordings to a prepared data set, and a look at one.
+
+python -m data_prep SOURCE --raw DIR --out DATA_DIR    writes DATA_DIR/SOURCE/VERSION
+python -m data_prep show DATA_SET --out clip.gif       draws a clip
+python -m data_prep info DATA_SET                      counts by class, subject and protocol
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from data_prep import info, show, write
+from data_prep.source import Source
+from data_prep.sources import SOURCES
+from mstgcn_jax.errors import ConfigError, DataError
+
+
+def _percent(text: str) -> float:
+  value = float(text)
+  if not 0 <= value <= 100:
+    raise argparse.ArgumentTypeError(f"{text} is not a percentage; expected 0 to 100")
+  return value
+
+
+def _count(text: str) -> int:
+  value = int(text)
+  if value < 1:
+    raise argparse.ArgumentTypeError(f"{text} is too few; expected 1 or more")
+  return value
+
+
+def _add_preparation_arguments(parser: argparse.ArgumentParser, source: Source) -> None:
+  parser.add_argument(
+    "--raw", type=pathlib.Path, required=True, metavar="DIR", help="the recordings"
+  )
+  parser.add_argument(
+    "--out",
+    type=pathlib.Path,
+    required=True,
+    metavar="DATA_DIR",
+    help=f"the data set goes to DATA_DIR/{source.name}/{write.VERSION}",
+  )
+  parser.add_argument("--name", default=source.name, help="data set's name (default: the source's)")
+  parser.add_argument("--overwrite", action="store_true", help="replace an existing data set")
+  parser.add_argument(
+    "--workers", type=_count, default=_cpus(), metavar="N", help="processes (default: CPUs)"
+  )
+  parser.add_argument(
+    "--max-bad",
+    type=_percent,
+    default=1.0,
+    metavar="PERCENT",
+    help="stop where more recordings than this cannot be read (default 1)",
+  )
+  source.add_arguments(parser)
+
+
+def _cpus() -> int:
+  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parser() -> argparse.ArgumentParser:
+  """The command's arguments, one sub-command a source beside `show` and `info`."""
+  top = argparse.ArgumentParser(prog="python -m data_prep", description=__doc__.splitlines()[0])
+  commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+  for source in SOURCES.values():
+    command = commands.add_parser(source.name, help=source.help, description=source.help)
+    _add_preparation_arguments(command, source)
+    command.set_defaults(run=lambda args, source=source: write.prepare(source, args))
+  for name, module in (("show", show), ("info", info)):
+    line = module.__doc__.splitlines()[0]
+    command = commands.add_parser(name, help=line, description=line)
+    module.add_arguments(command)
+    command.set_defaults(run=module.run)
+  return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command; returns its exit status (0; 1 for bad data; 2 for wrong usage)."""
+  args = parser().parse_args(argv)
+  try:
+    args.run(args)
+  except (ConfigError, DataError) as error:
+    print(f"{args.command}: {error}", file=sys.stderr)
+    return 2 if isinstance(error, ConfigError) else 1
+  except KeyboardInterrupt:
+    print(f"{args.command}: interrupted; run the same command again", file=sys.stderr)
+    return 130
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,14 @@
+"""Count what a prepared data set holds."""
+
+import argparse
+
+from mstgcn_jax.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """The sub-command's arguments."""
+
+
+def run(args: argparse.Namespace) -> None:
+  """Not written yet."""
+  raise ConfigError("not written yet")
