@@ -1,0 +1,247 @@
+"""Orbax checkpoints of a run: the newest two and the best, each array with a digest.
+
+A checkpoint holds `state`, {stream: TrainState as nested dicts}, and `facts`, JSON with the
+digests and what the loop has to remember. Orbax writes it aside and renames it, so that a
+process killed meanwhile leaves no half checkpoint; it does not notice a flipped bit, so digests
+are verified on restore.
+"""
+
+import hashlib
+import json
+import logging
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import flax.serialization
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import nnx
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.train_step import TrainState
+
+MODEL_FILE = "model.json"
+_log = logging.getLogger("mstgcn_jax")
+
+
+def make_manager(workdir: str | pathlib.Path, *, read_only: bool = False) -> ocp.CheckpointManager:
+  """Orbax's manager of `workdir`/checkpoints; `metrics['top1']` decides which is the best."""
+  top1 = lambda metrics: metrics["top1"]
+  policies = [
+    preservation_policy.LatestN(2),
+    preservation_policy.BestN(
+      get_metric_fn=top1, n=1, keep_checkpoints_without_metrics=False
+    ),
+  ]
+  options = ocp.CheckpointManagerOptions(
+    best_fn=top1,
+    preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+    cleanup_tmp_directories=not read_only,
+    create=not read_only,
+    read_only=read_only,
+  )
+  return ocp.CheckpointManager(pathlib.Path(workdir).absolute() / "checkpoints", options=options)
+
+
+def digests(tree: Any) -> dict[str, str]:
+  """A digest of the bytes of every array of a tree, by its path."""
+  result = {}
+  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    # Whole on every device, so that the first shard is all of it, in any process.
+    array = np.asarray(leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf)
+    header = f"{array.dtype.str}{array.shape}".encode()
+    name = jax.tree_util.keystr(path)
+    result[name] = hashlib.blake2b(header + array.tobytes(), digest_size=16).hexdigest()
+  return result
+
+
+def _as_tree(states: Mapping[str, TrainState]) -> dict[str, Any]:
+  return {name: flax.serialization.to_state_dict(state) for name, state in states.items()}
+
+
+def save(
+  manager: ocp.CheckpointManager,
+  step: int,
+  states: Mapping[str, TrainState],
+  facts: dict[str, Any],
+  metrics: dict[str, float] | None = None,
+) -> None:
+  """Starts writing a checkpoint; returns when the arrays have been copied from the devices."""
+  tree = _as_tree(states)
+  manager.save(
+    step,
+    args=ocp.args.Composite(
+      state=ocp.args.StandardSave(tree),
+      facts=ocp.args.JsonSave(facts | {"digests": digests(tree)}),
+    ),
+    metrics=metrics,
+  )
+
+
+def restore_newest(
+  manager: ocp.CheckpointManager, states: Mapping[str, TrainState]
+) -> tuple[int, dict[str, TrainState], dict[str, Any]] | None:
+  """Step, states and facts of the newest checkpoint that is whole, or None where there is none.
+
+  A damaged checkpoint is moved to `checkpoints_damaged/` beside, with a warning, and the one
+  before is tried.
+
+  Args:
+    states: on their devices; the restored ones get the same shapes and shardings.
+  """
+  damaged = []
+  result = None
+  while result is None and (step := manager.latest_step()) is not None:
+    try:
+      tree, facts = _read(manager, step, _as_tree(states))
+      restored = {
+        name: flax.serialization.from_state_dict(state, tree[name])
+        for name, state in states.items()
+      }
+      result = step, restored, facts
+    except DataError as error:
+      _move_aside(manager, step, error)
+      damaged.append(step)
+  if result is None and damaged:
+    _log.warning("no checkpoint is whole; the run starts from the beginning")
+  return result
+
+
+def _read(manager, step: int, target: Any = None) -> tuple[Any, dict[str, Any]]:
+  """State tree and facts of a step; DataError if unreadable or not what was written."""
+  if target is not None:
+    target = jax.tree.map(ocp.utils.to_shape_dtype_struct, target)
+  try:
+    item = manager.restore(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardRestore(target), facts=ocp.args.JsonRestore()
+      ),
+    )
+    facts = dict(item.facts)
+    expected = facts.pop("digests")
+  except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
+    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
+    raise DataError(f"checkpoint {step} cannot be read ({reason})") from error
+  wrong = [name for name, digest in digests(item.state).items() if expected.get(name) != digest]
+  if wrong or len(expected) != len(jax.tree.leaves(item.state)):
+    raise DataError(f"checkpoint {step} is damaged: {len(wrong)} arrays differ, first {wrong[:1]}")
+  return item.state, facts
+
+
+def _move_aside(manager, step: int, error: Exception) -> None:
+  aside = pathlib.Path(manager.directory).parent / "checkpoints_damaged"
+  if jax.process_index() == 0:
+    aside.mkdir(exist_ok=True)
+    target = aside / str(step)
+    shutil.rmtree(target, ignore_errors=True)
+    (pathlib.Path(manager.directory) / str(step)).rename(target)
+  ocp.utils.sync_global_processes(f"moved checkpoint {step} aside")
+  manager.reload()
+  _log.warning("%s; moved to %s, going on from the one before", error, aside / str(step))
+
+
+def write_model_facts(
+  workdir: str | pathlib.Path,
+  model_config: ModelConfig,
+  *,
+  class_names: tuple[str, ...],
+  streams: tuple[str, ...],
+  data: dict[str, Any] | None = None,
+) -> None:
+  """Writes what `load_model` needs beside the arrays: `workdir`/model.json."""
+  facts = {
+    "model": model_config.to_dict(),
+    "class_names": list(class_names),
+    "streams": list(streams),
+    "data": data or {},
+  }
+  path = pathlib.Path(workdir) / MODEL_FILE
+  path.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def read_model_facts(workdir: str | pathlib.Path) -> dict[str, Any]:
+  """The content of `workdir`/model.json; DataError where there is none."""
+  path = pathlib.Path(workdir) / MODEL_FILE
+  if not path.is_file():
+    raise DataError(f"{workdir} is not a workdir of this project: it has no {MODEL_FILE}")
+  return json.loads(path.read_text())
+
+
+def checkpoint_step(manager: ocp.CheckpointManager, which: str) -> int:
+  """The step meant by 'newest', 'best' or a number.
+
+  Raises:
+    DataError: there is no such checkpoint; the message lists those that are.
+    ConfigError: `which` is none of these.
+  """
+  steps = sorted(manager.all_steps())
+  if which not in ("newest", "best") and not which.isdigit():
+    raise ConfigError(f"checkpoint {which!r} is neither 'newest', 'best' nor a step")
+  if not steps:
+    raise DataError(f"{manager.directory} holds no checkpoint")
+  if which == "newest":
+    return steps[-1]
+  if which == "best":
+    best = manager.best_step()
+    if best is None:
+      raise DataError(f"{manager.directory}: no checkpoint was evaluated, so none is the best")
+    return best
+  if int(which) not in steps:
+    raise DataError(f"{manager.directory} holds no checkpoint {which}; there are {steps}")
+  return int(which)
+
+
+def load_variables(
+  workdir: str | pathlib.Path, checkpoint: str = "newest"
+) -> tuple[dict[str, Any], int]:
+  """Arrays of every stream's state as saved, {stream: {'params': …, 'batch_stats': …}}, and step."""
+  read_model_facts(workdir)
+  if not (pathlib.Path(workdir) / "checkpoints").is_dir():
+    raise DataError(f"{workdir} holds no checkpoint yet")
+  with make_manager(workdir, read_only=True) as manager:
+    step = checkpoint_step(manager, checkpoint)
+    tree, _ = _read(manager, step)
+  return tree, step
+
+
+def load_model(
+  workdir: str | pathlib.Path, *, checkpoint: str = "newest", stream: str | None = None
+) -> MSTGCN:
+  """The trained model of a workdir, in evaluation mode.
+
+  It takes clips of its stream (`mstgcn_jax.streams.apply`), float32
+  [batch, person, frame, joint, channel].
+
+  Args:
+    checkpoint: 'newest' (the last epoch of a finished run), 'best' (selected on the evaluation
+      split) or a step.
+    stream: which one, where the run trained several; default the first.
+  Raises:
+    DataError: not a workdir, no such checkpoint, or a damaged one.
+  """
+  facts = read_model_facts(workdir)
+  stream = stream or facts["streams"][0]
+  if stream not in facts["streams"]:
+    raise ConfigError(f"{workdir} has no stream {stream!r}; it has {facts['streams']}")
+  tree, _ = load_variables(workdir, checkpoint)
+  model = MSTGCN(ModelConfig.from_dict(facts["model"]), rngs=nnx.Rngs(0))
+  state = tree[stream]
+  variables = {"params": state["ema"] or state["params"], "batch_stats": state["batch_stats"]}
+  update_model(model, variables)
+  model.eval()
+  return model
+
+
+def update_model(model: nnx.Module, variables: Mapping[str, Any]) -> None:
+  """Sets a model's parameters and running statistics from trees with string keys."""
+  for kind, name in ((nnx.Param, "params"), (nnx.BatchStat, "batch_stats")):
+    state = nnx.state(model, kind)
+    pure = flax.serialization.from_state_dict(nnx.to_pure_dict(state), variables[name])
+    nnx.replace_by_pure_dict(state, jax.tree.map(jax.numpy.asarray, pure))
+    nnx.update(model, state)

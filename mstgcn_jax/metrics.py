@@ -1,0 +1,115 @@
+"""Figures of merit from logits and labels, in NumPy: [clip, class] and [clip]."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+  """Class probabilities, float64 [clip, class]."""
+  shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+  e = np.exp(shifted)
+  return e / e.sum(-1, keepdims=True)
+
+
+def ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """How many classes score above the right one; a tie counts half against it, rounded up.
+
+  So a model that gives every class the same score isn't counted as right.
+  """
+  right = np.take_along_axis(logits, labels[:, None], 1)
+  above = (logits > right).sum(1)
+  ties = (logits == right).sum(1) - 1
+  return above + (ties + 1) // 2
+
+
+def top_k(logits: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
+  """Share of clips whose right class is among the k of highest score."""
+  return float(np.mean(ranks(logits, labels) < k))
+
+
+def per_class(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """Top-1 accuracy of each class, float64 [class]; nan where a class has no clip."""
+  num_classes = logits.shape[1]
+  count = np.bincount(labels, minlength=num_classes)
+  right = np.bincount(labels[ranks(logits, labels) == 0], minlength=num_classes)
+  return np.where(count > 0, right / np.maximum(count, 1), np.nan)
+
+
+def loss(logits: np.ndarray, labels: np.ndarray) -> float:
+  """Mean cross-entropy in nats."""
+  shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+  log_sum = np.log(np.exp(shifted).sum(-1))
+  return float(np.mean(log_sum - np.take_along_axis(shifted, labels[:, None], 1)[:, 0]))
+
+
+def summarize(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+  """loss, top1, top5 and mean_class (the mean of the per-class accuracies)."""
+  return {
+    "loss": loss(logits, labels),
+    "top1": top_k(logits, labels, 1),
+    "top5": top_k(logits, labels, 5),
+    "mean_class": float(np.nanmean(per_class(logits, labels))),
+  }
+
+
+def confusion_matrix(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """Counts, int64 [true class, predicted class]."""
+  num_classes = logits.shape[1]
+  cells = labels * num_classes + logits.argmax(1)
+  return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def most_confused(matrix: np.ndarray, count: int = 10) -> list[tuple[int, int, int]]:
+  """The off-diagonal cells with the most clips, as (true, predicted, clips), largest first."""
+  errors = matrix - np.diag(np.diag(matrix))
+  order = np.argsort(-errors, axis=None, kind="stable")[:count]
+  cells = [(*map(int, np.unravel_index(i, matrix.shape)), int(errors.flat[i])) for i in order]
+  return [cell for cell in cells if cell[2] > 0]
+
+
+def bootstrap_interval(
+  values: np.ndarray, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+  """Percentile bootstrap interval of the mean of `values` over clips.
+
+  It holds for other clips like these; it does not cover retraining with another seed.
+  """
+  rng = np.random.default_rng(seed)
+  means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(resamples)]
+  low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+  return float(low), float(high)
+
+
+def fuse(logits: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:
+  """Fused scores of several streams as log of the weighted mean of their softmax scores."""
+  weights = np.ones(len(logits)) if weights is None else np.asarray(weights, np.float64)
+  mean = sum(w * softmax(x) for w, x in zip(weights, logits, strict=True)) / weights.sum()
+  return np.log(np.maximum(mean, 1e-300))
+
+
+def fit_weights(logits: Sequence[np.ndarray], labels: np.ndarray, *, steps: int = 4) -> np.ndarray:
+  """Fusion weights on the grid of the simplex with the highest top-1 accuracy.
+
+  Ties go to the lower cross-entropy. Use clips that were neither trained on nor are reported on.
+
+  Args:
+    steps: the grid's parts; weights are multiples of 1 / (2 * steps).
+  """
+  parts = 2 * steps
+  best, best_key = None, None
+  for weights in _compositions(parts, len(logits)):
+    fused = fuse(logits, weights)
+    key = (top_k(fused, labels), -loss(fused, labels))
+    if best_key is None or key > best_key:
+      best, best_key = weights, key
+  return np.asarray(best, np.float64) / parts
+
+
+def _compositions(total: int, parts: int):
+  if parts == 1:
+    yield (total,)
+    return
+  for first in range(total + 1):
+    for rest in _compositions(total - first, parts - 1):
+      yield (first, *rest)
