@@ -1,0 +1,96 @@
+"""From tracked bodies to the stored form of a clip: whose sequences, how long, which way up.
+
+What is done here and what at load time, and why that equals doing all of it at once on padded
+arrays: looping and centring are left to `mstgcn_jax.temporal_sampling`, because person 1 is centred
+on person 0 at the same frame of *its* loop; the rotations are fixed per clip and commute with both.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from mstgcn_jax.skeletons import Skeleton
+
+_NEAR_ZERO = 1e-6
+
+
+def energy(body: np.ndarray) -> float:
+  """How much a body moves: the sum over x, y, z of the standard deviation over its tracked frames.
+
+  Args:
+    body: [frame, joint, 3]; frames whose sum is zero are untracked.
+  """
+  tracked = body[body.sum(axis=(1, 2)) != 0]
+  return float(tracked.reshape(-1, body.shape[-1]).std(axis=0).sum()) if len(tracked) else 0.0
+
+
+def liveliest(bodies: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
+  """The `count` bodies of highest energy, highest first; of equal ones the later first."""
+  order = np.argsort([energy(body) for body in bodies], kind="stable")[::-1]
+  return [bodies[i] for i in order[:count]]
+
+
+def normalise(persons: Sequence[np.ndarray], skeleton: Skeleton) -> list[np.ndarray]:
+  """Cuts every person to its own length and turns the clip upright and to the front.
+
+  A person whose first frame is empty has its non-empty frames moved together; what follows the last
+  non-empty frame is cut off; people without any are left out. Then the skeleton's `vertical` bone
+  of person 0 in frame 0 is rotated parallel to z, and its `horizontal` joints parallel to x, the
+  same way for everybody. Joints whose coordinates sum to zero count as untracked and become 0.
+
+  Args:
+    persons: float32 [frame, joint, 3] each, in metres; the main person first.
+    skeleton: with `center`, `vertical`, `horizontal`; a rotation whose joints are unset is left out.
+  Returns:
+    float32 [frames_m, joint, 3] each, not centred.
+  """
+  sequences = [cut for person in persons if len(cut := _cut(person))]
+  if not sequences:
+    return []
+  masks = [sequence.sum(axis=-1, keepdims=True) != 0 for sequence in sequences]
+  turn = _rotation(sequences[0][0], masks[0][0], skeleton)
+  if skeleton.center is not None:
+    # The centre is subtracted even where its own coordinates happen to sum to zero.
+    masks[0][:, skeleton.center] = True
+  return [
+    np.ascontiguousarray((sequence @ turn.T) * mask, dtype=np.float32)
+    for sequence, mask in zip(sequences, masks, strict=True)
+  ]
+
+
+def _cut(person: np.ndarray) -> np.ndarray:
+  filled = np.flatnonzero(person.sum(axis=(1, 2)) != 0)
+  if not len(filled):
+    return person[:0]
+  return person[filled] if filled[0] else person[: filled[-1] + 1]
+
+
+def _rotation(frame: np.ndarray, mask: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+  """The clip's rotation [3, 3], from person 0's first frame [joint, 3] and its tracked joints."""
+  center = frame[skeleton.center] if skeleton.center is not None else 0
+  frame = (frame - center) * mask
+  turn = np.eye(3)
+  if skeleton.vertical is not None:
+    bottom, top = skeleton.vertical
+    turn = _align(frame[top] - frame[bottom], 2)
+  if skeleton.horizontal is not None:
+    right, left = skeleton.horizontal
+    turn = _align(turn @ (frame[right] - frame[left]), 0) @ turn
+  return turn
+
+
+def _align(vector: np.ndarray, axis: int) -> np.ndarray:
+  """Rotation [3, 3] that takes `vector` to coordinate axis `axis`; identity where undefined."""
+  target = np.eye(3)[axis]
+  vector = vector.astype(np.float64)
+  normal = np.cross(vector, target)
+  length = math.sqrt(vector @ vector)
+  if np.abs(vector).sum() < _NEAR_ZERO or np.abs(normal).sum() < _NEAR_ZERO:
+    return np.eye(3)
+  angle = math.acos(min(1.0, max(-1.0, vector[axis] / length)))
+  if angle < _NEAR_ZERO:
+    return np.eye(3)
+  x, y, z = normal / math.sqrt(normal @ normal)
+  cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+  return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * (cross @ cross)

@@ -1,0 +1,506 @@
+"""Recordings to a prepared data set, in worker processes; it appears whole or not at all.
+
+Everything is written into a hidden folder beside the final one, which then takes its name: a
+preparation that is killed leaves nothing that opens, and the next one clears it away.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import contextlib
+import csv
+import dataclasses
+import fcntl
+import functools
+import hashlib
+import itertools
+import multiprocessing
+import os
+import pathlib
+import re
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tqdm
+
+from data_prep.source import Clip, Recordings, Source
+from mstgcn_jax import data_set
+from mstgcn_jax.errors import ConfigError, DataError
+
+VERSION = "1.0.0"
+_SHARD_BYTES = 256 << 20
+_CHUNK = 16  # recordings a task of a worker
+_FEW = 1000  # up to so many recordings, all are tried before giving up over bad ones
+_SHOWN = 5  # bad recordings printed
+
+
+class _InexactError(Exception):
+  """A coordinate that the storage scale cannot hold exactly."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bad:
+  """A recording left out, and why."""
+
+  name: str
+  reason: str
+
+
+def prepare(source: Source, args: argparse.Namespace) -> None:
+  """Writes args.out/args.name/VERSION from the recordings in args.raw; says what it did.
+
+  A data set that exists is left as it is unless args.overwrite.
+
+  Raises:
+    ConfigError: wrong usage.
+    DataError: nothing can be read, too much is bad, or the disk refuses.
+  """
+  if not re.fullmatch(r"[a-z][a-z0-9_]*", args.name):
+    raise ConfigError(f"--name {args.name!r}: expected small letters, digits and _, as in my_clips")
+  if not source.makes_raw and not args.raw.exists():
+    raise DataError(f"--raw {args.raw} does not exist; expected the folder of the recordings")
+  folder = args.out / args.name
+  target = folder / VERSION
+  try:
+    with _only_writer(folder):
+      _put_back(target)
+      if target.exists() and not args.overwrite:
+        opened = _open_existing(target)
+        print(f"{args.name}: {target} is there already ({len(opened):,} clips); left as it is")
+        return
+      recordings = source.open_raw(args.raw, args)
+      for warning in recordings.warnings:
+        _say(f"{args.name}: warning: {warning}")
+      _prepare(recordings, target, args)
+  except OSError as error:
+    at = f" {error.filename}" if error.filename else ""
+    raise DataError(f"{error.strerror or error}{at}. Nothing was written.") from error
+
+
+def _prepare(recordings: Recordings, target: pathlib.Path, args: argparse.Namespace) -> None:
+  started = time.monotonic()
+  temporary = target.with_name(f".{target.name}.incomplete")
+  try:
+    try:
+      summary = _write(recordings, temporary, args)
+    except _InexactError as error:
+      _say(f"{args.name}: {error}; starting again, storing float32")
+      recordings = dataclasses.replace(recordings, storage_scale=0)
+      summary = _write(recordings, temporary, args)
+    data_set.open_data_set(temporary)
+    _move(temporary, target)
+  finally:
+    shutil.rmtree(temporary, ignore_errors=True)
+  seconds = time.monotonic() - started
+  print(f"{args.name}: {summary}, {seconds:.0f} s: {target}")
+
+
+def _open_existing(target: pathlib.Path) -> data_set.DataSet:
+  try:
+    return data_set.open_data_set(target)
+  except DataError as error:
+    raise DataError(f"{target} is there already, but damaged ({error})") from error
+
+
+@contextlib.contextmanager
+def _only_writer(folder: pathlib.Path) -> Iterator[None]:
+  """Holds the folder's lock, which the system lets go of however the process ends."""
+  folder.mkdir(parents=True, exist_ok=True)
+  descriptor = os.open(folder, os.O_RDONLY)
+  try:
+    try:
+      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise DataError(f"another preparation is writing into {folder}; wait for it") from None
+    yield
+  finally:
+    os.close(descriptor)
+    with contextlib.suppress(OSError):
+      folder.rmdir()  # only where nothing was written
+
+
+def _old(target: pathlib.Path) -> pathlib.Path:
+  return target.with_name(f".{target.name}.replaced")
+
+
+def _put_back(target: pathlib.Path) -> None:
+  """Ends what a preparation that was killed while replacing `target` had begun."""
+  old = _old(target)
+  if old.exists() and not target.exists():
+    old.rename(target)
+  shutil.rmtree(old, ignore_errors=True)
+  shutil.rmtree(target.with_name(f".{target.name}.incomplete"), ignore_errors=True)
+
+
+def _move(temporary: pathlib.Path, target: pathlib.Path) -> None:
+  old = _old(target)
+  if target.exists():
+    target.rename(old)
+  temporary.rename(target)
+  _sync(target.parent)
+  shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(path: pathlib.Path) -> None:
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
+
+
+def _say(line: str) -> None:
+  tqdm.tqdm.write(line, file=sys.stderr)
+
+
+# --- reading, in worker processes
+
+
+def _read_chunk(recordings: Recordings, keys: Sequence[Any]) -> list[Clip | _Bad]:
+  return [_read_one(recordings, key) for key in keys]
+
+
+def _read_one(recordings: Recordings, key: Any) -> Clip | _Bad:
+  try:
+    clip = recordings.read(key)
+    persons = [np.asarray(person, dtype=np.float32) for person in clip.persons]
+    if recordings.fill == "zero":
+      persons = _cut(persons)
+    clip = dataclasses.replace(clip, persons=persons)
+    _check(clip, recordings)
+    return clip
+  except DataError as error:
+    return _Bad(getattr(key, "name", str(key)), str(error))
+
+
+def _cut(persons: Sequence[np.ndarray]) -> list[np.ndarray]:
+  """Without untracked frames at everybody's end, and without the last people if never tracked."""
+  lengths = [
+    int(tracked[-1]) + 1 if len(tracked := np.flatnonzero(p.any(axis=(1, 2)))) else 0
+    for p in persons
+  ]
+  count = max((m + 1 for m, length in enumerate(lengths) if length), default=0)
+  return [p[:n] for p, n in zip(persons[:count], lengths[:count], strict=True)]
+
+
+def _check(clip: Clip, recordings: Recordings) -> None:
+  joints, classes = recordings.skeleton.num_joints, len(recordings.class_names)
+  if not 0 <= clip.label < classes:
+    raise DataError(f"label {clip.label} is outside 0..{classes - 1}")
+  for person in clip.persons:
+    if person.ndim != 3 or person.shape[1:] != (joints, recordings.channels):
+      raise DataError(
+        f"a person has the shape {person.shape}; expected (frames, {joints}, {recordings.channels}): "
+        f"the joints of skeleton {recordings.skeleton.name} and their channels"
+      )
+    if not np.isfinite(person).all():
+      frame = int(np.argmin(np.isfinite(person).all(axis=(1, 2))))
+      raise DataError(f"frame {frame} has a coordinate that is not a finite number")
+
+
+def _start_worker() -> None:
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command's own process ends the pool
+  parent = multiprocessing.parent_process()
+
+  def follow_parent():  # a killed command leaves no workers behind
+    parent.join()
+    os._exit(1)
+
+  threading.Thread(target=follow_parent, daemon=True).start()
+
+
+def _read_all(recordings: Recordings, workers: int) -> Iterator[Clip | _Bad]:
+  """All recordings in the order of their keys; a bounded number is in memory."""
+  keys = recordings.keys
+  workers = min(workers, -(-len(keys) // _CHUNK)) if recordings.parallel else 1
+  if workers == 1:
+    yield from (_read_one(recordings, key) for key in keys)
+    return
+  read = functools.partial(_read_chunk, dataclasses.replace(recordings, keys=()))
+  chunks = iter(range(0, len(keys), _CHUNK))
+  with concurrent.futures.ProcessPoolExecutor(
+    workers, multiprocessing.get_context("spawn"), _start_worker
+  ) as pool:
+    pending: collections.deque = collections.deque()
+    try:
+      while True:
+        for start in itertools.islice(chunks, 4 * workers - len(pending)):
+          pending.append(pool.submit(read, keys[start : start + _CHUNK]))
+        if not pending:
+          return
+        yield from pending.popleft().result()
+    finally:
+      pool.shutdown(wait=True, cancel_futures=True)
+
+
+# --- writing
+
+
+def _write(recordings: Recordings, folder: pathlib.Path, args: argparse.Namespace) -> str:
+  """Writes the whole data set into `folder`; returns a line that says what is in it."""
+  shutil.rmtree(folder, ignore_errors=True)
+  folder.mkdir(parents=True)
+  features = _features(recordings)
+  table = _Table()
+  left_out: list[_Bad] = []
+  num_bad, total = 0, len(recordings.keys)
+  allowed = args.max_bad / 100 * total
+  with _Shards(folder) as shards:
+    for clip in tqdm.tqdm(
+      _read_all(recordings, args.workers),
+      total=total,
+      desc=args.name,
+      unit=" recordings",
+      disable=not sys.stderr.isatty(),
+    ):
+      if isinstance(clip, Clip):
+        reason = table.refuses(clip)
+        clip = _Bad(clip.name, reason) if reason else clip
+      if isinstance(clip, _Bad):
+        left_out.append(clip)
+        num_bad += 1
+        if num_bad > allowed and total > _FEW:
+          break
+      elif not any(len(person) for person in clip.persons):
+        left_out.append(_Bad(clip.name, "nobody is tracked"))
+      else:
+        shards.add(_serialize(clip, features, recordings.storage_scale))
+        table.add(clip)
+  if num_bad > allowed:
+    raise DataError(_too_many_bad(left_out, num_bad, total, args))
+  if not table.rows:
+    raise DataError(
+      f"{args.raw} holds no clip: nobody is tracked in any of {total} recordings. "
+      "Nothing was written."
+    )
+  shard_infos = shards.finish(args.name)
+  table.write(folder / data_set.TABLE)
+  _write_csv(
+    folder / data_set.REPORT, ("name", "reason"), [dataclasses.astuple(bad) for bad in left_out]
+  )
+  _write_metadata(recordings, features, folder, args.name, shard_infos, table)
+  for path in folder.iterdir():
+    _sync(path)
+  _sync(folder)
+  return _summary(table, shard_infos, left_out, num_bad, args)
+
+
+def _too_many_bad(
+  left_out: Sequence[_Bad], num_bad: int, total: int, args: argparse.Namespace
+) -> str:
+  first = next(bad for bad in left_out if bad.reason != "nobody is tracked")
+  some = "at least " if total > _FEW else ""
+  return (
+    f"{some}{num_bad:,} of {total:,} recordings in {args.raw} could not be read (first: "
+    f"{first.name}: {first.reason}). Nothing was written; --max-bad {args.max_bad:g} allows "
+    f"{args.max_bad:g} %."
+  )
+
+
+def _summary(
+  table: "_Table",
+  shard_infos: Sequence[dict[str, Any]],
+  left_out: Sequence[_Bad],
+  num_bad: int,
+  args: argparse.Namespace,
+) -> str:
+  for bad in left_out[:_SHOWN]:
+    _say(f"{args.name}: left out {bad.name}: {bad.reason}")
+  if len(left_out) > _SHOWN:
+    _say(f"{args.name}: … all {len(left_out):,} are listed in {data_set.REPORT}")
+  size = sum(info["bytes"] for info in shard_infos) / 1e6
+  notes = f" ({num_bad:,} bad and {len(left_out) - num_bad:,} without a body left out)"
+  return f"{len(table.rows):,} clips, {size:,.1f} MB{notes if left_out else ''}"
+
+
+def _features(recordings: Recordings) -> Any:
+  """The data set's TFDS features. Facts are in the clip table; here is what a clip is."""
+  import tensorflow_datasets as tfds
+
+  return tfds.features.FeaturesDict(
+    {
+      # everybody's frames, one person after the other; `lengths` says how many each
+      "coordinates": tfds.features.Tensor(
+        shape=(None, recordings.skeleton.num_joints, recordings.channels),
+        dtype=np.int16 if recordings.storage_scale else np.float32,
+        encoding=tfds.features.Encoding.BYTES,
+      ),
+      "lengths": tfds.features.Tensor(shape=(None,), dtype=np.int64),
+      "label": tfds.features.ClassLabel(names=list(recordings.class_names)),
+      "name": tfds.features.Text(),
+    }
+  )
+
+
+def _serialize(clip: Clip, features: Any, scale: float) -> bytes:
+  joints = np.concatenate(clip.persons)
+  if scale:
+    whole = np.rint(joints.astype(np.float64) * scale)
+    fits = np.abs(whole).max() <= np.iinfo(np.int16).max
+    if not fits or not np.array_equal(np.divide(whole, scale).astype(np.float32), joints):
+      raise _InexactError(f"{clip.name} has coordinates that are not whole multiples of 1/{scale:g}")
+    joints = whole.astype(np.int16)
+  return features.serialize_example(
+    {
+      "coordinates": joints,
+      "lengths": np.array([len(person) for person in clip.persons]),
+      "label": clip.label,
+      "name": clip.name,
+    }
+  )
+
+
+class _Table:
+  """The clip table while it grows."""
+
+  def __init__(self):
+    self.rows: list[tuple[int | str, ...]] = []
+    self.columns: dict[str, str] = {}
+    self._names: set[str] = set()
+
+  def refuses(self, clip: Clip) -> str:
+    """Why this clip cannot be added; '' where it can."""
+    if clip.name in self._names:
+      return f"a second recording has the name {clip.name}"
+    columns = {name: "int" if kind is int else "str" for name, kind in self._kinds(clip)}
+    if self.columns and columns != self.columns:
+      return f"its facts are {columns}; those of the recordings before are {self.columns}"
+    self.columns = columns
+    return ""
+
+  @staticmethod
+  def _kinds(clip: Clip) -> list[tuple[str, type]]:
+    kinds = [("name", str), ("label", int), ("persons", int), ("frames", int)]
+    return kinds + [
+      (name, str if isinstance(value, str) else int) for name, value in clip.facts.items()
+    ]
+
+  def add(self, clip: Clip) -> None:
+    self._names.add(clip.name)
+    frames = max(len(person) for person in clip.persons)
+    self.rows.append((clip.name, clip.label, len(clip.persons), frames, *clip.facts.values()))
+
+  def write(self, path: pathlib.Path) -> None:
+    _write_csv(path, tuple(self.columns), self.rows)
+
+
+def _write_csv(path: pathlib.Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+  with path.open("w", newline="", encoding="utf-8") as file:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+
+
+class _Shards:
+  """ArrayRecord files of bounded size, written one after the other."""
+
+  def __init__(self, folder: pathlib.Path):
+    self._folder = folder
+    self._paths: list[pathlib.Path] = []
+    self._counts: list[int] = []
+    self._bytes = 0
+    self._writer: Any = None
+
+  def __enter__(self) -> "_Shards":
+    return self
+
+  def __exit__(self, *_: Any) -> None:
+    self._close()
+
+  def add(self, record: bytes) -> None:
+    if self._writer is None:
+      from array_record.python import array_record_module
+
+      path = self._folder / f"shard-{len(self._paths)}"
+      self._writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+      self._paths.append(path)
+      self._counts.append(0)
+      self._bytes = 0
+    _as_oserror(self._writer.write, record)
+    self._counts[-1] += 1
+    self._bytes += len(record)
+    if self._bytes >= _SHARD_BYTES:
+      self._close()
+
+  def _close(self) -> None:
+    if self._writer is not None:
+      writer, self._writer = self._writer, None
+      _as_oserror(writer.close)
+
+  def finish(self, name: str) -> list[dict[str, Any]]:
+    """Gives the closed shards their final names; their facts for the metadata."""
+    infos = []
+    for i, (path, count) in enumerate(zip(self._paths, self._counts, strict=True)):
+      final = f"{name}-{data_set.SPLIT}.array_record-{i:05d}-of-{len(self._paths):05d}"
+      with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+      infos.append(
+        {"file": final, "bytes": path.stat().st_size, "sha256": digest, "clips": count}
+      )
+      path.rename(self._folder / final)
+    return infos
+
+
+def _as_oserror(function: Callable[..., Any], *args: Any) -> None:
+  """Calls an ArrayRecord function, whose failures to write come as other exceptions."""
+  try:
+    function(*args)
+  except (RuntimeError, ValueError) as error:
+    raise OSError(f"cannot write the data set: {error}") from error
+
+
+def _write_metadata(
+  recordings: Recordings,
+  features: Any,
+  folder: pathlib.Path,
+  name: str,
+  shard_infos: Sequence[dict[str, Any]],
+  table: _Table,
+) -> None:
+  import tensorflow_datasets as tfds
+
+  metadata = {
+    "format": data_set.FORMAT,
+    "name": name,
+    "version": VERSION,
+    "num_clips": len(table.rows),
+    "skeleton": recordings.skeleton.to_dict(),
+    "class_names": list(recordings.class_names),
+    "channels": recordings.channels,
+    "fill": recordings.fill,
+    "center": recordings.center,
+    "rotated": recordings.rotated,
+    "scale": recordings.storage_scale,
+    "citation": recordings.citation,
+    "columns": table.columns,
+    "missing_facts": [fact for fact in data_set.KNOWN_FACTS if fact not in table.columns],
+    "shards": list(shard_infos),
+  }
+  split = tfds.core.SplitInfo(
+    name=data_set.SPLIT,
+    shard_lengths=[info["clips"] for info in shard_infos],
+    num_bytes=sum(info["bytes"] for info in shard_infos),
+    filename_template=tfds.core.ShardedFileTemplate(
+      dataset_name=name,
+      data_dir=folder,
+      split=data_set.SPLIT,
+      filetype_suffix="array_record",
+    ),
+  )
+  tfds.folder_dataset.write_metadata(
+    data_dir=folder,
+    features=features,
+    split_infos=[split],
+    version=VERSION,
+    check_data=False,
+    description=f"Skeleton clips of {name}, prepared by mstgcn-jax; joints in `coordinates`, "
+    "everybody's frames one person after the other. See metadata.json and clips.csv.",
+    citation=recordings.citation,
+    metadata=tfds.core.MetadataDict(metadata),
+  )

@@ -1,0 +1,200 @@
+"""A prepared data set on disk: opening it, its clip table, random access to its clips.
+
+A folder DATA_DIR/NAME/VERSION holds a TFDS data set with one split, `clips`, in ArrayRecord shards
+(TFDS can load it without this package: `tfds.builder_from_directory(path).as_data_source("clips")`),
+the clip table `clips.csv`, and `report.csv`, which lists the recordings left out. TFDS's metadata
+file carries what loading needs: skeleton, class names, fill, centre, scale, shard sizes and sums.
+"""
+
+import csv
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mstgcn_jax import temporal_sampling
+from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.skeletons import Skeleton
+
+FORMAT = 1  # of the folder; a reader refuses a newer one
+SPLIT = "clips"
+TABLE = "clips.csv"
+REPORT = "report.csv"
+METADATA = "metadata.json"
+KNOWN_FACTS = ("subject", "camera", "setup", "replication", "split")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DataSet:
+  """An opened data set.
+
+  Attributes:
+    path: the version's folder.
+    name: such as 'ntu60'.
+    version: such as '1.0.0'.
+    skeleton: layout of the joints.
+    class_names: one a label.
+    channels: coordinates of a joint.
+    fill: 'loop' or 'zero': what follows a person's last frame.
+    center: joint of the first person to be subtracted; None for none.
+    rotated: whether the clips were turned upright.
+    scale: stored whole numbers divided by this are coordinates; 0 where floats are stored.
+    citation: BibTeX.
+    missing_facts: of KNOWN_FACTS, those the source does not have.
+    columns: names of the clip table's columns, and whether 'int' or 'str'.
+    shards: file name, bytes and sha256 of every shard.
+  """
+
+  path: pathlib.Path
+  name: str
+  version: str
+  skeleton: Skeleton
+  class_names: tuple[str, ...]
+  channels: int
+  fill: str
+  center: int | None
+  rotated: bool
+  scale: float
+  citation: str
+  missing_facts: tuple[str, ...]
+  columns: dict[str, str]
+  shards: tuple[dict[str, Any], ...]
+  num_clips: int
+
+  def __len__(self) -> int:
+    return self.num_clips
+
+  @functools.cached_property
+  def table(self) -> dict[str, np.ndarray]:
+    """The clip table by column: name, label, persons, frames and the source's facts."""
+    return _read_table(self.path / TABLE, self.columns, self.num_clips)
+
+  def column(self, name: str) -> np.ndarray:
+    """A column of the clip table; ConfigError where the source does not have this fact."""
+    if name not in self.table:
+      raise ConfigError(
+        f"data set {self.name} has no column {name!r}; it has {', '.join(self.table)}"
+      )
+    return self.table[name]
+
+  def read(self, indices: Sequence[int]) -> list[list[np.ndarray]]:
+    """The clips of these rows of the table, in this order.
+
+    Returns:
+      A list over clips of lists over persons of float32 [frames_m, joint, channel], neither looped
+      nor centred.
+    """
+    records = self._source.__getitems__([int(i) for i in indices])
+    return [self._decode(record) for record in records]
+
+  def sample(self, index: int, window: int, num_persons: int = 2) -> np.ndarray:
+    """One clip as the model sees it in evaluation: float32 [person, window, joint, channel]."""
+    out = np.empty((num_persons, window, self.skeleton.num_joints, self.channels), np.float32)
+    persons = self.read([index])[0]
+    times = temporal_sampling.sample_times(persons, window, "loop", self.fill)
+    return temporal_sampling.fill_window(persons, times, self.fill, self.center, out)
+
+  @functools.cached_property
+  def _source(self) -> Any:
+    import tensorflow_datasets as tfds
+
+    return tfds.builder_from_directory(self.path).as_data_source(SPLIT)
+
+  def _decode(self, record: dict[str, Any]) -> list[np.ndarray]:
+    joints = record["coordinates"]
+    if self.scale:
+      joints = np.divide(joints, self.scale, dtype=np.float32)
+    persons, start = [], 0
+    for length in record["lengths"].tolist():
+      persons.append(joints[start : start + length])
+      start += length
+    return persons
+
+
+def open_data_set(path: str | pathlib.Path) -> DataSet:
+  """Opens DATA_DIR/NAME/VERSION, or DATA_DIR/NAME where it holds one version.
+
+  Raises:
+    DataError: the folder is missing, incomplete, truncated or of a newer format.
+  """
+  path = _version_folder(pathlib.Path(path))
+  try:
+    metadata = json.loads((path / METADATA).read_text(encoding="utf-8"))
+    if metadata["format"] > FORMAT:
+      raise DataError(
+        f"{path} has format {metadata['format']}, written by a newer mstgcn-jax; this one reads up "
+        f"to {FORMAT}: update it, or prepare the data set again"
+      )
+    _check_shards(path, metadata["shards"])
+    return DataSet(
+      path=path,
+      name=metadata["name"],
+      version=metadata["version"],
+      skeleton=Skeleton.from_dict(metadata["skeleton"]),
+      class_names=tuple(metadata["class_names"]),
+      channels=metadata["channels"],
+      fill=metadata["fill"],
+      center=metadata["center"],
+      rotated=metadata["rotated"],
+      scale=metadata["scale"],
+      citation=metadata["citation"],
+      missing_facts=tuple(metadata["missing_facts"]),
+      columns=metadata["columns"],
+      shards=tuple(metadata["shards"]),
+      num_clips=metadata["num_clips"],
+    )
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise DataError(
+      f"{path} is not a whole prepared data set ({METADATA}: {error!r}); prepare it again with "
+      "--overwrite"
+    ) from error
+
+
+def _version_folder(path: pathlib.Path) -> pathlib.Path:
+  if (path / METADATA).is_file():
+    return path
+  if not path.is_dir():
+    raise DataError(
+      f"there is no data set {path}; prepare it: python -m data_prep SOURCE --raw DIR --out DATA_DIR"
+    )
+  versions = sorted(p.parent for p in path.glob(f"[0-9]*/{METADATA}"))
+  if len(versions) == 1:
+    return versions[0]
+  if versions:
+    names = ", ".join(version.name for version in versions)
+    raise DataError(f"{path} holds the versions {names}; name one: {versions[-1]}")
+  below = sorted(str(p.parent) for p in path.glob(f"[!.]*/[0-9]*/{METADATA}"))
+  hint = f"; below it: {', '.join(below)}" if below else ""
+  raise DataError(f"{path} holds no prepared data set (no {METADATA}){hint}")
+
+
+def _check_shards(path: pathlib.Path, shards: Sequence[dict[str, Any]]) -> None:
+  for shard in shards:
+    file = path / shard["file"]
+    size = file.stat().st_size if file.is_file() else None
+    if size != shard["bytes"]:
+      found = "is missing" if size is None else f"has {size:,} bytes"
+      raise DataError(
+        f"{file} {found}; expected {shard['bytes']:,} bytes: the data set is damaged, prepare it "
+        "again with --overwrite or copy it again"
+      )
+
+
+def _read_table(path: pathlib.Path, columns: dict[str, str], rows: int) -> dict[str, np.ndarray]:
+  try:
+    with path.open(newline="", encoding="utf-8") as file:
+      reader = csv.reader(file)
+      header = next(reader, [])
+      values = list(zip(*reader, strict=True)) or [()] * len(header)
+    if header != list(columns) or len(values[0]) != rows:
+      raise ValueError(f"columns {header}, {len(values[0])} rows; expected {list(columns)}, {rows}")
+    return {
+      name: np.array(column, dtype=np.int64 if kind == "int" else np.str_)
+      for (name, kind), column in zip(columns.items(), values, strict=True)
+    }
+  except (OSError, ValueError) as error:
+    raise DataError(f"{path} is damaged ({error}); prepare the data set again") from error

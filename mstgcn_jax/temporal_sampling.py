@@ -1,0 +1,158 @@
+"""The temporal part of loading: sequences of unequal length to one window, in NumPy.
+
+A clip comes as one array a person, [frames_m, joint, channel], each at its own length. Sampling
+first chooses the *times* of the window's frames (the same for everybody in the clip), then looks
+every person up at these times (`gather`), and then centres (`center`). In this order the result is
+the reference's, which loops each person with its own period before it centres all on person 0.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mstgcn_jax.errors import ConfigError
+
+SAMPLINGS = ("loop", "random_crop", "random_shift", "uniform")
+UNTRACKED = -1  # the time of a window's frame that shows nobody
+
+
+def loop_times(length: int, window: int) -> np.ndarray:
+  """The clip from its start, beyond its end as `gather` fills; if longer, its central part."""
+  return np.arange(window) + max(0, length - window) // 2
+
+
+def crop_times(window: int, begin: int) -> np.ndarray:
+  """Frames begin, begin + 1, …; a negative `begin` leaves the window's first frames untracked."""
+  return np.maximum(np.arange(window) + begin, UNTRACKED)
+
+
+def shift_times(first: int, last: int, window: int, begin: int) -> np.ndarray:
+  """The tracked span first..last-1 moved to start at frame `begin`, untracked around it."""
+  times = np.arange(window) - begin + first
+  return np.where((times >= first) & (times < last), times, UNTRACKED)
+
+
+def uniform_times(length: int, window: int, fractions: np.ndarray | float) -> np.ndarray:
+  """One frame from each of `window` equal segments of the clip, at a fraction of its segment.
+
+  Args:
+    fractions: in [0, 1), one or one a segment.
+  """
+  return np.floor((np.arange(window) + fractions) * length / window).astype(np.int64)
+
+
+def sample_times(
+  persons: Sequence[np.ndarray],
+  window: int,
+  sampling: str,
+  fill: str,
+  rng: np.random.Generator | None = None,
+  view: int = 0,
+  views: int = 1,
+) -> np.ndarray:
+  """Times [window] of the frames to show; random where `rng` is given, else the view's.
+
+  - loop: the whole clip; beyond its end it is filled as the data set says; a longer clip is cropped
+    at its centre. Never random.
+  - random_crop: `window` successive frames from a random start; evaluation: starts spread evenly,
+    a single view is the centre. A clip shorter than the window starts anywhere in its loop (fill
+    loop) or lies anywhere in the window (fill zero); its single evaluation view is `loop`'s.
+  - random_shift: the tracked span at a random place of the window, untracked around it; longer
+    clips are cropped at random; evaluation: as `loop` for longer clips, else at the start.
+  - uniform: one frame from each of `window` equal segments, at random within the segment;
+    evaluation: view k at fraction (k + 1/2) / views. A clip shorter than the window is taken as
+    random_crop takes it.
+  """
+  length = max((len(person) for person in persons), default=0)
+  if sampling == "loop" or not length:
+    return loop_times(length, window)
+  if sampling == "uniform" and length >= window:
+    return uniform_times(length, window, (view + 0.5) / views if rng is None else rng.random(window))
+  if sampling == "random_shift" and length <= window:
+    first, last = _tracked_span(persons)
+    begin = 0 if rng is None else int(rng.integers(window - (last - first) + 1))
+    return shift_times(first, last, window, begin)
+  if sampling not in SAMPLINGS:
+    raise ConfigError(f"sampling {sampling!r} is unknown; expected one of {', '.join(SAMPLINGS)}")
+  if length >= window:
+    starts = length - window + 1
+    begin = (2 * view + 1) * starts // (2 * views) if rng is None else int(rng.integers(starts))
+    return crop_times(window, min(begin, starts - 1))
+  if fill == "loop":
+    return crop_times(window, view * length // views if rng is None else int(rng.integers(length)))
+  places = window - length + 1
+  return crop_times(window, -(view * places // views if rng is None else int(rng.integers(places))))
+
+
+def _tracked_span(persons: Sequence[np.ndarray]) -> tuple[int, int]:
+  """First tracked frame of anybody, and one beyond the last."""
+  spans = [np.flatnonzero(person.any(axis=(1, 2))) for person in persons if len(person)]
+  spans = [span for span in spans if len(span)]
+  if not spans:
+    return 0, 0
+  return min(int(s[0]) for s in spans), max(int(s[-1]) for s in spans) + 1
+
+
+def gather(
+  persons: Sequence[np.ndarray], times: np.ndarray, fill: str, out: np.ndarray
+) -> np.ndarray:
+  """Looks every person up at `times`; beyond its last frame it loops or is untracked.
+
+  Args:
+    persons: [frames_m, joint, channel] each.
+    times: [window]; UNTRACKED shows nobody.
+    fill: 'loop': frame t of person m is its frame t modulo frames_m; 'zero'.
+    out: float32 [person, window, joint, channel], overwritten; people beyond its first axis are
+      left out, rows beyond the people become 0.
+  Returns:
+    `out`.
+  """
+  negative = times < 0
+  any_negative = negative.any()
+  for row, person in zip(out, persons, strict=False):
+    length = len(person)
+    if not length:
+      row[:] = 0
+      continue
+    absent = negative if any_negative else None
+    if fill == "loop":
+      index = times % length
+    else:
+      index = np.clip(times, 0, length - 1)
+      if times.max() >= length:
+        absent = negative | (times >= length)
+    np.take(person, index, axis=0, out=row, mode="clip")
+    if absent is not None:
+      row[absent] = 0
+  out[len(persons) :] = 0
+  return out
+
+
+def center(clip: np.ndarray, joint: int) -> np.ndarray:
+  """Subtracts the first person's `joint`, frame by frame, from every tracked joint, in place.
+
+  Args:
+    clip: float32 [person, frame, joint, channel]; a joint whose coordinates are all zero is
+      untracked and stays so.
+  Returns:
+    `clip`.
+  """
+  origin = clip[0, :, joint : joint + 1].copy()
+  for person in clip:
+    tracked = person.any(axis=-1, keepdims=True)
+    np.subtract(person, origin, out=person, where=tracked)
+  return clip
+
+
+def fill_window(
+  persons: Sequence[np.ndarray],
+  times: np.ndarray,
+  fill: str,
+  center_joint: int | None,
+  out: np.ndarray,
+) -> np.ndarray:
+  """`gather`, then `center` where the data set names a joint; fills and returns `out`."""
+  gather(persons, times, fill, out)
+  if center_joint is not None:
+    center(out, center_joint)
+  return out
