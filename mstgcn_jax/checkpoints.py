@@ -6,12 +6,13 @@ process killed meanwhile leaves no half checkpoint; it does not notice a flipped
 are verified on restore.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.serialization
@@ -21,7 +22,7 @@ import orbax.checkpoint as ocp
 from flax import nnx
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.errors import ConfigError, DataError, RunError
 from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.train_step import TrainState
 
@@ -34,9 +35,7 @@ def make_manager(workdir: str | pathlib.Path, *, read_only: bool = False) -> ocp
   top1 = lambda metrics: metrics["top1"]
   policies = [
     preservation_policy.LatestN(2),
-    preservation_policy.BestN(
-      get_metric_fn=top1, n=1, keep_checkpoints_without_metrics=False
-    ),
+    preservation_policy.BestN(get_metric_fn=top1, n=1, keep_checkpoints_without_metrics=False),
   ]
   options = ocp.CheckpointManagerOptions(
     best_fn=top1,
@@ -69,18 +68,44 @@ def save(
   step: int,
   states: Mapping[str, TrainState],
   facts: dict[str, Any],
-  metrics: dict[str, float] | None = None,
+  *,
+  top1: float | None = None,
 ) -> None:
-  """Starts writing a checkpoint; returns when the arrays have been copied from the devices."""
+  """Starts writing a checkpoint; returns when the arrays have been copied from the devices.
+
+  Args:
+    facts: JSON that `restore_newest` hands back.
+    top1: accuracy by which the best checkpoint is chosen; None where it was not evaluated.
+  Raises:
+    RunError: this checkpoint or the one before could not be written; older ones are whole.
+  """
   tree = _as_tree(states)
-  manager.save(
-    step,
-    args=ocp.args.Composite(
-      state=ocp.args.StandardSave(tree),
-      facts=ocp.args.JsonSave(facts | {"digests": digests(tree)}),
-    ),
-    metrics=metrics,
+  args = ocp.args.Composite(
+    state=ocp.args.StandardSave(tree),
+    facts=ocp.args.JsonSave(facts | {"digests": digests(tree)}),
   )
+  metrics = None if top1 is None else {"top1": top1}
+  with _says_why_not(manager):
+    manager.save(step, args=args, metrics=metrics)
+
+
+def wait(manager: ocp.CheckpointManager) -> None:
+  """Returns when the last checkpoint is whole on the disk; raises as `save` does."""
+  with _says_why_not(manager):
+    manager.wait_until_finished()
+
+
+@contextlib.contextmanager
+def _says_why_not(manager):
+  try:
+    yield
+  except Exception as error:  # Orbax and TensorStore raise many types for a full disk
+    reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
+    steps = sorted(manager.all_steps())
+    raise RunError(
+      f"the checkpoint could not be written ({reason}); checkpoints {steps} are whole; "
+      "the same command goes on from the newest"
+    ) from error
 
 
 def restore_newest(
@@ -119,9 +144,7 @@ def _read(manager, step: int, target: Any = None) -> tuple[Any, dict[str, Any]]:
   try:
     item = manager.restore(
       step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(target), facts=ocp.args.JsonRestore()
-      ),
+      args=ocp.args.Composite(state=ocp.args.StandardRestore(target), facts=ocp.args.JsonRestore()),
     )
     facts = dict(item.facts)
     expected = facts.pop("digests")
@@ -146,23 +169,13 @@ def _move_aside(manager, step: int, error: Exception) -> None:
   _log.warning("%s; moved to %s, going on from the one before", error, aside / str(step))
 
 
-def write_model_facts(
-  workdir: str | pathlib.Path,
-  model_config: ModelConfig,
-  *,
-  class_names: tuple[str, ...],
-  streams: tuple[str, ...],
-  data: dict[str, Any] | None = None,
-) -> None:
-  """Writes what `load_model` needs beside the arrays: `workdir`/model.json."""
-  facts = {
-    "model": model_config.to_dict(),
-    "class_names": list(class_names),
-    "streams": list(streams),
-    "data": data or {},
-  }
-  path = pathlib.Path(workdir) / MODEL_FILE
-  path.write_text(json.dumps(facts, indent=2) + "\n")
+def write_model_facts(workdir: str | pathlib.Path, facts: dict[str, Any]) -> None:
+  """Writes what `load_model` needs beside the arrays: `workdir`/model.json.
+
+  Args:
+    facts: 'model' (`ModelConfig.to_dict()`), 'class_names', 'streams', and what else is known.
+  """
+  (pathlib.Path(workdir) / MODEL_FILE).write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def read_model_facts(workdir: str | pathlib.Path) -> dict[str, Any]:
@@ -200,7 +213,11 @@ def checkpoint_step(manager: ocp.CheckpointManager, which: str) -> int:
 def load_variables(
   workdir: str | pathlib.Path, checkpoint: str = "newest"
 ) -> tuple[dict[str, Any], int]:
-  """Arrays of every stream's state as saved, {stream: {'params': …, 'batch_stats': …}}, and step."""
+  """Every stream's state as saved, {stream: {'params': …, 'batch_stats': …, …}}, and its step.
+
+  Raises:
+    DataError: not a workdir, no such checkpoint, or a damaged one.
+  """
   read_model_facts(workdir)
   if not (pathlib.Path(workdir) / "checkpoints").is_dir():
     raise DataError(f"{workdir} holds no checkpoint yet")
@@ -236,6 +253,56 @@ def load_model(
   update_model(model, variables)
   model.eval()
   return model
+
+
+def warm_start(
+  workdir: str | pathlib.Path,
+  stream: str,
+  params: Any,
+  batch_stats: Any,
+  *,
+  ignore: Sequence[str] = (),
+) -> tuple[Any, Any]:
+  """Fresh parameters and statistics, replaced by the newest ones of another workdir.
+
+  Args:
+    stream: taken from a run of several streams; a run of one gives its only one.
+    ignore: tensors whose dotted path contains one of these stay fresh.
+  Raises:
+    ConfigError: shapes differ or tensors are missing; the message names them all.
+  """
+  tree, _ = load_variables(workdir)
+  source = tree[stream] if stream in tree else next(iter(tree.values()))
+  problems = []
+
+  def choose(kind):
+    def leaf(path, fresh):
+      name = ".".join(str(entry.key) for entry in path)
+      if any(part in name for part in ignore):
+        return fresh
+      saved = source[kind]
+      try:
+        for entry in path:
+          saved = saved[str(entry.key)]
+      except (KeyError, TypeError):
+        problems.append(f"{name} is missing")
+        return fresh
+      if saved.shape != fresh.shape:
+        problems.append(f"{name} is {saved.shape}, the model has {fresh.shape}")
+        return fresh
+      return saved
+
+    return leaf
+
+  result = (
+    jax.tree_util.tree_map_with_path(choose("params"), params),
+    jax.tree_util.tree_map_with_path(choose("batch_stats"), batch_stats),
+  )
+  if problems:
+    raise ConfigError(
+      f"init_from {workdir}: {'; '.join(problems)}. Name what should stay fresh in init_ignore"
+    )
+  return result
 
 
 def update_model(model: nnx.Module, variables: Mapping[str, Any]) -> None:

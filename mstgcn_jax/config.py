@@ -181,7 +181,7 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
   Paths, intervals, devices and (unless the learning rate depends on it) the number of epochs
   are left out.
   """
-  flat_old, flat_new = _flatten(old.to_dict()), _flatten(new.to_dict())
+  flat_old, flat_new = flatten(old.to_dict()), flatten(new.to_dict())
   free = [f for f in _FREE if not (f == "epochs" and new.optimizer.schedule == "cosine")]
   return [
     f"{name}: {flat_old.get(name)!r} -> {flat_new.get(name)!r}"
@@ -190,11 +190,12 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
   ]
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+  """A nested dict as one level, its keys joined by dots."""
   flat = {}
   for key, value in tree.items():
     if isinstance(value, dict):
-      flat |= _flatten(value, f"{prefix}{key}.")
+      flat |= flatten(value, f"{prefix}{key}.")
     else:
       flat[prefix + key] = _as_tuples(value)
   return flat

@@ -1,8 +1,12 @@
-"""The two errors a user of this project can cause; every command turns them into one line."""
+"""The errors a user of this project can meet; every command turns them into one line."""
 
 
 class DataError(Exception):
   """Input data is missing, damaged or of the wrong kind; commands exit with 1."""
+
+
+class RunError(Exception):
+  """A run cannot go on (loss not finite, disk full); commands exit with 1."""
 
 
 class ConfigError(ValueError):

@@ -18,7 +18,6 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mstgcn_jax import augment, optimizer, streams
-from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.skeletons import Skeleton
 
 Batch = dict[str, Any]
@@ -57,7 +56,7 @@ class Task:
     streams: names of the streams that a step can be asked for, of equal channel count.
     augmentation: an `augment.Augmentation`.
     optimizer: an `optimizer.OptimizerConfig`.
-    steps_per_epoch, epochs, batch_size: what the learning rate depends on.
+    steps_per_epoch, epochs, batch_size: what the learning rate depends on (epochs: if cosine).
     label_smoothing: share of the target spread evenly over the classes.
     mixup: α of Beta(α, α); 0 is off (Zhang et al., "mixup", ICLR 2018).
   """
@@ -126,17 +125,6 @@ def shard_batch(mesh: Mesh, batch: Batch) -> Batch:
   return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
 
 
-def check_divisible(field: str, batch_size: int, mesh: Mesh, accumulate: int = 1) -> None:
-  """Raises ConfigError unless the batch can be split over devices and micro-batches."""
-  parts = mesh.size * accumulate
-  if batch_size % parts:
-    raise ConfigError(
-      f"{field} is {batch_size}, which cannot be split evenly over {mesh.size} device(s)"
-      + (f" and {accumulate} micro-batches" if accumulate > 1 else "")
-      + f"; take a multiple of {parts}"
-    )
-
-
 def _model_input(task: Task, clips, stream, normalization):
   branches = [
     functools.partial(streams.apply, stream=name, bone_parents=task.skeleton.bone_parents)
@@ -144,7 +132,8 @@ def _model_input(task: Task, clips, stream, normalization):
   ]
   x = branches[0](clips) if len(branches) == 1 else jax.lax.switch(stream, branches, clips)
   if normalization is not None:
-    x = streams.normalize(x, normalization["mean"], normalization["std"])
+    seen = augment.tracked(clips, task.skeleton.center)
+    x = augment.normalise(x, normalization["mean"], normalization["std"], seen)
   return x
 
 
@@ -212,9 +201,7 @@ def train_step(task: Task, state: TrainState, batch: Batch, stream) -> tuple[Tra
   targets = (1 - smoothing) * targets + smoothing / task.num_classes
   if task.mixup:
     x, targets = _mixup(mixup_key, task.mixup, x, targets)
-  (loss, top1), grads, batch_stats = _accumulated(
-    task, state.params, state.batch_stats, x, targets
-  )
+  (loss, top1), grads, batch_stats = _accumulated(task, state.params, state.batch_stats, x, targets)
   grad_norm = optax.global_norm(grads)
   updates, opt_state = task.transformation().update(grads, state.opt_state, state.params)
   new = state.replace(

@@ -1,0 +1,60 @@
+"""Starting a run that spans several processes."""
+
+import os
+
+import jax
+
+from mstgcn_jax.errors import ConfigError
+
+
+def initialize(
+  *,
+  coordinator: str | None,
+  num_processes: int | None,
+  process_id: int | None,
+  heartbeat_timeout: int,
+) -> None:
+  """Joins this process to the others where flags or the environment name such.
+
+  Flags win; else Slurm and Open MPI tell (JAX reads their variables); else
+  JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID. A process on its own drives all
+  local devices and needs nothing. Call before anything touches a device.
+
+  Args:
+    heartbeat_timeout: seconds after which a lost process ends the others.
+  Raises:
+    ConfigError: only some of the three flags are given, or joining failed.
+  """
+  coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+  num_processes = _number(num_processes, "JAX_NUM_PROCESSES")
+  process_id = _number(process_id, "JAX_PROCESS_ID")
+  given = [x is not None for x in (coordinator, num_processes, process_id)]
+  in_cluster = any(
+    int(os.environ.get(name, "1")) > 1 for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+  )
+  if not any(given) and not in_cluster:
+    return
+  if any(given) and not all(given) and not in_cluster:
+    raise ConfigError(
+      "give all of --coordinator, --num_processes and --process_id (or the variables "
+      "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID), or none"
+    )
+  jax.config.update("jax_cpu_collectives_implementation", "gloo")
+  try:
+    jax.distributed.initialize(
+      coordinator_address=coordinator,
+      num_processes=num_processes,
+      process_id=process_id,
+      heartbeat_timeout_seconds=heartbeat_timeout,
+    )
+  except (RuntimeError, ValueError) as error:
+    raise ConfigError(f"could not join the other processes: {error}") from error
+
+
+def _number(value: int | None, variable: str) -> int | None:
+  if value is not None or variable not in os.environ:
+    return value
+  try:
+    return int(os.environ[variable])
+  except ValueError:
+    raise ConfigError(f"{variable} is {os.environ[variable]!r}; it must be a number") from None

@@ -1,0 +1,117 @@
+"""Logits of every clip of a split exactly once, their figures, and scores files."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from mstgcn_jax import metrics, train_step
+from mstgcn_jax.errors import DataError, RunError
+from mstgcn_jax.experiment import Experiment
+
+# Stream or fusion -> loss, top1, top5, mean_class.
+Figures = dict[str, dict[str, float]]
+
+# Names of fused results beside the streams' own.
+FUSED_EQUAL, FUSED_WEIGHTED, FUSED_FITTED = "fused_equal", "fused_2211", "fused_fitted"
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+  """What a run says of the clips of a split.
+
+  Attributes:
+    names: [clip] recording names.
+    labels: int [clip].
+    logits: float [clip, class]; of fused scores, log probabilities.
+  """
+
+  names: np.ndarray
+  labels: np.ndarray
+  logits: np.ndarray
+
+  def save(self, path: pathlib.Path, **facts: Any) -> None:
+    """Writes a scores.npz, whole or not at all."""
+    aside = path.with_name(path.name + ".partial")
+    with open(aside, "wb") as file:
+      np.savez_compressed(
+        file, names=self.names.astype(str), labels=self.labels, logits=self.logits, **facts
+      )
+    aside.rename(path)
+
+  @classmethod
+  def load(cls, path: pathlib.Path) -> "Scores":
+    """Reads a scores.npz; DataError names the file and what is wrong with it."""
+    try:
+      with np.load(path, allow_pickle=False) as file:
+        scores = cls(file["names"], file["labels"], file["logits"])
+    except FileNotFoundError:
+      raise DataError(f"{path} does not exist; a run writes it when it ends") from None
+    except Exception as error:
+      raise DataError(f"{path} is not a scores file ({error})") from error
+    n = len(scores.names)
+    if scores.logits.ndim != 2 or len(scores.labels) != n or len(scores.logits) != n:
+      raise DataError(f"{path}: names, labels and logits differ in length")
+    return scores
+
+
+def predict(
+  run: Experiment, variables: Mapping[str, Any], rows: np.ndarray
+) -> dict[str, np.ndarray]:
+  """Logits [clip, class] of each stream for these rows of the clip table, in their order.
+
+  Every clip is seen exactly once, whatever the batch size and the devices; with several views a
+  clip, the result is the log of the mean of their probabilities.
+
+  Args:
+    variables: stream -> `train_step.eval_variables` on the stream's devices.
+  """
+  views = run.config.data.views
+  position = {int(row): i for i, row in enumerate(rows)}
+  seen = np.zeros(len(rows), np.int64)
+  sums = {name: np.zeros((len(rows), run.task.num_classes)) for name in variables}
+  for batch in run.eval_batches(rows):
+    fields = {k: batch[k] for k in ("clips", "index", "valid")}
+    shards = {mesh: train_step.shard_batch(mesh, fields) for mesh in set(run.meshes.values())}
+    outputs = {}
+    for number, name in enumerate(run.task.streams):
+      step = train_step.make_eval_step(run.task, run.meshes[name])
+      outputs[name] = step(variables[name], shards[run.meshes[name]], np.int32(number))
+    for name, output in jax.device_get(outputs).items():
+      valid = output["valid"]
+      where = np.asarray([position[int(row)] for row in output["index"][valid]], np.int64)
+      logits = output["logits"][valid]
+      np.add.at(sums[name], where, logits if views == 1 else metrics.softmax(logits))
+    np.add.at(seen, where, 1)
+  if not np.all(seen == views):
+    raise RunError("evaluation did not see every clip exactly once; please report this")
+  if views > 1:
+    sums = {name: np.log(np.maximum(total / views, 1e-30)) for name, total in sums.items()}
+  return {name: total.astype(np.float32) for name, total in sums.items()}
+
+
+def stream_weights(names: Iterable[str]) -> list[float]:
+  """The 2:2:1:1 of the literature: motion streams count half."""
+  return [1.0 if "motion" in name else 2.0 for name in names]
+
+
+def with_fused(
+  logits: Mapping[str, np.ndarray], fitted: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+  """The streams' logits and, where there are several streams, their fusions."""
+  result = dict(logits)
+  if len(logits) > 1:
+    values = list(logits.values())
+    result[FUSED_EQUAL] = metrics.fuse(values)
+    result[FUSED_WEIGHTED] = metrics.fuse(values, stream_weights(logits))
+    if fitted is not None:
+      result[FUSED_FITTED] = metrics.fuse(values, fitted)
+  return result
+
+
+def headline(results: Mapping[str, Any]) -> str:
+  """The result a run is judged by: the 2:2:1:1 fusion, or its only stream."""
+  return FUSED_WEIGHTED if FUSED_WEIGHTED in results else next(iter(results))

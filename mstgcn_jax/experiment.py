@@ -1,0 +1,207 @@
+"""What a config describes, made concrete: data, split, model, task and devices."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from mstgcn_jax import augment, checkpoints, input_pipeline, protocols, streams, train_step
+from mstgcn_jax import config as config_lib
+from mstgcn_jax.data_set import DataSet, open_data_set
+from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.model import MSTGCN, ModelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """Rows of the clip table: trained on, reported on, held out of training."""
+
+  train: np.ndarray
+  eval: np.ndarray
+  holdout: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """A config and all that follows from it and its data set.
+
+  Attributes:
+    steps_per_epoch: full training batches in an epoch.
+    meshes: stream -> the devices that it sits on.
+  """
+
+  config: ConfigDict
+  data_set: DataSet
+  split: Split
+  model_config: ModelConfig
+  task: train_step.Task
+  steps_per_epoch: int
+  meshes: dict[str, Mesh]
+
+  def facts(self) -> dict[str, Any]:
+    """What a workdir says of its model, as JSON."""
+    return {
+      "model": self.model_config.to_dict(),
+      "class_names": list(self.data_set.class_names),
+      "streams": list(self.task.streams),
+      "data": {"name": self.data_set.name, "fingerprint": _fingerprint(self.data_set)},
+    }
+
+  def initial_states(self) -> dict[str, train_step.TrainState]:
+    """stream -> its state before the first step, on its devices; equal seeds, equal weights."""
+    config = self.config
+    model = MSTGCN(self.model_config, rngs=nnx.Rngs(config.seed))
+    _, params, batch_stats = train_step.split_model(model)
+    states = {}
+    for number, (name, mesh) in enumerate(self.meshes.items()):
+      if config.init_from:
+        params, batch_stats = checkpoints.warm_start(
+          config.init_from, name, params, batch_stats, ignore=config.init_ignore
+        )
+      state = train_step.init_state(self.task, params, batch_stats, seed=config.seed)
+      if config.data.normalize:
+        state = state.replace(normalization=self._normalization(self.task.streams[number]))
+      states[name] = train_step.replicate(mesh, state)
+    return states
+
+  def train_batches(self, first_step: int):
+    """Endless training batches of this process, from step `first_step` on."""
+    return input_pipeline.train_batches(
+      self.data_set,
+      self.split.train,
+      batch_size=self.config.batch_size,
+      seed=self.config.seed,
+      first_step=first_step,
+      **self._reading(),
+    )
+
+  def eval_batches(self, rows: np.ndarray):
+    """Batches of this process that cover these rows of the clip table once a view."""
+    return input_pipeline.eval_batches(
+      self.data_set,
+      rows,
+      batch_size=self.config.eval_batch_size,
+      views=self.config.data.views,
+      **self._reading(),
+    )
+
+  def _reading(self) -> dict[str, Any]:
+    data = self.config.data
+    return {
+      "window": data.window,
+      "num_persons": data.num_persons,
+      "sampling": data.sampling,
+      "process_index": jax.process_index(),
+      "process_count": jax.process_count(),
+    }
+
+  def _normalization(self, stream: str) -> dict[str, np.ndarray]:
+    """Mean and deviation of a stream per joint and channel, over what is tracked in training."""
+    total = square = count = np.float64(0)
+    batches = input_pipeline.eval_batches(
+      self.data_set,
+      self.split.train,
+      batch_size=self.config.eval_batch_size,
+      **(self._reading() | {"sampling": "loop", "process_index": 0, "process_count": 1}),
+    )
+    skeleton = self.task.skeleton
+    for batch in batches:
+      clips = batch["clips"][batch["valid"]]
+      seen = np.asarray(augment.tracked(clips, skeleton.center))[..., None]
+      x = np.asarray(streams.apply(clips, stream, skeleton.bone_parents), np.float64) * seen
+      total = total + x.sum((0, 1, 2))
+      square = square + (x**2).sum((0, 1, 2))
+      count = count + seen.sum((0, 1, 2))
+    mean = total / np.maximum(count, 1)
+    variance = np.maximum(square / np.maximum(count, 1) - mean**2, 0)
+    return {"mean": np.float32(mean), "std": np.float32(np.sqrt(variance))}
+
+
+def set_up(config: ConfigDict) -> Experiment:
+  """Opens the data and derives model, task and devices from a config.
+
+  Raises:
+    ConfigError, DataError: config and data don't fit each other, or one of them is wrong.
+  """
+  config_lib.validate(config)
+  data_set = open_data_set(pathlib.Path(config.data.dir) / config.data.name)
+  split = make_split(config, data_set)
+  model_config = config_lib.model_config(
+    config,
+    skeleton=data_set.skeleton,
+    num_classes=len(data_set.class_names),
+    in_channels=data_set.channels,
+  )
+  abstract = nnx.eval_shape(lambda: MSTGCN(model_config, rngs=nnx.Rngs(0)))
+  steps_per_epoch = input_pipeline.steps_per_epoch(len(split.train), config.batch_size)
+  task = train_step.Task(
+    graphdef=nnx.graphdef(abstract),
+    skeleton=data_set.skeleton,
+    num_classes=model_config.num_classes,
+    streams=tuple(config.streams),
+    augmentation=config_lib.augmentation(config),
+    optimizer=config_lib.optimizer_config(config),
+    steps_per_epoch=steps_per_epoch,
+    # The step schedule doesn't depend on the end: a longer run compiles to the same step.
+    epochs=config.epochs if config.optimizer.schedule == "cosine" else 0,
+    batch_size=config.batch_size,
+    label_smoothing=config.label_smoothing,
+    mixup=config.mixup,
+  )
+  meshes = place_streams(config.streams, config.stream_devices)
+  for mesh in meshes.values():
+    check_divisible("batch_size", config.batch_size, mesh, task.optimizer.accumulate)
+    check_divisible("eval_batch_size", config.eval_batch_size, mesh)
+  return Experiment(config, data_set, split, model_config, task, steps_per_epoch, meshes)
+
+
+def make_split(config: ConfigDict, data_set: DataSet) -> Split:
+  """The config's protocol, its held-out training subjects set apart."""
+  train, evaluated = protocols.split(data_set, config.data.protocol)
+  held = np.zeros(len(train), bool)
+  if wanted := tuple(config.data.holdout_subjects):
+    subjects = data_set.column("subject")[train]
+    held = np.isin(subjects, wanted)
+    if not held.any() or held.all():
+      raise ConfigError(
+        f"data.holdout_subjects {wanted} would hold out {held.sum()} of {len(train)} training "
+        f"clips; the training subjects are {np.unique(subjects).tolist()}"
+      )
+  return Split(train[~held], evaluated, train[held])
+
+
+def place_streams(names: tuple[str, ...], devices_each: int) -> dict[str, Mesh]:
+  """stream -> mesh: all devices for every stream, or `devices_each` apart for each in turn."""
+  devices = jax.devices()
+  if not devices_each:
+    return dict.fromkeys(names, train_step.make_mesh(devices))
+  if jax.process_count() > 1:
+    raise ConfigError("stream_devices places streams within one process; this run has several")
+  if len(devices) % devices_each:
+    raise ConfigError(f"stream_devices is {devices_each}; it must divide {len(devices)} devices")
+  starts = range(0, len(devices), devices_each)
+  meshes = [train_step.make_mesh(devices[i : i + devices_each]) for i in starts]
+  return {name: meshes[i % len(meshes)] for i, name in enumerate(names)}
+
+
+def check_divisible(field: str, batch_size: int, mesh: Mesh, accumulate: int = 1) -> None:
+  """Raises ConfigError unless the batch can be split over devices and micro-batches."""
+  parts = mesh.size * accumulate
+  if batch_size % parts:
+    raise ConfigError(
+      f"{field} is {batch_size}, which cannot be split evenly over {mesh.size} device(s)"
+      + (f" and {accumulate} micro-batches" if accumulate > 1 else "")
+      + f"; take a multiple of {parts}"
+    )
+
+
+def _fingerprint(data_set: DataSet) -> str:
+  shards = json.dumps(data_set.shards, sort_keys=True)
+  return hashlib.blake2b(shards.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,263 @@
+"""The training loop: from a config and a workdir to a trained, evaluated model."""
+
+import collections
+import json
+import logging
+import pathlib
+import signal
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from mstgcn_jax import checkpoints, evaluation, metrics, optimizer, plots, run_log, train_step
+from mstgcn_jax import config as config_lib
+from mstgcn_jax.errors import ConfigError, RunError
+from mstgcn_jax.experiment import Experiment, set_up
+
+# Steps between dispatching a step and reading its figures, so that devices never wait for the
+# host.
+LAG = 2
+# Exit status after SIGTERM: sysexits' EX_TEMPFAIL, "try again later".
+EXIT_PREEMPTED = 75
+_log = logging.getLogger("mstgcn_jax")
+
+
+class Preempted(Exception):
+  """The run was asked to end (SIGTERM), has saved, and goes on when started again."""
+
+
+def train(config: ConfigDict, workdir: pathlib.Path) -> evaluation.Figures:
+  """Trains in `workdir`, from its newest good checkpoint where there is one.
+
+  Returns:
+    The last evaluation: stream or fusion -> loss, top1, top5, mean_class.
+  Raises:
+    ConfigError, DataError, RunError: with one clear message.
+    Preempted: after SIGTERM, when the state is saved.
+  """
+  # Data, model, optimiser.
+  run = set_up(config)
+  states = run.initial_states()
+  total_steps = config.epochs * run.steps_per_epoch
+
+  # Restore.
+  is_first = jax.process_index() == 0
+  workdir.mkdir(parents=True, exist_ok=True)
+  run_log.start_logging(workdir, quiet=not is_first)
+  manager = checkpoints.make_manager(workdir)
+  if manager.latest_step() is not None:
+    check_same_run(workdir, run)
+  step, progress = 0, {"best_top1": -1.0, "best_step": 0, "since_best": 0, "ended_early": False}
+  if (restored := checkpoints.restore_newest(manager, states)) is not None:
+    step, states, progress = restored
+  total_steps = step if progress["ended_early"] else max(step, total_steps)
+  if step == total_steps and (figures := _finished(workdir, step)):
+    manager.close()
+    return figures
+  if is_first:
+    config_lib.write(config, workdir / "config.json")
+    checkpoints.write_model_facts(workdir, run.facts())
+  _log.info("%s", describe(run, step, total_steps))
+
+  # Steps.
+  record = run_log.Recorder(
+    workdir,
+    first_step=step,
+    total_steps=total_steps,
+    steps_per_epoch=run.steps_per_epoch,
+    batch_size=config.batch_size,
+    hyperparameters=config_lib.flatten(config.to_dict()),
+    enabled=is_first,
+  )
+  clock = run_log.Clock(step)
+  tracer = run_log.Tracer(workdir, first=step + 10, steps=config.profile_steps)
+  batches = run.train_batches(first_step=step)
+  pending: collections.deque = collections.deque()
+  results, logits, stopping = {}, {}, False
+  with record, manager, tracer, _StopSignal() as stop_signal:
+    while step < total_steps and not stopping:
+      with clock.waiting():
+        batch = next(batches)
+      stop = np.full(len(batch["label"]), stop_signal.received, np.int32)
+      fields = {"clips": batch["clips"], "label": batch["label"], "stop": stop}
+      shards = {mesh: train_step.shard_batch(mesh, fields) for mesh in set(run.meshes.values())}
+      outputs = {}
+      for number, (name, mesh) in enumerate(run.meshes.items()):
+        update = train_step.make_train_step(run.task, mesh)
+        states[name], outputs[name] = update(states[name], shards[mesh], np.int32(number))
+      step += 1
+      clock.dispatched(step, outputs)
+      tracer.step(step)
+      pending.append((step, outputs))
+
+      epoch, within = divmod(step, run.steps_per_epoch)
+      evaluates = step == total_steps or (within == 0 and epoch % config.eval_every == 0)
+      saves = config.save_every_steps and step % config.save_every_steps == 0
+      while len(pending) > (0 if evaluates or saves or stopping else LAG):
+        stopping |= _read_step(record, *pending.popleft())
+      if evaluates:
+        record.scalars(step, clock.figures(step, config.batch_size))
+        results, logits = _evaluate(run, states, record, step)
+        progress = _judge(progress, results, step)
+        if config.early_stopping and progress["since_best"] >= config.early_stopping:
+          _log.info("no new best in %d evaluations: ending early", config.early_stopping)
+          total_steps, progress["ended_early"] = step, True
+      if evaluates or saves or stopping:
+        record.flush()
+        top1 = results[evaluation.headline(results)]["top1"] if evaluates else None
+        checkpoints.save(manager, step, states, progress, top1=top1)
+        clock.restart(step)
+    checkpoints.wait(manager)
+    if step < total_steps:
+      raise Preempted(f"asked to end: saved step {step}; the same command goes on from there")
+
+    # End.
+    if not results:
+      results, logits = _evaluate(run, states, record, step)
+    record.flush()
+    if is_first:
+      _write_results(run, workdir, step, progress, results, logits)
+  return results
+
+
+def check_same_run(workdir: pathlib.Path, run: Experiment) -> None:
+  """Raises ConfigError where a workdir's checkpoints belong to another computation."""
+  facts, now = checkpoints.read_model_facts(workdir), run.facts()
+  changed = config_lib.differences(config_lib.read(workdir / "config.json"), run.config)
+  if facts["model"] != now["model"] and not changed:
+    changed = ["the data set's skeleton, channels or classes"]
+  if facts["data"] != now["data"]:
+    changed.append(f"the data set's content: {facts['data']} -> {now['data']}")
+  if changed and not run.config.allow_config_change:
+    raise ConfigError(
+      f"{workdir} holds a run of another config; it differs in\n  "
+      + "\n  ".join(changed)
+      + "\nTake another --workdir, or resume all the same with --config.allow_config_change=True"
+    )
+
+
+def describe(run: Experiment, step: int, total_steps: int) -> str:
+  """What is about to happen, in a line."""
+  config, split = run.config, run.split
+  start = f"resuming from step {step} of {total_steps}" if step else f"{total_steps} steps"
+  held = f" and {len(split.holdout)} held-out" if len(split.holdout) else ""
+  return (
+    f"{run.data_set.name} ({config.data.protocol}), {', '.join(config.streams)}: "
+    f"{len(split.train)} training, {len(split.eval)} evaluation{held} clips, "
+    f"{run.task.num_classes} classes; {jax.device_count()} device(s); {start}"
+  )
+
+
+class _StopSignal:
+  """Notes SIGTERM instead of dying of it, so that the loop can save first."""
+
+  def __init__(self):
+    self.received = False
+
+  def __enter__(self):
+    self._previous = signal.signal(signal.SIGTERM, self._note)
+    return self
+
+  def _note(self, *_):
+    self.received = True
+
+  def __exit__(self, *_):
+    signal.signal(signal.SIGTERM, self._previous)
+
+
+def _read_step(record: run_log.Recorder, step: int, outputs) -> bool:
+  """Records a step that is done; returns whether any process was asked to end.
+
+  Every process reads the same values at the same step, so that all of them stop together.
+  """
+  figures = jax.device_get(outputs)
+  for name, values in figures.items():
+    if not values["finite"]:
+      raise RunError(
+        f"step {step}, stream {name}: the loss ({values['loss']}) or gradient norm "
+        f"({values['grad_norm']}) is not finite. That step and those after it are not saved; "
+        "the newest checkpoint is from before. A lower optimizer.learning_rate or "
+        "optimizer.clip_norm may help"
+      )
+  record.step(step, figures)
+  return any(values["stop"] for values in figures.values())
+
+
+def _evaluate(run: Experiment, states, record: run_log.Recorder, step: int):
+  """Evaluates every stream and their fusions; returns figures and logits of the eval split."""
+  variables = {name: train_step.eval_variables(state) for name, state in states.items()}
+  fitted = None
+  if len(run.split.holdout):
+    held = evaluation.predict(run, variables, run.split.holdout)
+    labels = run.data_set.table["label"][run.split.holdout]
+    if len(held) > 1:
+      fitted = metrics.fit_weights(list(held.values()), labels)
+      _log.info("fusion weights fitted on held-out subjects: %s", dict(zip(held, fitted)))
+    held = evaluation.with_fused(held)
+    record.evaluation(step, "holdout", {k: metrics.summarize(v, labels) for k, v in held.items()})
+  logits = evaluation.with_fused(evaluation.predict(run, variables, run.split.eval), fitted)
+  labels = run.data_set.table["label"][run.split.eval]
+  results = {name: metrics.summarize(values, labels) for name, values in logits.items()}
+  record.evaluation(step, "eval", results)
+  adjacencies = {}
+  for name, state in states.items():
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.params):
+      if optimizer.is_learned_adjacency(path):
+        tag = ".".join(str(entry.key) for entry in path)
+        adjacencies[f"{name}/{tag}"] = plots.adjacency_image(np.asarray(leaf.addressable_data(0)))
+  record.images(step, adjacencies)
+  accuracies = "  ".join(f"{name} {100 * row['top1']:.2f} %" for name, row in results.items())
+  _log.info("epoch %d: top-1 %s", record.epoch(step), accuracies)
+  return results, logits
+
+
+def _judge(progress: dict, results: evaluation.Figures, step: int) -> dict:
+  top1 = results[evaluation.headline(results)]["top1"]
+  if top1 > progress["best_top1"]:
+    return progress | {"best_top1": top1, "best_step": step, "since_best": 0}
+  return progress | {"since_best": progress["since_best"] + 1}
+
+
+def _finished(workdir: pathlib.Path, step: int) -> evaluation.Figures | None:
+  """The last evaluation of a run that ended at this step, if all its results are written."""
+  path = workdir / "summary.json"
+  summary = json.loads(path.read_text()) if path.exists() else {"step": None}
+  if summary["step"] != step:
+    return None
+  _log.info("this run is finished.\n%s", summary["text"])
+  return summary["last"]
+
+
+def _write_results(run: Experiment, workdir: pathlib.Path, step, progress, results, logits):
+  """Scores, pictures and, last, the summary that marks the run as finished."""
+  rows, table = run.split.eval, run.data_set.table
+  main = evaluation.headline(results)
+  if len(run.task.streams) > 1:
+    for name in run.task.streams:
+      scores = evaluation.Scores(table["name"][rows], table["label"][rows], logits[name])
+      scores.save(workdir / f"scores_{name}.npz", step=step)
+  scores = evaluation.Scores(table["name"][rows], table["label"][rows], logits[main])
+  scores.save(workdir / "scores.npz", step=step)
+  last = results[main]
+  title = f"{run.data_set.name}, {run.config.data.protocol}, {main}: {100 * last['top1']:.1f} %"
+  matrix = metrics.confusion_matrix(scores.logits, scores.labels)
+  plots.confusion_matrix(
+    matrix, run.data_set.class_names, workdir / "confusion_matrix.png", title=title
+  )
+  plots.learning_curves(workdir / "metrics.csv", workdir / "learning_curves.png", title=title)
+  text = "\n".join(
+    [
+      f"last epoch ({step // run.steps_per_epoch}), {main}: top-1 {100 * last['top1']:.2f} %, "
+      f"top-5 {100 * last['top5']:.2f} %, mean class {100 * last['mean_class']:.2f} %",
+      f"best epoch ({progress['best_step'] // run.steps_per_epoch}, selected on the evaluation "
+      f"split): top-1 {100 * progress['best_top1']:.2f} %",
+      f"in {workdir}: checkpoints/, scores.npz, confusion_matrix.png, learning_curves.png, "
+      "metrics.csv, log.txt, tensorboard/",
+    ]
+  )
+  _log.info("%s", text)
+  summary = {"step": step, "last": results, "best": progress, "text": text}
+  aside = workdir / "summary.json.partial"
+  aside.write_text(json.dumps(summary, indent=2) + "\n")
+  aside.rename(workdir / "summary.json")

@@ -1,0 +1,300 @@
+"""What a run tells: log lines, metrics.csv, TensorBoard events and the progress bar."""
+
+import contextlib
+import csv
+import io
+import logging
+import os
+import pathlib
+import sys
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from clu import metric_writers
+from tqdm import tqdm
+
+COLUMNS = (
+  "step",
+  "epoch",
+  "split",
+  "stream",
+  "loss",
+  "top1",
+  "top5",
+  "mean_class",
+  "learning_rate",
+  "grad_norm",
+)
+# TensorBoard's tags; the stream's name follows where there are several.
+_TAGS = ("loss", "top1", "top5", "mean_class", "learning_rate", "grad_norm")
+_log = logging.getLogger("mstgcn_jax")
+
+
+class _Console(logging.Handler):
+  """Prints beside a live progress bar without tearing it."""
+
+  def emit(self, record):
+    tqdm.write(self.format(record), file=sys.stdout)
+    sys.stdout.flush()
+
+
+def start_logging(workdir: pathlib.Path | None, *, quiet: bool = False) -> None:
+  """Sends the project's messages to stdout and, with the time, to `workdir`/log.txt.
+
+  Args:
+    quiet: say nothing (every process but the first).
+  """
+  for handler in list(_log.handlers):
+    _log.removeHandler(handler)
+    handler.close()
+  _log.setLevel(logging.INFO)
+  _log.propagate = False
+  if quiet:
+    _log.addHandler(logging.NullHandler())
+    return
+  _log.addHandler(_Console())
+  if workdir is not None:
+    file = logging.FileHandler(workdir / "log.txt")
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    _log.addHandler(file)
+
+
+class MetricsFile:
+  """metrics.csv: a row a step and evaluation, without anything that differs between machines.
+
+  Opening it cuts off the rows after `step`, so that a resumed run writes what an uninterrupted
+  one would have written. Numbers are written with all their digits.
+  """
+
+  def __init__(self, path: pathlib.Path, step: int):
+    kept = io.StringIO()
+    writer = csv.DictWriter(kept, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    if step and path.exists():
+      writer.writerows(row for row in read_metrics(path) if int(row["step"]) <= step)
+    aside = path.with_name(path.name + ".partial")
+    aside.write_text(kept.getvalue())
+    aside.rename(path)
+    self._file = open(path, "a", newline="")  # noqa: SIM115 (open as long as the run)
+    self._writer = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
+
+  def add(self, **row: Any) -> None:
+    """Adds a row; absent columns stay empty."""
+    exact = {k: repr(float(v)) if isinstance(v, float | np.floating) else v for k, v in row.items()}
+    self._writer.writerow(exact)
+
+  def flush(self) -> None:
+    """Returns when all rows are on the disk: before a checkpoint says they happened."""
+    self._file.flush()
+    os.fsync(self._file.fileno())
+
+  def close(self) -> None:
+    self.flush()
+    self._file.close()
+
+
+def read_metrics(path: pathlib.Path) -> list[dict[str, str]]:
+  """The whole rows of a metrics.csv (a killed run may have left half of a last one)."""
+  with open(path, newline="") as file:
+    text = file.read()
+  text = text[: text.rfind("\n") + 1]
+  return [row for row in csv.DictReader(io.StringIO(text)) if row["grad_norm"] is not None]
+
+
+class Progress:
+  """A live bar on a terminal; elsewhere a plain line now and then."""
+
+  SECONDS_BETWEEN_LINES = 30.0
+
+  def __init__(self, *, first: int, total: int, batch_size: int, enabled: bool):
+    self._live = enabled and sys.stdout.isatty()
+    self._lines = enabled and not self._live
+    self._batch_size = batch_size
+    self._total = total
+    self._bar = tqdm(
+      total=total,
+      initial=first,
+      unit="step",
+      disable=not self._live,
+      file=sys.stdout,
+      dynamic_ncols=True,
+      smoothing=0.05,
+    )
+    self._start = self._last_line = time.monotonic()
+    self._first = first
+
+  def update(self, step: int, *, epoch: int, loss: float, learning_rate: float) -> None:
+    """Shows the figures of a step that is done."""
+    rate = (step - self._first) / max(time.monotonic() - self._start, 1e-9)
+    text = f"epoch {epoch}  {rate * self._batch_size:.0f} clips/s  loss {loss:.3f}"
+    text += f"  lr {learning_rate:.2g}"
+    if self._live:
+      self._bar.set_postfix_str(text, refresh=False)
+      self._bar.update(step - self._bar.n)
+    elif self._lines and time.monotonic() - self._last_line > self.SECONDS_BETWEEN_LINES:
+      self._last_line = time.monotonic()
+      left = (self._total - step) / max(rate, 1e-9)
+      _log.info("step %d/%d  %s  %s left", step, self._total, text, tqdm.format_interval(left))
+
+  def close(self) -> None:
+    self._bar.close()
+
+
+class Recorder:
+  """Writes a run's figures to metrics.csv, TensorBoard and the progress bar.
+
+  In every process but the first it writes nothing.
+  """
+
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    *,
+    first_step: int,
+    total_steps: int,
+    steps_per_epoch: int,
+    batch_size: int,
+    hyperparameters: dict[str, Any],
+    enabled: bool,
+  ):
+    self._enabled = enabled
+    self._steps_per_epoch = steps_per_epoch
+    self.bar = Progress(first=first_step, total=total_steps, batch_size=batch_size, enabled=enabled)
+    if enabled:
+      self._file = MetricsFile(workdir / "metrics.csv", first_step)
+      self._board = metric_writers.SummaryWriter(str(workdir / "tensorboard"))
+      self._board.write_hparams(hyperparameters)
+
+  def epoch(self, step: int) -> int:
+    """The epoch that a step (counted from 1) is part of, counted from 1."""
+    return (step - 1) // self._steps_per_epoch + 1
+
+  def step(self, step: int, outputs: dict[str, dict[str, Any]]) -> None:
+    """Records a training step: stream -> figures."""
+    if not self._enabled:
+      return
+    scalars = {}
+    for stream, values in outputs.items():
+      row = {name: values[name] for name in ("loss", "top1", "learning_rate", "grad_norm")}
+      self._file.add(step=step, epoch=self.epoch(step), split="train", stream=stream, **row)
+      scalars |= self._tagged("train", stream, row, alone=len(outputs) == 1)
+    self._board.write_scalars(step, scalars)
+    first = next(iter(outputs.values()))
+    self.bar.update(
+      step,
+      epoch=self.epoch(step),
+      loss=float(first["loss"]),
+      learning_rate=float(first["learning_rate"]),
+    )
+
+  def evaluation(self, step: int, split: str, results: dict[str, dict[str, float]]) -> None:
+    """Records an evaluation: stream or fusion -> figures of `metrics.summarize`."""
+    if not self._enabled:
+      return
+    for stream, row in results.items():
+      self._file.add(
+        step=step, epoch=self.epoch(step), split=split, stream=stream, **row, grad_norm=""
+      )
+      tagged = self._tagged(split, stream, row, alone=len(results) == 1)
+      self._board.write_scalars(step, tagged)
+
+  def scalars(self, step: int, values: dict[str, float]) -> None:
+    """Records figures of the run itself (speed, memory), which metrics.csv leaves out."""
+    if self._enabled:
+      self._board.write_scalars(step, values)
+
+  def images(self, step: int, images: dict[str, np.ndarray]) -> None:
+    """Records images [1, height, width, 3] in 0 to 1."""
+    if self._enabled:
+      self._board.write_images(step, images)
+
+  def flush(self) -> None:
+    """Returns when metrics.csv is on the disk: before a checkpoint says that it happened."""
+    if self._enabled:
+      self._file.flush()
+      self._board.flush()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self.bar.close()
+    if self._enabled:
+      self._file.close()
+      self._board.close()
+
+  @staticmethod
+  def _tagged(split: str, stream: str, row: dict[str, Any], *, alone: bool) -> dict[str, Any]:
+    suffix = "" if alone else f"/{stream}"
+    return {f"{split}/{tag}{suffix}": row[tag] for tag in _TAGS if tag in row}
+
+
+class Clock:
+  """Speed of the steps, without what lies between them (compiling, evaluating, saving)."""
+
+  def __init__(self, step: int):
+    self._first_call = True
+    self.restart(step)
+
+  def restart(self, step: int) -> None:
+    self._start, self._step, self._waited = time.monotonic(), step, 0.0
+
+  @contextlib.contextmanager
+  def waiting(self):
+    """Counts the time inside as waiting for data."""
+    start = time.monotonic()
+    yield
+    self._waited += time.monotonic() - start
+
+  def dispatched(self, step: int, outputs: Any) -> None:
+    """Sets the first step, which compiles, apart from the others."""
+    if self._first_call:
+      jax.block_until_ready(outputs)
+      _log.info("compiled and ran the first step in %.1f s", time.monotonic() - self._start)
+      self._first_call = False
+      self.restart(step)
+
+  def figures(self, step: int, batch_size: int) -> dict[str, float]:
+    """TensorBoard scalars: clips a second, share of time waiting for data, device memory."""
+    seconds, steps = max(time.monotonic() - self._start, 1e-9), step - self._step
+    result = {
+      "run/clips_per_second": steps * batch_size / seconds,
+      "run/data_wait_share": self._waited / seconds,
+    }
+    memory = jax.local_devices()[0].memory_stats()
+    if memory:  # None on a CPU
+      result["run/device_memory_gib"] = memory["peak_bytes_in_use"] / 2**30
+    _log.info(
+      "%.1f clips/s, %.1f %% of the time waiting for data",
+      result["run/clips_per_second"],
+      100 * result["run/data_wait_share"],
+    )
+    return result
+
+
+class Tracer:
+  """Traces `steps` steps from step `first` on for TensorBoard's profile tab; 0 traces none."""
+
+  def __init__(self, workdir: pathlib.Path, *, first: int, steps: int):
+    self._directory = str(workdir / "tensorboard")
+    self._first, self._last = first, first + steps
+    self._running = False
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    if self._running:
+      jax.profiler.stop_trace()
+
+  def step(self, step: int) -> None:
+    """Starts or ends the trace after this step."""
+    if not self._running and step == self._first < self._last:
+      jax.profiler.start_trace(self._directory)
+      self._running = True
+    elif self._running and step >= self._last:
+      jax.profiler.stop_trace()
+      self._running = False
+      _log.info("profile of %d steps in %s", self._last - self._first, self._directory)
