@@ -75,9 +75,23 @@ def bootstrap_interval(
 
   It holds for other clips like these; it does not cover retraining with another seed.
   """
+  values = np.asarray(values, np.float64)
   rng = np.random.default_rng(seed)
   means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(resamples)]
   low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+  return float(low), float(high)
+
+
+def bootstrap_mean_class(
+  logits: np.ndarray, labels: np.ndarray, *, level: float = 0.95, resamples: int = 2000, seed=0
+) -> tuple[float, float]:
+  """As `bootstrap_interval`, of the mean-class accuracy; clips are drawn within each class."""
+  rng = np.random.default_rng(seed)
+  right = ranks(logits, labels) == 0
+  groups = [right[labels == label] for label in np.unique(labels)]
+  # A resample of n clips of which a share p is right holds Binomial(n, p) right ones.
+  draws = [rng.binomial(len(g), g.mean(), resamples) / len(g) for g in groups]
+  low, high = np.quantile(np.mean(draws, 0), [(1 - level) / 2, (1 + level) / 2])
   return float(low), float(high)
 
 

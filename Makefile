@@ -1,0 +1,25 @@
+# make train: environment, example data, training. make test: environment, all tests.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: train test lint clean
+
+train: .venv/.ready
+	$(BIN)/python -m data_prep synthetic --raw raw/synthetic --out data
+	$(BIN)/python train.py --config configs/quickstart.py
+
+test: .venv/.ready
+	$(BIN)/python -m pytest
+
+lint: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.venv/.ready: setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=") if sys.version_info < (3, 11) else 0'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,50 @@
+"""What the commands share: errors end in one line and an exit status, caches, quiet libraries."""
+
+import contextlib
+import logging
+import os
+import pathlib
+import sys
+from collections.abc import Iterator
+
+from mstgcn_jax.errors import ConfigError, DataError, RunError
+
+
+@contextlib.contextmanager
+def errors_in_one_line() -> Iterator[None]:
+  """Ends the process with 2 after a ConfigError, with 1 after a DataError or RunError."""
+  try:
+    yield
+  except ConfigError as error:
+    _end(2, error)
+  except (DataError, RunError) as error:
+    _end(1, error)
+  except KeyboardInterrupt:
+    _end(130, "interrupted")
+
+
+def _end(status: int, message: object) -> None:
+  print(f"error: {message}", file=sys.stderr, flush=True)
+  # What a failed run leaves running (a checkpoint being written, other processes to wait for)
+  # must not keep it from ending.
+  logging.shutdown()
+  sys.stdout.flush()
+  os._exit(status)
+
+
+def quiet_libraries() -> None:
+  """Keeps TensorFlow's and Orbax's notices out of the output; call before they are imported."""
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+  for name in ("absl", "jax", "orbax", "tensorflow"):
+    logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def use_compilation_cache() -> None:
+  """Keeps compiled steps in ~/.cache/mstgcn_jax, unless JAX_COMPILATION_CACHE_DIR says where."""
+  import jax
+
+  if not jax.config.jax_compilation_cache_dir:
+    path = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    jax.config.update("jax_compilation_cache_dir", str(path / "mstgcn_jax" / "xla"))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)

@@ -1,0 +1,11 @@
+"""Before JAX starts: the compiled steps of earlier test runs are used again, libraries are quiet."""
+
+import os
+import pathlib
+import tempfile
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault(
+  "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(tempfile.gettempdir()) / "mstgcn_jax_test_cache")
+)
