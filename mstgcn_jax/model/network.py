@@ -1,0 +1,238 @@
+"""The network: layers by block type, blocks, and `MSTGCN`, which puts them together."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mstgcn_jax.model.activations import make_activation
+from mstgcn_jax.model.attention import make_attention
+from mstgcn_jax.model.compose import (
+  Bottleneck,
+  ConvNorm,
+  MultiScale,
+  Residual,
+  Separable,
+  identity,
+)
+from mstgcn_jax.model.config import BlockConfig, ModelConfig, inner_channels
+from mstgcn_jax.model.norm import BatchNorm
+from mstgcn_jax.model.spatial import DepthwiseGraphConv, GraphConv
+from mstgcn_jax.model.temporal import TemporalConv
+
+
+def make_layer(
+  kind: str,
+  config: ModelConfig,
+  in_channels: int,
+  out_channels: int,
+  *,
+  conv: Callable[[int, int], nnx.Module],
+  depthwise: Callable[[int], nnx.Module],
+  scales: int,
+  stride: int = 1,
+  residual: bool = True,
+  norm_in: bool = False,
+  rngs: nnx.Rngs,
+) -> Residual:
+  """A spatial or a temporal layer of a block type (`config.BLOCK_TYPES`).
+
+  Args:
+    conv: (in_channels, out_channels) -> the convolution that the layer is built around.
+    depthwise: channels -> its depthwise form.
+    scales: channel groups of multi-scale layers.
+    stride: temporal stride of `conv` and `depthwise`, which the shortcut has to share.
+    norm_in: whether `ms` normalises its input.
+  """
+  norm = functools.partial(BatchNorm, dtype=config.dtype)
+  act = functools.partial(make_activation, config.activation, dtype=config.dtype, rngs=rngs)
+  pointwise = functools.partial(TemporalConv, dtype=config.dtype, rngs=rngs)
+
+  def conv_norm(conv, channels, *, activate):
+    return ConvNorm(conv, norm(channels), act(channels) if activate else identity)
+
+  def separable(c_in, c_out):
+    inner = c_in * (config.expand_ratio or 1)
+    return Separable(
+      conv_norm(pointwise(c_in, inner), inner, activate=True) if config.expand_ratio else identity,
+      conv_norm(depthwise(inner), inner, activate=True),
+      conv_norm(pointwise(inner, c_out), c_out, activate=False),
+    )
+
+  same_shape = in_channels == out_channels and stride == 1
+  inner = inner_channels(in_channels, out_channels, config.reduction)
+
+  def bottleneck(body):
+    return Bottleneck(
+      conv_norm(pointwise(in_channels, inner), inner, activate=True),
+      body,
+      conv_norm(pointwise(inner, out_channels), out_channels, activate=False),
+    )
+
+  match kind:
+    case "basic":
+      body = conv_norm(conv(in_channels, out_channels), out_channels, activate=False)
+    case "bottle":
+      body = bottleneck(conv_norm(conv(inner, inner), inner, activate=True))
+    case "sep":
+      body = separable(in_channels, out_channels)
+    case "ms":
+      c_in, c_out = in_channels // scales, out_channels // scales
+      if config.layer_type == "sep":
+        branches = [separable(c_in, c_out) for _ in range(scales)]
+      else:
+        branches = [conv_norm(conv(c_in, c_out), c_out, activate=False) for _ in range(scales)]
+      normalise = norm(in_channels) if norm_in else identity
+      body = MultiScale(branches, hierarchical=same_shape, norm_in=normalise)
+    case "ms_bottle":
+      c = inner // scales
+      branches = [conv_norm(conv(c, c), c, activate=True) for _ in range(scales)]
+      body = bottleneck(MultiScale(branches, hierarchical=same_shape))
+
+  shortcut = None
+  if residual and same_shape:
+    shortcut = identity
+  elif residual:
+    projection = pointwise(in_channels, out_channels, stride=stride)
+    shortcut = conv_norm(projection, out_channels, activate=False)
+  return Residual(body, shortcut, identity if kind == "sep" else act(out_channels))
+
+
+def spatial_layer(
+  kind: str, config: ModelConfig, block: BlockConfig, *, rngs: nnx.Rngs
+) -> nnx.Module:
+  """[joint, clip, frame, in_channels] -> [joint, clip, frame, out_channels]."""
+  options = {"adjacency": config.adjacency(), "dtype": config.dtype, "rngs": rngs}
+  return make_layer(
+    kind,
+    config,
+    block.in_channels,
+    block.out_channels,
+    conv=functools.partial(GraphConv, **options),
+    depthwise=functools.partial(DepthwiseGraphConv, **options),
+    scales=config.spatial_scales,
+    residual=block.residual,
+    norm_in=True,
+    rngs=rngs,
+  )
+
+
+def temporal_layer(
+  kind: str, config: ModelConfig, block: BlockConfig, *, rngs: nnx.Rngs
+) -> nnx.Module:
+  """[joint, clip, frame, out_channels] -> [joint, clip, frame / stride, out_channels]."""
+  channels = block.out_channels
+  conv = functools.partial(
+    TemporalConv,
+    kernel_size=config.kernel_size,
+    stride=block.stride,
+    dtype=config.dtype,
+    rngs=rngs,
+  )
+  return make_layer(
+    kind,
+    config,
+    channels,
+    channels,
+    conv=conv,
+    depthwise=lambda c: conv(c, c, groups=c),
+    scales=config.temporal_scales,
+    stride=block.stride,
+    residual=block.residual,
+    rngs=rngs,
+  )
+
+
+class Block(nnx.Module):
+  """Spatial layer, temporal layer, optionally attention; [joint, clip, frame, channel]."""
+
+  def __init__(
+    self, spatial: nnx.Module, temporal: nnx.Module, attention: nnx.Module | None = None
+  ):
+    self.spatial = spatial
+    self.temporal = temporal
+    self.attention = attention
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    x = self.temporal(self.spatial(x))
+    return x if self.attention is None else self.attention(x)
+
+
+def make_block(config: ModelConfig, index: int, *, rngs: nnx.Rngs) -> Block:
+  """The index-th block of a network; block 0 is always basic and without attention."""
+  block = config.blocks[index]
+  spatial, temporal = config.layer_types if index else ("basic", "basic")
+  attention = None
+  if index and config.attention:
+    attention = make_attention(config, block.out_channels, rngs=rngs)
+  return Block(
+    spatial_layer(spatial, config, block, rngs=rngs),
+    temporal_layer(temporal, config, block, rngs=rngs),
+    attention,
+  )
+
+
+class MSTGCN(nnx.Module):
+  """Multi-scale spatial temporal graph convolutional network (Chen et al., AAAI 2021).
+
+  clips float32 [batch, person, frame, joint, channel] -> logits [batch, class]
+
+  Inside, features are joint-major, [joint, batch · person, frame, channel]: aggregation over the
+  graph is then one matrix product, the temporal convolution a plain 1-D one.
+  """
+
+  def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+    self.config = config
+    param_dtype = jnp.promote_types(config.dtype, jnp.float32)
+    features = config.num_persons * config.skeleton.num_joints * config.in_channels
+    self.norm_in = BatchNorm(features, dtype=config.dtype)
+    self.blocks = nnx.List([make_block(config, i, rngs=rngs) for i in range(len(config.blocks))])
+    channels = config.blocks[-1].out_channels
+    self.classifier = nnx.Linear(
+      channels,
+      config.num_classes,
+      kernel_init=nnx.initializers.normal((2 / config.num_classes) ** 0.5),
+      bias_init=_uniform(channels**-0.5),
+      param_dtype=param_dtype,
+      rngs=rngs,
+    )
+
+  def __call__(self, clips: jax.Array) -> jax.Array:
+    """Logits [batch, class], float32."""
+    x = self._joint_major_features(clips)
+    pooled = jnp.mean(x.astype(self.classifier.param_dtype), (0, 2))
+    pooled = pooled.reshape(len(clips), self.config.num_persons, -1).mean(1)
+    return self.classifier(pooled)
+
+  def features(self, clips: jax.Array) -> jax.Array:
+    """The last block's map, [batch, person, frame, joint, channel]; frames after all strides."""
+    x = self._joint_major_features(clips)
+    x = x.reshape(len(x), len(clips), self.config.num_persons, *x.shape[2:])
+    return jnp.transpose(x, (1, 2, 3, 0, 4))
+
+  def _joint_major_features(self, clips: jax.Array) -> jax.Array:
+    self._check(clips)
+    batch, persons, frames, joints, channels = clips.shape
+    # One norm feature a person, joint and channel: statistics over clips and frames.
+    x = jnp.transpose(clips, (0, 2, 1, 3, 4)).reshape(batch, frames, -1)
+    x = self.norm_in(x).reshape(batch, frames, persons, joints, channels)
+    x = jnp.transpose(x, (3, 0, 2, 1, 4)).reshape(joints, batch * persons, frames, channels)
+    for block in self.blocks:
+      x = nnx.remat(Block.__call__)(block, x) if self.config.remat else block(x)
+    return x
+
+  def _check(self, clips: jax.Array) -> None:
+    c = self.config
+    expected = (c.num_persons, c.skeleton.num_joints, c.in_channels)
+    if clips.ndim != 5 or (clips.shape[1], *clips.shape[3:]) != expected:
+      persons, joints, channels = expected
+      raise ValueError(
+        f"clips have shape {clips.shape}; this model takes [batch, {persons} person(s), frame, "
+        f"{joints} joints of {c.skeleton.name}, {channels} channels]"
+      )
+
+
+def _uniform(bound: float):
+  return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)

@@ -1,0 +1,85 @@
+"""Convolution over the joints of a skeleton graph (Kipf & Welling 2017, Yan et al. 2018)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from mstgcn_jax.model.temporal import kaiming_fan_out
+
+
+class _Aggregation(nnx.Module):
+  """Holds the fixed adjacency A and the learned one, PA, which starts as a copy of A.
+
+  Both are [K, V, V], indexed [subset, source joint, target joint].
+  """
+
+  def __init__(self, adjacency: np.ndarray, dtype: str):
+    self.param_dtype = jnp.promote_types(dtype, jnp.float32)
+    self.adjacency = tuple(tuple(map(tuple, subset)) for subset in np.asarray(adjacency).tolist())
+    self.learned_adjacency = nnx.Param(jnp.asarray(self.adjacency, self.param_dtype))
+    self.dtype = dtype
+
+  def effective_adjacency(self) -> jax.Array:
+    """A + PA, [K, V, V]."""
+    fixed = jnp.asarray(self.adjacency, self.param_dtype)
+    return (fixed + self.learned_adjacency[...]).astype(self.dtype)
+
+
+class GraphConv(_Aggregation):
+  """Σ_k A_kᵀ (x W_k + b_k): each joint takes up its neighbours' projected features.
+
+  Joint axis first: [joint, ..., in_channels] -> [joint, ..., out_channels].
+  Weight: [K, in_channels, out_channels]; bias: [K · out_channels].
+  """
+
+  def __init__(
+    self,
+    in_channels: int,
+    out_channels: int,
+    adjacency: np.ndarray,
+    *,
+    dtype: str = "float32",
+    rngs: nnx.Rngs,
+  ):
+    super().__init__(adjacency, dtype)
+    subsets = len(adjacency)
+    shape = (subsets, in_channels, out_channels)
+    self.weight = kaiming_fan_out(rngs, shape, subsets * out_channels, self.param_dtype)
+    self.bias = nnx.Param(jnp.zeros(subsets * out_channels, self.param_dtype))
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    x, weight = x.astype(self.dtype), self.weight[...].astype(self.dtype)
+    bias = self.bias[...].astype(self.dtype).reshape(weight.shape[0], -1)
+    adjacency = self.effective_adjacency()
+    y = 0
+    for a, w in zip(adjacency, weight, strict=True):
+      y += jnp.einsum("v...d,vw->w...d", x @ w, a)
+    shift = jnp.einsum("kvw,kd->wd", adjacency, bias)
+    return y + shift.reshape(len(y), *(1,) * (y.ndim - 2), -1)
+
+
+class DepthwiseGraphConv(_Aggregation):
+  """As `GraphConv`, with one scalar weight a channel and subset instead of a projection.
+
+  Joint axis first: [joint, ..., channel] -> the same shape.
+  Weight: [channel, K]; bias: [channel · K].
+  """
+
+  def __init__(
+    self, channels: int, adjacency: np.ndarray, *, dtype: str = "float32", rngs: nnx.Rngs
+  ):
+    super().__init__(adjacency, dtype)
+    shape = (channels, len(adjacency))
+    self.weight = kaiming_fan_out(rngs, shape, shape[0] * shape[1], self.param_dtype)
+    self.bias = nnx.Param(jnp.zeros(shape[0] * shape[1], self.param_dtype))
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    x, weight = x.astype(self.dtype), self.weight[...].astype(self.dtype)
+    bias = self.bias[...].astype(self.dtype).reshape(weight.shape)
+    # Per channel one joint-to-joint matrix: Σ_k A_k · weight[k].
+    adjacency = self.effective_adjacency()
+    mixing = jnp.einsum("kvw,ck->cvw", adjacency, weight)
+    y = jnp.einsum("v...c,cvw->w...c", x, mixing)
+    shift = jnp.einsum("kvw,ck->wc", adjacency, bias)
+    return y + shift.reshape(len(y), *(1,) * (y.ndim - 2), -1)
