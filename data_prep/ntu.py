@@ -217,4 +217,3 @@ def _whole_number(line: str, where: str) -> int:
   if value < 0:
     raise DataError(f"line {where}, but is {line[:40]!r}")
   return value
-

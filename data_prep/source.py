@@ -20,8 +20,8 @@ must be a top-level function, or a `functools.partial` of one with small argumen
 
 Errors: `open_raw` raises DataError where nothing can be prepared, ConfigError for a wrong option.
 `read` raises DataError for a bad recording: it is skipped, counted, listed in the report with the
-message as its reason, and is fatal only beyond --max-bad. Any other exception is a bug and stops the
-preparation. A clip in which nobody is tracked is returned with `persons=[]`; it is dropped and
+message as its reason, and is fatal only beyond --max-bad. Any other exception is a bug and stops
+the preparation. A clip in which nobody is tracked is returned with `persons=[]`; it is dropped and
 counted apart, not bad.
 """
 

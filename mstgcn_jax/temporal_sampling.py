@@ -2,7 +2,7 @@
 
 A clip comes as one array a person, [frames_m, joint, channel], each at its own length. Sampling
 first chooses the *times* of the window's frames (the same for everybody in the clip), then looks
-every person up at these times (`gather`), and then centres (`center`). In this order the result is
+every person up at these times (`gather`), and centres (`fill_window`). In this order the result is
 the reference's, which loops each person with its own period before it centres all on person 0.
 """
 
@@ -67,7 +67,9 @@ def sample_times(
   if sampling == "loop" or not length:
     return loop_times(length, window)
   if sampling == "uniform" and length >= window:
-    return uniform_times(length, window, (view + 0.5) / views if rng is None else rng.random(window))
+    return uniform_times(
+      length, window, (view + 0.5) / views if rng is None else rng.random(window)
+    )
   if sampling == "random_shift" and length <= window:
     first, last = _tracked_span(persons)
     begin = 0 if rng is None else int(rng.integers(window - (last - first) + 1))
@@ -107,52 +109,57 @@ def gather(
   Returns:
     `out`.
   """
-  negative = times < 0
-  any_negative = negative.any()
+  untracked = times < 0
   for row, person in zip(out, persons, strict=False):
     length = len(person)
     if not length:
       row[:] = 0
       continue
-    absent = negative if any_negative else None
-    if fill == "loop":
-      index = times % length
-    else:
-      index = np.clip(times, 0, length - 1)
-      if times.max() >= length:
-        absent = negative | (times >= length)
-    np.take(person, index, axis=0, out=row, mode="clip")
-    if absent is not None:
+    np.take(person, times % length, axis=0, out=row, mode="clip")
+    absent = untracked if fill == "loop" else untracked | (times >= length)
+    if absent.any():
       row[absent] = 0
   out[len(persons) :] = 0
   return out
-
-
-def center(clip: np.ndarray, joint: int) -> np.ndarray:
-  """Subtracts the first person's `joint`, frame by frame, from every tracked joint, in place.
-
-  Args:
-    clip: float32 [person, frame, joint, channel]; a joint whose coordinates are all zero is
-      untracked and stays so.
-  Returns:
-    `clip`.
-  """
-  origin = clip[0, :, joint : joint + 1].copy()
-  for person in clip:
-    tracked = person.any(axis=-1, keepdims=True)
-    np.subtract(person, origin, out=person, where=tracked)
-  return clip
 
 
 def fill_window(
   persons: Sequence[np.ndarray],
   times: np.ndarray,
   fill: str,
-  center_joint: int | None,
+  center: int | None,
   out: np.ndarray,
 ) -> np.ndarray:
-  """`gather`, then `center` where the data set names a joint; fills and returns `out`."""
-  gather(persons, times, fill, out)
-  if center_joint is not None:
-    center(out, center_joint)
+  """`gather`, then subtracts the first person's joint `center`, frame by frame, from every tracked
+  joint of everybody; a joint whose coordinates are all zero is untracked and stays so.
+
+  The centre is looked up in the window, as the first person loops. For the first person itself that
+  is the same as centring before looping, which is less work.
+
+  Args:
+    center: None where the coordinates are to be taken as they are.
+    Otherwise as `gather`.
+  Returns:
+    `out`.
+  """
+  if center is None or not persons:
+    return gather(persons, times, fill, out)
+  first = persons[0]
+  origin = np.ascontiguousarray(first[:, center])
+  gather([_subtract(first, origin), *persons[1:]], times, fill, out)
+  others = out[1 : len(persons)]
+  if len(others):
+    window_origin = np.empty((1, len(times), 1, first.shape[-1]), np.float32)
+    gather([origin[:, None]], times, fill, window_origin)
+    for person in others:
+      person[:] = _subtract(person, window_origin[0, :, 0])
   return out
+
+
+def _subtract(person: np.ndarray, origin: np.ndarray) -> np.ndarray:
+  """person [frame, joint, channel] - origin [frame, channel], where tracked."""
+  # subtracting an array of the full shape is faster than broadcasting over three channels
+  moved = person - np.tile(origin, (1, person.shape[1])).reshape(person.shape)
+  if not person.all():
+    moved[~person.any(axis=-1)] = 0
+  return moved
