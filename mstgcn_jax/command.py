@@ -35,6 +35,7 @@ def _end(status: int, message: object) -> None:
 def quiet_libraries() -> None:
   """Keeps TensorFlow's and Orbax's notices out of the output; call before they are imported."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its notice comes before any log level
   os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
   for name in ("absl", "jax", "orbax", "tensorflow"):
     logging.getLogger(name).setLevel(logging.ERROR)

@@ -122,19 +122,22 @@ class Progress:
       dynamic_ncols=True,
       smoothing=0.05,
     )
-    self._start = self._last_line = time.monotonic()
-    self._first = first
+    self._start: float | None = None
+    self._last_line = time.monotonic()
 
   def update(self, step: int, *, epoch: int, loss: float, learning_rate: float) -> None:
     """Shows the figures of a step that is done."""
-    rate = (step - self._first) / max(time.monotonic() - self._start, 1e-9)
+    now = time.monotonic()
+    if self._start is None:  # the first step compiles: the rate counts from its end
+      self._start, self._first = now, step
+    rate = (step - self._first) / max(now - self._start, 1e-9)
     text = f"epoch {epoch}  {rate * self._batch_size:.0f} clips/s  loss {loss:.3f}"
     text += f"  lr {learning_rate:.2g}"
     if self._live:
       self._bar.set_postfix_str(text, refresh=False)
       self._bar.update(step - self._bar.n)
-    elif self._lines and time.monotonic() - self._last_line > self.SECONDS_BETWEEN_LINES:
-      self._last_line = time.monotonic()
+    elif self._lines and rate and now - self._last_line > self.SECONDS_BETWEEN_LINES:
+      self._last_line = now
       left = (self._total - step) / max(rate, 1e-9)
       _log.info("step %d/%d  %s  %s left", step, self._total, text, tqdm.format_interval(left))
 
