@@ -41,7 +41,7 @@ def normalise(persons: Sequence[np.ndarray], skeleton: Skeleton) -> list[np.ndar
 
   Args:
     persons: float32 [frame, joint, 3] each, in metres; the main person first.
-    skeleton: with `center`, `vertical`, `horizontal`; a rotation whose joints are unset is not done.
+    skeleton: with `center`, `vertical`, `horizontal`; a rotation with unset joints is left out.
   Returns:
     float32 [frames_m, joint, 3] each, not centred.
   """
