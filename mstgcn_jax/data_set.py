@@ -97,7 +97,7 @@ class DataSet:
     for shard in np.unique(shards):
       places = np.flatnonzero(shards == shard)
       start = self._ends[shard] - self.shards[shard]["clips"]
-      records = self._readers[shard].read((rows[places] - start).tolist())
+      records = self._read_shard(shard, (rows[places] - start).tolist())
       for place, record in zip(places, records, strict=True):
         clips[place] = self._decode(record)
     return clips
@@ -108,6 +108,15 @@ class DataSet:
     persons = self.read([index])[0]
     times = temporal_sampling.sample_times(persons, window, "loop", self.fill)
     return temporal_sampling.fill_window(persons, times, self.fill, self.center, out)
+
+  def _read_shard(self, shard: int, positions: list[int]) -> list[bytes]:
+    try:
+      return self._readers[shard].read(positions)
+    except (RuntimeError, ValueError, IndexError) as error:
+      raise DataError(
+        f"{self.path / self.shards[shard]['file']} is damaged ({error}); prepare the data set again "
+        "with --overwrite or copy it again"
+      ) from error
 
   @functools.cached_property
   def _ends(self) -> np.ndarray:

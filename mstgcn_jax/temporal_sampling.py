@@ -63,6 +63,8 @@ def sample_times(
     evaluation: view k at fraction (k + 1/2) / views. A clip shorter than the window is taken as
     random_crop takes it.
   """
+  if sampling not in SAMPLINGS:
+    raise ConfigError(f"sampling {sampling!r} is unknown; expected one of {', '.join(SAMPLINGS)}")
   length = max((len(person) for person in persons), default=0)
   if sampling == "loop" or not length:
     return loop_times(length, window)
@@ -74,8 +76,6 @@ def sample_times(
     first, last = _tracked_span(persons)
     begin = 0 if rng is None else int(rng.integers(window - (last - first) + 1))
     return shift_times(first, last, window, begin)
-  if sampling not in SAMPLINGS:
-    raise ConfigError(f"sampling {sampling!r} is unknown; expected one of {', '.join(SAMPLINGS)}")
   if length >= window:
     starts = length - window + 1
     begin = (2 * view + 1) * starts // (2 * views) if rng is None else int(rng.integers(starts))

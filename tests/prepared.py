@@ -1,0 +1,64 @@
+"""Data sets made of arrays, and the command that prepares them, for tests."""
+
+import argparse
+import pathlib
+
+import numpy as np
+
+from data_prep import write
+from data_prep.source import Clip, Recordings, Source
+from mstgcn_jax import skeletons
+from mstgcn_jax.data_set import DataSet, open_data_set
+
+NTU = skeletons.get("ntu_rgbd")
+
+
+def arguments(out: pathlib.Path, **changes) -> argparse.Namespace:
+  """What the command line would give."""
+  defaults = {
+    "raw": out,
+    "out": out,
+    "name": "fake",
+    "overwrite": False,
+    "workers": 1,
+    "max_bad": 1.0,
+    "ignore_list": None,
+  }
+  return argparse.Namespace(**(defaults | changes))
+
+
+def source(clips, **fields) -> Source:
+  """A source of clips (or of exceptions to raise) that are in memory."""
+
+  def read(index):
+    if isinstance(clips[index], Exception):
+      raise clips[index]
+    return clips[index]
+
+  values = {"skeleton": NTU, "class_names": tuple("abcdef"), "center": NTU.center} | fields
+  return Source(
+    "fake",
+    "for tests",
+    lambda raw, args: Recordings(keys=range(len(clips)), read=read, parallel=False, **values),
+    makes_raw=True,
+  )
+
+
+def prepare(out: pathlib.Path, clips, *, arguments_=None, **fields) -> DataSet:
+  """Writes the clips as a data set below `out` and opens it."""
+  write.prepare(source(clips, **fields), arguments(out, **(arguments_ or {})))
+  return open_data_set(out / "fake")
+
+
+def random_clips(count: int, seed: int = 0, frames=(5, 30), persons: int = 2) -> list[Clip]:
+  """NTU-like clips of unequal lengths; person 1 is there in every second."""
+  rng = np.random.default_rng(seed)
+  clips = []
+  for i in range(count):
+    sequences = [
+      rng.normal(size=(int(rng.integers(*frames)), NTU.num_joints, 3)).astype(np.float32)
+      for _ in range(1 + i % persons)
+    ]
+    facts = {"subject": 1 + i % 7, "camera": 1 + i % 3, "setup": 1 + i % 4}
+    clips.append(Clip(f"clip{i:03d}", i % 6, sequences, facts))
+  return clips

@@ -1,0 +1,108 @@
+"""Who trains and who evaluates."""
+
+import numpy as np
+import pytest
+from prepared import prepare, random_clips
+
+from data_prep.source import Clip
+from mstgcn_jax import protocols
+from mstgcn_jax.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def data_set(tmp_path_factory):
+  return prepare(tmp_path_factory.mktemp("data"), random_clips(40))
+
+
+def subjects(data_set, rows):
+  return set(data_set.table["subject"][rows].tolist())
+
+
+@pytest.mark.parametrize(
+  "protocol",
+  ["xsub", "xview", "xset", "cross_subject", "kfold", "kfold:k=3,fold=2", "leave_one_out:value=3"],
+)
+def test_every_clip_is_on_exactly_one_side(data_set, protocol):
+  train, evaluate = protocols.split(data_set, protocol)
+  assert sorted([*train, *evaluate]) == list(range(40))
+  assert len(train) and len(evaluate)
+
+
+def test_xsub_trains_on_the_published_performers(data_set):
+  train, evaluate = protocols.split(data_set, "xsub")
+  assert subjects(data_set, train) == {1, 2, 4, 5}
+  assert subjects(data_set, evaluate) == {3, 6, 7}
+  # Liu et al. 2020: 53 performers; Shahroudy et al. 2016: 20 of them, all of the first 40
+  performers = protocols._XSUB_PERFORMERS
+  assert len(set(performers)) == 53
+  assert sum(performer <= 40 for performer in performers) == 20
+
+
+def test_xview_trains_on_cameras_two_and_three(data_set):
+  train, evaluate = protocols.split(data_set, "xview")
+  assert set(data_set.table["camera"][train].tolist()) == {2, 3}
+  assert set(data_set.table["camera"][evaluate].tolist()) == {1}
+
+
+def test_xset_trains_on_even_setups(data_set):
+  train, evaluate = protocols.split(data_set, "xset")
+  assert set(data_set.table["setup"][train].tolist()) == {2, 4}
+  assert set(data_set.table["setup"][evaluate].tolist()) == {1, 3}
+
+
+def test_cross_subject_trains_on_odd_subjects(data_set):
+  train, evaluate = protocols.split(data_set, "cross_subject")
+  assert subjects(data_set, train) == {1, 3, 5, 7}
+  assert subjects(data_set, evaluate) == {2, 4, 6}
+
+
+def test_the_folds_evaluate_every_subject_once(data_set):
+  sides = [subjects(data_set, protocols.split(data_set, f"kfold:k=3,fold={i}")[1]) for i in range(3)]
+  assert sorted(s for side in sides for s in side) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_another_seed_gives_other_folds(data_set):
+  folds = {
+    tuple(protocols.split(data_set, f"kfold:k=2,seed={seed}")[1].tolist()) for seed in range(8)
+  }
+  assert len(folds) > 1
+
+
+def test_leaving_one_out_works_on_any_column(data_set):
+  _, evaluate = protocols.split(data_set, "leave_one_out:column=camera,value=2")
+  assert set(data_set.table["camera"][evaluate].tolist()) == {2}
+
+
+def test_all_trains_and_evaluates_on_everything(data_set):
+  train, evaluate = protocols.split(data_set, "all")
+  np.testing.assert_array_equal(train, np.arange(40))
+  np.testing.assert_array_equal(evaluate, np.arange(40))
+
+
+def test_given_splits_come_from_their_column(tmp_path):
+  person = np.ones((3, 25, 3), np.float32)
+  clips = [
+    Clip(f"c{i}", 0, [person], {"split": split, "split_xsub": other})
+    for i, (split, other) in enumerate([("train", ""), ("val", "train"), ("", "val")])
+  ]
+  data_set = prepare(tmp_path, clips)
+  assert [side.tolist() for side in protocols.split(data_set, "given")] == [[0], [1]]
+  other = protocols.split(data_set, "given:column=split_xsub")
+  assert [side.tolist() for side in other] == [[1], [2]]
+
+
+@pytest.mark.parametrize(
+  ("protocol", "message"),
+  [
+    ("xsubb", "'xsubb' is unknown; expected one of xsub, xview"),
+    ("given", "no column 'split'; it has name, label, persons, frames, subject"),
+    ("kfold:folds=3", "option 'folds=3' is unknown; options: column=subject, k=5"),
+    ("kfold:k=many", "k must be a whole number, not 'many'"),
+    ("kfold:k=9", "k=9 is not possible with the 7 values of column 'subject'"),
+    ("kfold:k=3,fold=3", "fold=3 is outside 0..2"),
+    ("leave_one_out:value=12", "no clip has subject '12'; there are 1, 2, 3"),
+  ],
+)
+def test_a_wrong_protocol_says_what_is_possible(data_set, protocol, message):
+  with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+    protocols.split(data_set, protocol)

@@ -1,0 +1,179 @@
+"""Temporal sampling against the reference's outputs and arithmetic done by hand."""
+
+import numpy as np
+import pytest
+from golden import golden
+
+from data_prep import normalise
+from mstgcn_jax import skeletons, temporal_sampling
+from mstgcn_jax.errors import ConfigError
+
+NTU = skeletons.get("ntu_rgbd")
+
+
+def persons_of(array):
+  """The reference's [C, T, V, M] -> a list over persons of [T, V, C]."""
+  return [np.ascontiguousarray(array[..., m].transpose(1, 2, 0)) for m in range(array.shape[-1])]
+
+
+def counting(length, start=1):
+  """A person of one joint whose single coordinate is its frame number."""
+  return np.arange(start, start + length, dtype=np.float32).reshape(-1, 1, 1)
+
+
+def window_of(persons, times, fill="loop", center=None, num_persons=None):
+  shape = (num_persons or len(persons), len(times), *persons[0].shape[1:])
+  out = np.full(shape, np.nan, np.float32)
+  return temporal_sampling.fill_window(persons, times, fill, center, out)
+
+
+@pytest.mark.parametrize("case", range(8))
+def test_normalised_edge_cases_equal_the_reference(case):
+  with np.load(golden("data/normalise_edge_cases.npz")) as data:
+    raw, expected = persons_of(data["input"][case]), data["output"][case]
+  persons = normalise.normalise(raw, NTU)
+  out = np.full((2, 60, 25, 3), np.nan, np.float32)
+  times = temporal_sampling.sample_times(persons, 60, "loop", "loop")
+  clip = temporal_sampling.fill_window(persons, times, "loop", NTU.center, out)
+  # 1e-5: coordinates of a few metres in float32, rotated once here and twice there
+  np.testing.assert_allclose(clip.transpose(3, 1, 2, 0), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("begin", [0, 9, 17])
+def test_shifting_equals_the_reference(begin):
+  with np.load(golden("data/augment.npz")) as data:
+    array, expected = data["input"], data[f"random_shift/{begin}"]
+  persons = persons_of(array.astype(np.float32))
+  tracked = np.flatnonzero(array.any(axis=(0, 2, 3)))
+  times = temporal_sampling.shift_times(tracked[0], tracked[-1] + 1, 40, begin)
+  clip = window_of(persons, times, fill="zero")
+  np.testing.assert_array_equal(clip.transpose(3, 1, 2, 0), expected.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+  ("key", "window", "begin"),
+  [
+    ("random_choose/size20_begin11", 20, 11),
+    ("random_choose/size50_pad6", 50, -6),
+    ("auto_pading/50", 50, 0),
+  ],
+)
+def test_cropping_and_padding_equal_the_reference(key, window, begin):
+  with np.load(golden("data/augment.npz")) as data:
+    array, expected = data["input"].astype(np.float32), data[key].astype(np.float32)
+  clip = window_of(persons_of(array), temporal_sampling.crop_times(window, begin), fill="zero")
+  np.testing.assert_array_equal(clip.transpose(3, 1, 2, 0), expected)
+
+
+def test_two_people_of_unequal_length_loop_with_their_own_period():
+  times = temporal_sampling.loop_times(3, 7)
+  clip = window_of([counting(3), counting(2, start=10)], times)
+  assert clip[0].ravel().tolist() == [1, 2, 3, 1, 2, 3, 1]
+  assert clip[1].ravel().tolist() == [10, 11, 10, 11, 10, 11, 10]
+
+
+def test_the_second_person_is_centred_on_the_first_as_it_loops():
+  times = temporal_sampling.loop_times(3, 4)
+  clip = window_of([counting(3), counting(2, start=10)], times, center=0)
+  assert clip[0].ravel().tolist() == [0, 0, 0, 0]
+  assert clip[1].ravel().tolist() == [10 - 1, 11 - 2, 10 - 3, 11 - 1]
+
+
+def test_untracked_joints_stay_zero_when_centred():
+  person = np.ones((2, 3, 2), np.float32)
+  person[1, 2] = 0
+  clip = window_of([person, person * 5], np.arange(2), center=0)
+  assert clip[0, 1, 2].tolist() == [0, 0]
+  assert clip[1, 1].tolist() == [[4, 4], [4, 4], [0, 0]]
+
+
+def test_fill_zero_leaves_what_follows_the_last_frame_untracked():
+  clip = window_of([counting(2)], temporal_sampling.loop_times(2, 4), fill="zero")
+  assert clip.ravel().tolist() == [1, 2, 0, 0]
+
+
+def test_a_clip_longer_than_the_window_is_cropped_at_its_centre():
+  assert temporal_sampling.sample_times([counting(9)], 3, "loop", "loop").tolist() == [3, 4, 5]
+
+
+def test_missing_people_are_zero_and_surplus_people_left_out():
+  times = np.arange(2)
+  assert not window_of([counting(2)], times, num_persons=3)[1:].any()
+  assert window_of([counting(2)] * 3, times, num_persons=1).shape[0] == 1
+
+
+def test_a_person_without_frames_is_zero():
+  clip = window_of([counting(2), counting(0)], np.arange(4), fill="zero")
+  assert not clip[1].any()
+
+
+@pytest.mark.parametrize("fill", ["loop", "zero"])
+@pytest.mark.parametrize("sampling", temporal_sampling.SAMPLINGS)
+@pytest.mark.parametrize("length", [1, 8, 9, 30])
+def test_random_times_lie_in_the_clip_or_where_it_is_filled(sampling, fill, length):
+  window = 8
+  for seed in range(20):
+    rng = np.random.default_rng(seed)
+    times = temporal_sampling.sample_times([counting(length)], window, sampling, fill, rng)
+    assert times.shape == (window,)
+    if length >= window:
+      assert times.min() >= 0 and times.max() < length
+      assert (np.diff(times) >= 0).all()
+    else:
+      clip = window_of([counting(length)], times, fill)
+      shown = set(clip.ravel().tolist()) - {0}
+      assert shown == set(range(1, length + 1))  # all of a short clip is in the window
+
+
+def test_random_crops_reach_both_ends():
+  starts = {
+    int(
+      temporal_sampling.sample_times(
+        [counting(10)], 8, "random_crop", "loop", np.random.default_rng(seed)
+      )[0]
+    )
+    for seed in range(40)
+  }
+  assert starts == {0, 1, 2}
+
+
+def test_uniform_takes_one_frame_from_each_segment():
+  times = temporal_sampling.uniform_times(12, 4, 0.5)
+  assert times.tolist() == [1, 4, 7, 10]
+
+
+def test_views_of_uniform_sampling_show_different_frames():
+  views = [
+    temporal_sampling.sample_times([counting(12)], 4, "uniform", "loop", view=k, views=3).tolist()
+    for k in range(3)
+  ]
+  assert views == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]]
+
+
+def test_views_of_crops_are_spread_over_the_clip():
+  starts = [
+    int(
+      temporal_sampling.sample_times([counting(13)], 4, "random_crop", "loop", view=k, views=3)[0]
+    )
+    for k in range(3)
+  ]
+  assert starts == [1, 5, 8]
+
+
+def test_a_single_evaluation_crop_is_the_centre():
+  times = temporal_sampling.sample_times([counting(9)], 3, "random_crop", "loop")
+  assert times.tolist() == [3, 4, 5]
+
+
+def test_a_shift_moves_the_tracked_span():
+  person = counting(6)
+  person[:2] = 0
+  rng = np.random.default_rng(0)
+  times = temporal_sampling.sample_times([person], 10, "random_shift", "zero", rng)
+  clip = window_of([person], times, "zero").ravel()
+  assert clip[clip != 0].tolist() == [3, 4, 5, 6]
+
+
+def test_an_unknown_sampling_is_refused_by_name():
+  with pytest.raises(ConfigError, match="'zoom' is unknown; expected one of loop"):
+    temporal_sampling.sample_times([counting(9)], 3, "zoom", "loop")
