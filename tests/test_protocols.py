@@ -57,7 +57,9 @@ def test_cross_subject_trains_on_odd_subjects(data_set):
 
 
 def test_the_folds_evaluate_every_subject_once(data_set):
-  sides = [subjects(data_set, protocols.split(data_set, f"kfold:k=3,fold={i}")[1]) for i in range(3)]
+  sides = [
+    subjects(data_set, protocols.split(data_set, f"kfold:k=3,fold={i}")[1]) for i in range(3)
+  ]
   assert sorted(s for side in sides for s in side) == [1, 2, 3, 4, 5, 6, 7]
 
 
