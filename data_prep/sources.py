@@ -1,12 +1,23 @@
 """The sources that `python -m data_prep` knows; see source.py for how to write another."""
 
-from data_prep import ntu, utd_mhad
+from data_prep import annotations, arrays, exchange, kinetics, ntu, own, utd_mhad
 from data_prep.source import Source
 
 _ALL = (
   Source("ntu60", "NTU RGB+D, 60 classes: a folder of .skeleton files", ntu.open_ntu60,
          ntu.add_arguments),
+  Source("ntu120", "NTU RGB+D 120: a folder of .skeleton files", ntu.open_ntu120,
+         ntu.add_arguments),
+  Source("kinetics", "Kinetics-skeleton: the folder of kinetics_train and kinetics_val",
+         kinetics.open_raw),
   Source("utd_mhad", "UTD-MHAD: the Skeleton folder of .mat files", utd_mhad.open_raw),
+  Source("pyskl", "PYSKL or MMAction2 annotations: a .pkl file", annotations.open_raw,
+         annotations.add_arguments),
+  Source("agcn", "2s-AGCN or MST-GCN arrays: a folder of *_data_joint.npy and *_label.pkl",
+         arrays.open_agcn, exchange.add_arguments),
+  Source("ctrgcn", "CTR-GCN archive: a .npz file", arrays.open_ctrgcn, exchange.add_arguments),
+  Source("own", "your own recordings: a folder of .npy clips and a CSV", own.open_raw,
+         own.add_arguments),
 )  # fmt: skip
 
 SOURCES = {source.name: source for source in _ALL}

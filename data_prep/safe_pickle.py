@@ -1,0 +1,179 @@
+"""Reading pickles from strangers: plain containers, numbers, text and NumPy arrays, nothing else.
+
+A pickle is a program; what it may call is listed in `_ADMITTED` and nothing of that list does more
+than build an array out of bytes. NumPy's own reconstruction is not used: it trusts its input.
+"""
+
+import math
+import mmap
+import pathlib
+import pickle
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mstgcn_jax.errors import DataError
+
+_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|[US]\d{1,6})")
+
+
+def load(path: pathlib.Path) -> Any:
+  """The pickle's content; arrays in it are for `as_array`.
+
+  Raises:
+    DataError: the file cannot be read, is no pickle, or asks for more than data (which is named).
+  """
+  try:
+    with path.open("rb") as file:
+      if not file.read(1):
+        raise DataError(f"{path} is empty; expected a pickle")
+      # A map, not the file: it never allocates the length that a damaged pickle claims.
+      with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return _Unpickler(content, encoding="latin1").load()
+  except OSError as error:
+    raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+  except _RefusedError as error:
+    raise DataError(
+      f"{path}: the pickle asks for {error}, which data does not need; it was not loaded. If you "
+      "trust the file, load it yourself and save its arrays as .npy"
+    ) from error
+  except DataError:
+    raise
+  except Exception as error:  # pickle raises almost any kind on damaged input
+    raise DataError(f"{path} is not a pickle, or a damaged one ({error})") from error
+
+
+def as_array(value: Any) -> np.ndarray:
+  """A NumPy array from what a pickle held as one, or from numbers in lists; else a DataError."""
+  if isinstance(value, _Array):
+    return value.to_numpy()
+  try:
+    array = np.asarray(value)
+  except Exception as error:  # ragged lists
+    raise DataError(f"expected an array, found {type(value).__name__} ({error})") from error
+  if array.dtype.kind not in "biufUS":
+    raise DataError(f"expected an array of numbers, found {type(value).__name__}")
+  return array
+
+
+class _RefusedError(Exception):
+  """What the pickle asked for."""
+
+
+class _Dtype:
+  """Stands for a NumPy type, from its short name and its pickled byte order."""
+
+  __slots__ = ("dtype",)
+
+  def __init__(self, name: Any, *_: Any):
+    if not isinstance(name, str) or not _DTYPE.fullmatch(name):
+      raise _RefusedError(f"arrays of the type {name!r:.40}")
+    self.dtype = np.dtype(name)
+
+  def __setstate__(self, state: Any):
+    _, order, base, names, fields, *_ = state
+    if base is not None or names is not None or fields is not None:
+      raise _RefusedError("arrays of records")
+    if order in ("<", ">"):
+      self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array:
+  """Stands for an array until the reader takes it: its pickled state."""
+
+  __slots__ = ("_state",)
+
+  def __init__(self):
+    self._state = None
+
+  def __setstate__(self, state: Any):
+    self._state = state
+
+  def to_numpy(self) -> np.ndarray:
+    try:
+      _, shape, dtype, fortran, data = self._state
+      return _from_bytes(data, dtype, shape, "F" if fortran else "C")
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
+      raise DataError(f"a damaged array in the pickle ({error})") from error
+
+
+def _from_bytes(data: Any, dtype: Any, shape: Any, order: str = "C") -> np.ndarray:
+  if not isinstance(dtype, _Dtype):
+    raise ValueError("no type")
+  if isinstance(data, str):  # Python 2's bytes
+    data = data.encode("latin1")
+  shape = (shape,) if isinstance(shape, int) else tuple(shape)
+  if any(not isinstance(size, int) or size < 0 for size in shape):
+    raise ValueError(f"shape {shape}")
+  if math.prod(shape) * dtype.dtype.itemsize != len(data):
+    raise ValueError(f"{len(data)} bytes for the shape {shape} of {dtype.dtype}")
+  if not math.prod(shape):
+    return np.zeros(shape, dtype.dtype)
+  return np.frombuffer(data, dtype.dtype).reshape(shape, order="F" if order == "F" else "C")
+
+
+def _reconstruct(kind: Any, *_: Any) -> _Array:
+  if kind is not _NDARRAY:
+    raise _RefusedError("a kind of array that is not numpy.ndarray")
+  return _Array()
+
+
+def _scalar(dtype: Any, data: Any = b"") -> Any:
+  return _from_bytes(data, dtype, ()).item()
+
+
+def _encode(text: Any, encoding: Any = "latin1") -> bytes:
+  """How Python 3 writes bytes into old protocols."""
+  if not isinstance(text, str) or encoding != "latin1":
+    raise _RefusedError(f"_codecs.encode with {encoding!r:.40}")
+  return text.encode("latin1")
+
+
+def _not_called(*_: Any):
+  raise _RefusedError("numpy.ndarray as a function")
+
+
+class _Admitted:
+  """A function that a pickle may call and cannot change."""
+
+  __slots__ = ("_function",)
+
+  def __init__(self, function: Callable[..., Any]):
+    self._function = function
+
+  def __call__(self, *args: Any) -> Any:
+    return self._function(*args)
+
+  def __setstate__(self, state: Any):
+    raise _RefusedError("a change of what reads it")
+
+
+_NDARRAY = _Admitted(_not_called)
+_ADMITTED = {
+  ("numpy", "ndarray"): _NDARRAY,
+  ("numpy", "dtype"): _Admitted(_Dtype),
+  ("_codecs", "encode"): _Admitted(_encode),
+  ("__builtin__", "bytes"): _Admitted(lambda: b""),  # no bytes at all, in old protocols
+  **{
+    (f"numpy.{core}.{module}", name): _Admitted(function)
+    for core in ("core", "_core")  # before and since NumPy 2
+    for module, name, function in (
+      ("multiarray", "_reconstruct", _reconstruct),
+      ("multiarray", "scalar", _scalar),
+      ("numeric", "_frombuffer", _from_bytes),
+    )
+  },
+}
+
+
+class _Unpickler(pickle.Unpickler):
+  def find_class(self, module: str, name: str) -> Any:
+    try:
+      return _ADMITTED[module, name]
+    except KeyError:
+      raise _RefusedError(f"{module}.{name}") from None
+
+  def persistent_load(self, pid: Any):
+    raise _RefusedError("an object outside the file")

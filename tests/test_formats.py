@@ -1,0 +1,660 @@
+"""The formats that people exchange: what comes out, and what is refused."""
+
+import argparse
+import contextlib
+import csv
+import io
+import json
+import os
+import pickle
+import pickletools
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from data_prep import __main__ as command
+from data_prep import annotations, arrays, exchange, own, safe_pickle
+from mstgcn_jax import skeletons
+from mstgcn_jax.data_set import open_data_set
+from mstgcn_jax.errors import ConfigError, DataError
+
+OPTIONS = argparse.Namespace(skeleton=None, classes=None, as_is=False)
+FUZZ = settings(
+  max_examples=150,
+  deadline=None,
+  derandomize=True,
+  suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def normal(*shape: int) -> np.ndarray:
+  return np.random.default_rng(0).normal(size=shape)
+
+
+def options(**changes) -> argparse.Namespace:
+  return argparse.Namespace(**(vars(OPTIONS) | changes))
+
+
+def prepare(source, raw, out, *more) -> "DataSet":  # noqa: F821
+  arguments = [source, "--raw", str(raw), "--out", str(out), "--workers", "1", *more]
+  assert command.main(arguments) == 0
+  return open_data_set(out / source)
+
+
+def read_all(recordings) -> int:
+  """Reads every recording; how many are bad."""
+  bad = 0
+  for key in recordings.keys:
+    try:
+      recordings.read(key)
+    except DataError:
+      bad += 1
+  return bad
+
+
+# --- pickles
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_arrays_numbers_and_text_survive_every_pickle_protocol(tmp_path, protocol):
+  expected = [
+    np.arange(6, dtype=np.float16).reshape(2, 3),
+    np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    np.arange(3, dtype=">i4"),
+    np.zeros((0, 4)),
+    np.array(["left", "r"]),
+  ]
+  path = tmp_path / "a.pkl"
+  scalars = {"f": np.float32(2.5), "i": np.int64(7), "s": np.str_("x"), "b": b"", "n": None}
+  path.write_bytes(pickle.dumps((expected, scalars), protocol=protocol))
+  found, values = safe_pickle.load(path)
+  for one, other in zip(found, expected, strict=True):
+    np.testing.assert_array_equal(safe_pickle.as_array(one), other)
+    assert safe_pickle.as_array(one).shape == other.shape
+  assert values == {"f": 2.5, "i": 7, "s": "x", "b": b"", "n": None}
+
+
+def test_old_and_new_module_paths_of_numpy_are_read_alike(tmp_path):
+  new = pickle.dumps(np.arange(3), protocol=0)
+  old = new.replace(b"numpy._core", b"numpy.core")
+  assert old != new
+  for content in (old, new):
+    (tmp_path / "a.pkl").write_bytes(content)
+    array = safe_pickle.as_array(safe_pickle.load(tmp_path / "a.pkl"))
+    np.testing.assert_array_equal(array, [0, 1, 2])
+
+
+class _Shell:
+  def __init__(self, target):
+    self.target = target
+
+  def __reduce__(self):
+    return os.system, (f"touch {self.target}",)
+
+
+@pytest.mark.parametrize(
+  ("what", "named"),
+  [
+    (np.array([{}], dtype=object), "type 'O8'"),
+    (np.zeros(2, dtype=[("a", "f4")]), "type 'V4'"),
+    (argparse.Namespace(a=1), "argparse.Namespace"),
+    (io.BytesIO, "_io.BytesIO"),
+    (eval, "builtins.eval"),
+  ],
+)
+def test_anything_but_data_is_refused_by_name(tmp_path, what, named):
+  path = tmp_path / "a.pkl"
+  path.write_bytes(pickle.dumps({"annotations": [what]}))
+  with pytest.raises(DataError, match=f"the pickle asks for .*{named}"):
+    safe_pickle.load(path)
+
+
+def test_a_pickle_that_runs_a_command_does_not(tmp_path):
+  path, target = tmp_path / "a.pkl", tmp_path / "touched"
+  path.write_bytes(pickle.dumps(_Shell(target)))
+  with pytest.raises(DataError, match=r"asks for (posix|nt)\.system"):
+    safe_pickle.load(path)
+  assert not target.exists()
+
+
+@pytest.mark.parametrize(
+  "program",
+  [
+    b"cnumpy\nndarray\n(I1000000\ntR.",  # the array type as a function
+    b"cnumpy\nndarray\n(dS'x'\nI1\nsb.",  # a change of the reader itself
+    b"cnumpy.core.multiarray\n_reconstruct\n(dS'x'\nI1\nsb.",
+    b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\ndtype\n(I0\ntS'b'\ntR.",
+    b"c_codecs\nencode\n(Vx\nVrot13\ntR.",
+    b"cbuiltins\ngetattr\n(cnumpy\nndarray\nS'__class__'\ntR.",
+    b"Psomewhere else\n.",
+  ],
+)
+def test_hand_written_programs_are_refused(tmp_path, program):
+  (tmp_path / "a.pkl").write_bytes(program)
+  with pytest.raises(DataError):
+    safe_pickle.load(tmp_path / "a.pkl")
+
+
+@FUZZ
+@given(st.data())
+def test_damaged_pickles_give_a_data_error_or_data(tmp_path, data):
+  content = bytearray(pickle.dumps(annotation_file(), protocol=data.draw(st.integers(0, 5))))
+  for _ in range(data.draw(st.integers(1, 4))):
+    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+  path = tmp_path / "a.pkl"
+  path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
+  with contextlib.suppress(DataError, ConfigError):
+    read_all(annotations.open_raw(path, OPTIONS))
+
+
+@FUZZ
+@given(st.lists(st.sampled_from(pickletools.opcodes), max_size=12), st.binary(max_size=8))
+def test_random_pickle_programs_give_a_data_error_or_data(tmp_path, opcodes, tail):
+  path = tmp_path / "a.pkl"
+  path.write_bytes(b"".join(op.code.encode("latin1") for op in opcodes) + tail + b".")
+  with contextlib.suppress(DataError):
+    safe_pickle.load(path)
+
+
+# --- PYSKL
+
+
+def annotation(name="a", label=0, frames=4, joints=17, persons=1, **changes) -> dict:
+  keypoint = (50 + 9 * normal(persons, frames, joints, 2)).astype(np.float16)
+  score = np.ones((persons, frames, joints), np.float16)
+  fields = {"frame_dir": name, "label": label, "img_shape": (100, 200), "total_frames": frames}
+  return fields | {"keypoint": keypoint, "keypoint_score": score} | changes
+
+
+def annotation_file(**changes) -> dict:
+  split = {"train": ["a"], "val": ["b"]}
+  return {"split": split, "annotations": [annotation(), annotation("b", 2)]} | changes
+
+
+def write_pickle(path, content):
+  path.write_bytes(pickle.dumps(content))
+  return path
+
+
+def test_pixels_become_image_fractions_about_the_centre_and_undetected_joints_zero(tmp_path):
+  keypoint = np.full((1, 2, 17, 2), 50.0)
+  keypoint[0, :, 3] = (200, 0)
+  score = np.full((1, 2, 17), 0.5)
+  score[0, 1, 5] = 0
+  content = annotation_file(annotations=[annotation(keypoint=keypoint, keypoint_score=score,
+                                                    total_frames=2)])  # fmt: skip
+  data = prepare("pyskl", write_pickle(tmp_path / "a.pkl", content), tmp_path)
+  (person,) = data.read([0])[0]
+  np.testing.assert_allclose(person[0, 0], [-0.25, 0, 0.5])  # height 100, width 200
+  np.testing.assert_allclose(person[0, 3], [0.5, 0.5, 0.5])
+  assert not person[1, 5].any()
+  assert (data.skeleton.name, data.channels, data.fill, data.center) == ("coco", 3, "loop", None)
+
+
+def test_given_splits_become_columns(tmp_path):
+  data = prepare("pyskl", write_pickle(tmp_path / "a.pkl", annotation_file()), tmp_path)
+  assert data.table["split"].tolist() == ["train", "val"]
+  assert data.table["label"].tolist() == [0, 2]
+  assert data.class_names == ("0", "1", "2")
+
+
+def test_protocols_in_split_names_become_columns_of_their_own():
+  splits = {"xsub_train": ["a"], "xsub_val": ["b"], "train1": ["a"], "test1": ["b"], "what": []}
+  columns, strange = exchange.split_columns(splits)
+  assert columns == {
+    "split_xsub": {"a": "train", "b": "val"},
+    "split_1": {"a": "train", "b": "val"},
+  }
+  assert strange == ["what"]
+
+
+def test_a_test_part_beside_a_validation_part_is_a_column_of_its_own():
+  columns, _ = exchange.split_columns({"train": ["a"], "val": ["b"], "test": ["c"]})
+  assert columns == {
+    "split": {"a": "train", "b": "val"},
+    "split_test": {"a": "train", "c": "val"},
+  }
+
+
+def test_a_clip_in_both_parts_of_a_split_is_refused():
+  with pytest.raises(DataError, match="b is in both parts of the split 'xsub'"):
+    exchange.split_columns({"xsub_train": ["a", "b"], "xsub_val": ["b"]})
+
+
+def test_three_dimensional_key_points_are_turned_upright_unless_taken_as_they_are(tmp_path):
+  keypoint = normal(2, 5, 25, 3).astype(np.float32)
+  keypoint[1] = 0
+  one = {"frame_dir": "S001C002P003R004A005", "label": 4, "total_frames": 5, "keypoint": keypoint}
+  path = write_pickle(tmp_path / "a.pkl", [one])
+  data = prepare("pyskl", path, tmp_path)
+  (person,) = data.read([0])[0]  # the untracked person is left out
+  shoulders = person[0, 4] - person[0, 8]  # the last rotation: parallel to x
+  np.testing.assert_allclose(shoulders[1:], 0, atol=1e-5)
+  assert data.rotated and data.center == 1
+  facts = {name: data.table[name].tolist() for name in ("setup", "camera", "subject")}
+  assert facts == {"setup": [1], "camera": [2], "subject": [3]}
+  data = prepare("pyskl", path, tmp_path / "as_is", "--as-is")
+  np.testing.assert_array_equal(data.read([0])[0][0], keypoint[0])
+  assert not data.rotated and data.center is None
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"label": "wave"}, "label 'wave' is not one class number"),
+    ({"label": [1, 2]}, "not one class number"),
+    ({"keypoint": np.zeros((3, 17, 2))}, "keypoint holds float64 of the shape"),
+    ({"keypoint": np.full((1, 4, 17, 2), np.nan)}, "not a finite number"),
+    ({"total_frames": 9}, "total_frames is 9, keypoint has 4 frames"),
+    ({"img_shape": (0, 10)}, "img_shape is"),
+    ({"img_shape": None}, "img_shape is None"),
+    ({"keypoint_score": np.ones((1, 4, 16))}, "keypoint_score has the shape"),
+    ({"frame_dir": 7}, "frame_dir 7 is not a name"),
+  ],
+)
+def test_a_bad_annotation_is_bad_alone(tmp_path, changes, message):
+  content = annotation_file(annotations=[annotation("good"), annotation("bad") | changes])
+  recordings = annotations.open_raw(write_pickle(tmp_path / "a.pkl", content), OPTIONS)
+  assert recordings.read(recordings.keys[0]).name == "good"
+  with pytest.raises(DataError, match=message):
+    recordings.read(recordings.keys[1])
+
+
+@pytest.mark.parametrize("missing", ["frame_dir", "label", "keypoint", "keypoint_score"])
+def test_a_missing_field_is_named(tmp_path, missing):
+  bad = annotation("bad")
+  del bad[missing]
+  content = annotation_file(annotations=[annotation("good"), bad])
+  recordings = annotations.open_raw(write_pickle(tmp_path / "a.pkl", content), OPTIONS)
+  with pytest.raises(DataError, match=f"no '{missing}'"):
+    recordings.read(recordings.keys[1])
+
+
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    ({"split": {}}, "no list of annotations"),
+    ([], "no list of annotations"),
+    (annotation_file(split={"train": 7}), '"split" is not a dict of lists of names'),
+    ([{"frame_dir": "a", "label": 0}], "no annotation has a keypoint array"),
+    ([annotation(label=None)], "no recording has a label"),
+    ([annotation(label=10**9)], "beyond the 10,000 classes"),
+  ],
+)
+def test_a_pickle_of_something_else_is_refused(tmp_path, content, message):
+  with pytest.raises(DataError, match=message):
+    annotations.open_raw(write_pickle(tmp_path / "a.pkl", content), OPTIONS)
+
+
+def test_joints_that_fit_no_layout_or_two_ask_for_one(tmp_path):
+  path = write_pickle(tmp_path / "a.pkl", [annotation(joints=20)])
+  with pytest.raises(ConfigError, match="20 joints, which fits utd_mhad and nw_ucla; say which"):
+    annotations.open_raw(path, OPTIONS)
+  assert annotations.open_raw(path, options(skeleton="nw_ucla")).skeleton.name == "nw_ucla"
+  with pytest.raises(DataError, match="20 joints, skeleton coco has 17"):
+    annotations.open_raw(path, options(skeleton="coco"))
+  path = write_pickle(tmp_path / "a.pkl", [annotation(joints=9)])
+  with pytest.raises(ConfigError, match="fits no known layout"):
+    annotations.open_raw(path, OPTIONS)
+
+
+def test_class_names_come_from_a_file(tmp_path):
+  path = write_pickle(tmp_path / "a.pkl", annotation_file())
+  (tmp_path / "names.txt").write_text("wave\nclap\njump\n", encoding="utf-8-sig")
+  recordings = annotations.open_raw(path, options(classes=tmp_path / "names.txt"))
+  assert recordings.class_names == ("wave", "clap", "jump")
+  (tmp_path / "names.txt").write_text("wave\nclap\n")
+  with pytest.raises(ConfigError, match=r"has 2 names.*so 3 different ones are needed"):
+    annotations.open_raw(path, options(classes=tmp_path / "names.txt"))
+
+
+# --- 2s-AGCN
+
+
+def write_agcn(folder, names=("S001C001P001R001A001.skeleton", "S001C001P002R001A002.skeleton")):
+  folder.mkdir(parents=True, exist_ok=True)
+  clips = normal(2, 3, 6, 25, 2).astype(np.float32)
+  clips[1, :, 4:] = 0
+  clips[1, ..., 1] = 0
+  for part in ("train", "val"):
+    np.save(folder / f"{part}_data_joint.npy", clips)
+    labels = ([name.replace("S001", f"S00{len(part)}") for name in names], [0, 1])
+    write_pickle(folder / f"{part}_label.pkl", labels)
+  return clips
+
+
+def test_agcn_arrays_are_kept_as_they_are(tmp_path):
+  clips = write_agcn(tmp_path / "raw")
+  data = prepare("agcn", tmp_path / "raw", tmp_path)
+  assert len(data) == 4 and data.fill == "zero" and data.center is None and data.rotated
+  for index in range(4):
+    expected = clips[index % 2].transpose(3, 1, 2, 0)
+    np.testing.assert_array_equal(data.sample(index, window=6), expected)
+  assert [len(clip) for clip in data.read(range(4))] == [2, 1, 2, 1]
+  assert data.table["split"].tolist() == ["train", "train", "val", "val"]
+  assert data.table["name"][0] == "S005C001P001R001A001"
+  assert data.table["subject"].tolist() == [1, 2, 1, 2]
+
+
+def test_agcn_labels_may_be_arrays_and_have_numpy_numbers(tmp_path):
+  write_agcn(tmp_path)
+  for part in ("train", "val"):
+    write_pickle(tmp_path / f"{part}_label.pkl", ([f"{part}1", f"{part}2"], np.array([0, 1])))
+  recordings = arrays.open_agcn(tmp_path, OPTIONS)
+  assert [row.label for row in recordings.keys] == [0, 1, 0, 1]
+
+
+def test_agcn_files_that_do_not_belong_together_are_refused(tmp_path):
+  write_agcn(tmp_path / "a")
+  write_pickle(tmp_path / "a" / "val_label.pkl", (["one"], [0]))
+  with pytest.raises(
+    DataError, match=r"has 2 clips, val_label\.pkl beside it 1 names and 1 labels"
+  ):
+    arrays.open_agcn(tmp_path / "a", OPTIONS)
+  write_pickle(tmp_path / "a" / "val_label.pkl", {"names": []})
+  with pytest.raises(DataError, match=r"no pair \(names, labels\)"):
+    arrays.open_agcn(tmp_path / "a", OPTIONS)
+  (tmp_path / "a" / "val_label.pkl").unlink()
+  with pytest.raises(DataError, match=r"val_label\.pkl cannot be read: No such file"):
+    arrays.open_agcn(tmp_path / "a", OPTIONS)
+  write_agcn(tmp_path / "b")
+  with pytest.raises(DataError, match="arrays of several protocols"):
+    arrays.open_agcn(tmp_path, OPTIONS)
+
+
+def test_a_truncated_agcn_array_is_refused(tmp_path):
+  write_agcn(tmp_path)
+  path = tmp_path / "train_data_joint.npy"
+  path.write_bytes(path.read_bytes()[:-1])
+  with pytest.raises(
+    DataError, match=r"train_data_joint\.npy is not a \.npy array, or a truncated"
+  ):
+    arrays.open_agcn(tmp_path, OPTIONS)
+  np.save(path, np.zeros((2, 3)))
+  with pytest.raises(DataError, match=r"shape \(2, 3\); expected numbers of \[clip, channel"):
+    arrays.open_agcn(tmp_path, OPTIONS)
+
+
+# --- CTR-GCN
+
+
+def ctrgcn_arrays(**changes) -> dict:
+  x = normal(3, 8, 150).astype(np.float32)
+  x[1, 5:] = 0
+  x[2, :, 75:] = 0
+  y = np.eye(4, dtype=np.float64)[[0, 2, 3]]
+  return {"x_train": x, "y_train": y, "x_test": x[:2] + 1, "y_test": y[:2]} | changes
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_ctrgcn_archives_are_kept_as_they_are(tmp_path, save):
+  content = ctrgcn_arrays()
+  save(tmp_path / "a.npz", **content)
+  data = prepare("ctrgcn", tmp_path / "a.npz", tmp_path)
+  assert len(data) == 5 and data.fill == "zero" and len(data.class_names) == 4
+  x = np.concatenate([content["x_train"], content["x_test"]])
+  for index in range(5):
+    expected = x[index].reshape(8, 2, 25, 3).transpose(1, 0, 2, 3)
+    np.testing.assert_array_equal(data.sample(index, window=8), expected)
+  assert data.table["split"].tolist() == ["train"] * 3 + ["val"] * 2
+  assert data.table["label"].tolist() == [0, 2, 3, 0, 2]
+  assert data.table["name"].tolist()[3:] == ["test_000000", "test_000001"]
+
+
+def test_a_row_without_a_single_one_is_a_bad_recording_alone(tmp_path):
+  y = np.eye(4)[[0, 2, 3]]
+  y[1] = [0, 1, 1, 0]
+  np.savez(tmp_path / "a.npz", **ctrgcn_arrays(y_train=y))
+  recordings = arrays.open_ctrgcn(tmp_path / "a.npz", OPTIONS)
+  assert read_all(recordings) == 1
+  with pytest.raises(DataError, match="y_train has no single 1 in row 1"):
+    recordings.read(recordings.keys[1])
+  np.testing.assert_array_equal(
+    np.stack(recordings.read(recordings.keys[2]).persons, 1).reshape(8, 150),
+    np.load(tmp_path / "a.npz")["x_train"][2],
+  )
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"x_train": np.zeros((3, 8, 149), np.float32)}, "149 numbers a frame, which are no whole"),
+    ({"x_train": np.zeros((3, 8), np.float32)}, r"shape \(3, 8\): expected x_train"),
+    ({"y_train": np.zeros(3)}, r"y_train holds float64 of the shape \(3,\)"),
+    ({"y_train": np.eye(4)}, "x_train has 3 clips, y_train 4"),
+    ({"y_test": np.eye(5)[:2]}, "differ in their number of classes"),
+    ({"x_test": np.array([{}], dtype=object)}, "damaged header"),
+    ({"x_test": np.asfortranarray(np.zeros((2, 8, 150)))}, "Fortran order"),
+  ],
+)
+def test_an_archive_of_something_else_is_refused(tmp_path, changes, message):
+  np.savez(tmp_path / "a.npz", **ctrgcn_arrays(**changes))
+  with pytest.raises(DataError, match=message):
+    arrays.open_ctrgcn(tmp_path / "a.npz", OPTIONS)
+
+
+def test_an_archive_without_an_array_is_refused(tmp_path):
+  np.savez(tmp_path / "a.npz", x_train=np.zeros((1, 2, 150)), y_train=np.eye(1))
+  with pytest.raises(DataError, match="holds no x_test"):
+    arrays.open_ctrgcn(tmp_path / "a.npz", OPTIONS)
+
+
+@FUZZ
+@given(st.data())
+def test_damaged_archives_give_a_data_error_or_data(tmp_path, data):
+  buffer = io.BytesIO()
+  small = {"x_train": np.ones((2, 2, 75)), "y_train": np.eye(2), "y_test": np.eye(2)}
+  np.savez(buffer, **small, x_test=np.ones((2, 2, 75)))
+  content = bytearray(buffer.getvalue())
+  for _ in range(data.draw(st.integers(1, 4))):
+    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+  path = tmp_path / "a.npz"
+  path.write_bytes(content[: data.draw(st.integers(len(content) // 2, len(content)))])
+  with contextlib.suppress(DataError):
+    read_all(arrays.open_ctrgcn(path, OPTIONS))
+
+
+# --- own recordings
+
+LAYOUT = {
+  "name": "arm",
+  "joints": ["shoulder", "elbow", "wrist"],
+  "inward": [["elbow", "shoulder"], ["wrist", "elbow"]],
+}
+
+
+def write_own(folder, table="name,label,subject,room\na,wave,1,kitchen\nb,clap,2,hall\n", **clips):
+  folder.mkdir(exist_ok=True)
+  clips = clips or {"a": normal(4, 3, 3), "b": normal(2, 5, 3, 3)}
+  for name, clip in clips.items():
+    np.save(folder / f"{name}.npy", clip)
+  (folder / "clips.csv").write_text(table, encoding="utf-8", newline="")
+  (folder / "skeleton.json").write_text(json.dumps(LAYOUT))
+  return clips
+
+
+def test_own_clips_come_with_every_column_of_the_csv(tmp_path):
+  clips = write_own(tmp_path / "raw")
+  data = prepare("own", tmp_path / "raw", tmp_path)
+  assert data.class_names == ("clap", "wave") and data.skeleton.name == "arm"
+  assert data.table["label"].tolist() == [1, 0]
+  assert data.table["subject"].tolist() == [1, 2]
+  assert data.table["room"].tolist() == ["kitchen", "hall"]
+  first, second = data.read([0, 1])
+  # The layout names no joints to rotate or centre by: only the type changes.
+  np.testing.assert_array_equal(first[0], clips["a"].astype(np.float32))
+  np.testing.assert_array_equal(second[1], clips["b"][1].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+  "table",
+  [
+    "\ufeffname,label,subject\r\na.npy,wave,1\r\nb.npy,clap,2\r\n",
+    "name;label;subject\na;wave;1\nb;clap;2",
+    'subject\tlabel\tname\n1\t"wave"\ta\n\n2\tclap\tb\n',
+  ],
+)
+def test_a_csv_from_any_program_is_read(tmp_path, table):
+  write_own(tmp_path, table)
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  assert [line.name for line in recordings.keys] == ["a", "b"]
+  assert [line.facts["subject"] for line in recordings.keys] == [1, 2]
+  assert read_all(recordings) == 0
+
+
+def test_numbered_labels_are_kept_and_may_be_named(tmp_path):
+  write_own(tmp_path, "name,label\na,2\nb,0\n")
+  assert own.open_raw(tmp_path, OPTIONS).class_names == ("0", "1", "2")
+  (tmp_path / "names.txt").write_text("sit\nstand\nwalk\n")
+  recordings = own.open_raw(tmp_path, options(classes=tmp_path / "names.txt"))
+  assert recordings.class_names == ("sit", "stand", "walk")
+  assert [line.label for line in recordings.keys] == [2, 0]
+
+
+def test_named_labels_take_the_order_of_the_classes_file(tmp_path):
+  write_own(tmp_path)
+  (tmp_path / "names.txt").write_text("wave\nclap\n")
+  recordings = own.open_raw(tmp_path, options(classes=tmp_path / "names.txt"))
+  assert [line.label for line in recordings.keys] == [0, 1]
+  (tmp_path / "names.txt").write_text("wave\n")
+  with pytest.raises(DataError, match="label 'clap' is not among the names"):
+    own.open_raw(tmp_path, options(classes=tmp_path / "names.txt"))
+
+
+def test_a_layout_with_joints_to_turn_by_is_turned_upright(tmp_path):
+  write_own(tmp_path)
+  layout = LAYOUT | {"center": "elbow", "vertical": ["elbow", "shoulder"]}
+  (tmp_path / "skeleton.json").write_text(json.dumps(layout))
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  person = recordings.read(recordings.keys[0]).persons[0]
+  upper_arm = person[0, 0] - person[0, 1]
+  np.testing.assert_allclose(upper_arm[:2], 0, atol=1e-6)
+  assert upper_arm[2] > 0 and recordings.rotated and recordings.center == 1
+  assert not own.open_raw(tmp_path, options(as_is=True)).rotated
+
+
+def test_flat_clips_are_taken_as_they_are(tmp_path):
+  clips = write_own(tmp_path, "name,label\na,x\n", a=normal(4, 3, 2))
+  layout = LAYOUT | {"center": "elbow", "vertical": ["elbow", "shoulder"]}
+  (tmp_path / "skeleton.json").write_text(json.dumps(layout))
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  assert recordings.channels == 2 and recordings.center is None
+  person = recordings.read(recordings.keys[0]).persons[0]
+  np.testing.assert_array_equal(person, clips["a"].astype(np.float32))
+
+
+def test_a_test_split_is_the_evaluation_part(tmp_path):
+  write_own(tmp_path, "name,label,split\na,x,Train\nb,y,test\n")
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  assert [line.facts["split"] for line in recordings.keys] == ["train", "val"]
+
+
+def test_bad_clips_are_bad_alone(tmp_path):
+  good = normal(4, 3, 3)
+  write_own(
+    tmp_path,
+    "name,label\ngood,x\nmissing,x\njoints,x\nflat,x\nempty,x\nnan,x\ntext,x\n../out,x\nblank,\n",
+    good=good,
+    joints=np.zeros((4, 5, 3)),
+    flat=np.zeros((4, 9)),
+    empty=np.zeros((0, 3, 3)),
+    nan=np.full((4, 3, 3), np.nan),
+    text=np.array(["a"]),
+    blank=good,
+  )
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  expected = {
+    "missing": "missing.npy cannot be read: No such file",
+    "joints": "the clip has 5 joints, skeleton arm has 3",
+    "flat": r"shape \(4, 9\); expected \[frame, joint, channel\]",
+    "empty": r"not a .npy array|shape \(0, 3, 3\)",
+    "nan": "not a finite number",
+    "text": "no array of numbers",
+    "../out": "not the name of a clip below",
+  }
+  for line in recordings.keys:
+    if line.name in expected:
+      with pytest.raises(DataError, match=expected[line.name]):
+        recordings.read(line)
+  assert recordings.read(recordings.keys[-1]).label == -1  # which the writer reports
+
+
+@pytest.mark.parametrize(
+  ("table", "message"),
+  [
+    ("", "no column 'name'"),
+    ("name,class\na,x\n", "no column 'label'; its first line is 'name,class'"),
+    ("name,label\n", "lists no clip"),
+    ("name,label,label\na,x,y\n", "'label', which is empty or there twice"),
+    ("name,label,frames\na,x,9\n", "'frames' is filled by the preparation; rename it"),
+    ("name,label\na,x,3\n", "line 2 has 3 fields, the first 2"),
+    ("name,label,split\na,x,dev\n", "split 'dev' is none of train, val, test"),
+    ("name,label\nnone,x\n", "no clip can be read"),
+  ],
+)
+def test_a_bad_csv_is_refused(tmp_path, table, message):
+  write_own(tmp_path, table)
+  with pytest.raises(DataError, match=message):
+    own.open_raw(tmp_path, OPTIONS)
+
+
+def test_a_folder_without_its_parts_is_refused(tmp_path):
+  write_own(tmp_path)
+  (tmp_path / "other.csv").write_text("x")
+  with pytest.raises(DataError, match=r"one CSV .* found: clips.csv, other.csv"):
+    own.open_raw(tmp_path, OPTIONS)
+  (tmp_path / "other.csv").unlink()
+  (tmp_path / "skeleton.json").write_text(json.dumps(LAYOUT | {"joints": ["shoulder", "elbow"]}))
+  with pytest.raises(ConfigError, match="no joint is named 'wrist'"):
+    own.open_raw(tmp_path, OPTIONS)
+  (tmp_path / "skeleton.json").unlink()
+  with pytest.raises(ConfigError, match="3 joints, which fits no known layout"):
+    own.open_raw(tmp_path, OPTIONS)
+
+
+def test_clips_that_the_csv_does_not_list_are_mentioned(tmp_path):
+  write_own(tmp_path)
+  np.save(tmp_path / "forgotten.npy", np.zeros((4, 3, 3)))
+  (warning,) = own.open_raw(tmp_path, OPTIONS).warnings
+  assert warning == "1 .npy files are not in clips.csv, such as forgotten.npy"
+
+
+@FUZZ
+@given(
+  st.lists(
+    st.lists(st.text(max_size=6) | st.sampled_from(["a", "b", "1"]), max_size=4), max_size=4
+  ),
+  st.binary(max_size=4),
+)
+def test_strange_tables_give_a_data_error_or_data(tmp_path, rows, head):
+  write_own(tmp_path)
+  text = io.StringIO()
+  with contextlib.suppress(csv.Error):
+    csv.writer(text).writerows([["name", "label", "c", "d"], *rows])
+  content = text.getvalue().encode("utf-8", errors="replace")
+  (tmp_path / "clips.csv").write_bytes(content if len(head) % 2 else head + content)
+  with contextlib.suppress(DataError):
+    read_all(own.open_raw(tmp_path, OPTIONS))
+
+
+@FUZZ
+@given(st.data())
+def test_damaged_arrays_give_a_data_error_or_data(tmp_path, data):
+  write_own(tmp_path)
+  path = tmp_path / "b.npy"
+  content = bytearray(path.read_bytes())
+  for _ in range(data.draw(st.integers(1, 4))):
+    content[data.draw(st.integers(0, 140))] = data.draw(st.integers(0, 255))
+  path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
+  with contextlib.suppress(DataError):
+    read_all(own.open_raw(tmp_path, OPTIONS))
+
+
+def test_every_layout_can_be_named_for_own_clips(tmp_path):
+  for name in skeletons.names():
+    joints = skeletons.get(name).num_joints
+    write_own(tmp_path, "name,label\na,x\n", a=normal(4, joints, 3))
+    recordings = own.open_raw(tmp_path, options(skeleton=name))
+    assert recordings.skeleton.name == name and read_all(recordings) == 0
