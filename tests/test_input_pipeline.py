@@ -12,7 +12,6 @@ from mstgcn_jax import input_pipeline
 from mstgcn_jax.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
-
 INDICES = np.arange(3, 40)  # 37 clips: 4 batches of 8 an epoch, 5 clips left over
 SHAPE = {"window": 12, "num_persons": 2}
 
