@@ -81,6 +81,11 @@ def prepare(source: Source, args: argparse.Namespace) -> None:
       for warning in recordings.warnings:
         _say(f"{args.name}: warning: {warning}")
       _prepare(recordings, target, args)
+  except concurrent.futures.process.BrokenProcessPool as error:
+    raise DataError(
+      "a worker process was ended from outside (out of memory?); try fewer --workers. "
+      "Nothing was written."
+    ) from error
   except OSError as error:
     at = f" {error.filename}" if error.filename else ""
     raise DataError(f"{error.strerror or error}{at}. Nothing was written.") from error

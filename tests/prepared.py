@@ -1,7 +1,10 @@
 """Data sets made of arrays, and the command that prepares them, for tests."""
 
 import argparse
+import functools
+import os
 import pathlib
+import time
 
 import numpy as np
 
@@ -62,3 +65,23 @@ def random_clips(count: int, seed: int = 0, frames=(5, 30), persons: int = 2) ->
     facts = {"subject": 1 + i % 7, "camera": 1 + i % 3, "setup": 1 + i % 4}
     clips.append(Clip(f"clip{i:03d}", i % 6, sequences, facts))
   return clips
+
+
+def slow_clip(pids: pathlib.Path, index: int) -> Clip:
+  """A clip that takes its time; says in a file who read it."""
+  with pids.open("a") as file:
+    file.write(f"{os.getpid()}\n")
+  time.sleep(0.02)
+  return Clip(f"c{index:04d}", 0, [np.ones((4, 25, 3), np.float32)])
+
+
+def prepare_slowly(out: pathlib.Path, pids: pathlib.Path, count: int, **arguments_) -> None:
+  """A preparation in worker processes that can be killed meanwhile."""
+  recordings = Recordings(
+    keys=range(count),
+    read=functools.partial(slow_clip, pids),
+    skeleton=NTU,
+    class_names=("a",),
+  )
+  slow = Source("fake", "for tests", lambda raw, args: recordings, makes_raw=True)
+  write.prepare(slow, arguments(out, workers=2, **arguments_))
