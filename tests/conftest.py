@@ -9,3 +9,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault(
   "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(tempfile.gettempdir()) / "mstgcn_jax_test_cache")
 )
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+  """Folder of the prepared data set `tiny`."""
+  import tiny
+
+  return tiny.prepare(tmp_path_factory.mktemp("data"))

@@ -1,0 +1,215 @@
+"""Runs: results, resuming, damage, refusal; each on the tiny experiment."""
+
+import json
+import logging
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import jax
+import numpy as np
+import pytest
+import tiny
+from kill_test import compare
+
+from mstgcn_jax import checkpoints, loop, run_log
+from mstgcn_jax.errors import ConfigError, DataError, RunError
+from mstgcn_jax.evaluation import Scores
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_data, tmp_path_factory):
+  """A run of three epochs."""
+  workdir = tmp_path_factory.mktemp("runs") / "whole"
+  loop.train(tiny.config(tiny_data), workdir)
+  return workdir
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+  """A copy of the finished run, to be harmed."""
+  return shutil.copytree(finished, tmp_path / "copy")
+
+
+def arrays(workdir):
+  tree, step = checkpoints.load_variables(workdir)
+  return step, jax.tree.map(lambda a: a.tobytes(), tree)
+
+
+def test_a_run_leaves_the_files_of_its_contract(finished):
+  for name in (
+    *("config.json", "model.json", "metrics.csv", "log.txt", "scores.npz", "summary.json"),
+    *("confusion_matrix.png", "learning_curves.png", "checkpoints", "tensorboard"),
+  ):
+    assert (finished / name).exists(), name
+  assert any((finished / "tensorboard").rglob("events.out.tfevents*"))
+
+
+def test_metrics_has_a_row_a_step_and_evaluation(finished):
+  rows = run_log.read_metrics(finished / "metrics.csv")
+  assert [r["split"] for r in rows] == (["train"] * 6 + ["eval"]) * 3
+  # Warm-up over one epoch, a tenth from epoch 2 on.
+  rates = {int(r["epoch"]): float(r["learning_rate"]) for r in rows if r["split"] == "train"}
+  assert rates == pytest.approx({1: 0.05, 2: 0.05, 3: 0.005})
+
+
+def test_scores_hold_every_evaluation_clip_once(finished):
+  scores = Scores.load(finished / "scores.npz")
+  assert len(set(scores.names.tolist())) == len(scores.names) == 27
+  assert scores.logits.shape == (27, 3)
+  last = run_log.read_metrics(finished / "metrics.csv")[-1]
+  assert np.mean(scores.logits.argmax(1) == scores.labels) == pytest.approx(float(last["top1"]))
+
+
+def test_the_same_command_again_says_finished_and_changes_nothing(finished, tiny_data, capsys):
+  before = arrays(finished), (finished / "metrics.csv").read_bytes()
+  loop.train(tiny.config(tiny_data), finished)
+  assert "finished" in capsys.readouterr().out
+  assert (arrays(finished), (finished / "metrics.csv").read_bytes()) == before
+
+
+def test_a_longer_run_goes_on_and_equals_one_that_was_planned_longer(copy, tiny_data, tmp_path):
+  config = tiny.config(tiny_data, epochs=4)
+  loop.train(config, copy)
+  loop.train(config, tmp_path / "planned")
+  assert arrays(copy) == arrays(tmp_path / "planned")
+  assert (copy / "metrics.csv").read_bytes() == (tmp_path / "planned/metrics.csv").read_bytes()
+
+
+def test_killed_runs_end_bitwise_equal(tmp_path):
+  # SIGKILL and SIGTERM at random moments; kill_test.py does the same with twenty.
+  kills, different = compare(kills=4, seed=0, root=tmp_path)
+  assert (kills, different) == (4, [])
+
+
+def test_sigterm_saves_and_exits_with_75(tiny_data, tmp_path):
+  argv = [*tiny.TRAIN, f"--config={tiny.CONFIG}", f"--workdir={tmp_path / 'run'}"]
+  argv += [f"--config.data.dir={tiny_data}", "--config.epochs=2000", "--config.eval_every=2000"]
+  process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+  for line in process.stdout:
+    if "first step" in line:
+      break
+  time.sleep(0.5)
+  process.send_signal(signal.SIGTERM)
+  output = process.stdout.read()
+  assert process.wait() == loop.EXIT_PREEMPTED == 75, output
+  step, _ = arrays(tmp_path / "run")
+  assert f"saved step {step}" in output
+  rows = run_log.read_metrics(tmp_path / "run/metrics.csv")
+  assert [int(r["step"]) for r in rows] == list(range(1, step + 1))
+
+
+def damage_truncate(checkpoint: pathlib.Path):
+  path = max((checkpoint / "state").rglob("d/*"), key=lambda p: p.stat().st_size)
+  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def damage_remove(checkpoint: pathlib.Path):
+  next((checkpoint / "state").rglob("manifest.ocdbt")).unlink()
+
+
+def damage_flip_bit(checkpoint: pathlib.Path):
+  # In the middle of the largest file: the data of an array, which Orbax doesn't check. Where the
+  # array is compressed this may be noticed by the decoder instead; either way it must be found.
+  path = max((checkpoint / "state").rglob("d/*"), key=lambda p: p.stat().st_size)
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [damage_truncate, damage_remove, damage_flip_bit])
+def test_a_damaged_checkpoint_is_moved_aside_and_its_steps_done_again(
+  damage, copy, tiny_data, finished, capsys
+):
+  damage(copy / "checkpoints" / "18")
+  loop.train(tiny.config(tiny_data), copy)
+  output = capsys.readouterr().out
+  assert "checkpoint 18" in output and "moved" in output
+  assert "resuming from step 12" in output
+  assert (copy / "checkpoints_damaged" / "18").is_dir()
+  assert arrays(copy) == arrays(finished)
+
+
+def test_a_digest_finds_a_changed_array(copy):
+  manager = checkpoints.make_manager(copy, read_only=True)
+  tree, _ = checkpoints._read(manager, 18)
+  digests = checkpoints.digests(tree)
+  leaf = tree["joint"]["params"]["classifier"]["bias"]
+  changed = np.asarray(leaf).copy()
+  changed[0] = np.nextafter(changed[0], 1)  # the last bit
+  tree["joint"]["params"]["classifier"]["bias"] = changed
+  different = [k for k, v in checkpoints.digests(tree).items() if digests[k] != v]
+  assert len(different) == 1 and "classifier" in different[0]
+
+
+def test_another_computation_is_refused_with_the_difference(finished, tiny_data):
+  with pytest.raises(ConfigError) as error:
+    loop.train(tiny.config(tiny_data, **{"optimizer.learning_rate": 0.1}), finished)
+  assert "optimizer.learning_rate: 0.05 -> 0.1" in str(error.value)
+  assert "allow_config_change" in str(error.value)
+
+
+def test_another_computation_goes_on_where_allowed(copy, tiny_data):
+  changes = {"optimizer.learning_rate": 0.1, "allow_config_change": True, "epochs": 4}
+  loop.train(tiny.config(tiny_data, **changes), copy)
+  assert arrays(copy)[0] == 24
+
+
+def test_another_model_in_the_workdir_is_refused(finished, tiny_data):
+  with pytest.raises(ConfigError, match=r"model\.kernel_size: 5 -> 3"):
+    loop.train(tiny.config(tiny_data, **{"model.kernel_size": 3}), finished)
+
+
+def test_changed_data_is_refused(copy, tiny_data):
+  facts = json.loads((copy / "model.json").read_text())
+  facts["data"]["fingerprint"] = "of other clips"
+  (copy / "model.json").write_text(json.dumps(facts))
+  with pytest.raises(ConfigError, match="data set's content"):
+    loop.train(tiny.config(tiny_data, epochs=4), copy)
+
+
+def test_a_loss_that_is_not_finite_names_the_first_bad_step_and_stops(copy, tiny_data):
+  before = arrays(copy)
+  changes = {"optimizer.learning_rate": 1e30, "optimizer.decay_epochs": ()}
+  changes |= {"allow_config_change": True, "epochs": 5}
+  with pytest.raises(RunError, match=r"step (19|20|21), stream joint: the loss"):
+    loop.train(tiny.config(tiny_data, **changes), copy)
+  assert arrays(copy) == before
+
+
+def test_a_full_disk_stops_with_a_message_and_leaves_older_checkpoints(
+  copy, tiny_data, monkeypatch
+):
+  import orbax.checkpoint as ocp
+
+  before = arrays(copy)
+
+  def full(*args, **kwargs):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(ocp.CheckpointManager, "save", full)
+  with pytest.raises(RunError, match=r"No space left on device.*\[12, 18\] are whole"):
+    loop.train(tiny.config(tiny_data, epochs=4), copy)
+  assert arrays(copy) == before
+
+
+def test_early_stopping_ends_the_run_and_it_stays_ended(tiny_data, tmp_path, capsys):
+  changes = {"optimizer.learning_rate": 1e-9, "early_stopping": 2, "epochs": 9}
+  loop.train(tiny.config(tiny_data, **changes), tmp_path / "run")
+  step, _ = arrays(tmp_path / "run")
+  assert "ending early" in capsys.readouterr().out
+  assert step < 9 * 6
+  loop.train(tiny.config(tiny_data, **changes), tmp_path / "run")
+  assert "finished" in capsys.readouterr().out
+  assert arrays(tmp_path / "run")[0] == step
+
+
+def test_a_workdir_that_is_none_is_named():
+  with pytest.raises(DataError, match=r"not a workdir.*model\.json"):
+    checkpoints.load_model(pathlib.Path(__file__).parent)
+
+
+def test_library_messages_do_not_leak_into_other_loggers(finished):
+  assert not logging.getLogger("mstgcn_jax").propagate

@@ -1,0 +1,56 @@
+"""A data set and an experiment so small that a run takes seconds."""
+
+import argparse
+import pathlib
+import sys
+
+import numpy as np
+
+from data_prep import write
+from data_prep.source import Clip, Recordings, Source
+from mstgcn_jax import config as config_lib
+from mstgcn_jax import skeletons
+
+CONFIG = pathlib.Path(__file__).with_name("tiny_config.py")
+TRAIN = [sys.executable, str(pathlib.Path(__file__).parents[1] / "train.py")]
+SKELETON = skeletons.get("utd_mhad")
+SUBJECTS, CLASSES, TRIALS = 6, 3, 3
+
+
+def read(key: tuple[int, int, int]) -> Clip:
+  """A clip whose class is the speed at which the right hand circles."""
+  subject, label, trial = key
+  rng = np.random.default_rng(key)
+  frames = int(rng.integers(12, 24))
+  joints = rng.normal(0, 0.05, (frames, SKELETON.num_joints, 3)).astype(np.float32)
+  joints += np.arange(SKELETON.num_joints, dtype=np.float32)[:, None] * 0.1
+  angle = 0.3 * (label + 1) * np.arange(frames)
+  joints[:, 11, 0] += np.cos(angle)
+  joints[:, 11, 1] += np.sin(angle)
+  facts = {"subject": subject + 1, "trial": trial}
+  return Clip(f"a{label + 1}_s{subject + 1}_t{trial + 1}", label, [joints], facts)
+
+
+def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
+  keys = [(s, c, t) for s in range(SUBJECTS) for c in range(CLASSES) for t in range(TRIALS)]
+  return Recordings(
+    keys=keys, read=read, skeleton=SKELETON, class_names=("slow", "medium", "fast"), center=2
+  )
+
+
+def prepare(directory: pathlib.Path) -> pathlib.Path:
+  """Writes the data set `tiny` (27 training and 27 evaluation clips) below a folder."""
+  directory.mkdir(exist_ok=True)
+  args = argparse.Namespace(
+    raw=directory, out=directory, overwrite=False, workers=1, max_bad=0.01, name="tiny"
+  )
+  write.prepare(Source("tiny", "for tests", open_raw), args)
+  return directory
+
+
+def config(data_dir: pathlib.Path | str, **changes):
+  """The tiny experiment; changes are given as dotted fields, as on the command line."""
+  c = config_lib.load(CONFIG)
+  c.data.dir = str(data_dir)
+  c.update_from_flattened_dict(changes)
+  return c
