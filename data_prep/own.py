@@ -50,8 +50,8 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   labels, names = _labels(columns.pop("label"), args)
   names_of_clips = columns.pop("name")
   facts = {column: _whole_if_all_are(values) for column, values in columns.items()}
-  if "split" in facts:
-    facts["split"] = _splits(table, columns["split"])
+  if "split" in columns:
+    facts |= _splits(table, names_of_clips, columns["split"])
   lines = []
   for i, name in enumerate(names_of_clips):
     name = name.removesuffix(".npy")
@@ -198,13 +198,16 @@ def _labels(texts: list[str], args: argparse.Namespace) -> tuple[list[int], tupl
   return [numbers[text] for text in texts], names
 
 
-def _splits(table: pathlib.Path, texts: list[str]) -> list[str]:
-  """'train' and 'val', as the protocols want them; 'test' is 'val' if nothing else is."""
-  texts = [text.lower() for text in texts]
-  strange = sorted(set(texts) - {"train", "val", "test", ""})
-  if strange:
-    raise DataError(f"{table}: split {strange[0]!r} is none of train, val, test")
-  return texts if "val" in texts else ["val" if text == "test" else text for text in texts]
+def _splits(table: pathlib.Path, names: list[str], texts: list[str]) -> dict[str, list[str]]:
+  """The columns of the split (exchange.split_columns), from train, val, test or nothing."""
+  members: dict[str, list[str]] = {}
+  for name, text in zip(names, texts, strict=True):
+    if text.lower() not in ("train", "val", "test", ""):
+      raise DataError(f"{table}: split {text!r} is none of train, val, test")
+    if text:
+      members.setdefault(text.lower(), []).append(name)
+  columns, _ = exchange.split_columns(members)
+  return {column: [of.get(name, "") for name in names] for column, of in columns.items()}
 
 
 def _whole_if_all_are(texts: list[str]) -> list[int] | list[str]:

@@ -551,6 +551,13 @@ def test_a_test_split_is_the_evaluation_part(tmp_path):
   assert [line.facts["split"] for line in recordings.keys] == ["train", "val"]
 
 
+def test_train_val_and_test_are_two_splits(tmp_path):
+  write_own(tmp_path, "name,label,split\na,x,train\nb,y,val\na2,x,test\n")
+  facts = [line.facts for line in own.open_raw(tmp_path, OPTIONS).keys]
+  assert [fact["split"] for fact in facts] == ["train", "val", ""]
+  assert [fact["split_test"] for fact in facts] == ["train", "", "val"]
+
+
 def test_bad_clips_are_bad_alone(tmp_path):
   good = normal(4, 3, 3)
   write_own(
