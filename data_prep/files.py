@@ -2,6 +2,8 @@
 
 import pathlib
 
+import numpy as np
+
 from mstgcn_jax.errors import DataError
 
 _LABELS = pathlib.Path(__file__).parent / "labels"
@@ -27,6 +29,14 @@ def read(path: pathlib.Path) -> bytes:
     return path.read_bytes()
   except OSError as error:
     raise DataError(f"cannot be read: {error.strerror}") from error
+
+
+def check_finite(person: np.ndarray) -> None:
+  """DataError where a coordinate of [frame, joint, channel] is not a number that float32 holds."""
+  finite = np.abs(person) <= np.finfo(np.float32).max  # false for NaN
+  if not finite.all():
+    frame = int(np.argmin(finite.all(axis=(1, 2))))
+    raise DataError(f"frame {frame} has a coordinate that is not a finite number")
 
 
 def labels(name: str) -> tuple[str, ...]:

@@ -143,10 +143,11 @@ def read_recording(path: pathlib.Path, *, source: str, num_classes: int) -> Clip
   if not 1 <= action <= num_classes:
     hint = "; did you mean ntu120?" if source == "ntu60" and 60 < action <= 120 else ""
     raise DataError(f"action {action} is outside 1..{num_classes} for {source}{hint}")
-  bodies = normalise.liveliest(parse(files.read(path)), MAX_PERSONS)
-  persons = normalise.normalise(
-    [body.astype(np.float32) for body in bodies], skeletons.get("ntu_rgbd")
-  )
+  bodies = parse(files.read(path))
+  for body in bodies:
+    files.check_finite(body)
+  liveliest = [body.astype(np.float32) for body in normalise.liveliest(bodies, MAX_PERSONS)]
+  persons = normalise.normalise(liveliest, skeletons.get("ntu_rgbd"))
   facts = {"setup": setup, "camera": camera, "subject": subject, "replication": replication}
   return Clip(path.stem, action - 1, persons, facts)
 

@@ -5,14 +5,12 @@ metres, one person. Cross-subject protocol: odd subjects train, even ones test.
 """
 
 import argparse
-import io
 import pathlib
 import re
 
 import numpy as np
-import scipy.io
 
-from data_prep import files, normalise
+from data_prep import files, mat, normalise
 from data_prep.source import Clip, Recordings
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import DataError
@@ -51,21 +49,13 @@ def read_recording(path: pathlib.Path) -> Clip:
   action, subject, trial = map(int, match.groups())
   if not 1 <= action <= _NUM_CLASSES:
     raise DataError(f"action {action} is outside 1..{_NUM_CLASSES} for utd_mhad")
-  try:
-    content = scipy.io.loadmat(io.BytesIO(files.read(path)), variable_names=["d_skel"])
-  except DataError:
-    raise
-  except Exception as error:  # scipy raises many kinds on damaged files
-    raise DataError(f"is not a MATLAB file, or a damaged one ({error})") from error
+  joints = mat.read_array(files.read(path), "d_skel")
   skeleton = skeletons.get("utd_mhad")
-  joints = content.get("d_skel")
-  if joints is None:
-    raise DataError("holds no variable d_skel")
-  shape = f"({skeleton.num_joints}, 3, frames)"
   if joints.ndim != 3 or joints.shape[:2] != (skeleton.num_joints, 3):
-    raise DataError(f"d_skel has the shape {joints.shape}; expected {shape}")
-  if joints.dtype.kind not in "fiu":
-    raise DataError(f"d_skel holds {joints.dtype}; expected numbers of shape {shape}")
-  person = joints.transpose(2, 0, 1).astype(np.float32)
-  persons = normalise.normalise([person], skeleton)
+    raise DataError(
+      f"d_skel has the shape {joints.shape}; expected ({skeleton.num_joints}, 3, frames)"
+    )
+  person = joints.transpose(2, 0, 1)
+  files.check_finite(person)
+  persons = normalise.normalise([person.astype(np.float32)], skeleton)
   return Clip(path.stem, action - 1, persons, {"subject": subject, "replication": trial})

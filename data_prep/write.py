@@ -6,7 +6,6 @@ preparation that is killed leaves nothing that opens, and the next one clears it
 
 import argparse
 import collections
-import concurrent.futures
 import contextlib
 import csv
 import dataclasses
@@ -24,11 +23,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import numpy as np
 import tqdm
 
+from data_prep import files
 from data_prep.source import Clip, Recordings, Source
 from mstgcn_jax import data_set
 from mstgcn_jax.errors import ConfigError, DataError
@@ -40,6 +42,7 @@ _WHOLE = "group_size:1,zstd:3"
 _FLOATS = "group_size:1,uncompressed"
 _CHUNK = 16  # recordings a task of a worker
 _FEW = 1000  # up to so many recordings, all are tried before giving up over bad ones
+_NOBODY = "nobody is tracked"
 _SHOWN = 5  # bad recordings printed
 
 
@@ -81,7 +84,7 @@ def prepare(source: Source, args: argparse.Namespace) -> None:
       for warning in recordings.warnings:
         _say(f"{args.name}: warning: {warning}")
       _prepare(recordings, target, args)
-  except concurrent.futures.process.BrokenProcessPool as error:
+  except BrokenProcessPool as error:
     raise DataError(
       "a worker process was ended from outside (out of memory?); try fewer --workers. "
       "Nothing was written."
@@ -177,12 +180,11 @@ def _read_chunk(recordings: Recordings, keys: Sequence[Any]) -> list[Clip | _Bad
 def _read_one(recordings: Recordings, key: Any) -> Clip | _Bad:
   try:
     clip = recordings.read(key)
-    persons = [np.asarray(person, dtype=np.float32) for person in clip.persons]
-    if recordings.fill == "zero":
-      persons = _cut(persons)
-    clip = dataclasses.replace(clip, persons=persons)
     _check(clip, recordings)
-    return clip
+    persons = [np.asarray(person, dtype=np.float32) for person in clip.persons]
+    return dataclasses.replace(
+      clip, persons=_cut(persons) if recordings.fill == "zero" else persons
+    )
   except DataError as error:
     return _Bad(getattr(key, "name", str(key)), str(error))
 
@@ -208,9 +210,7 @@ def _check(clip: Clip, recordings: Recordings) -> None:
         f"{recordings.channels}): the joints of skeleton {recordings.skeleton.name} and their "
         "channels"
       )
-    if not np.isfinite(person).all():
-      frame = int(np.argmin(np.isfinite(person).all(axis=(1, 2))))
-      raise DataError(f"frame {frame} has a coordinate that is not a finite number")
+    files.check_finite(person)
 
 
 def _start_worker() -> None:
@@ -233,9 +233,7 @@ def _read_all(recordings: Recordings, workers: int) -> Iterator[Clip | _Bad]:
     return
   read = functools.partial(_read_chunk, dataclasses.replace(recordings, keys=()))
   chunks = iter(range(0, len(keys), _CHUNK))
-  with concurrent.futures.ProcessPoolExecutor(
-    workers, multiprocessing.get_context("spawn"), _start_worker
-  ) as pool:
+  with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool:
     pending: collections.deque = collections.deque()
     try:
       while True:
@@ -268,16 +266,16 @@ def _write(recordings: Recordings, folder: pathlib.Path, args: argparse.Namespac
       unit=" recordings",
       disable=not sys.stderr.isatty(),
     ):
-      if isinstance(clip, Clip):
-        reason = table.refuses(clip)
-        clip = _Bad(clip.name, reason) if reason else clip
+      if isinstance(clip, Clip) and not any(len(person) for person in clip.persons):
+        left_out.append(_Bad(clip.name, _NOBODY))
+        continue
+      if isinstance(clip, Clip) and (reason := table.refuses(clip)):
+        clip = _Bad(clip.name, reason)
       if isinstance(clip, _Bad):
         left_out.append(clip)
         num_bad += 1
         if num_bad > allowed and total > _FEW:
           break
-      elif not any(len(person) for person in clip.persons):
-        left_out.append(_Bad(clip.name, "nobody is tracked"))
       else:
         shards.add(_serialize(clip, features, recordings.storage_scale))
         table.add(clip)
@@ -285,8 +283,7 @@ def _write(recordings: Recordings, folder: pathlib.Path, args: argparse.Namespac
     raise DataError(_too_many_bad(left_out, num_bad, total, args))
   if not table.rows:
     raise DataError(
-      f"{args.raw} holds no clip: nobody is tracked in any of {total} recordings. "
-      "Nothing was written."
+      f"{args.raw} holds no clip: {_NOBODY} in any of {total} recordings. Nothing was written."
     )
   shard_infos = shards.finish(args.name)
   table.write(folder / data_set.TABLE)
@@ -303,7 +300,7 @@ def _write(recordings: Recordings, folder: pathlib.Path, args: argparse.Namespac
 def _too_many_bad(
   left_out: Sequence[_Bad], num_bad: int, total: int, args: argparse.Namespace
 ) -> str:
-  first = next(bad for bad in left_out if bad.reason != "nobody is tracked")
+  first = next(bad for bad in left_out if bad.reason != _NOBODY)
   some = "at least " if total > _FEW else ""
   return (
     f"{some}{num_bad:,} of {total:,} recordings in {args.raw} could not be read (first: "
@@ -379,20 +376,18 @@ class _Table:
     """Why this clip cannot be added; '' where it can."""
     if clip.name in self._names:
       return f"a second recording has the name {clip.name}"
-    columns = {name: "int" if kind is int else "str" for name, kind in self._kinds(clip)}
+    columns = self._columns_of(clip)
     if self.columns and columns != self.columns:
       return f"its facts are {columns}; those of the recordings before are {self.columns}"
-    self.columns = columns
     return ""
 
   @staticmethod
-  def _kinds(clip: Clip) -> list[tuple[str, type]]:
-    kinds = [("name", str), ("label", int), ("persons", int), ("frames", int)]
-    return kinds + [
-      (name, str if isinstance(value, str) else int) for name, value in clip.facts.items()
-    ]
+  def _columns_of(clip: Clip) -> dict[str, str]:
+    facts = {key: "str" if isinstance(value, str) else "int" for key, value in clip.facts.items()}
+    return {"name": "str", "label": "int", "persons": "int", "frames": "int"} | facts
 
   def add(self, clip: Clip) -> None:
+    self.columns = self._columns_of(clip)
     self._names.add(clip.name)
     frames = max(len(person) for person in clip.persons)
     self.rows.append((clip.name, clip.label, len(clip.persons), frames, *clip.facts.values()))

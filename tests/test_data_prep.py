@@ -60,13 +60,13 @@ def test_real_utd_mhad_has_the_published_split(tmp_path):
   train, evaluate = protocols.split(data_set, "cross_subject")
   assert (len(data_set), len(train), len(evaluate)) == (861, 431, 430)
   assert len(data_set.class_names) == 27
-  clip = data_set.sample(100, window=64, num_persons=1)[0]
+  clip = data_set.sample(100, window=200, num_persons=1)[0]
   spine, hip, left, right = 2, 3, 4, 8
   np.testing.assert_allclose(clip[:, spine], 0)
   # in the first frame the shoulders lie along x, which tilts the upright spine a little
   across = clip[0, right] - clip[0, left]
   np.testing.assert_allclose(across[1:], 0, atol=1e-6)
-  assert across[0] > 0 and clip[0, hip, 2] < -0.1
+  assert across[0] > 0 and clip[0, hip, 2] < -0.05
 
 
 def test_kinetics_equals_the_reference_and_keeps_its_split(tmp_path, capsys):

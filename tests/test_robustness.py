@@ -1,0 +1,485 @@
+"""Damaged recordings, full disks and killed preparations: each has one defined outcome."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import prepared
+import pytest
+import scipy.io
+from golden import golden
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_prep import __main__ as command
+from data_prep import kinetics, ntu, utd_mhad, write
+from data_prep.mat import read_array
+from data_prep.source import Clip, Source
+from mstgcn_jax.data_set import open_data_set
+from mstgcn_jax.errors import DataError
+
+TESTS = str(pathlib.Path(__file__).parent)
+NAME = "S001C001P001R001A001"
+
+
+def skeleton_text(frames=3, bodies=1, joints=25, value="0.5", newline="\n"):
+  """A `.skeleton` file, by the format's description."""
+  lines = [str(frames)]
+  for frame in range(frames):
+    lines.append(str(bodies))
+    for body in range(bodies):
+      lines += [f"7205759403794{body} 0 1 1 1 1 0 0.01 -0.25 2", str(joints)]
+      for joint in range(joints):
+        x = value if (frame, body, joint) == (0, 0, 0) else f"{joint * 0.01 + frame * 0.1 + body}"
+        lines.append(f"{x} 1.5 3.25 300 200 1100 500 0.1 0.2 0.3 0.4 2")
+  return newline.join(lines) + newline
+
+
+def read_ntu(path):
+  return ntu.read_recording(path, source="ntu60", num_classes=60)
+
+
+@pytest.fixture
+def recording(tmp_path):
+  """Writes a recording and reads it."""
+
+  def read(text, name=NAME):
+    path = tmp_path / f"{name}.skeleton"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_ntu(path)
+
+  return read
+
+
+# --- .skeleton
+
+
+@pytest.mark.parametrize("bodies", range(7))
+def test_none_to_six_bodies_give_none_to_two_people(recording, bodies):
+  clip = recording(skeleton_text(bodies=bodies))
+  assert len(clip.persons) == min(bodies, 2)
+
+
+def test_no_frame_is_a_clip_without_anybody(recording):
+  assert recording("0\n").persons == []
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_line_ends_and_a_byte_order_mark_do_not_matter(recording, newline, start):
+  clip = recording(start + skeleton_text(newline=newline))
+  np.testing.assert_array_equal(clip.persons[0], recording(skeleton_text()).persons[0])
+
+
+@pytest.mark.parametrize(
+  ("text", "reason"),
+  [
+    ("", "is empty"),
+    ("\n \n", "is empty"),
+    ("hello\nworld\n", "line 1 should be the number of frames, but is 'hello'"),
+    (b"\x89PNG\r\n\x1a\n\0\0", "is not text"),
+    ("-3\n", "line 1 should be the number of frames, but is '-3'"),
+    ("999999999999\n1\n", "too few for 999999999999 frames: truncated?"),
+    (skeleton_text(joints=20), "line 4: a body has 20 joints; expected 25"),
+    (skeleton_text()[:-200], "ends within frame 3 of 3: truncated?"),
+    (skeleton_text()[:-9], "its last line has not 12 fields: truncated?"),
+    (skeleton_text() + "1\n", "goes on after frame 3"),
+    (skeleton_text(value="zero"), "a joint's x, y, z are not three numbers"),
+    (skeleton_text(bodies=1).replace("\n1\n", "\nx\n", 1), "line 2 should be the number of bodies"),
+  ],
+)
+def test_a_damaged_recording_says_what_is_wrong(recording, text, reason):
+  with pytest.raises(DataError) as error:
+    recording(text)
+  assert reason in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["walking", "S1C1P1R1A1", "S001C001P001R001A001_copy"])
+def test_a_foreign_name_is_refused(recording, name):
+  with pytest.raises(DataError, match="the name is not of the form SsssCcccPpppRrrrAaaa"):
+    recording(skeleton_text(), name)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=400))
+def test_random_bytes_raise_nothing_but_the_data_error(data):
+  for parse in (ntu.parse, parse_mat, parse_json):
+    with contextlib.suppress(DataError):
+      parse(data)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_changed_recording_raises_nothing_but_the_data_error(data):
+  lines = skeleton_text(frames=2, bodies=2).split("\n")
+  for _ in range(data.draw(st.integers(1, 4))):
+    at = data.draw(st.integers(0, len(lines) - 1))
+    token = data.draw(
+      st.sampled_from(["", "nan", "-1", "1e999", "25 25", "9" * 30, "\0", "½", "0x10"])
+    )
+    change = data.draw(st.sampled_from(["replace", "delete", "insert", "append"]))
+    if change == "replace":
+      lines[at] = token
+    elif change == "delete" and len(lines) > 1:
+      del lines[at]
+    elif change == "insert":
+      lines.insert(at, token)
+    else:
+      lines[at] += " " + token
+  try:
+    bodies = ntu.parse("\n".join(lines).encode())
+  except DataError:
+    return
+  assert bodies.shape[2:] == (25, 3) and len(bodies) <= 4
+
+
+# --- .mat and JSON
+
+
+def parse_mat(data):
+  read_in_folder(data, "a1_s1_t1_skeleton.mat", utd_mhad.read_recording)
+
+
+def parse_json(data):
+  read_in_folder(data, "vid.json", lambda path: kinetics.read_recording((path, "val", 3, True)))
+
+
+def read_in_folder(data, name, read):
+  import tempfile
+
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder) / name
+    path.write_bytes(data)
+    return read(path)
+
+
+def mat(do_compression=False, **variables):
+  buffer = io.BytesIO()
+  scipy.io.savemat(buffer, variables, do_compression=do_compression)
+  return buffer.getvalue()
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i2", "u1"])
+def test_arrays_come_back_as_scipy_wrote_them(dtype, compressed):
+  array = (np.arange(20 * 3 * 7) % 100).reshape(20, 3, 7).astype(dtype)
+  data = mat(do_compression=compressed, first=np.ones(3), text="a", d_skel=array)
+  np.testing.assert_array_equal(read_array(data, "d_skel"), array)
+
+
+@pytest.mark.parametrize(
+  ("data", "reason"),
+  [
+    (mat(d_skel=np.ones((20, 3, 9)))[:700], "is a damaged MATLAB file"),
+    (mat(other=np.ones(3)), "holds no variable d_skel"),
+    (
+      mat(d_skel=np.ones((25, 3, 9))),
+      r"d_skel has the shape \(25, 3, 9\); expected \(20, 3, frames",
+    ),
+    (mat(d_skel=np.full((20, 3, 9), 1j)), "d_skel is not an array of real numbers"),
+  ],
+)
+def test_a_damaged_mat_file_says_what_is_wrong(data, reason):
+  with pytest.raises(DataError, match=reason):
+    parse_mat(data)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 400), st.integers(0, 255), st.booleans())
+def test_a_changed_mat_file_raises_nothing_but_the_data_error(at, value, compressed):
+  data = bytearray(mat(do_compression=compressed, d_skel=np.ones((20, 3, 4))))
+  data[at % len(data)] = value
+  with contextlib.suppress(DataError):
+    parse_mat(bytes(data))
+
+
+def clip_json(**changes):
+  body = {"pose": [0.25] * 36, "score": [0.5] * 18}
+  return {
+    "data": [{"frame_index": i, "skeleton": [body]} for i in range(3)],
+    "label": "class 3",
+    "label_index": 3,
+  } | changes
+
+
+@pytest.mark.parametrize(
+  ("content", "reason"),
+  [
+    (clip_json(label_index=4), "label_index 4, but 3 in the list of labels"),
+    (clip_json(data=[{"frame_index": -1, "skeleton": []}]), "not a whole number in 0..9999"),
+    (clip_json(data=[{"frame_index": 10**9, "skeleton": []}]), "not a whole number in 0..9999"),
+    (
+      clip_json(data=[{"frame_index": 0, "skeleton": [{"pose": [0] * 50, "score": [0] * 25}]}]),
+      "frame 0 has a body of 50 numbers and 25 scores; expected 36 and 18",
+    ),
+    ([], "is not a Kinetics-skeleton clip"),
+    ({}, "is not a Kinetics-skeleton clip"),
+  ],
+)
+def test_a_damaged_json_clip_says_what_is_wrong(content, reason):
+  with pytest.raises(DataError, match=reason):
+    parse_json(json.dumps(content).encode())
+
+
+_JSON = st.recursive(
+  st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+  lambda inner: (
+    st.lists(inner, max_size=3)
+    | st.dictionaries(
+      st.sampled_from(["data", "frame_index", "skeleton", "pose", "score", "label_index"]), inner
+    )
+  ),
+  max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(_JSON, st.sampled_from(["all", "data", "frame", "body"]))
+def test_random_json_raises_nothing_but_the_data_error(value, place):
+  content = clip_json()
+  if place == "all":
+    content = value
+  elif place == "data":
+    content["data"] = value
+  elif place == "frame":
+    content["data"][1] = value
+  else:
+    content["data"][1] = {"frame_index": 1, "skeleton": [value]}
+  with contextlib.suppress(DataError):
+    parse_json(json.dumps(content).encode())
+
+
+def test_deeply_nested_json_is_a_data_error():
+  with pytest.raises(DataError):
+    parse_json(b"[" * 100_000)
+
+
+# --- one bad recording among others
+
+
+def report(data_set):
+  with (data_set.path / "report.csv").open() as file:
+    return {row["name"]: row["reason"] for row in csv.DictReader(file)}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
+def test_a_coordinate_that_is_not_finite_makes_the_recording_bad(tmp_path, value):
+  clips = prepared.random_clips(3)
+  person = clips[1].persons[0].astype(np.float64)
+  person[4, 2, 1] = value
+  clips[1] = Clip("broken", 0, [person], clips[1].facts)
+  with np.errstate(over="ignore"):
+    data_set = prepared.prepare(tmp_path, clips, arguments_={"max_bad": 50})
+  assert data_set.table["name"].tolist() == ["clip000", "clip002"]
+  assert list(report(data_set).values()) == ["frame 4 has a coordinate that is not a finite number"]
+
+
+def test_bad_recordings_are_skipped_counted_and_listed(tmp_path, capsys):
+  clips = [*prepared.random_clips(4), DataError("is torn"), Clip("nobody", 0, [], {})]
+  data_set = prepared.prepare(tmp_path, clips, arguments_={"max_bad": 20})
+  assert len(data_set) == 4
+  assert report(data_set) == {"4": "is torn", "nobody": "nobody is tracked"}
+  output = capsys.readouterr()
+  assert "(1 bad and 1 without a body left out)" in output.out
+  assert "left out 4: is torn" in output.err
+
+
+def test_too_many_bad_recordings_are_fatal_and_nothing_is_written(tmp_path):
+  clips = [*prepared.random_clips(4), DataError("is torn")]
+  with pytest.raises(DataError, match=r"1 of 5 recordings .* \(first: 4: is torn\)"):
+    prepared.prepare(tmp_path, clips, arguments_={"max_bad": 19})
+  assert not list(tmp_path.iterdir())
+
+
+def test_recordings_in_which_nobody_is_tracked_are_not_bad(tmp_path):
+  clips = [*prepared.random_clips(1), *(Clip(f"n{i}", 0, [], {}) for i in range(9))]
+  assert len(prepared.prepare(tmp_path, clips)) == 1
+
+
+def test_nothing_but_empty_clips_is_an_error(tmp_path):
+  with pytest.raises(DataError, match="nobody is tracked in any of 1 recordings"):
+    prepared.prepare(tmp_path, [Clip("nobody", 0, [], {})])
+
+
+@pytest.mark.parametrize(
+  ("clip", "reason"),
+  [
+    (Clip("x", 6, [np.ones((2, 25, 3))]), "label 6 is outside 0..5"),
+    (
+      Clip("x", 0, [np.ones((2, 20, 3))]),
+      "a person has the shape (2, 20, 3); expected (frames, 25",
+    ),
+    (Clip("clip000", 0, [np.ones((2, 25, 3))]), "a second recording has the name clip000"),
+    (Clip("x", 0, [np.ones((2, 25, 3))], {"city": "Jena"}), "its facts are"),
+  ],
+)
+def test_a_clip_that_does_not_fit_is_bad(tmp_path, clip, reason):
+  good = [Clip(f"clip{i:03d}", 0, [np.ones((2, 25, 3))]) for i in range(2)]
+  data_set = prepared.prepare(tmp_path, [*good, clip], arguments_={"max_bad": 50})
+  assert len(data_set) == 2
+  assert next(iter(report(data_set).values())).startswith(reason)
+
+
+def test_links_are_followed_and_broken_or_unreadable_files_are_bad(tmp_path, capsys):
+  raw = tmp_path / "raw"
+  (raw / "deeper").mkdir(parents=True)
+  original = golden("data/bodies/S005C001P001R001A001.skeleton")
+  shutil.copy(original, raw / "deeper" / "S005C001P001R001A001.skeleton")
+  (raw / "S005C001P002R001A001.skeleton").symlink_to(original)
+  (raw / "S005C001P003R001A001.skeleton").symlink_to(raw / "nowhere")
+  shutil.copy(original, raw / "S005C001P001R001A001.skeleton")  # the same name twice
+  (raw / "S005C001P009R001A001.skeleton").mkdir()  # a folder is no recording
+  arguments = ["--raw", str(raw), "--out", str(tmp_path), "--max-bad", "50", "--workers", "1"]
+  assert command.main(["ntu60", *arguments]) == 0
+  data_set = open_data_set(tmp_path / "ntu60")
+  assert data_set.table["subject"].tolist() == [1, 2]
+  assert report(data_set) == {
+    "S005C001P001R001A001": "a second recording has the name S005C001P001R001A001",
+    "S005C001P003R001A001.skeleton": "cannot be read: No such file or directory",
+  }
+
+
+def test_a_loop_of_links_ends(tmp_path):
+  raw = tmp_path / "raw"
+  raw.mkdir()
+  (raw / "again").symlink_to(raw)
+  (raw / "S005C001P003R001A001.skeleton").symlink_to("S005C001P003R001A001.skeleton")
+  arguments = ["--raw", str(raw), "--out", str(tmp_path), "--workers", "1"]
+  assert command.main(["ntu60", *arguments]) == 1
+
+
+def test_an_error_in_a_reader_is_not_hidden(tmp_path):
+  with pytest.raises(ZeroDivisionError):
+    prepared.prepare(tmp_path, [*prepared.random_clips(3), ZeroDivisionError()])
+  assert not list(tmp_path.iterdir())
+
+
+# --- interrupted
+
+
+def python(script, **options):
+  return subprocess.Popen(
+    [sys.executable, "-c", f"import sys; sys.path.insert(0, {TESTS!r})\n{script}"],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+    **options,
+  )
+
+
+def wait_until(condition, seconds=60):
+  end = time.monotonic() + seconds
+  while not condition():
+    assert time.monotonic() < end, "took too long"
+    time.sleep(0.02)
+
+
+def is_running(pid):
+  try:
+    state = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+  except OSError:
+    return False
+  return state != "Z"
+
+
+def test_a_killed_preparation_leaves_nothing_that_opens_and_no_workers(tmp_path):
+  pids = tmp_path / "pids"
+  out = tmp_path / "data"
+  paths = f"pathlib.Path({str(out)!r}), pathlib.Path({str(pids)!r})"
+  script = f"import pathlib, prepared; prepared.prepare_slowly({paths}, 5000)"
+  process = python(script)
+  wait_until(lambda: pids.exists() and list(out.glob("fake/.1.0.0.incomplete/shard-*")))
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  process.stdout.close()
+  workers = {int(line) for line in pids.read_text().split()}
+  wait_until(lambda: not any(map(is_running, workers)))
+  with pytest.raises(DataError, match="holds no prepared data set"):
+    open_data_set(out / "fake")
+  assert len(prepared.prepare(out, prepared.random_clips(3))) == 3
+  assert [path.name for path in (out / "fake").iterdir()] == ["1.0.0"]
+
+
+def test_a_worker_that_is_killed_ends_the_preparation_with_one_message(tmp_path):
+  pids = tmp_path / "pids"
+  out = tmp_path / "data"
+  paths = f"pathlib.Path({str(out)!r}), pathlib.Path({str(pids)!r})"
+  process = python(
+    "import pathlib, prepared\n"
+    "from mstgcn_jax.errors import DataError\n"
+    f"try: prepared.prepare_slowly({paths}, 5000)\n"
+    "except DataError as error: print(error)"
+  )
+  wait_until(lambda: pids.exists() and len(pids.read_text().split()) > 3)
+  os.kill(int(pids.read_text().split()[0]), signal.SIGKILL)
+  output, _ = process.communicate(timeout=60)
+  assert "a worker process was ended from outside" in output
+  assert not list(out.glob("*"))
+
+
+def test_a_full_disk_leaves_nothing_that_opens(tmp_path):
+  process = python(
+    "import pathlib, prepared, resource\n"
+    "from mstgcn_jax.errors import DataError\n"
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
+    f"try: prepared.prepare(pathlib.Path({str(tmp_path)!r}), prepared.random_clips(100))\n"
+    "except DataError as error: print(error)"
+  )
+  output, _ = process.communicate(timeout=60)
+  assert "cannot write the data set" in output and "Nothing was written" in output
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("step", ["rename_old", "rename_new"])
+def test_killed_while_replacing_one_of_the_two_is_whole(tmp_path, monkeypatch, step):
+  prepared.prepare(tmp_path, prepared.random_clips(3))
+  rename, calls = pathlib.Path.rename, []
+
+  def killed(self, target):
+    calls.append(target)
+    if len(calls) == {"rename_old": 2, "rename_new": 3}[step]:  # the first names the shard
+      raise KeyboardInterrupt
+    return rename(self, target)
+
+  monkeypatch.setattr(pathlib.Path, "rename", killed)
+  monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # as if killed: no tidying
+  with pytest.raises(KeyboardInterrupt):
+    prepared.prepare(tmp_path, prepared.random_clips(5), arguments_={"overwrite": True})
+  monkeypatch.undo()
+  args = prepared.arguments(tmp_path)
+  write.prepare(prepared.source(prepared.random_clips(5)), args)  # finds the old one, leaves it
+  assert len(open_data_set(tmp_path / "fake")) == 3
+
+
+def test_two_preparations_at_once_do_not_meet(tmp_path):
+  def second(raw, args):
+    write.prepare(prepared.source(prepared.random_clips(2)), prepared.arguments(tmp_path))
+
+  with pytest.raises(DataError, match="another preparation is writing into"):
+    write.prepare(Source("fake", "", second, makes_raw=True), prepared.arguments(tmp_path))
+
+
+def test_a_damaged_existing_data_set_asks_to_be_overwritten(tmp_path):
+  data_set = prepared.prepare(tmp_path, prepared.random_clips(3))
+  (data_set.path / data_set.shards[0]["file"]).write_bytes(b"")
+  with pytest.raises(DataError, match=r"is there already, but damaged .*--overwrite"):
+    prepared.prepare(tmp_path, prepared.random_clips(3))
+  assert (
+    len(prepared.prepare(tmp_path, prepared.random_clips(3), arguments_={"overwrite": True})) == 3
+  )
+
+
+def test_a_folder_that_cannot_be_written_is_one_message(tmp_path, capsys):
+  (tmp_path / "data").write_text("a file, not a folder")
+  arguments = ["--raw", str(golden("data/bodies")), "--out", str(tmp_path / "data")]
+  assert command.main(["ntu60", *arguments]) == 1
+  assert len(capsys.readouterr().err.splitlines()) == 1
