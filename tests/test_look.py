@@ -1,0 +1,174 @@
+"""`show` and `info`: what they draw and print of a prepared data set."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from prepared import prepare, random_clips
+
+from data_prep import __main__ as command
+from data_prep import info, show
+from data_prep.source import Clip
+from mstgcn_jax import skeletons
+
+NTU = skeletons.get("ntu_rgbd")
+BLUE, ORANGE = show.COLORS[:2]
+
+
+def figure(frames: int = 4, x: float = 0.0) -> np.ndarray:
+  """A person in metres who stands at x, faces +y, z up: [frame, joint, 3]."""
+  height = {"head": 1.7, "neck": 1.5, "shoulder": 1.4, "elbow": 1.2, "wrist": 1.0, "hand": 0.9}
+  height |= {"spine_mid": 1.2, "spine_base": 1.0, "hip": 0.95, "knee": 0.5, "ankle": 0.1}
+  person = np.zeros((frames, NTU.num_joints, 3), np.float32)
+  for i, name in enumerate(NTU.joints):
+    person[:, i, 0] = x + 0.2 * (name.startswith("right") - name.startswith("left"))
+    person[:, i, 2] = next((z for word, z in height.items() if word in name), 0.02)
+  return person
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+  clips = [
+    Clip("alone", 0, [figure(5)], {"subject": 1, "camera": 1, "setup": 1}),
+    Clip("both", 2, [figure(8), figure(6, x=1.0)], {"subject": 2, "camera": 2, "setup": 1}),
+  ]
+  return prepare(tmp_path_factory.mktemp("look"), clips)
+
+
+def has_color(picture: Image.Image, color: tuple[int, ...]) -> bool:
+  """Whether some pixel is nearly of this colour."""
+  difference = np.abs(np.asarray(picture.convert("RGB"), dtype=int) - color).max(axis=-1)
+  return bool((difference < 12).any())
+
+
+def test_a_gif_has_a_picture_for_every_frame(data, tmp_path):
+  out = tmp_path / "new" / "clip.gif"
+  assert command.main(["show", str(data.path), "--clip", "both", "--out", str(out)]) == 0
+  with Image.open(out) as gif:
+    assert gif.n_frames == 8
+    assert has_color(gif, BLUE) and has_color(gif, ORANGE)
+    gif.seek(7)  # the second person has left
+    bottom = gif.convert("RGB").crop((0, 62, gif.width, gif.height - 30))
+    assert has_color(bottom, BLUE) and not has_color(bottom, ORANGE)
+    assert gif.convert("RGB").getpixel((gif.width // 2, 64)) == (255, 255, 255)
+
+
+def test_a_png_is_a_strip_of_moments(data, tmp_path):
+  out = tmp_path / "clip.png"
+  assert command.main(["show", str(data.path), "--label", "2", "--out", str(out)]) == 0
+  with Image.open(out) as strip:
+    assert strip.width > 3 * strip.height and has_color(strip, ORANGE)
+
+
+def test_a_long_clip_is_thinned_out(tmp_path):
+  long = prepare(tmp_path, [Clip("long", 0, [figure(400)])])
+  assert len(show.draw(long, 0)) == 134  # every third frame
+
+
+def test_a_clip_is_found_by_name_by_class_number_and_by_class_name(data):
+  assert show.find(data, None, None) == 0
+  assert show.find(data, "both", None) == 1
+  assert show.find(data, None, "2") == 1
+  assert show.find(data, None, "c") == 1
+
+
+@pytest.mark.parametrize(
+  ("arguments", "code", "message"),
+  [
+    (["--clip", "bofh"], 2, "has no --clip 'bofh'; it has, for instance, both"),
+    (["--label", "1"], 2, "has no --label '1'; it has, for instance, a, c"),
+    (["--out", "clip.mp4"], 2, "must end in .gif or .png"),
+    (["--out", "/dev/null/clip.gif"], 1, "cannot be written"),
+  ],
+)
+def test_what_cannot_be_shown_is_said_in_one_line(data, capsys, tmp_path, arguments, code, message):
+  given = ["show", str(data.path), "--out", str(tmp_path / "clip.gif"), *arguments]
+  assert command.main(given) == code
+  error = capsys.readouterr().err
+  assert message in error and error.count("\n") == 1
+
+
+def test_who_faces_the_camera_has_the_right_hand_on_our_left_and_the_head_on_top():
+  clip = figure()[None]
+  scene = show._Scene(clip, NTU)
+  x, y, _ = scene.points[0, 0].T
+  assert x[NTU.joints.index("right_hand")] < x[NTU.joints.index("left_hand")]
+  assert y.argmax() == NTU.joints.index("head")
+
+
+def test_camera_coordinates_with_y_up_and_the_person_facing_minus_z_look_the_same():
+  clip = figure()[None]
+  turned = np.stack([-clip[..., 0], clip[..., 2], -clip[..., 1]], axis=-1)
+  expected, found = show._Scene(clip, NTU).points, show._Scene(turned, NTU).points
+  np.testing.assert_allclose(found - found.mean(), expected - expected.mean(), atol=1e-6)
+
+
+def test_a_joint_gone_astray_does_not_shrink_the_figure():
+  clip = np.repeat(figure(), 50, axis=0)[None]
+  straight = show._Scene(clip, NTU).extent
+  clip[0, 3, 7] = 1000
+  assert np.all(show._Scene(clip, NTU).extent < 1.5 * straight)
+
+
+def test_flat_clips_and_hands_and_clips_with_gaps_are_drawn(tmp_path):
+  rng = np.random.default_rng(0)
+  for name, channels in (("coco", 2), ("kinetics", 3), ("shrec", 3), ("mediapipe", 3)):
+    skeleton = skeletons.get(name)
+    person = rng.uniform(0, 0.4, (5, skeleton.num_joints, channels)).astype(np.float32)
+    person[2] = 0
+    person[3, ::2] = 0
+    data = prepare(tmp_path / name, [Clip("a", 0, [person])], skeleton=skeleton, channels=channels,
+                   center=None)  # fmt: skip
+    frames = show.draw(data, 0)
+    assert len(frames) == 5 and has_color(frames[0], BLUE)
+
+
+def test_info_prints_counts_by_class_subject_and_protocol(data, capsys, tmp_path):
+  out = tmp_path / "lengths.png"
+  assert command.main(["info", str(data.path), "--out", str(out)]) == 0
+  text = " ".join(capsys.readouterr().out.split())
+  assert "2 clips of 6 classes" in text
+  assert "frames: 5 to 8, median 6, mean 6.5" in text
+  assert "persons: 1 in 1 clips, 2 in 1 clips" in text
+  assert "class 2 c 1" in text and "class 1 b 0" in text
+  assert "subject 1 1" in text
+  assert "protocol xsub 2 train 0 evaluate" in text
+  assert "protocol xview 1 train 1 evaluate" in text
+  with Image.open(out) as picture:
+    assert picture.width > 1000
+
+
+def test_the_histogram_goes_into_the_data_sets_folder(data):
+  assert command.main(["info", str(data.path)]) == 0
+  assert (data.path / "histogram.png").is_file()
+
+
+def test_the_missing_share_counts_empty_frames_and_then_joints(tmp_path):
+  person = figure(4)
+  person[1] = 0
+  person[2, :5] = 0  # among them the centre, which counts as tracked
+  data = prepare(tmp_path, [Clip("a", 0, [person])])
+  assert info.missing(data) == (1 / 4, 4 / 75)
+
+
+def test_a_long_list_of_classes_shows_its_ends_and_given_splits_are_counted(tmp_path):
+  clips = [
+    Clip(f"c{i}", i % 50, [figure(3)], {"split": "train" if i < 70 else "val"}) for i in range(80)
+  ]
+  data = prepare(tmp_path, clips, class_names=tuple(f"class {i}" for i in range(50)))
+  text = "\n".join(info.describe(data))
+  assert "50 values of class; the most and the least frequent:" in text
+  assert "class 0" in text and "class 49" in text and "class 25" not in text
+  assert "given       70 train       10 evaluate" in text
+  info.histogram(data, tmp_path / "h.png")
+
+
+def test_info_refuses_what_is_no_picture(data, capsys):
+  assert command.main(["info", str(data.path), "--out", "h.pdf"]) == 2
+  assert "must end in .png" in capsys.readouterr().err
+
+
+def test_random_clips_with_text_facts_are_described(tmp_path):
+  clips = [Clip(f"n{i}", 0, clip.persons, {"subject": f"anna {i}"}) for i, clip in
+           enumerate(random_clips(3))]  # fmt: skip
+  text = "\n".join(info.describe(prepare(tmp_path, clips)))
+  assert "anna 2" in text and "protocol" not in text
