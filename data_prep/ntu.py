@@ -67,24 +67,19 @@ def _open(
   class_names: Sequence[str],
   citation: str,
 ) -> Recordings:
-  warnings = []
-  ignored: frozenset[str] = frozenset()
   total, kept = _PUBLISHED[source]
   if args.ignore_list is not None:
-    ignored = read_ignore_list(args.ignore_list)
+    ignored, warnings = read_ignore_list(args.ignore_list), ()
+  else:
+    ignored = frozenset()
+    warnings = (
+      f"no --ignore-list: the published protocols leave out the {total - kept} recordings of the "
+      "official list of missing skeletons; here only clips without any body are left out",
+    )
   recordings = open_recordings(
     raw, source=source, class_names=class_names, citation=citation, ignored=ignored
   )
-  count = len(recordings.keys)
-  expected = kept if ignored else total
-  if not ignored:
-    warnings.append(
-      f"no --ignore-list: the published protocols leave out the {total - kept} recordings of the "
-      f"official list of missing skeletons; only clips without any body are left out here"
-    )
-  if count != expected:
-    warnings.append(f"{count:,} recordings, where the published data set has {expected:,}")
-  return dataclasses.replace(recordings, warnings=tuple(warnings))
+  return dataclasses.replace(recordings, published_clips=kept, warnings=warnings)
 
 
 def open_recordings(

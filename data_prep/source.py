@@ -78,6 +78,8 @@ class Recordings:
       (1000 for three decimals); 0 stores float32. Where a clip turns out not to be exact, all are
       stored as float32.
     citation: of the recordings, as BibTeX.
+    published_clips: clips of the published data set; where the number prepared differs, the command
+      says by how many. 0 where there is no such number.
     warnings: lines to print before the preparation starts.
     parallel: False where `read` holds everything in memory (one big file): it then runs in the
       command's own process.
@@ -93,6 +95,7 @@ class Recordings:
   rotated: bool = False
   storage_scale: float = 0
   citation: str = ""
+  published_clips: int = 0
   warnings: tuple[str, ...] = ()
   parallel: bool = True
 

@@ -294,7 +294,7 @@ def _write(recordings: Recordings, folder: pathlib.Path, args: argparse.Namespac
   for path in folder.iterdir():
     _sync(path)
   _sync(folder)
-  return _summary(table, shard_infos, left_out, num_bad, args)
+  return _summary(recordings, table, shard_infos, left_out, num_bad, args)
 
 
 def _too_many_bad(
@@ -310,6 +310,7 @@ def _too_many_bad(
 
 
 def _summary(
+  recordings: Recordings,
   table: "_Table",
   shard_infos: Sequence[dict[str, Any]],
   left_out: Sequence[_Bad],
@@ -320,6 +321,12 @@ def _summary(
     _say(f"{args.name}: left out {bad.name}: {bad.reason}")
   if len(left_out) > _SHOWN:
     _say(f"{args.name}: … all {len(left_out):,} are listed in {data_set.REPORT}")
+  more = len(table.rows) - recordings.published_clips
+  if recordings.published_clips and more:
+    _say(
+      f"{args.name}: warning: {len(table.rows):,} clips, {abs(more):,} "
+      f"{'more' if more > 0 else 'fewer'} than the published {recordings.published_clips:,}"
+    )
   size = sum(info["bytes"] for info in shard_infos) / 1e6
   notes = f" ({num_bad:,} bad and {len(left_out) - num_bad:,} without a body left out)"
   return f"{len(table.rows):,} clips, {size:,.1f} MB{notes if left_out else ''}"

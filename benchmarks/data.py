@@ -1,0 +1,211 @@
+"""Speed, memory and size of data preparation, and the speed of the input pipeline.
+
+  python benchmarks/data.py [--recordings 2000] [--frames 100] [--workers 1 2] [--folder DIR]
+
+Prints CPU milliseconds to read and normalise one `.skeleton` recording; wall time, speed-up and
+resident memory of whole preparations over numbers of worker processes; bytes per clip, frame and
+person of the prepared data sets, and what that makes of the published ones; clips per second of the
+input pipeline, up to the host batch.
+"""
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from data_prep import ntu, synthetic, write
+from data_prep.source import Clip, Recordings, Source
+from mstgcn_jax import skeletons
+from mstgcn_jax.data_set import DataSet, open_data_set
+
+# Clips of all protocols together; four streams as arrays padded to 300 frames and two people, in GB
+# (published for joint and bone, twice that for four); assumed frames and people a clip: for NTU
+# above what its recordings have, for Kinetics the most there can be.
+PUBLISHED = {
+  "NTU RGB+D 60": (56_578, 81, 100, 1.5),
+  "NTU RGB+D 120": (113_945, 164, 100, 1.5),
+  "Kinetics-skeleton": (260_232, 135, 300, 2.0),
+}
+
+
+def make_recordings(folder: pathlib.Path, count: int, frames: int) -> list[pathlib.Path]:
+  """The generator's `.skeleton` files, at least `count` of this length; the first `count`."""
+  cameras = 2
+  performers = -(-count // (len(synthetic.CLASS_NAMES) * cameras))
+  paths = synthetic.generate(
+    folder, performers=performers, repetitions=1, cameras=cameras, frames=frames
+  )
+  for path in paths[count:]:
+    path.unlink()
+  return paths[:count]
+
+
+def reading(paths: list[pathlib.Path]) -> None:
+  """CPU time of reading and normalising, in this process."""
+  classes = len(synthetic.CLASS_NAMES)
+  for path in paths[:20]:  # imports, caches
+    ntu.read_recording(path, source="benchmark", num_classes=classes)
+  start = time.process_time()
+  clips = [ntu.read_recording(p, source="benchmark", num_classes=classes) for p in paths]
+  seconds = time.process_time() - start
+  persons = np.mean([len(clip.persons) for clip in clips])
+  frames = np.mean([max(map(len, clip.persons), default=0) for clip in clips])
+  print(
+    f"reading and normalising: {1e3 * seconds / len(paths):.2f} ms CPU a recording "
+    f"({len(paths)} of {frames:.0f} frames, {persons:.2f} people)"
+  )
+
+
+def preparation(raw: pathlib.Path, out: pathlib.Path, workers: int) -> tuple[float, float]:
+  """Seconds and peak resident megabytes, all processes together, of one preparation."""
+  command = [sys.executable, "-m", "data_prep", "ntu60", "--raw", str(raw), "--out", str(out)]
+  command += ["--name", "benchmark", "--overwrite", "--workers", str(workers)]
+  start = time.monotonic()
+  process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+  peak = 0.0
+  while process.poll() is None:
+    peak = max(peak, sum(map(_resident, _family(process.pid))))
+    time.sleep(0.02)
+  if process.returncode:
+    raise SystemExit(f"failed: {' '.join(command)}")
+  return time.monotonic() - start, peak
+
+
+def _family(pid: int) -> list[int]:
+  """A process and all below it, on Linux."""
+  try:
+    tasks = pathlib.Path(f"/proc/{pid}/task")
+    children = [int(c) for t in tasks.iterdir() for c in (t / "children").read_text().split()]
+  except OSError:
+    return []
+  return [pid, *(below for child in children for below in _family(child))]
+
+
+def _resident(pid: int) -> float:
+  try:
+    pages = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1])
+  except OSError:
+    return 0.0
+  return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def scaling(paths: list[pathlib.Path], folder: pathlib.Path, workers: list[int]) -> None:
+  """Whole preparations; a quarter of the recordings shows that memory doesn't grow with them."""
+  quarter = folder / "quarter"
+  quarter.mkdir(exist_ok=True)
+  for path in paths[: len(paths) // 4]:
+    link = quarter / path.name
+    if not link.exists():
+      link.symlink_to(path.resolve())
+  single = None
+  for count in workers:
+    seconds, peak = preparation(paths[0].parent, folder, count)
+    single = single or seconds * count
+    small_seconds, small_peak = preparation(quarter, folder, count)
+    # what starting costs is left out of the speed-up: it does not depend on the recordings
+    rate = (len(paths) - len(paths) // 4) / (seconds - small_seconds)
+    print(
+      f"preparing with {count} worker(s): {seconds:.1f} s for {len(paths)} recordings, "
+      f"{rate:.0f} a second after the start; {peak:.0f} MB resident "
+      f"({small_peak:.0f} MB for {len(paths) // 4} recordings)"
+    )
+  preparation(paths[0].parent, folder, max(workers))  # the whole set, for what follows
+
+
+def bytes_per_frame(data_set: DataSet) -> float:
+  """Stored bytes per clip, frame and person; the clip table counts."""
+  frames = sum(len(person) for row in range(len(data_set)) for person in data_set.read([row])[0])
+  stored = sum(path.stat().st_size for path in data_set.path.iterdir())
+  return stored / frames
+
+
+def openpose_like(index: int) -> Clip:
+  """Two people walking about in an image, 300 frames: OpenPose's noise, gaps and three decimals."""
+  rng = np.random.default_rng(index)
+  shape = (2, 300, 18)
+  place = rng.uniform(0.3, 0.7, (2, 1, 1, 2)) + rng.normal(0, 0.12, (2, 1, 18, 2))
+  walk = rng.normal(0, 0.004, (2, 300, 1, 2)) + rng.normal(0, 0.004, (*shape, 2))
+  joints = place + np.cumsum(walk, axis=1) + rng.normal(0, 0.003, (*shape, 2))
+  score = rng.uniform(0.4, 0.9, (2, 1, 18)) + rng.normal(0, 0.06, shape)
+  score[rng.random(shape) < 0.05] = 0
+  score = np.round(score.clip(0, 1), 3)[..., None]
+  joints = np.where(score > 0, np.round(joints, 3).clip(0, 1) - 0.5, 0)
+  return Clip(f"c{index}", 0, list(np.concatenate([joints, score], axis=-1).astype(np.float32)))
+
+
+def openpose_data_set(folder: pathlib.Path) -> DataSet:
+  """A data set like Kinetics-skeleton, stored as its source stores it."""
+  recordings = Recordings(
+    keys=range(200),
+    read=openpose_like,
+    skeleton=skeletons.get("kinetics"),
+    class_names=("walk",),
+    fill="zero",
+    storage_scale=1000,
+    parallel=False,
+  )
+  args = argparse.Namespace(
+    raw=folder, out=folder, name="openpose", overwrite=True, workers=1, max_bad=1.0
+  )
+  write.prepare(Source("openpose", "", lambda raw, args: recordings, makes_raw=True), args)
+  return open_data_set(folder / "openpose")
+
+
+def sizes(folder: pathlib.Path) -> None:
+  """Measured bytes, and the published data sets' at these."""
+  three_d = bytes_per_frame(open_data_set(folder / "benchmark"))
+  two_d = bytes_per_frame(openpose_data_set(folder))
+  print(f"stored: {three_d:.0f} bytes per clip, frame and person (25 joints, float32)")
+  print(f"stored: {two_d:.0f} bytes per clip, frame and person (18 joints, three decimals)")
+  for name, (clips, arrays, frames, persons) in PUBLISHED.items():
+    gigabytes = clips * frames * persons * (two_d if "Kinetics" in name else three_d) / 1e9
+    print(
+      f"{name}: {clips:,} clips of {frames} frames and {persons} people make {gigabytes:.1f} GB; "
+      f"four streams as arrays {arrays} GB: {arrays / gigabytes:.0f} times"
+    )
+
+
+def pipeline(data_set: DataSet, steps: int = 60) -> None:
+  """Clips a second with nothing else to do, 300 frames, 2 people, batches of 64."""
+  from mstgcn_jax import input_pipeline
+
+  batches = input_pipeline.train_batches(
+    data_set, np.arange(len(data_set)), batch_size=64, window=300, num_persons=2, seed=0
+  )
+  for _ in range(10):
+    next(batches)
+  wall, cpu = time.perf_counter(), time.process_time()
+  for _ in range(steps):
+    next(batches)
+  wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+  batches.close()
+  print(
+    f"input pipeline: {steps * 64 / wall:.0f} clips a second "
+    f"({data_set.skeleton.num_joints} joints, {cpu / wall:.1f} cores)"
+  )
+
+
+def main() -> None:
+  """All of it."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--recordings", type=int, default=2000)
+  parser.add_argument("--frames", type=int, default=100)
+  parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+  parser.add_argument("--folder", type=pathlib.Path, help="kept; a temporary one if not given")
+  args = parser.parse_args()
+  with tempfile.TemporaryDirectory() as temporary:
+    folder = args.folder or pathlib.Path(temporary)
+    paths = make_recordings(folder / "raw", args.recordings, args.frames)
+    reading(paths)
+    scaling(paths, folder, args.workers)
+    sizes(folder)
+    pipeline(open_data_set(folder / "benchmark"))
+
+
+if __name__ == "__main__":
+  main()
