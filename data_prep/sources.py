@@ -1,6 +1,6 @@
 """The sources that `python -m data_prep` knows; see source.py for how to write another."""
 
-from data_prep import annotations, arrays, exchange, kinetics, ntu, own, utd_mhad
+from data_prep import annotations, arrays, exchange, kinetics, ntu, own, synthetic, utd_mhad
 from data_prep.source import Source
 
 _ALL = (
@@ -10,6 +10,8 @@ _ALL = (
          ntu.add_arguments),
   Source("kinetics", "Kinetics-skeleton: the folder of kinetics_train and kinetics_val",
          kinetics.open_raw),
+  Source("synthetic", "stick people, written into --raw first: for a quick start",
+         synthetic.open_raw, synthetic.add_arguments, makes_raw=True),
   Source("utd_mhad", "UTD-MHAD: the Skeleton folder of .mat files", utd_mhad.open_raw),
   Source("pyskl", "PYSKL or MMAction2 annotations: a .pkl file", annotations.open_raw,
          annotations.add_arguments),
