@@ -44,7 +44,10 @@ def make_manager(workdir: str | pathlib.Path, *, read_only: bool = False) -> ocp
     create=not read_only,
     read_only=read_only,
   )
-  return ocp.CheckpointManager(pathlib.Path(workdir).absolute() / "checkpoints", options=options)
+  handlers = {"state": ocp.StandardCheckpointHandler(), "facts": ocp.JsonCheckpointHandler()}
+  return ocp.CheckpointManager(
+    pathlib.Path(workdir).absolute() / "checkpoints", options=options, item_handlers=handlers
+  )
 
 
 def digests(tree: Any) -> dict[str, str]:
@@ -139,9 +142,14 @@ def restore_newest(
 
 def _read(manager, step: int, target: Any = None) -> tuple[Any, dict[str, Any]]:
   """State tree and facts of a step; DataError if unreadable or not what was written."""
-  if target is not None:
-    target = jax.tree.map(ocp.utils.to_shape_dtype_struct, target)
   try:
+    if target is None:  # whatever devices it was saved from, onto the first one here
+      target = manager.item_metadata(step).state
+      sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    abstract = lambda x: jax.ShapeDtypeStruct(
+      x.shape, x.dtype, sharding=x.sharding if isinstance(x, jax.Array) else sharding
+    )
+    target = jax.tree.map(abstract, target)
     item = manager.restore(
       step,
       args=ocp.args.Composite(state=ocp.args.StandardRestore(target), facts=ocp.args.JsonRestore()),

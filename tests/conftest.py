@@ -1,4 +1,4 @@
-"""Before JAX starts: the compiled steps of earlier test runs are used again, libraries are quiet."""
+"""Before JAX starts: steps compiled by earlier test runs are used again, libraries are quiet."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ os.environ.setdefault(
   "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(tempfile.gettempdir()) / "mstgcn_jax_test_cache")
 )
 
-import pytest  # noqa: E402
+import pytest
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,144 @@
+"""The same run on more devices and on more processes."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tiny
+
+from mstgcn_jax import checkpoints, run_log
+from mstgcn_jax.evaluation import Scores
+
+TESTS = pathlib.Path(__file__).parent
+
+
+def losses(dtype: str) -> dict[int, np.ndarray]:
+  argv = [sys.executable, TESTS / "device_losses.py", dtype]
+  output = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+  return {int(n): np.asarray(values) for n, values in json.loads(output).items()}
+
+
+def test_losses_in_float64_do_not_depend_on_the_number_of_devices():
+  by_devices = losses("float64")
+  for devices in (2, 4, 8):  # only the order of summation differs: about 1e-15 measured
+    np.testing.assert_allclose(by_devices[devices], by_devices[1], rtol=1e-9)
+  assert by_devices[1][-1] < 0.7 * by_devices[1][0]
+
+
+def test_losses_in_float32_differ_by_rounding():
+  by_devices = losses("float32")
+  for devices in (2, 4, 8):
+    np.testing.assert_allclose(by_devices[devices][0], by_devices[1][0], rtol=1e-6)
+    # 20 steps amplify the rounding of the sums; 2.5e-7 measured, with room for other machines.
+    np.testing.assert_allclose(by_devices[devices], by_devices[1], rtol=1e-4)
+
+
+def command(data, workdir, *extra: str) -> list[str]:
+  return [
+    *tiny.TRAIN, f"--config={tiny.CONFIG}", f"--workdir={workdir}", f"--config.data.dir={data}",
+    "--config.batch_size=8", "--config.model.blocks=((3, 8, False, 1),)", *extra,
+  ]  # fmt: skip
+
+
+def start(data, workdir, *extra: str, processes: int, devices: int) -> list[subprocess.Popen]:
+  """Starts a run of several processes with simulated devices each."""
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    port = free.getsockname()[1]
+  env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+  started = []
+  for i in range(processes):
+    argv = command(data, workdir, *extra)
+    if processes > 1:
+      argv += [f"--coordinator=localhost:{port}", f"--num_processes={processes}"]
+      argv += [f"--process_id={i}"]
+    started.append(
+      subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    )
+  return started
+
+
+def finish(processes: list[subprocess.Popen], timeout: float = 240) -> list[tuple[int, str]]:
+  """(exit status, output) of each; kills what is left on a time-out."""
+  try:
+    return [(p.communicate(timeout=timeout)[0], p.returncode)[::-1] for p in processes]
+  finally:
+    for p in processes:
+      p.kill()
+
+
+def train_losses(workdir) -> np.ndarray:
+  rows = run_log.read_metrics(workdir / "metrics.csv")
+  return np.asarray([float(r["loss"]) for r in rows if r["split"] == "train"])
+
+
+def test_two_processes_train_evaluate_and_save_as_one_and_resume_elsewhere(tiny_data, tmp_path):
+  one, two = tmp_path / "one", tmp_path / "two"
+  for workdir, processes, devices in ((one, 1, 4), (two, 2, 2)):
+    for status, output in finish(start(tiny_data, workdir, processes=processes, devices=devices)):
+      assert status == 0, output
+  a, b = train_losses(one), train_losses(two)
+  np.testing.assert_allclose(b[0], a[0], rtol=1e-6)
+  np.testing.assert_allclose(b, a, rtol=1e-3)  # float32 rounding over 9 steps
+  scores_one, scores_two = Scores.load(one / "scores.npz"), Scores.load(two / "scores.npz")
+  # 27 clips in batches of 8: uneven on purpose, and each clip counted once.
+  np.testing.assert_array_equal(scores_one.names, scores_two.names)
+  np.testing.assert_allclose(scores_two.logits, scores_one.logits, atol=1e-2)
+  # What four devices of two processes wrote goes on on one device of one.
+  ((status, output),) = finish(start(tiny_data, two, "--config.epochs=4", processes=1, devices=1))
+  assert status == 0 and "resuming from step 9" in output, output
+  assert checkpoints.load_variables(two)[1] == 12
+
+
+def wait_for_steps(workdir: pathlib.Path, processes: list[subprocess.Popen]) -> None:
+  """Returns when a checkpoint is there, so that the processes are in the midst of steps."""
+  for _ in range(600):
+    if any((workdir / "checkpoints").glob("[0-9]*/state")):
+      return
+    assert all(p.poll() is None for p in processes), finish(processes)
+    time.sleep(0.2)
+  pytest.fail("no checkpoint within two minutes")
+
+
+LONG = ("--config.epochs=100000", "--config.eval_every=100000", "--config.save_every_steps=20")
+
+
+def test_a_lost_process_ends_the_other_and_rerunning_resumes(tiny_data, tmp_path):
+  workdir = tmp_path / "run"
+  both = start(tiny_data, workdir, *LONG, "--config.heartbeat_timeout=10", processes=2, devices=2)
+  wait_for_steps(workdir, both)
+  both[1].kill()
+  killed = time.monotonic()
+  ((status, output),) = finish(both[:1], timeout=60)
+  assert status != 0, output
+  # The heartbeat takes 10 s; the rest is for a loaded machine, the point is that it doesn't hang.
+  assert time.monotonic() - killed < 55
+  both[1].communicate()
+  again = start(tiny_data, workdir, "--config.epochs=1", processes=2, devices=2)
+  for status, output in finish(again):
+    assert status == 0, output
+  assert checkpoints.load_variables(workdir)[1] >= 20
+
+
+def test_sigterm_to_one_of_two_processes_saves_one_step(tiny_data, tmp_path):
+  workdir = tmp_path / "run"
+  both = start(tiny_data, workdir, *LONG, processes=2, devices=2)
+  wait_for_steps(workdir, both)
+  both[1].send_signal(signal.SIGTERM)
+  results = finish(both, timeout=60)
+  assert [status for status, _ in results] == [75, 75], results
+  assert f"saved step {checkpoints.load_variables(workdir)[1]}" in results[0][1]
+
+
+def test_a_batch_that_does_not_fit_the_devices_is_refused(tiny_data, tmp_path):
+  started = start(tiny_data, tmp_path / "run", "--config.batch_size=6", processes=1, devices=4)
+  ((status, output),) = finish(started)
+  assert status == 2
+  assert "batch_size is 6, which cannot be split evenly over 4 device(s)" in output
