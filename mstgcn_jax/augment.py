@@ -154,7 +154,7 @@ def _augment_clip(
   if options.shear > 0:
     limit = options.shear
     offsets = jax.random.uniform(keys[4], (3, 3), minval=-limit, maxval=limit)
-    matrix = matrix @ shear_matrix(offsets)
+    matrix = jnp.matmul(matrix, shear_matrix(offsets), precision="highest")
   if any(options.rotation) or options.scale != (1.0, 1.0) or options.shear > 0:
     clip = transform(clip, matrix[:n, :n])
 
