@@ -85,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   except (ConfigError, DataError) as error:
     print(f"{args.command}: {error}", file=sys.stderr)
     return 2 if isinstance(error, ConfigError) else 1
+  except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   except KeyboardInterrupt:
     print(f"{args.command}: interrupted; run the same command again", file=sys.stderr)
     return 130

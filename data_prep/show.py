@@ -19,7 +19,8 @@ _MAX_FRAMES = 150  # of a GIF; longer clips are drawn every second, third, … f
 _FRAME_MS = 33  # most cameras give 30 frames a second
 _MOMENTS = 6  # of a PNG strip
 _SAMPLES = 2  # pixels drawn a pixel of the picture, both ways
-_TURN, _TILT = np.radians(28), np.radians(12)  # of the camera, from straight ahead
+_TURNS = np.radians([28, -28, 62, -62])  # of the camera from straight ahead, the favourite first
+_TILT = np.radians(12)
 _UPPER = ("head", "nose", "neck", "shoulder")
 _LOWER = ("hip", "knee", "ankle", "foot", "base")
 
@@ -228,7 +229,7 @@ class _Scene:
     """Camera coordinates (right, up, towards the camera) of joints, of shadows and of a floor."""
     right, up, towards = _room(self.clip, self.seen, self.skeleton)
     room = self.clip @ np.stack([right, up, towards], axis=1)
-    camera = _camera()
+    camera = _camera(_turn(room, self.seen))
     ground = np.percentile(room[self.seen][:, 1], 1)
     flat = np.array(room)
     flat[..., 1] = ground
@@ -363,10 +364,19 @@ def _vertical(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray | None:
   return np.eye(3)[axis] * (1 if vector[axis] >= 0 else -1)
 
 
-def _camera() -> np.ndarray:
+def _turn(room: np.ndarray, seen: np.ndarray) -> float:
+  """The camera's turn: the favourite, or for two people one that shows them side by side."""
+  places = [room[m][seen[m]].mean(axis=0) for m in range(len(room)) if seen[m].any()]
+  if len(places) < 2:
+    return _TURNS[0]
+  between = places[1] - places[0]
+  return max(_TURNS, key=lambda turn: round(abs((between @ _camera(turn))[0]), 6))
+
+
+def _camera(angle: float) -> np.ndarray:
   """Room to camera coordinates, for row vectors: turned about the vertical, tilted down."""
   turn = np.array(
-    [[np.cos(_TURN), 0, np.sin(_TURN)], [0, 1, 0], [-np.sin(_TURN), 0, np.cos(_TURN)]]
+    [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
   )
   tilt = np.array(
     [[1, 0, 0], [0, np.cos(_TILT), np.sin(_TILT)], [0, -np.sin(_TILT), np.cos(_TILT)]]

@@ -95,6 +95,12 @@ def test_who_faces_the_camera_has_the_right_hand_on_our_left_and_the_head_on_top
   assert y.argmax() == NTU.joints.index("head")
 
 
+def test_two_people_one_behind_the_other_are_shown_side_by_side():
+  behind = figure() + np.array([0, -1.5, 0], np.float32) * (figure() != 0).any(-1, keepdims=True)
+  first, second = show._Scene(np.stack([figure(), behind]), NTU).points[:, 0, :, 0]
+  assert abs(first.mean() - second.mean()) > 1.2  # of the 1.5 metres between them
+
+
 def test_camera_coordinates_with_y_up_and_the_person_facing_minus_z_look_the_same():
   clip = figure()[None]
   turned = np.stack([-clip[..., 0], clip[..., 2], -clip[..., 1]], axis=-1)
