@@ -186,7 +186,14 @@ def _read_one(recordings: Recordings, key: Any) -> Clip | _Bad:
       clip, persons=_cut(persons) if recordings.fill == "zero" else persons
     )
   except DataError as error:
-    return _Bad(getattr(key, "name", str(key)), str(error))
+    return _Bad(_name_of(key), str(error))
+
+
+def _name_of(key: Any) -> str:
+  """What a recording is called in the report: its file's name, where it has one."""
+  if isinstance(key, tuple):
+    return _name_of(key[0])
+  return key.name if isinstance(key, pathlib.Path) else str(key)
 
 
 def _cut(persons: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -348,6 +348,23 @@ def test_links_are_followed_and_broken_or_unreadable_files_are_bad(tmp_path, cap
   }
 
 
+def test_a_kinetics_clip_without_its_file_is_bad_by_name(tmp_path, capsys):
+  raw = tmp_path / "raw"
+  shutil.copytree(golden("data/kinetics_raw"), raw)
+  (raw / "kinetics_val" / "vid03_abc.json").unlink()
+  arguments = ["--raw", str(raw), "--out", str(tmp_path), "--max-bad", "50", "--workers", "1"]
+  assert command.main(["kinetics", *arguments]) == 0
+  reasons = report(open_data_set(tmp_path / "kinetics"))
+  assert reasons["vid03_abc.json"] == "cannot be read: No such file or directory"
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"a": {"label_index": 400}}', "\0"])
+def test_a_damaged_list_of_kinetics_labels_is_one_message(tmp_path, capsys, content):
+  (tmp_path / "kinetics_val_label.json").write_text(content)
+  assert command.main(["kinetics", "--raw", str(tmp_path), "--out", str(tmp_path / "data")]) == 1
+  assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_a_loop_of_links_ends(tmp_path):
   raw = tmp_path / "raw"
   raw.mkdir()
