@@ -1,0 +1,107 @@
+"""Learning-rate schedules and optimisers against arithmetic, the golden schedule and PyTorch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from golden import golden
+
+from mstgcn_jax import optimizer
+from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.optimizer import OptimizerConfig
+
+
+def rates(config, *, steps_per_epoch=7, epochs=110, batch_size=32):
+  at = optimizer.learning_rate(
+    config, steps_per_epoch=steps_per_epoch, epochs=epochs, batch_size=batch_size
+  )
+  return np.asarray([at(step) for step in range(0, epochs * steps_per_epoch, steps_per_epoch)])
+
+
+def test_step_schedule_equals_the_reference():
+  expected = np.load(golden("data/lr_schedule.npz"))["lr"]
+  np.testing.assert_allclose(rates(OptimizerConfig()), expected, rtol=1e-6)  # float32
+
+
+def test_the_rate_is_constant_within_an_epoch():
+  at = optimizer.learning_rate(OptimizerConfig(), steps_per_epoch=5, epochs=110, batch_size=32)
+  assert float(at(50 * 5 - 1)) == pytest.approx(0.15)
+  assert float(at(50 * 5)) == float(at(51 * 5 - 1)) == pytest.approx(0.015)
+
+
+def test_cosine_schedule_ends_at_zero():
+  config = OptimizerConfig(schedule="cosine", warmup_epochs=2, learning_rate=1.0)
+  at = optimizer.learning_rate(config, steps_per_epoch=10, epochs=12, batch_size=1)
+  assert [float(at(s)) for s in (0, 10, 20, 70, 120)] == pytest.approx([0.5, 1, 1, 0.5, 0])
+
+
+def test_the_rate_scales_with_the_batch():
+  config = OptimizerConfig(reference_batch_size=32, warmup_epochs=0)
+  assert rates(config, batch_size=64)[0] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_optimisers_equal_pytorch(name):
+  rng = np.random.default_rng(0)
+  start = rng.normal(size=(4, 3)).astype(np.float32)
+  grads = rng.normal(size=(5, 4, 3)).astype(np.float32)
+  weight = torch.nn.Parameter(torch.tensor(start))
+  reference = {
+    "sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "adam": lambda p: torch.optim.Adam(p, 0.1, weight_decay=0.01),
+    "adamw": lambda p: torch.optim.AdamW(p, 0.1, weight_decay=0.01),
+  }[name]([weight])
+  tx = optimizer.make_optimizer(OptimizerConfig(name=name, weight_decay=0.01), lambda step: 0.1)
+  params = {"weight": jnp.asarray(start)}
+  state = tx.init(params)
+  for grad in grads:
+    weight.grad = torch.tensor(grad)
+    reference.step()
+    updates, state = tx.update({"weight": jnp.asarray(grad)}, state, params)
+    params = jax.tree.map(jnp.add, params, updates)
+  # Both sides are float32; five steps of rounding.
+  np.testing.assert_allclose(params["weight"], weight.detach(), rtol=2e-5, atol=1e-6)
+
+
+def test_only_weights_decay_where_asked():
+  params = {
+    "conv": {"weight": jnp.ones((2, 2)), "bias": jnp.ones(2)},
+    "graph": {"learned_adjacency": jnp.ones((3, 4, 4)), "weight": jnp.ones((3, 1, 2))},
+  }
+  config = OptimizerConfig(weight_decay=0.1, decay_mask="weights", momentum=0.0, nesterov=False)
+  tx = optimizer.make_optimizer(config, lambda step: 1.0)
+  updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+  moved = {jax.tree_util.keystr(k): bool(jnp.any(v != 0))
+           for k, v in jax.tree_util.tree_leaves_with_path(updates)}  # fmt: skip
+  assert moved == {
+    "['conv']['bias']": False,
+    "['conv']['weight']": True,
+    "['graph']['learned_adjacency']": False,
+    "['graph']['weight']": True,
+  }
+
+
+def test_the_gradient_is_clipped_to_its_norm():
+  config = OptimizerConfig(clip_norm=1.0, weight_decay=0.0, momentum=0.0, nesterov=False)
+  tx = optimizer.make_optimizer(config, lambda step: 1.0)
+  params = {"a": jnp.zeros(2)}
+  updates, _ = tx.update({"a": jnp.asarray([3.0, 4.0])}, tx.init(params), params)
+  np.testing.assert_allclose(updates["a"], [-0.6, -0.8], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("field", "value"),
+  [
+    ("name", "lion"),
+    ("schedule", "poly"),
+    ("decay_mask", "none"),
+    ("learning_rate", 0.0),
+    ("ema", 1.0),
+    ("accumulate", 0),
+    ("weight_decay", -1.0),
+  ],
+)
+def test_a_wrong_option_is_named(field, value):
+  with pytest.raises(ConfigError, match=f"optimizer.{field} is {value!r}"):
+    OptimizerConfig(**{field: value})

@@ -1,0 +1,182 @@
+"""The train step's options, on a model of one matrix so that every number can be worked out."""
+
+import functools
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from mstgcn_jax import skeletons, train_step
+from mstgcn_jax.augment import Augmentation
+from mstgcn_jax.optimizer import OptimizerConfig
+
+SKELETON = skeletons.get("utd_mhad")
+CLASSES, BATCH = 3, 8
+
+
+class Toy(nnx.Module):
+  """Linear in the mean position, with a parameter named as a learned adjacency."""
+
+  def __init__(self, rngs):
+    self.linear = nnx.Linear(3, CLASSES, rngs=rngs)
+    self.learned_adjacency = nnx.Param(jnp.ones((1, 3, 3)))
+    self.seen = nnx.BatchStat(jnp.zeros(()))
+
+  def __call__(self, clips):
+    self.seen[...] = self.seen[...] + clips.shape[0]
+    return self.linear(clips.mean((1, 2, 3)) @ self.learned_adjacency[0])
+
+
+def make(streams=("joint",), optimizer=None, **options):
+  graphdef, params, stats = train_step.split_model(Toy(nnx.Rngs(0)))
+  defaults = {"learning_rate": 0.5, "warmup_epochs": 0, "decay_epochs": (), "weight_decay": 0.01}
+  task = train_step.Task(
+    graphdef=graphdef,
+    skeleton=SKELETON,
+    num_classes=CLASSES,
+    streams=streams,
+    augmentation=options.pop("augmentation", Augmentation()),
+    optimizer=OptimizerConfig(**(defaults | (optimizer or {}))),
+    steps_per_epoch=2,
+    epochs=0,
+    batch_size=BATCH,
+    **options,
+  )
+  return task, train_step.init_state(task, params, stats, seed=0)
+
+
+def make_batch(seed=0, n=BATCH):
+  rng = np.random.default_rng(seed)
+  return {
+    "clips": rng.normal(size=(n, 1, 6, SKELETON.num_joints, 3)).astype(np.float32),
+    "label": rng.integers(0, CLASSES, n).astype(np.int32),
+    "stop": np.zeros(n, np.int32),
+  }
+
+
+def run(task, state, steps=1, stream=0, batch=None):
+  step = jax.jit(functools.partial(train_step.train_step, task))
+  for i in range(steps):
+    state, figures = step(state, batch or make_batch(i), np.int32(stream))
+  return state, figures
+
+
+def assert_equal(a, b, **tolerance):
+  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
+
+
+def test_accumulated_micro_batches_equal_the_large_batch_without_batch_norm():
+  large, _ = run(*make(), steps=3)
+  small, _ = run(*make(optimizer={"accumulate": 4}), steps=3)
+  assert_equal(small.params, large.params, rtol=1e-5, atol=1e-6)  # sums in another order
+  # Running statistics see every micro-batch: 3 steps of 4 with 2 clips each.
+  assert float(small.batch_stats["seen"]) == float(large.batch_stats["seen"]) == 3 * BATCH
+
+
+def test_label_smoothing_spreads_the_target():
+  task, state = make(label_smoothing=0.3)
+  _, figures = run(task, state)
+  model = nnx.merge(task.graphdef, state.params, state.batch_stats)
+  batch = make_batch()
+  log_p = jax.nn.log_softmax(model(batch["clips"]))
+  target = 0.7 * np.eye(CLASSES)[batch["label"]] + 0.1
+  assert float(figures["loss"]) == pytest.approx(float(-(target * log_p).sum(-1).mean()), rel=1e-5)
+
+
+def test_the_averaged_parameters_follow_and_are_what_is_evaluated():
+  task, state = make(optimizer={"ema": 0.9})
+  after, _ = run(task, state)
+  expected = jax.tree.map(lambda old, new: 0.9 * old + 0.1 * new, state.params, after.params)
+  assert_equal(after.ema, expected, rtol=1e-6)
+  assert_equal(train_step.eval_variables(after)["params"], after.ema)
+  _, plain = make()
+  assert_equal(train_step.eval_variables(plain)["params"], plain.params)
+
+
+def test_learned_adjacencies_stand_still_while_frozen_and_start_without_momentum():
+  task, state = make(optimizer={"freeze_adjacency_through": 1})
+  frozen, _ = run(task, state, steps=4)  # epochs 0 and 1, two steps each
+  assert_equal(frozen.params["learned_adjacency"], state.params["learned_adjacency"], rtol=0)
+  momentum = jax.tree_util.tree_leaves_with_path(frozen.opt_state)
+  (trace,) = [v for k, v in momentum if "learned_adjacency" in jax.tree_util.keystr(k)]
+  assert not np.any(trace)
+  assert np.any(frozen.params["linear"]["kernel"] != state.params["linear"]["kernel"])
+  free, _ = run(task, frozen)
+  assert np.any(free.params["learned_adjacency"] != frozen.params["learned_adjacency"])
+
+
+def test_a_step_that_is_not_finite_leaves_the_state_and_says_so():
+  task, state = make()
+  batch = make_batch()
+  batch["clips"][3, 0, 0, 0, 0] = np.nan
+  after, figures = run(task, state, batch=batch)
+  assert not figures["finite"]
+  assert_equal(after, state, rtol=0)
+
+
+def test_mixup_blends_clips_and_targets_alike():
+  task, state = make(mixup=0.5)
+  _, first = run(task, state)
+  _, again = run(task, state)
+  assert float(first["loss"]) == float(again["loss"])  # drawn from the state's key and step
+  key = jax.random.fold_in(jax.random.wrap_key_data(state.key), 0)
+  share = float(jax.random.beta(jax.random.split(key)[1], 0.5, 0.5))
+  batch = make_batch()
+  x = share * batch["clips"] + (1 - share) * batch["clips"][::-1]
+  target = np.eye(CLASSES)[batch["label"]]
+  target = share * target + (1 - share) * target[::-1]
+  model = nnx.merge(task.graphdef, state.params, state.batch_stats)
+  expected = -(target * jax.nn.log_softmax(model(x))).sum(-1).mean()
+  assert float(first["loss"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_streams_share_one_step_and_equal_steps_of_their_own():
+  names = ("joint", "bone", "joint_motion", "bone_motion")
+  for number, name in enumerate(names):
+    together, _ = run(*make(streams=names), steps=2, stream=number)
+    alone, _ = run(*make(streams=(name,)), steps=2)
+    assert_equal(together.params, alone.params, rtol=1e-6, atol=1e-7)
+
+
+def test_augmentation_is_drawn_from_the_seed_and_the_step():
+  augmentation = Augmentation(rotation=(0.3, 0.3, 0.3))
+  task, state = make(augmentation=augmentation)
+  batch = make_batch()
+  _, first = run(task, state, batch=batch)
+  _, again = run(task, state, batch=batch)
+  _, second = run(task, state.replace(step=state.step + 1), batch=batch)
+  _, plain = run(*make(), batch=batch)
+  assert float(first["loss"]) == float(again["loss"])
+  assert len({float(first["loss"]), float(second["loss"]), float(plain["loss"])}) == 3
+
+
+def test_normalisation_is_part_of_the_state_and_leaves_untracked_joints():
+  task, state = make()
+  shape = (SKELETON.num_joints, 3)
+  state = state.replace(normalization={"mean": np.ones(shape, "f4"), "std": np.zeros(shape, "f4")})
+  clips = np.ones((1, 1, 2, *shape), np.float32) * 3
+  clips[0, 0, 1] = 0
+  x = train_step._model_input(task, clips, 0, state.normalization)
+  assert np.all(x[0, 0, 0] == 2)  # a deviation of 0 counts as 1
+  assert np.all(x[0, 0, 1] == 0)
+
+
+def test_stop_is_the_largest_of_all_processes():
+  batch = make_batch()
+  batch["stop"][-1] = 1
+  assert int(run(*make(), batch=batch)[1]["stop"]) == 1
+
+
+def test_model_and_step_import_without_tensorflow():
+  code = """
+import sys
+for name in ("tensorflow", "tensorflow_datasets", "ml_collections", "data_prep", "clu"):
+  sys.modules[name] = None  # importing it now raises
+import mstgcn_jax.model, mstgcn_jax.train_step, mstgcn_jax.torch_weights
+import mstgcn_jax.streams, mstgcn_jax.augment
+"""
+  subprocess.run([sys.executable, "-c", code], check=True)
