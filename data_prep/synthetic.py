@@ -1,8 +1,8 @@
 """Stick people: a small stand-in for real recordings, with nothing to download.
 
-Performers of different build, tempo and handedness act out 14 classes before three cameras. Twelve
-classes are six pairs in which one is the other backwards in time (sitting down, standing up), so
-that a pose, or its mean over a clip, cannot tell them apart; four classes take two people.
+Performers of different build, tempo and handedness act out 14 classes before three cameras. Every
+second class is the one before it, backwards in time (sitting down, standing up), so that a pose, or
+the mean over a clip, tells seven pairs apart but not their halves; four classes take two people.
 
 A motion is a function of time that says where hips, hands and feet go and how the trunk leans. The
 joints follow by forward kinematics from the pelvis along bones of fixed length, elbows and knees by
@@ -41,17 +41,16 @@ CLASS_NAMES = (
   "circle an arm backwards",
   "walk towards each other",
   "back away from each other",
-  "shake hands",
-  "push a person",
+  "push a person away",
+  "pull a person closer",
 )
-REVERSED = {1: 0, 3: 2, 5: 4, 7: 6, 9: 8, 11: 10}  # label -> the one it is backwards in time
 PERFORMERS = 24
 REPETITIONS = 1
 CAMERAS = 3
 FRAMES = (56, 88)  # a recording's length at 30 frames a second, for an average performer
 
 _MANIFEST = "synthetic.json"
-_FORMAT = 1  # of the recordings; raise it when the same arguments give other bytes
+_FORMAT = 2  # of the recordings; raise it when the same arguments give other bytes
 _SKELETON = skeletons.get("ntu_rgbd")
 _MIRROR = np.arange(_SKELETON.num_joints)
 for _left, _right in _SKELETON.mirror:
@@ -254,7 +253,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 # ---------------------------------------------------------------------------- actions
 # Each takes (u, rng, people): u [frame] runs from 0 to 1 while the action lasts. It returns one
-# motion a person. The pairs of REVERSED are written once, in one direction.
+# motion a person. Pairs are written once, in the direction of the first class.
 
 
 def _ease(u: np.ndarray, start: float, end: float) -> np.ndarray:
@@ -404,71 +403,46 @@ def _walk_together(u, rng, people):
   return motions
 
 
-def _apart(motion: Motion, distance: float) -> None:
-  motion.pelvis[:, 2] -= distance
-  motion.feet[..., 2] -= distance
-
-
-def _shake_hands(u, rng, people):
-  half = rng.uniform(0.4, 0.48)
-  height = 0.58 * np.mean([me.hip_height + sum(me.spine) for me in people]) + rng.uniform(0, 0.1)
-  rise = _there_and_back(u, 0, 0.25, 0.78, 1)
-  beat = np.sin(2 * np.pi * rng.integers(2, 5) * np.clip((u - 0.25) / 0.53, 0, 1))
-  shake = rng.uniform(0.03, 0.06) * beat * rise
-  motions = []
-  for me in people:
-    motion = Motion.still(len(u))
-    meet = np.stack([np.full(len(u), -0.02), height + shake, np.full(len(u), -0.06)], -1)
-    motion.hands[1].append((rise, "floor", meet))
-    motion.pitch += rise * rng.uniform(4, 14) * _DEGREE
-    motion.twist += 0.2 * rise
-    motion.pelvis[:, 2] += 0.04 * rise * me.size
-    _apart(motion, half)
-    motions.append(motion)
-  return motions
-
-
 def _push(u, rng, people):
   pusher, pushed = people
-  half = rng.uniform(0.32, 0.38)
-  ready, thrust, leave = _ease(u, 0, 0.25), _ease(u, 0.27, 0.42), _ease(u, 0.55, 0.9)
   one, two = Motion.still(len(u)), Motion.still(len(u))
-  chest = pushed.hip_height + 0.8 * (pushed.spine[0] + pushed.spine[1])
-  for i in _either_hand(rng, 0.8):
-    side = _SIDES[i]
-    near = pusher.reach * np.array([0.25 * side, -0.25, 0.4])
-    touch = np.array([0.13 * side, chest, half - 0.02])
-    one.hands[i].append((ready - thrust, "shoulder", near))
-    one.hands[i].append((thrust - leave, "floor", touch))
-  one.pitch += (thrust - leave) * rng.uniform(10, 20) * _DEGREE - 0.08 * (ready - thrust)
-  one.pelvis[:, 2] += 0.08 * (thrust - leave)
-  back = rng.uniform(0.25, 0.4) * pusher.amplitude * pushed.size
-  two.pelvis[:, 2] -= back * _ease(u, 0.36, 0.7)
-  two.pitch -= _there_and_back(u, 0.36, 0.5, 0.52, 0.9) * rng.uniform(10, 20) * _DEGREE
+  near = rng.uniform(0.48, 0.56)  # between the pelvises at the start
+  way = rng.uniform(0.28, 0.38) * pusher.amplitude
+  middle = near / 2 + way / 4
+  touch, shove, rise = _there_and_back(u, 0, 0.26, 0.74, 1), _ease(u, 0.28, 0.72), _ease(u, 0.74, 1)
+  back = way * shove
+  height = pushed.hip_height + 0.85 * (pushed.spine[0] + pushed.spine[1])
+  for i in _either_hand(rng, 0.7):
+    chest = np.stack([np.full(len(u), 0.13 * _SIDES[i]), np.full(len(u), height), back], -1)
+    chest[:, 2] += near - middle - 0.1
+    one.hands[i].append((touch, "floor", chest))
+  one.pitch += (shove - rise) * rng.uniform(10, 18) * _DEGREE
+  one.pelvis[:, 2] += 0.06 * (shove - rise)
+  two.pelvis[:, 2] -= back
+  two.pitch -= _there_and_back(u, 0.25, 0.45, 0.55, 0.75) * rng.uniform(5, 12) * _DEGREE
   first = int(rng.integers(2))
-  for foot, start in ((first, 0.4), (1 - first, 0.56)):
-    two.feet[foot, :, 2] -= back * _ease(u, start, start + 0.2)
-    lift = np.sin(np.pi * np.clip((u - start) / 0.2, 0, 1)) ** 2
-    two.feet[foot, :, 1] += 0.07 * lift
-  fling = _there_and_back(u, 0.38, 0.52, 0.55, 0.9) * rng.uniform(0.5, 0.9)
+  for foot, start in ((first, 0.28), (1 - first, 0.5)):
+    two.feet[foot, :, 2] -= way * _ease(u, start, start + 0.22)
+    two.feet[foot, :, 1] = 0.06 * np.sin(np.pi * np.clip((u - start) / 0.22, 0, 1)) ** 2
+  fling = _there_and_back(u, 0.25, 0.45, 0.55, 0.75) * rng.uniform(0.3, 0.7)
   for i, side in enumerate(_SIDES):
-    out = pushed.reach * np.array([0.35 * side, -0.5, 0.6])
-    two.hands[i].append((fling, "shoulder", out))
-  _apart(one, half)
-  _apart(two, half)
+    two.hands[i].append((fling, "shoulder", pushed.reach * np.array([0.35 * side, -0.6, 0.55])))
+  for motion, stand in ((one, middle), (two, near - middle)):
+    motion.pelvis[:, 2] -= stand
+    motion.feet[..., 2] -= stand
   return [one, two]
 
 
-_ACTIONS: dict[int, tuple[int, Callable]] = {  # label -> number of people, motion
-  0: (1, _sit_down),
-  2: (1, _pick_up),
-  4: (1, _put_on_hat),
-  6: (1, _open_drawer),
-  8: (1, _circle_arm),
-  10: (2, _walk_together),
-  12: (2, _shake_hands),
-  13: (2, _push),
-}
+# One entry a pair of classes: number of people, motion of the first of the two.
+_ACTIONS: tuple[tuple[int, Callable], ...] = (
+  (1, _sit_down),
+  (1, _pick_up),
+  (1, _put_on_hat),
+  (1, _open_drawer),
+  (1, _circle_arm),
+  (2, _walk_together),
+  (2, _push),
+)
 
 
 def simulate(
@@ -477,7 +451,7 @@ def simulate(
   """What really happens, before any sensor: float64 [person, frame, joint, 3] in metres.
 
   x and z lie in the floor, y is up; the scene's middle is the origin and a single person faces z,
-  give or take 20 degrees. Reversing time turns a label of `REVERSED` into its partner, exactly.
+  give or take 20 degrees. The odd labels are the even labels before them, reversed in time.
 
   Args:
     action: label, counted from 0.
@@ -485,7 +459,7 @@ def simulate(
     rng: of this performance.
     frames: length; drawn from `FRAMES` and the performer's tempo if None.
   """
-  number, act = _ACTIONS[REVERSED.get(action, action)]
+  number, act = _ACTIONS[action // 2]
   people = people[:number]
   drawn = round(rng.integers(FRAMES[0], FRAMES[1] + 1) / people[0].tempo)
   frames = frames or drawn
@@ -504,7 +478,7 @@ def simulate(
       own = own[:, _MIRROR] * [-1, 1, 1]
     heading = turn if number == 1 else turn + (90, -90)[i] * _DEGREE
     joints[i] = own @ _rotation(heading, 0.0, 0.0).T + spot
-  return joints[:, ::-1] if action in REVERSED else joints
+  return joints[:, ::-1] if action % 2 else joints
 
 
 def _sway(motion: Motion, person: Performer, seconds: np.ndarray, rng: np.random.Generator) -> None:
