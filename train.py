@@ -29,6 +29,8 @@ def parse(argv: list[str]) -> None:
   """Parses flags and overrides; ConfigError where absl and ml_collections raise many types."""
   try:
     rest = flags.FLAGS(argv)
+    if _CONFIG.value is not None:
+      _CONFIG.value.to_dict()  # a file that could not be loaded says so only when it is used
   except Exception as error:
     message = " ".join(str(error).split()) or type(error).__name__
     raise ConfigError(f"{message}\nusage: {__doc__.splitlines()[0]}") from error

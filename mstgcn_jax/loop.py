@@ -171,7 +171,7 @@ def _read_step(record: run_log.Recorder, step: int, outputs) -> bool:
 
   Every process reads the same values at the same step, so that all of them stop together.
   """
-  figures = jax.device_get(outputs)
+  figures = {name: jax.device_get(values) for name, values in outputs.items()}
   for name, values in figures.items():
     if not values["finite"]:
       raise RunError(
@@ -193,7 +193,9 @@ def _evaluate(run: Experiment, states, record: run_log.Recorder, step: int):
     labels = run.data_set.table["label"][run.split.holdout]
     if len(held) > 1:
       fitted = metrics.fit_weights(list(held.values()), labels)
-      _log.info("fusion weights fitted on held-out subjects: %s", dict(zip(held, fitted, strict=True)))
+      _log.info(
+        "fusion weights fitted on held-out subjects: %s", dict(zip(held, fitted, strict=True))
+      )
     held = evaluation.with_fused(held)
     record.evaluation(step, "holdout", {k: metrics.summarize(v, labels) for k, v in held.items()})
   logits = evaluation.with_fused(evaluation.predict(run, variables, run.split.eval), fitted)

@@ -1,0 +1,188 @@
+"""The commands as a user types them: results, and one clear line for every mistake."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny
+from flax import nnx
+
+from mstgcn_jax import checkpoints, ensemble, evaluate, loop, run_log
+from mstgcn_jax.data_set import open_data_set
+from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.evaluation import Scores
+from mstgcn_jax.model import MSTGCN
+
+STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
+
+
+@pytest.fixture(scope="module")
+def four_streams(tiny_data, tmp_path_factory):
+  """A run of four streams for two epochs, subject 5 held out."""
+  workdir = tmp_path_factory.mktemp("runs") / "streams"
+  changes = {"streams": STREAMS, "epochs": 2, "data.holdout_subjects": (5,)}
+  loop.train(tiny.config(tiny_data, **changes), workdir)
+  return workdir
+
+
+def train(*arguments: str) -> tuple[int, str]:
+  done = subprocess.run([*tiny.TRAIN, *arguments], capture_output=True, text=True)
+  return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+  ("arguments", "status", "said"),
+  [
+    ([], 2, "--config is missing"),
+    (["--config=no_such_file.py"], 2, "no_such_file.py"),
+    ([f"--config={tiny.CONFIG}", "--config.modell.width=3"], 2, "modell"),
+    ([f"--config={tiny.CONFIG}", "--config.epochs=many"], 2, "many"),
+    ([f"--config={tiny.CONFIG}", "--wrokdir=x"], 2, "wrokdir"),
+    ([f"--config={tiny.CONFIG}", "--config.model.kernel_size=4"], 2, "kernel_size"),
+    ([f"--config={tiny.CONFIG}", "--config.data.dir=nowhere"], 1, "nowhere"),
+  ],
+)
+def test_a_mistake_gets_one_line_and_its_exit_status(arguments, status, said, tmp_path):
+  got, message = train(*arguments, f"--workdir={tmp_path / 'run'}")
+  assert got == status, message
+  assert said in message and "Traceback" not in message
+  assert not (tmp_path / "run").exists()
+
+
+def test_streams_are_reported_each_and_fused(four_streams):
+  rows = run_log.read_metrics(four_streams / "metrics.csv")
+  assert [r["stream"] for r in rows if r["split"] == "train"][:4] == list(STREAMS)
+  evaluated = {r["stream"] for r in rows if r["split"] == "eval"}
+  assert evaluated == {*STREAMS, "fused_equal", "fused_2211", "fused_fitted"}
+  assert {r["stream"] for r in rows if r["split"] == "holdout"} >= set(STREAMS)
+
+
+def test_a_stream_of_several_equals_a_run_of_its_own(four_streams, tiny_data, tmp_path):
+  changes = {"streams": ("bone",), "epochs": 2, "data.holdout_subjects": (5,)}
+  loop.train(tiny.config(tiny_data, **changes), tmp_path / "bone")
+  alone, _ = checkpoints.load_variables(tmp_path / "bone")
+  together, _ = checkpoints.load_variables(four_streams)
+  for name, leaf in alone["bone"]["params"]["classifier"].items():
+    # Equal mathematics, compiled with a switch around it: float32 rounding over 8 steps.
+    other = together["bone"]["params"]["classifier"][name]
+    np.testing.assert_allclose(leaf, other, rtol=1e-3, atol=1e-5)
+
+
+def test_held_out_subjects_are_not_trained_on(tiny_data):
+  from mstgcn_jax.experiment import make_split
+
+  config = tiny.config(tiny_data, **{"data.holdout_subjects": (5,)})
+  data_set = open_data_set(tiny_data / "tiny")
+  split = make_split(config, data_set)
+  subjects = data_set.table["subject"]
+  assert set(subjects[split.train]) == {1, 3}
+  assert set(subjects[split.holdout]) == {5}
+  assert set(subjects[split.eval]) == {2, 4, 6}
+
+
+def test_evaluate_repeats_the_last_epoch(four_streams, monkeypatch, capsys):
+  monkeypatch.setattr(sys, "argv", ["evaluate", "--workdir", str(four_streams)])
+  evaluate.main()
+  printed = capsys.readouterr().out
+  assert "mean class" in printed and "95 % interval" in printed and "most confused" in printed
+  for name in ("scores.npz", "scores_bone.npz", "confusion_matrix.png", "report.txt"):
+    assert (four_streams / "evaluation_newest" / name).exists(), name
+  for name in ("scores.npz", "scores_bone.npz"):
+    a = Scores.load(four_streams / name)
+    b = Scores.load(four_streams / "evaluation_newest" / name)
+    np.testing.assert_array_equal(a.names, b.names)
+    np.testing.assert_allclose(a.logits, b.logits, rtol=1e-5, atol=1e-6)
+
+
+def test_evaluate_of_a_checkpoint_that_is_not_there(four_streams):
+  argv = [sys.executable, "-m", "mstgcn_jax.evaluate", "--workdir", str(four_streams)]
+  done = subprocess.run([*argv, "--checkpoint", "7"], capture_output=True, text=True)
+  assert done.returncode == 1 and "no checkpoint 7; there are" in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+def test_ensemble_matches_by_name_and_equals_the_runs_own_fusion(four_streams, tmp_path):
+  paths = [four_streams / f"scores_{name}.npz" for name in STREAMS]
+  shuffled = Scores.load(paths[1])
+  order = np.random.default_rng(0).permutation(len(shuffled.names))
+  other = tmp_path / "bone.npz"
+  Scores(shuffled.names[order], shuffled.labels[order], shuffled.logits[order]).save(other)
+  fused = ensemble.fuse([paths[0], other, *paths[2:]], [2, 2, 1, 1])
+  expected = Scores.load(four_streams / "scores.npz")
+  np.testing.assert_array_equal(fused.names, expected.names)
+  np.testing.assert_allclose(fused.logits, expected.logits, atol=1e-6)
+
+
+def test_ensemble_refuses_what_does_not_match(four_streams, tmp_path):
+  path = four_streams / "scores_joint.npz"
+  scores = Scores.load(path)
+  fewer, other, wrong = (tmp_path / f"{name}.npz" for name in ("fewer", "other", "wrong"))
+  Scores(scores.names[1:], scores.labels[1:], scores.logits[1:]).save(fewer)
+  Scores(scores.names, (scores.labels + 1) % 3, scores.logits).save(other)
+  Scores(scores.names, scores.labels, scores.logits[:, :2]).save(wrong)
+  with pytest.raises(DataError, match="1 are in only one of them"):
+    ensemble.fuse([path, fewer])
+  with pytest.raises(DataError, match="different labels"):
+    ensemble.fuse([path, other])
+  with pytest.raises(DataError, match="has 2 classes"):
+    ensemble.fuse([path, wrong])
+  with pytest.raises(DataError, match="does not exist"):
+    ensemble.fuse([tmp_path / "none.npz"])
+  with pytest.raises(ConfigError, match="1 weights for 2 runs"):
+    ensemble.fuse([path, path], [1.0])
+  (tmp_path / "text.npz").write_text("no archive")
+  with pytest.raises(DataError, match="is not a scores file"):
+    ensemble.fuse([tmp_path / "text.npz"])
+
+
+def test_a_trained_model_is_restored_and_classifies_a_clip(four_streams, tiny_data):
+  # The lines of README, "Use a trained model".
+  facts = checkpoints.read_model_facts(four_streams)
+  model = checkpoints.load_model(four_streams, stream="joint")
+  clip = open_data_set(tiny_data / "tiny").sample(0, window=16, num_persons=1)
+  label = int(model(clip[None]).argmax(-1)[0])
+  assert facts["class_names"][label] in ("slow", "medium", "fast")
+  scores = Scores.load(four_streams / "scores_joint.npz")
+  table = open_data_set(tiny_data / "tiny").table
+  (row,) = np.flatnonzero(table["name"] == scores.names[0])
+  clip = open_data_set(tiny_data / "tiny").sample(int(row), window=16, num_persons=1)
+  np.testing.assert_allclose(model(clip[None])[0], scores.logits[0], rtol=1e-4, atol=1e-5)
+
+
+def test_best_is_the_checkpoint_of_the_highest_accuracy(four_streams):
+  with checkpoints.make_manager(four_streams, read_only=True) as manager:
+    steps = {step: manager.metrics(step)["top1"] for step in manager.all_steps()}
+    assert steps[checkpoints.checkpoint_step(manager, "best")] == max(steps.values())
+
+
+def test_warm_start_keeps_what_is_named_fresh_and_names_what_does_not_fit(four_streams, tiny_data):
+  from mstgcn_jax import train_step
+  from mstgcn_jax.experiment import set_up
+
+  config = tiny.config(tiny_data)
+  model_config = set_up(config).model_config
+  _, params, stats = train_step.split_model(MSTGCN(model_config, rngs=nnx.Rngs(1)))
+  saved, _ = checkpoints.load_variables(four_streams)
+  new, _ = checkpoints.warm_start(four_streams, "joint", params, stats, ignore=("classifier",))
+  kernel = next(iter(params["classifier"]))
+  assert new["classifier"][kernel] is params["classifier"][kernel]
+  np.testing.assert_array_equal(
+    new["blocks"][0]["spatial"]["body"]["conv"]["weight"],
+    saved["joint"]["params"]["blocks"]["0"]["spatial"]["body"]["conv"]["weight"],
+  )
+  params["classifier"][kernel] = np.zeros((2, 2), np.float32)
+  with pytest.raises(ConfigError, match=rf"classifier\.{kernel} is .* the model has \(2, 2\)"):
+    checkpoints.warm_start(four_streams, "joint", params, stats)
+
+
+def test_several_seeds_end_with_mean_and_deviation(tiny_data, tmp_path):
+  argv = [*tiny.TRAIN, f"--config={tiny.CONFIG}", f"--config.data.dir={tiny_data}"]
+  argv += ["--config.epochs=1", "--config.seeds=(0, 1)", f"--workdir={tmp_path / 'run'}"]
+  done = subprocess.run(argv, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  assert "top-1 over seeds (0, 1)" in done.stdout and "±" in done.stdout
+  assert (tmp_path / "run/seed_0/scores.npz").exists()
+  assert (tmp_path / "run/seed_1/scores.npz").exists()
+  a, b = (checkpoints.load_variables(tmp_path / f"run/seed_{i}")[0]["joint"] for i in (0, 1))
+  assert np.any(a["params"]["classifier"]["bias"] != b["params"]["classifier"]["bias"])
