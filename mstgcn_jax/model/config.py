@@ -56,8 +56,8 @@ class ModelConfig:
     width: channels of the first blocks; ignored where `blocks` is given.
     blocks: a `BlockConfig` or (in, out, residual, stride) each; None is the published layout.
     block_type: one of `BLOCK_TYPES`; block 0 is always 'basic'. 'spatial/temporal' mixes two
-      ('ms/sep'), and either may be 'package.module:function', a layer of your own (see
-      `network.make_layer`).
+      ('ms/sep'), and either may be 'package.module:function', a layer of your own:
+      function(config, block, rngs=rngs) -> module (see `network.spatial_layer`).
     kernel_size: frames that a temporal convolution sees; odd.
     spatial_scales: channel groups of a multi-scale spatial layer.
     temporal_scales: channel groups of a multi-scale temporal layer.

@@ -1,12 +1,14 @@
 """The network: layers by block type, blocks, and `MSTGCN`, which puts them together."""
 
 import functools
+import importlib
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model.activations import make_activation
 from mstgcn_jax.model.attention import make_attention
 from mstgcn_jax.model.compose import (
@@ -103,7 +105,14 @@ def make_layer(
 def spatial_layer(
   kind: str, config: ModelConfig, block: BlockConfig, *, rngs: nnx.Rngs
 ) -> nnx.Module:
-  """[joint, clip, frame, in_channels] -> [joint, clip, frame, out_channels]."""
+  """[joint, clip, frame, in_channels] -> [joint, clip, frame, out_channels].
+
+  Args:
+    kind: one of `config.BLOCK_TYPES`, or 'package.module:function', which is then called with the
+      other arguments.
+  """
+  if ":" in kind:
+    return _import(kind)(config, block, rngs=rngs)
   options = {"adjacency": config.adjacency(), "dtype": config.dtype, "rngs": rngs}
   return make_layer(
     kind,
@@ -122,7 +131,13 @@ def spatial_layer(
 def temporal_layer(
   kind: str, config: ModelConfig, block: BlockConfig, *, rngs: nnx.Rngs
 ) -> nnx.Module:
-  """[joint, clip, frame, out_channels] -> [joint, clip, frame / stride, out_channels]."""
+  """[joint, clip, frame, out_channels] -> [joint, clip, frame / stride, out_channels].
+
+  Args:
+    kind: as for `spatial_layer`.
+  """
+  if ":" in kind:
+    return _import(kind)(config, block, rngs=rngs)
   channels = block.out_channels
   conv = functools.partial(
     TemporalConv,
@@ -143,6 +158,17 @@ def temporal_layer(
     residual=block.residual,
     rngs=rngs,
   )
+
+
+def _import(name: str) -> Callable[..., nnx.Module]:
+  """The function that 'package.module:function' names."""
+  module, _, function = name.partition(":")
+  try:
+    return getattr(importlib.import_module(module), function)
+  except (ImportError, AttributeError, ValueError) as error:
+    raise ConfigError(
+      f"block_type names the layer {name!r}, which cannot be imported: {error}"
+    ) from error
 
 
 class Block(nnx.Module):

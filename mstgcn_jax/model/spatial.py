@@ -8,6 +8,23 @@ from flax import nnx
 from mstgcn_jax.model.temporal import kaiming_fan_out
 
 
+class Constant:
+  """An array that is no variable: part of a module's (hashable) structure."""
+
+  def __init__(self, value: np.ndarray):
+    self._key = (value.shape, value.dtype.str, value.tobytes())
+
+  def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    shape, stored, data = self._key
+    return np.frombuffer(data, stored).reshape(shape).astype(dtype or stored)
+
+  def __eq__(self, other) -> bool:
+    return isinstance(other, Constant) and self._key == other._key
+
+  def __hash__(self) -> int:
+    return hash(self._key)
+
+
 class _Aggregation(nnx.Module):
   """Holds the fixed adjacency A and the learned one, PA, which starts as a copy of A.
 
@@ -16,13 +33,13 @@ class _Aggregation(nnx.Module):
 
   def __init__(self, adjacency: np.ndarray, dtype: str):
     self.param_dtype = jnp.promote_types(dtype, jnp.float32)
-    self.adjacency = tuple(tuple(map(tuple, subset)) for subset in np.asarray(adjacency).tolist())
-    self.learned_adjacency = nnx.Param(jnp.asarray(self.adjacency, self.param_dtype))
+    self.adjacency = Constant(np.asarray(adjacency))
+    self.learned_adjacency = nnx.Param(jnp.asarray(adjacency, self.param_dtype))
     self.dtype = dtype
 
   def effective_adjacency(self) -> jax.Array:
     """A + PA, [K, V, V]."""
-    fixed = jnp.asarray(self.adjacency, self.param_dtype)
+    fixed = np.asarray(self.adjacency, self.param_dtype)
     return (fixed + self.learned_adjacency[...]).astype(self.dtype)
 
 
@@ -52,9 +69,13 @@ class GraphConv(_Aggregation):
     x, weight = x.astype(self.dtype), self.weight[...].astype(self.dtype)
     bias = self.bias[...].astype(self.dtype).reshape(weight.shape[0], -1)
     adjacency = self.effective_adjacency()
+    # Aggregating before projecting is less work where the layer widens. Every product is of two
+    # matrices whose axes are in order, forward and backward, so that nothing is transposed.
+    by_joint = x.reshape(len(x), -1)
     y = 0
     for a, w in zip(adjacency, weight, strict=True):
-      y += jnp.einsum("v...d,vw->w...d", x @ w, a)
+      y += (a.T @ by_joint).reshape(-1, x.shape[-1]) @ w
+    y = y.reshape(*x.shape[:-1], -1)
     shift = jnp.einsum("kvw,kd->wd", adjacency, bias)
     return y + shift.reshape(len(y), *(1,) * (y.ndim - 2), -1)
 

@@ -1,0 +1,115 @@
+"""Speed of a forward pass and a training step of the published configuration.
+
+  python benchmarks/step.py [--clips 4] [--frames 300] [--dtype float32] [--profile DIR]
+
+Prints seconds, GFLOP/s (2 per multiply-add of convolutions, aggregation and classifier; a training
+step counts as three forward passes), the rate of a large matrix product in the same process, their
+ratio, and how long compiling took.
+"""
+
+import argparse
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.summary import forward_flops
+
+
+def seconds(function, *args, repeats: int = 7) -> float:
+  """Median time of a call, the first one left out."""
+  jax.block_until_ready(function(*args))
+  times = []
+  for _ in range(repeats):
+    start = time.perf_counter()
+    jax.block_until_ready(function(*args))
+    times.append(time.perf_counter() - start)
+  return statistics.median(times)
+
+
+def matmul_rate(dtype: str, size: int) -> float:
+  """GFLOP/s of a square matrix product."""
+  a = jnp.ones((size, size), dtype)
+  return 2 * size**3 / seconds(jax.jit(jnp.matmul), a, a) / 1e9
+
+
+def compile_timed(function, *args, **jit_options):
+  """The compiled function, and the seconds that tracing and compiling took."""
+  start = time.perf_counter()
+  compiled = jax.jit(function, **jit_options).lower(*args).compile()
+  return compiled, time.perf_counter() - start
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--clips", type=int, default=4)
+  parser.add_argument("--frames", type=int, default=300)
+  parser.add_argument("--dtype", default="float32")
+  parser.add_argument("--remat", action="store_true")
+  parser.add_argument("--profile", help="folder for a trace of three training steps")
+  args = parser.parse_args()
+
+  config = ModelConfig(num_classes=60, dtype=args.dtype, remat=args.remat)
+  graphdef, *variables = nnx.split(MSTGCN(config, rngs=nnx.Rngs(0)), nnx.Param, nnx.BatchStat)
+  params, stats = map(nnx.to_pure_dict, variables)
+  clips = jax.random.normal(jax.random.key(0), (args.clips, 2, args.frames, 25, 3))
+  labels = jnp.arange(args.clips) % 60
+  optimizer = optax.sgd(1e-3, momentum=0.9, nesterov=True)
+
+  def forward(params, stats, clips):
+    model = nnx.merge(graphdef, params, stats)
+    model.eval()
+    return model(clips)
+
+  def train_step(state, clips, labels):
+    params, stats, momentum = state
+
+    def loss_fn(params):
+      model = nnx.merge(graphdef, params, stats)
+      model.train()
+      loss = optax.softmax_cross_entropy_with_integer_labels(model(clips), labels).mean()
+      return loss, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+    (loss, new_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
+    updates, momentum = optimizer.update(grads, momentum, params)
+    return (optax.apply_updates(params, updates), new_stats, momentum), loss
+
+  flops = args.clips * forward_flops(config, args.frames)
+  gpu = jax.default_backend() == "gpu"
+  gemm = matmul_rate(args.dtype, 8192 if gpu else 2048)
+  print(f"{jax.devices()[0].device_kind}, {args.dtype}, {args.clips} clips of {args.frames} frames")
+  print(f"matrix product: {gemm:.0f} GFLOP/s")
+
+  folded, compiling = compile_timed(forward, params, stats, clips)
+  report("forward pass", flops, seconds(folded, params, stats, clips), gemm, compiling, folded)
+
+  state = (params, stats, optimizer.init(params))
+  step, compiling = compile_timed(train_step, state, clips, labels, donate_argnums=0)
+
+  def run():
+    nonlocal state
+    state, loss = step(state, clips, labels)
+    return loss
+
+  report("training step", 3 * flops, seconds(run), gemm, compiling, step)
+  if args.profile:
+    with jax.profiler.trace(args.profile):
+      for _ in range(3):
+        run().block_until_ready()
+
+
+def report(name, flops, time_taken, gemm, compiling, compiled):
+  rate = flops / time_taken / 1e9
+  print(
+    f"{name}: {time_taken:.2f} s, {rate:.0f} GFLOP/s, {rate / gemm:.2f} of the matrix product; "
+    f"compiled in {compiling:.1f} s; {compiled.memory_analysis().temp_size_in_bytes / 1e9:.2f} GB "
+    "of temporaries"
+  )
+
+
+if __name__ == "__main__":
+  main()
