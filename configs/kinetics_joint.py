@@ -1,0 +1,21 @@
+"""Kinetics-skeleton (Yan et al. 2018): 400 classes, 2-D joints with a score, given split.
+
+    python -m data_prep kinetics --raw DIR --out data
+    python train.py --config configs/kinetics_joint.py
+
+The network is the published one; the shorter schedule is what is usual on these 240,000 clips
+(Shi et al., 2s-AGCN, CVPR 2019). Their random movement: --config.augment.random_move=True.
+"""
+
+from mstgcn_jax import config
+
+
+def get_config():
+  c = config.default()
+  c.data.name = "kinetics"
+  c.data.protocol = "given"
+  c.augment.dimensions = 2  # x and y; the third channel is a score
+  c.epochs = 65
+  c.optimizer.warmup_epochs = 5
+  c.optimizer.decay_epochs = (45, 55)
+  return c

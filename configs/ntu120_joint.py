@@ -1,0 +1,16 @@
+"""NTU RGB+D 120, joint stream, cross-subject: the published recipe (Chen et al., AAAI 2021).
+
+    python -m data_prep ntu120 --raw DIR --out data --ignore-list FILE
+    python train.py --config configs/ntu120_joint.py
+
+Cross-setup, on the same data: --config.data.protocol=xset.
+"""
+
+from mstgcn_jax import config
+
+
+def get_config():
+  c = config.default()
+  c.data.name = "ntu120"
+  c.data.protocol = "xsub"
+  return c

@@ -1,0 +1,17 @@
+"""UTD-MHAD: the four streams side by side in one run, and their fusion.
+
+    python -m data_prep utd_mhad --raw DIR --out data
+    python train.py --config configs/utd_mhad_streams.py
+
+All else is as in utd_mhad_joint.py.
+"""
+
+import pathlib
+
+from mstgcn_jax import config
+
+
+def get_config():
+  c = config.load(pathlib.Path(__file__).with_name("utd_mhad_joint.py"))
+  c.streams = ("joint", "bone", "joint_motion", "bone_motion")
+  return c
