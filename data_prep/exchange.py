@@ -52,7 +52,9 @@ def skeleton_for(args: argparse.Namespace, num_joints: int) -> Skeleton:
     found = f"fits {' and '.join(fitting)}" if fitting else "fits no known layout"
     raise ConfigError(
       f"the clips have {num_joints} joints, which {found}; say which with --skeleton NAME, or "
-      "--skeleton FILE.json for a layout of your own"
+      "--skeleton FILE.json for a layout of your own, such as "
+      '{"name": "arm", "joints": ["shoulder", "elbow", "hand"], "inward": [["elbow", "shoulder"], '
+      '["hand", "elbow"]]}, where inward pairs every joint with the one it hangs on'
     )
   skeleton = skeletons.resolve(args.skeleton)
   if skeleton.num_joints != num_joints:

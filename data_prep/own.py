@@ -82,6 +82,8 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
 
 def read_clip(line: _Line, *, skeleton: Skeleton, as_is: bool) -> Clip:
   """One clip, upright unless `as_is`."""
+  if line.label < 0:
+    raise DataError("the CSV gives it no label; expected a name, or a number from 0")
   array = _load(line)
   if array.ndim == 3:
     array = array[None]

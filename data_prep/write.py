@@ -13,6 +13,7 @@ import fcntl
 import functools
 import hashlib
 import itertools
+import math
 import multiprocessing
 import os
 import pathlib
@@ -190,10 +191,10 @@ def _read_one(recordings: Recordings, key: Any) -> Clip | _Bad:
 
 
 def _name_of(key: Any) -> str:
-  """What a recording is called in the report: its file's name, where it has one."""
+  """What a recording is called in the report: its own or its file's name, where it has one."""
   if isinstance(key, tuple):
     return _name_of(key[0])
-  return key.name if isinstance(key, pathlib.Path) else str(key)
+  return str(getattr(key, "name", key))
 
 
 def _cut(persons: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -309,10 +310,11 @@ def _too_many_bad(
 ) -> str:
   first = next(bad for bad in left_out if bad.reason != _NOBODY)
   some = "at least " if total > _FEW else ""
+  enough = "" if some else f"; --max-bad {math.ceil(100 * num_bad / total)} would leave them out"
   return (
     f"{some}{num_bad:,} of {total:,} recordings in {args.raw} could not be read (first: "
     f"{first.name}: {first.reason}). Nothing was written; --max-bad {args.max_bad:g} allows "
-    f"{args.max_bad:g} %."
+    f"{args.max_bad:g} %{enough}."
   )
 
 

@@ -73,21 +73,31 @@ def _options(protocol: str, text: str, defaults: dict[str, str | int]) -> dict[s
 _Masks = tuple[np.ndarray, np.ndarray]
 
 
+def _numbers(data_set: DataSet, column: str) -> np.ndarray:
+  values = data_set.column(column)
+  if values.dtype.kind != "i":
+    raise ConfigError(
+      f"this protocol goes by numbers in column {column!r}; {data_set.name} has texts there, such "
+      f"as {str(values[0])!r}: take kfold:column={column} or leave_one_out:column={column},value="
+    )
+  return values
+
+
 def _by_value(column: str, train_values: tuple[int, ...]) -> Callable[[DataSet], _Masks]:
   def masks(data_set: DataSet) -> _Masks:
-    train = np.isin(data_set.column(column), train_values)
+    train = np.isin(_numbers(data_set, column), train_values)
     return train, ~train
 
   return masks
 
 
 def _xset(data_set: DataSet) -> _Masks:
-  train = data_set.column("setup") % 2 == 0
+  train = _numbers(data_set, "setup") % 2 == 0
   return train, ~train
 
 
 def _cross_subject(data_set: DataSet) -> _Masks:
-  train = data_set.column("subject") % 2 == 1
+  train = _numbers(data_set, "subject") % 2 == 1
   return train, ~train
 
 

@@ -206,6 +206,6 @@ def test_a_class_out_of_range_asks_for_the_larger_data_set(tmp_path, capsys):
   assert capsys.readouterr().err.splitlines()[-1] == (
     f"ntu60: 1 of 5 recordings in {raw} could not be read (first: S001C001P001R001A061.skeleton: "
     "action 61 is outside 1..60 for ntu60; did you mean ntu120?). Nothing was written; "
-    "--max-bad 1 allows 1 %."
+    "--max-bad 1 allows 1 %; --max-bad 20 would leave them out."
   )
   assert not list((tmp_path / "data").glob("*"))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from data_prep import __main__ as command
 from data_prep import annotations, arrays, exchange, own, safe_pickle
 from mstgcn_jax import skeletons
-from mstgcn_jax.data_set import open_data_set
+from mstgcn_jax.data_set import REPORT, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
 OPTIONS = argparse.Namespace(skeleton=None, classes=None, as_is=False)
@@ -580,12 +580,21 @@ def test_bad_clips_are_bad_alone(tmp_path):
     "nan": "not a finite number",
     "text": "no array of numbers",
     "../out": "not the name of a clip below",
+    "blank": "the CSV gives it no label",
   }
   for line in recordings.keys:
     if line.name in expected:
       with pytest.raises(DataError, match=expected[line.name]):
         recordings.read(line)
-  assert recordings.read(recordings.keys[-1]).label == -1  # which the writer reports
+
+
+def test_a_bad_clip_is_reported_by_its_name(tmp_path):
+  write_own(tmp_path / "raw", "name,label\ngood,x\nnan,x\n", good=normal(4, 3, 3),
+            nan=np.full((4, 3, 3), np.nan))  # fmt: skip
+  data = prepare("own", tmp_path / "raw", tmp_path, "--max-bad", "50")
+  with (data.path / REPORT).open(newline="") as file:
+    rows = list(csv.reader(file))
+  assert rows == [["name", "reason"], ["nan", "a coordinate is not a finite number"]]
 
 
 @pytest.mark.parametrize(

@@ -108,3 +108,12 @@ def test_given_splits_come_from_their_column(tmp_path):
 def test_a_wrong_protocol_says_what_is_possible(data_set, protocol, message):
   with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
     protocols.split(data_set, protocol)
+
+
+@pytest.mark.parametrize("protocol", ["xsub", "cross_subject"])
+def test_subjects_by_name_are_refused_where_numbers_are_needed(tmp_path, protocol):
+  person = np.ones((3, 25, 3), np.float32)
+  clips = [Clip(f"c{i}", 0, [person], {"subject": name}) for i, name in enumerate(("ann", "bob"))]
+  data_set = prepare(tmp_path, clips)
+  with pytest.raises(ConfigError, match="texts there, such as 'ann': take kfold:column=subject"):
+    protocols.split(data_set, protocol)
