@@ -11,6 +11,7 @@ input pipeline, up to the host batch.
 import argparse
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 import tempfile
@@ -61,11 +62,11 @@ def reading(paths: list[pathlib.Path]) -> None:
   )
 
 
-def preparation(raw: pathlib.Path, out: pathlib.Path, workers: int) -> tuple[float, float]:
-  """Seconds and peak resident megabytes, all processes together, of one preparation."""
+def preparation(raw: pathlib.Path, out: pathlib.Path, workers: int) -> tuple[float, float, float]:
+  """Wall seconds, CPU seconds and peak resident megabytes of one preparation, all its processes."""
   command = [sys.executable, "-m", "data_prep", "ntu60", "--raw", str(raw), "--out", str(out)]
   command += ["--name", "benchmark", "--overwrite", "--workers", str(workers)]
-  start = time.monotonic()
+  start, cpu = time.monotonic(), _children_cpu()
   process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
   peak = 0.0
   while process.poll() is None:
@@ -73,7 +74,13 @@ def preparation(raw: pathlib.Path, out: pathlib.Path, workers: int) -> tuple[flo
     time.sleep(0.02)
   if process.returncode:
     raise SystemExit(f"failed: {' '.join(command)}")
-  return time.monotonic() - start, peak
+  return time.monotonic() - start, _children_cpu() - cpu, peak
+
+
+def _children_cpu() -> float:
+  """CPU seconds of the processes that this one started, and of those they started, so far."""
+  usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+  return usage.ru_utime + usage.ru_stime
 
 
 def _family(pid: int) -> list[int]:
@@ -102,16 +109,15 @@ def scaling(paths: list[pathlib.Path], folder: pathlib.Path, workers: list[int])
     link = quarter / path.name
     if not link.exists():
       link.symlink_to(path.resolve())
-  single = None
   for count in workers:
-    seconds, peak = preparation(paths[0].parent, folder, count)
-    single = single or seconds * count
-    small_seconds, small_peak = preparation(quarter, folder, count)
-    # what starting costs is left out of the speed-up: it does not depend on the recordings
-    rate = (len(paths) - len(paths) // 4) / (seconds - small_seconds)
+    wall, cpu, peak = preparation(paths[0].parent, folder, count)
+    small_wall, small_cpu, small_peak = preparation(quarter, folder, count)
+    # the difference leaves out what starting costs, which does not depend on the recordings
+    more = len(paths) - len(paths) // 4
     print(
-      f"preparing with {count} worker(s): {seconds:.1f} s for {len(paths)} recordings, "
-      f"{rate:.0f} a second after the start; {peak:.0f} MB resident "
+      f"preparing with {count} worker(s): {wall:.1f} s for {len(paths)} recordings; after the "
+      f"start {more / (wall - small_wall):.0f} a second, {1e3 * (cpu - small_cpu) / more:.2f} ms "
+      f"CPU each in all processes; {peak:.0f} MB resident "
       f"({small_peak:.0f} MB for {len(paths) // 4} recordings)"
     )
   preparation(paths[0].parent, folder, max(workers))  # the whole set, for what follows
