@@ -114,8 +114,8 @@ class DataSet:
       return self._readers[shard].read(positions)
     except (RuntimeError, ValueError, IndexError) as error:
       raise DataError(
-        f"{self.path / self.shards[shard]['file']} is damaged ({error}); prepare the data set again "
-        "with --overwrite or copy it again"
+        f"{self.path / self.shards[shard]['file']} is damaged ({error}); prepare the data set "
+        "again with --overwrite or copy it again"
       ) from error
 
   @functools.cached_property
