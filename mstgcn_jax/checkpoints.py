@@ -20,11 +20,12 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from mstgcn_jax.errors import ConfigError, DataError, RunError
 from mstgcn_jax.model import MSTGCN, ModelConfig
-from mstgcn_jax.train_step import TrainState
+from mstgcn_jax.train_step import TrainState, saved_eval_variables
 
 MODEL_FILE = "model.json"
 _log = logging.getLogger("mstgcn_jax")
@@ -172,7 +173,7 @@ def _move_aside(manager, step: int, error: Exception) -> None:
     target = aside / str(step)
     shutil.rmtree(target, ignore_errors=True)
     (pathlib.Path(manager.directory) / str(step)).rename(target)
-  ocp.utils.sync_global_processes(f"moved checkpoint {step} aside")
+  multihost_utils.sync_global_devices(f"moved checkpoint {step} aside")
   manager.reload()
   _log.warning("%s; moved to %s, going on from the one before", error, aside / str(step))
 
@@ -192,6 +193,24 @@ def read_model_facts(workdir: str | pathlib.Path) -> dict[str, Any]:
   if not path.is_file():
     raise DataError(f"{workdir} is not a workdir of this project: it has no {MODEL_FILE}")
   return json.loads(path.read_text())
+
+
+def read_model_config(facts: dict[str, Any], *, trust: bool = False) -> ModelConfig:
+  """The ModelConfig that a workdir's facts describe.
+
+  Args:
+    trust: a workdir is data, but its block_type may name a layer 'package.module:function', and
+      importing that runs code; this allows it.
+  Raises:
+    ConfigError: the workdir names a layer of its own and is not trusted.
+  """
+  block_type = facts["model"]["block_type"]
+  if ":" in block_type and not trust:
+    raise ConfigError(
+      f"this workdir's network is built with code of its own, {block_type!r}; "
+      "allow importing it with trust=True (--trust on the command line)"
+    )
+  return ModelConfig.from_dict(facts["model"])
 
 
 def checkpoint_step(manager: ocp.CheckpointManager, which: str) -> int:
@@ -236,31 +255,39 @@ def load_variables(
 
 
 def load_model(
-  workdir: str | pathlib.Path, *, checkpoint: str = "newest", stream: str | None = None
+  workdir: str | pathlib.Path,
+  *,
+  checkpoint: str = "newest",
+  stream: str | None = None,
+  trust: bool = False,
 ) -> MSTGCN:
-  """The trained model of a workdir, in evaluation mode.
+  """The trained network of a workdir, in evaluation mode.
 
-  It takes clips of its stream (`mstgcn_jax.streams.apply`), float32
-  [batch, person, frame, joint, channel].
+  It takes what it was trained on: its stream (`mstgcn_jax.streams.apply`), normalised where the
+  run normalised; `classifier.Classifier` does both.
 
   Args:
     checkpoint: 'newest' (the last epoch of a finished run), 'best' (selected on the evaluation
       split) or a step.
     stream: which one, where the run trained several; default the first.
+    trust: see `read_model_config`.
   Raises:
     DataError: not a workdir, no such checkpoint, or a damaged one.
+    ConfigError: the run has no such stream, or is not trusted.
   """
   facts = read_model_facts(workdir)
-  stream = stream or facts["streams"][0]
-  if stream not in facts["streams"]:
-    raise ConfigError(f"{workdir} has no stream {stream!r}; it has {facts['streams']}")
+  model = MSTGCN(read_model_config(facts, trust=trust), rngs=nnx.Rngs(0))
   tree, _ = load_variables(workdir, checkpoint)
-  model = MSTGCN(ModelConfig.from_dict(facts["model"]), rngs=nnx.Rngs(0))
-  state = tree[stream]
-  variables = {"params": state["ema"] or state["params"], "batch_stats": state["batch_stats"]}
-  update_model(model, variables)
+  update_model(model, saved_eval_variables(tree[choose_stream(facts, stream)]))
   model.eval()
   return model
+
+
+def choose_stream(facts: dict[str, Any], stream: str | None) -> str:
+  """`stream`, or a workdir's first one; ConfigError where it has none of that name."""
+  if stream is not None and stream not in facts["streams"]:
+    raise ConfigError(f"the run has no stream {stream!r}; it has {', '.join(facts['streams'])}")
+  return stream or facts["streams"][0]
 
 
 def warm_start(

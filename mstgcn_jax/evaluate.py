@@ -56,15 +56,17 @@ def main() -> None:
   parser.add_argument("--workdir", required=True, type=pathlib.Path)
   parser.add_argument("--checkpoint", default="newest", help="newest (default), best, or a step")
   parser.add_argument("--data", help="folder of the prepared data sets; default as in training")
+  parser.add_argument("--trust", action="store_true", help="import layers that the run names")
   args = parser.parse_args()
   command.use_compilation_cache()
 
-  checkpoints.read_model_facts(args.workdir)
+  facts = checkpoints.read_model_facts(args.workdir)
+  checkpoints.read_model_config(facts, trust=args.trust)
   config = config_lib.read(args.workdir / "config.json")
   if args.data:
     config.data.dir = args.data
   run = set_up(config)
-  if run.facts() != (facts := checkpoints.read_model_facts(args.workdir)):
+  if run.facts() != facts:
     changed = [name for name, value in run.facts().items() if facts.get(name) != value]
     raise ConfigError(f"{args.workdir}: the data set is not the one trained on ({changed} differ)")
   tree, step = checkpoints.load_variables(args.workdir, args.checkpoint)
@@ -82,7 +84,7 @@ def main() -> None:
     scores = evaluation.Scores(table["name"][rows], table["label"][rows], values)
     text.append(f"== {name}, {config.data.protocol}, step {step}{selected}")
     text.append(report(scores, run.data_set.class_names) + "\n")
-    suffix = "" if name == evaluation.headline(logits) else f"_{name}"
+    suffix = "" if name == evaluation.headline_name(logits) else f"_{name}"
     scores.save(out / f"scores{suffix}.npz", step=step)
     plots.confusion_matrix(
       metrics.confusion_matrix(values, scores.labels),

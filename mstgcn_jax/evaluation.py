@@ -112,6 +112,11 @@ def with_fused(
   return result
 
 
-def headline(results: Mapping[str, Any]) -> str:
+def headline_name(results: Mapping[str, Any]) -> str:
   """The result a run is judged by: the 2:2:1:1 fusion, or its only stream."""
   return FUSED_WEIGHTED if FUSED_WEIGHTED in results else next(iter(results))
+
+
+def headline(results: Figures) -> dict[str, float]:
+  """The figures a run is judged by."""
+  return results[headline_name(results)]

@@ -98,14 +98,15 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> evaluation.Figures:
         stopping |= _read_step(record, *pending.popleft())
       if evaluates:
         record.scalars(step, clock.figures(step, config.batch_size))
-        results, logits = _evaluate(run, states, record, step)
-        progress = _judge(progress, results, step)
+        results, logits = _evaluate(run, states)
+        _record_evaluation(record, step, results, states)
+        progress = _judge(progress, results["eval"], step)
         if config.early_stopping and progress["since_best"] >= config.early_stopping:
           _log.info("no new best in %d evaluations: ending early", config.early_stopping)
           total_steps, progress["ended_early"] = step, True
       if evaluates or saves or stopping:
         record.flush()
-        top1 = results[evaluation.headline(results)]["top1"] if evaluates else None
+        top1 = evaluation.headline(results["eval"])["top1"] if evaluates else None
         checkpoints.save(manager, step, states, progress, top1=top1)
         clock.restart(step)
     checkpoints.wait(manager)
@@ -113,12 +114,12 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> evaluation.Figures:
       raise Preempted(f"asked to end: saved step {step}; the same command goes on from there")
 
     # End.
-    if not results:
-      results, logits = _evaluate(run, states, record, step)
+    if not results:  # ended between its last checkpoint and here
+      results, logits = _evaluate(run, states)
     record.flush()
     if is_first:
-      _write_results(run, workdir, step, progress, results, logits)
-  return results
+      _write_results(run, workdir, step, progress, results["eval"], logits)
+  return results["eval"]
 
 
 def check_same_run(workdir: pathlib.Path, run: Experiment) -> None:
@@ -184,38 +185,46 @@ def _read_step(record: run_log.Recorder, step: int, outputs) -> bool:
   return any(values["stop"] for values in figures.values())
 
 
-def _evaluate(run: Experiment, states, record: run_log.Recorder, step: int):
-  """Evaluates every stream and their fusions; returns figures and logits of the eval split."""
+def _evaluate(run: Experiment, states):
+  """Evaluates every stream and their fusions.
+
+  Returns:
+    Figures by split, {'holdout': …, 'eval': …}, and the logits of the eval split.
+  """
   variables = {name: train_step.eval_variables(state) for name, state in states.items()}
-  fitted = None
-  if len(run.split.holdout):
-    held = evaluation.predict(run, variables, run.split.holdout)
-    labels = run.data_set.table["label"][run.split.holdout]
+  labels = run.data_set.table["label"]
+  results, fitted = {}, None
+  summarize = lambda logits, rows: {
+    name: metrics.summarize(values, labels[rows]) for name, values in logits.items()
+  }
+  if len(rows := run.split.holdout):
+    held = evaluation.predict(run, variables, rows)
     if len(held) > 1:
-      fitted = metrics.fit_weights(list(held.values()), labels)
-      _log.info(
-        "fusion weights fitted on held-out subjects: %s", dict(zip(held, fitted, strict=True))
-      )
-    held = evaluation.with_fused(held)
-    record.evaluation(step, "holdout", {k: metrics.summarize(v, labels) for k, v in held.items()})
+      fitted = metrics.fit_weights(list(held.values()), labels[rows])
+      weights = ", ".join(f"{name} {w:g}" for name, w in zip(held, fitted, strict=True))
+      _log.info("fusion weights fitted on held-out subjects: %s", weights)
+    results["holdout"] = summarize(evaluation.with_fused(held), rows)
   logits = evaluation.with_fused(evaluation.predict(run, variables, run.split.eval), fitted)
-  labels = run.data_set.table["label"][run.split.eval]
-  results = {name: metrics.summarize(values, labels) for name, values in logits.items()}
-  record.evaluation(step, "eval", results)
-  adjacencies = {}
-  for name, state in states.items():
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state.params):
-      if optimizer.is_learned_adjacency(path):
-        tag = ".".join(str(entry.key) for entry in path)
-        adjacencies[f"{name}/{tag}"] = plots.adjacency_image(np.asarray(leaf.addressable_data(0)))
-  record.images(step, adjacencies)
-  accuracies = "  ".join(f"{name} {100 * row['top1']:.2f} %" for name, row in results.items())
-  _log.info("epoch %d: top-1 %s", record.epoch(step), accuracies)
+  results["eval"] = summarize(logits, run.split.eval)
   return results, logits
 
 
+def _record_evaluation(record: run_log.Recorder, step: int, results, states) -> None:
+  for split, figures in results.items():
+    record.evaluation(step, split, figures)
+    accuracies = "  ".join(f"{name} {100 * row['top1']:.2f} %" for name, row in figures.items())
+    _log.info("epoch %d, %s: top-1 %s", record.epoch(step), split, accuracies)
+  images = {}
+  for name, state in states.items():
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.params["blocks"]):
+      tag = f"adjacency/{name}/block_{path[0].key}"  # the first one of each block
+      if optimizer.is_learned_adjacency(path) and tag not in images:
+        images[tag] = plots.adjacency_image(np.asarray(leaf.addressable_data(0)))
+  record.images(step, images)
+
+
 def _judge(progress: dict, results: evaluation.Figures, step: int) -> dict:
-  top1 = results[evaluation.headline(results)]["top1"]
+  top1 = evaluation.headline(results)["top1"]
   if top1 > progress["best_top1"]:
     return progress | {"best_top1": top1, "best_step": step, "since_best": 0}
   return progress | {"since_best": progress["since_best"] + 1}
@@ -234,7 +243,7 @@ def _finished(workdir: pathlib.Path, step: int) -> evaluation.Figures | None:
 def _write_results(run: Experiment, workdir: pathlib.Path, step, progress, results, logits):
   """Scores, pictures and, last, the summary that marks the run as finished."""
   rows, table = run.split.eval, run.data_set.table
-  main = evaluation.headline(results)
+  main = evaluation.headline_name(results)
   if len(run.task.streams) > 1:
     for name in run.task.streams:
       scores = evaluation.Scores(table["name"][rows], table["label"][rows], logits[name])

@@ -238,7 +238,7 @@ class Clock:
   """Speed of the steps, without what lies between them (compiling, evaluating, saving)."""
 
   def __init__(self, step: int):
-    self._first_call = True
+    self._first_step_seconds: float | None = None
     self.restart(step)
 
   def restart(self, step: int) -> None:
@@ -253,18 +253,20 @@ class Clock:
 
   def dispatched(self, step: int, outputs: Any) -> None:
     """Sets the first step, which compiles, apart from the others."""
-    if self._first_call:
+    if self._first_step_seconds is None:
       jax.block_until_ready(outputs)
-      _log.info("compiled and ran the first step in %.1f s", time.monotonic() - self._start)
-      self._first_call = False
+      self._first_step_seconds = time.monotonic() - self._start
+      _log.info("compiled and ran the first step in %.1f s", self._first_step_seconds)
       self.restart(step)
 
   def figures(self, step: int, batch_size: int) -> dict[str, float]:
-    """TensorBoard scalars: clips a second, share of time waiting for data, device memory."""
+    """TensorBoard scalars: clips a second, share of time waiting for data, the first step's
+    time, which compiles, and device memory."""
     seconds, steps = max(time.monotonic() - self._start, 1e-9), step - self._step
     result = {
       "run/clips_per_second": steps * batch_size / seconds,
       "run/data_wait_share": self._waited / seconds,
+      "run/first_step_seconds": self._first_step_seconds,
     }
     memory = jax.local_devices()[0].memory_stats()
     if memory:  # None on a CPU

@@ -8,7 +8,8 @@ import pytest
 import tiny
 from flax import nnx
 
-from mstgcn_jax import checkpoints, ensemble, evaluate, loop, run_log
+from mstgcn_jax import checkpoints, ensemble, evaluate, loop, metrics, run_log
+from mstgcn_jax.classifier import Classifier
 from mstgcn_jax.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.evaluation import Scores
@@ -138,16 +139,41 @@ def test_ensemble_refuses_what_does_not_match(four_streams, tmp_path):
 
 def test_a_trained_model_is_restored_and_classifies_a_clip(four_streams, tiny_data):
   # The lines of README, "Use a trained model".
+  classify = Classifier(four_streams, stream="bone")
+  data_set = open_data_set(tiny_data / "tiny")
+  clip = data_set.sample(0, window=16, num_persons=1)
+  probabilities = classify(clip[None])
+  assert classify.class_names[int(probabilities[0].argmax())] in data_set.class_names
+  # The run's own scores of a clip are its probabilities.
+  scores = Scores.load(four_streams / "scores_bone.npz")
+  (row,) = np.flatnonzero(data_set.table["name"] == scores.names[0])
+  clip = data_set.sample(int(row), window=16, num_persons=1)
+  expected = metrics.softmax(scores.logits[:1])
+  np.testing.assert_allclose(classify(clip[None]), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_normalised_run_is_classified_as_it_was_evaluated(tiny_data, tmp_path):
+  changes = {"data.normalize": True, "epochs": 1, "profile_steps": 0}
+  loop.train(tiny.config(tiny_data, **changes), tmp_path / "run")
+  classify = Classifier(tmp_path / "run")
+  scores = Scores.load(tmp_path / "run/scores.npz")
+  data_set = open_data_set(tiny_data / "tiny")
+  (row,) = np.flatnonzero(data_set.table["name"] == scores.names[0])
+  clip = data_set.sample(int(row), window=16, num_persons=1)
+  expected = metrics.softmax(scores.logits[:1])
+  np.testing.assert_allclose(classify(clip[None]), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_workdir_does_not_run_code_unless_trusted(four_streams, tmp_path):
   facts = checkpoints.read_model_facts(four_streams)
-  model = checkpoints.load_model(four_streams, stream="joint")
-  clip = open_data_set(tiny_data / "tiny").sample(0, window=16, num_persons=1)
-  label = int(model(clip[None]).argmax(-1)[0])
-  assert facts["class_names"][label] in ("slow", "medium", "fast")
-  scores = Scores.load(four_streams / "scores_joint.npz")
-  table = open_data_set(tiny_data / "tiny").table
-  (row,) = np.flatnonzero(table["name"] == scores.names[0])
-  clip = open_data_set(tiny_data / "tiny").sample(int(row), window=16, num_persons=1)
-  np.testing.assert_allclose(model(clip[None])[0], scores.logits[0], rtol=1e-4, atol=1e-5)
+  facts["model"]["block_type"] = "antigravity:anything"
+  with pytest.raises(ConfigError, match="code of its own, 'antigravity:anything'"):
+    checkpoints.read_model_config(facts)
+
+
+def test_a_stream_that_was_not_trained_is_named(four_streams):
+  with pytest.raises(ConfigError, match="no stream 'joint\\+bone'; it has joint, bone"):
+    checkpoints.load_model(four_streams, stream="joint+bone")
 
 
 def test_best_is_the_checkpoint_of_the_highest_accuracy(four_streams):

@@ -21,9 +21,9 @@ from mstgcn_jax.evaluation import Scores
 
 @pytest.fixture(scope="module")
 def finished(tiny_data, tmp_path_factory):
-  """A run of three epochs."""
+  """A run of three epochs, two of its steps profiled."""
   workdir = tmp_path_factory.mktemp("runs") / "whole"
-  loop.train(tiny.config(tiny_data), workdir)
+  loop.train(tiny.config(tiny_data, profile_steps=2), workdir)
   return workdir
 
 
@@ -45,6 +45,26 @@ def test_a_run_leaves_the_files_of_its_contract(finished):
   ):
     assert (finished / name).exists(), name
   assert any((finished / "tensorboard").rglob("events.out.tfevents*"))
+
+
+def test_tensorboard_has_scalars_adjacencies_and_the_profile(finished):
+  from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+  events = EventAccumulator(str(finished / "tensorboard"), size_guidance={"tensors": 0})
+  tags = set(events.Reload().Tags()["tensors"])
+  assert {"train/loss", "train/learning_rate", "eval/top1", "run/clips_per_second"} <= tags
+  assert {"run/data_wait_share", "adjacency/joint/block_0"} <= tags
+  assert len(events.Tensors("train/loss")) == 18
+  assert any((finished / "tensorboard/plugins/profile").rglob("*.xplane.pb"))
+
+
+def test_a_run_killed_before_its_results_writes_them_and_nothing_twice(copy, tiny_data, finished):
+  (copy / "summary.json").unlink()
+  (copy / "scores.npz").unlink()
+  loop.train(tiny.config(tiny_data), copy)
+  assert (copy / "metrics.csv").read_bytes() == (finished / "metrics.csv").read_bytes()
+  a, b = Scores.load(copy / "scores.npz"), Scores.load(finished / "scores.npz")
+  np.testing.assert_array_equal(a.logits, b.logits)
 
 
 def test_metrics_has_a_row_a_step_and_evaluation(finished):

@@ -1,0 +1,59 @@
+"""A trained run as a function from joints to class probabilities."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mstgcn_jax import augment, checkpoints, streams
+from mstgcn_jax.train_step import saved_eval_variables
+
+
+class Classifier:
+  """Classifies clips of joints as a workdir's network does: stream, normalisation, network.
+
+      classify = Classifier("runs/quickstart")
+      probabilities = classify(clips)  # [batch, class]
+
+  Attributes:
+    class_names: a name a class.
+    skeleton: layout of the joints that it takes.
+    model: the network alone.
+  """
+
+  def __init__(
+    self,
+    workdir: str | pathlib.Path,
+    *,
+    checkpoint: str = "newest",
+    stream: str | None = None,
+    trust: bool = False,
+  ):
+    """Loads a run; arguments and errors as for `checkpoints.load_model`."""
+    facts = checkpoints.read_model_facts(workdir)
+    self.stream = checkpoints.choose_stream(facts, stream)
+    self.class_names = tuple(facts["class_names"])
+    self.model = checkpoints.load_model(
+      workdir, checkpoint=checkpoint, stream=self.stream, trust=trust
+    )
+    self.skeleton = self.model.config.skeleton
+    tree, _ = checkpoints.load_variables(workdir, checkpoint)
+    self._normalization = saved_eval_variables(tree[self.stream])["normalization"]
+    self._apply = nnx.jit(self._logits)
+
+  def _logits(self, model: nnx.Module, clips: jax.Array) -> jax.Array:
+    x = streams.apply(clips, self.stream, self.skeleton.bone_parents)
+    if self._normalization is not None:
+      seen = augment.tracked(clips, self.skeleton.center)
+      x = augment.normalise(x, **self._normalization, seen=seen)
+    return model(x)
+
+  def __call__(self, clips: jax.Array) -> jax.Array:
+    """Class probabilities, float32 [batch, class].
+
+    Args:
+      clips: float32 [batch, person, frame, joint, channel], prepared as the training data was
+        (`DataSet.sample` gives such a clip); any number of frames.
+    """
+    return jax.nn.softmax(self._apply(self.model, jnp.asarray(clips)))
