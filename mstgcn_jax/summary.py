@@ -9,13 +9,12 @@ multiply-add, as the publication counts them.
 import argparse
 import dataclasses
 import math
-import sys
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mstgcn_jax.errors import ConfigError
+from mstgcn_jax import command
 from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.model.spatial import DepthwiseGraphConv, GraphConv
 from mstgcn_jax.model.temporal import TemporalConv
@@ -119,17 +118,10 @@ def main(argv: list[str] | None = None) -> None:
   # Reading experiment files needs ml_collections; the table itself does not.
   from mstgcn_jax import config as experiment
 
-  try:
-    loaded = experiment.load(args.config)
-    print(table(experiment.model_config(loaded), loaded.data.window))
-  except ConfigError as error:
-    sys.exit(_fail(error))
-
-
-def _fail(error: ConfigError) -> int:
-  print(error, file=sys.stderr)
-  return 2
+  loaded = experiment.load(args.config)
+  print(table(experiment.model_config(loaded), loaded.data.window))
 
 
 if __name__ == "__main__":
-  main()
+  with command.errors_in_one_line():
+    main()

@@ -1,15 +1,25 @@
-"""Published PyTorch checkpoints in and out: names, layouts, and the reference's YAML fields."""
+"""Published PyTorch checkpoints in and out: names, layouts, and the reference's YAML fields.
 
+  python -m mstgcn_jax.torch_weights import WEIGHTS.pt REFERENCE.yaml WORKDIR [--stream joint]
+  python -m mstgcn_jax.torch_weights export WORKDIR WEIGHTS.pt [--checkpoint newest]
+
+WEIGHTS may also be a .safetensors file, which does not need PyTorch.
+"""
+
+import argparse
 import dataclasses
+import pathlib
+import pickle
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from mstgcn_jax import skeletons
+from mstgcn_jax import command, skeletons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.model.attention import PartGate
@@ -220,3 +230,161 @@ def _constants(model: MSTGCN) -> dict[str, np.ndarray]:
         constants[f"{name}.{leaf}"] = np.full(block.out_channels, fill, np.float32)
       constants[f"{name}.num_batches_tracked"] = np.asarray(0)
   return constants
+
+
+def read_state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+  """Tensors of a .pt or .safetensors file, as NumPy arrays.
+
+  A .pt file is a pickle, which could run any code; PyTorch's loader for weights alone reads it.
+
+  Raises:
+    DataError: the file is missing, damaged, or holds more than tensors.
+    ConfigError: PyTorch is needed and not installed.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise DataError(f"{path} does not exist")
+  if path.suffix == ".safetensors":
+    import safetensors.numpy
+
+    try:
+      return safetensors.numpy.load_file(path)
+    except Exception as error:  # SafetensorError, not exported under a stable name
+      raise DataError(f"{path} is not a whole .safetensors file ({error})") from error
+  torch = _torch(path)
+  try:
+    state = torch.load(path, map_location="cpu", weights_only=True)
+  except pickle.UnpicklingError as error:
+    raise DataError(
+      f"{path} holds more than tensors, and running what it asks for could harm; not read. If you "
+      "trust its source, save its state dict alone: torch.save(model.state_dict(), path)"
+    ) from error
+  except (RuntimeError, EOFError, ValueError, OSError) as error:
+    raise DataError(f"{path} is not a whole PyTorch file ({error})") from error
+  if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+    state = state["state_dict"]
+  if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+    raise DataError(f"{path} is not a state dict, a mapping of names to tensors")
+  return {name: value.numpy() for name, value in state.items()}
+
+
+def write_state_dict(state: Mapping[str, np.ndarray], path: str | pathlib.Path) -> None:
+  """Writes `state_dict`'s output as .safetensors or, with PyTorch, as .pt."""
+  path = pathlib.Path(path)
+  state = {name: np.ascontiguousarray(value) for name, value in state.items()}
+  if path.suffix == ".safetensors":
+    import safetensors.numpy
+
+    safetensors.numpy.save_file(state, path)
+  else:
+    torch = _torch(path)
+    torch.save({name: torch.tensor(value) for name, value in state.items()}, path)
+
+
+def _torch(path: pathlib.Path):
+  try:
+    import torch
+  except ImportError as error:
+    raise ConfigError(
+      f"{path} needs PyTorch, which is not installed: pip install 'mstgcn-jax[torch]' (or use a "
+      ".safetensors file)"
+    ) from error
+  return torch
+
+
+def import_checkpoint(
+  weights: str | pathlib.Path,
+  reference_yaml: str | pathlib.Path,
+  workdir: str | pathlib.Path,
+  *,
+  stream: str = "joint",
+) -> list[str]:
+  """Makes a workdir of a checkpoint of the reference and the YAML file it was trained with.
+
+  `checkpoints.load_model(workdir)` restores it; `init_from` of an experiment starts from it.
+
+  Args:
+    stream: what the model was trained on (`mstgcn_jax.streams.STREAMS`).
+  Returns:
+    Names of the tensors without counterpart here.
+  Raises:
+    DataError, ConfigError: as `read_state_dict`, `config_from_reference`, `load_state_dict`;
+      nothing is written then, nor over a workdir that exists.
+  """
+  # Orbax is needed for workdirs only.
+  from mstgcn_jax import checkpoints, streams
+  from mstgcn_jax.train_step import TrainState, split_model
+
+  if stream not in streams.STREAMS:
+    raise ConfigError(f"stream is {stream!r}; allowed: {', '.join(streams.STREAMS)}")
+  workdir = pathlib.Path(workdir)
+  if workdir.exists() and any(workdir.iterdir()):
+    raise ConfigError(f"{workdir} exists and is not empty; give a new folder")
+  config = config_from_reference(_model_args(pathlib.Path(reference_yaml)))
+  model = MSTGCN(config, rngs=nnx.Rngs(0))
+  unused = load_state_dict(model, read_state_dict(weights))
+  _, params, batch_stats = split_model(model)
+  state = TrainState(
+    step=jnp.zeros((), jnp.int32),
+    key=jax.random.key_data(jax.random.key(0)),
+    params=params,
+    batch_stats=batch_stats,
+    opt_state={},
+  )
+  workdir.mkdir(parents=True, exist_ok=True)
+  with checkpoints.make_manager(workdir) as manager:
+    checkpoints.save(manager, 0, {stream: state}, {})
+    checkpoints.wait(manager)
+  class_names = [str(i) for i in range(config.num_classes)]
+  facts = {"model": config.to_dict(), "class_names": class_names, "streams": [stream]}
+  checkpoints.write_model_facts(workdir, facts)
+  return unused
+
+
+def _model_args(path: pathlib.Path) -> Mapping[str, Any]:
+  import yaml
+
+  if not path.is_file():
+    raise DataError(f"{path} does not exist")
+  try:
+    content = yaml.safe_load(path.read_text())
+  except yaml.YAMLError as error:
+    raise DataError(f"{path} is not YAML ({error})") from error
+  if not isinstance(content, Mapping) or not isinstance(content.get("model_args"), Mapping):
+    raise DataError(f"{path} has no mapping 'model_args'; give the YAML file of the training run")
+  return content["model_args"]
+
+
+def main(argv: list[str] | None = None) -> None:
+  parser = argparse.ArgumentParser(
+    prog="mstgcn_jax.torch_weights", description=__doc__.splitlines()[0]
+  )
+  commands = parser.add_subparsers(dest="command", required=True)
+  into = commands.add_parser("import", help="a PyTorch checkpoint -> a workdir")
+  into.add_argument("weights", help=".pt or .safetensors file of the reference")
+  into.add_argument("yaml", help="YAML file that it was trained with")
+  into.add_argument("workdir", help="new folder")
+  into.add_argument("--stream", default="joint")
+  out = commands.add_parser("export", help="a workdir -> a PyTorch state dict")
+  out.add_argument("workdir")
+  out.add_argument("weights", help=".pt or .safetensors file to write")
+  out.add_argument("--checkpoint", default="newest", help="'newest', 'best' or a step")
+  out.add_argument("--stream", help="of a run of several; default the first")
+  args = parser.parse_args(argv)
+  if args.command == "import":
+    unused = import_checkpoint(args.weights, args.yaml, args.workdir, stream=args.stream)
+    if unused:
+      print(f"{len(unused)} tensors without counterpart here, left out: {', '.join(unused)}")
+    print(f"{args.workdir}: ready for checkpoints.load_model and --config.init_from")
+  else:
+    from mstgcn_jax import checkpoints
+
+    model = checkpoints.load_model(args.workdir, checkpoint=args.checkpoint, stream=args.stream)
+    write_state_dict(state_dict(model), args.weights)
+    print(f"{args.weights}: the state dict, for load_state_dict of the reference's model")
+
+
+if __name__ == "__main__":
+  command.quiet_libraries()
+  with command.errors_in_one_line():
+    main()

@@ -1,0 +1,179 @@
+"""Checkpoints of the PyTorch reference in and out."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+import yaml
+from flax import nnx
+from golden import golden
+
+from mstgcn_jax import checkpoints, torch_weights
+from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.model import MSTGCN
+
+ARGS = {
+  "num_class": 12,
+  "num_point": 18,
+  "num_person": 2,
+  "block_args": [[3, 8, False, 1], [8, 16, True, 2]],
+  "graph": "graph.kinetics.Graph",
+  "graph_args": {"labeling_mode": "spatial"},
+  "kernel_size": 9,
+  "block_type": "ms",
+  "reduct_ratio": 2,
+  "expand_ratio": 0,
+  "s_scale": 4,
+  "t_scale": 4,
+  "layer_type": "normal",
+  "act": "relu",
+  "atten": "None",
+  "bias": True,
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+  return MSTGCN(torch_weights.config_from_reference(ARGS), rngs=nnx.Rngs(1))
+
+
+@pytest.fixture(scope="module")
+def state(model):
+  return torch_weights.state_dict(model)
+
+
+@pytest.mark.parametrize(
+  "name",
+  ["ms_kinetics", "ms_bottle_kinetics", "sep_expand2_kinetics", "ms_stcja_kinetics", "ms_pa"],
+)
+def test_a_state_dict_comes_back_with_every_name_shape_and_value(name):
+  arrays = np.load(golden(f"model/{name}.npz"))
+  given = {k.removeprefix("state/"): arrays[k] for k in arrays.files if k.startswith("state/")}
+  config = torch_weights.config_from_reference(json.loads(str(arrays["config"])))
+  model = MSTGCN(config, rngs=nnx.Rngs(0))
+  unused = torch_weights.load_state_dict(model, given)
+  assert all(".mstcn.bn_in." in key for key in unused)
+  back = torch_weights.state_dict(model)
+  assert back.keys() == given.keys()
+  for key, value in given.items():
+    assert back[key].shape == value.shape, key
+    assert back[key].dtype == value.dtype, key
+    if key not in unused and not key.endswith("num_batches_tracked"):
+      np.testing.assert_allclose(back[key], value, atol=1e-6, err_msg=key)
+
+
+def test_the_published_yaml_becomes_the_published_configuration():
+  blocks = [[3, 112, False, 1]] + [[112, 112, True, 1]] * 3 + [[112, 224, True, 2]]
+  blocks += [[224, 224, True, 1]] * 2 + [[224, 448, True, 2]] + [[448, 448, True, 1]] * 2
+  args = ARGS | {"num_class": 60, "num_point": 25, "graph": "graph.ntu_rgb_d.Graph"}
+  config = torch_weights.config_from_reference(args | {"block_args": blocks})
+  assert config == type(config)(num_classes=60)
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"graph": "graph.other.Graph"}, "graph is 'graph.other.Graph'"),
+    ({"num_point": 25}, "num_point is 25"),
+    ({"bias": False}, "bias is False"),
+    ({"dilation": 2}, "dilation has no counterpart"),
+    ({"block_type": "huge"}, "block_type is 'huge'"),
+  ],
+)
+def test_model_args_without_counterpart_are_named(change, message):
+  with pytest.raises(ConfigError, match=message):
+    torch_weights.config_from_reference(ARGS | change)
+
+
+def test_the_prefix_of_data_parallel_and_unused_tensors_are_tolerated(model, state):
+  given = {f"module.{name}": value for name, value in state.items()} | {"other": np.zeros(3)}
+  unused = torch_weights.load_state_dict(model, given)
+  assert "other" in unused
+  assert "layers.1.mstcn.bn_in.weight" in unused
+
+
+def test_all_wrong_shapes_are_named_and_nothing_is_loaded(model, state):
+  before = np.asarray(model.blocks[0].spatial.body.conv.weight[...])
+  wrong = {"fc.weight": np.zeros((5, 16)), "fc.bias": np.zeros(5)}
+  altered = {name: value + 1 for name, value in state.items()}
+  with pytest.raises(DataError, match=r"fc\.weight has shape \(5, 16\).*fc\.bias has shape \(5,\)"):
+    torch_weights.load_state_dict(model, altered | wrong)
+  np.testing.assert_array_equal(before, model.blocks[0].spatial.body.conv.weight[...])
+
+
+def test_missing_tensors_and_another_graph_are_named(model, state):
+  with pytest.raises(DataError, match=r"lacks 1 tensors: fc\.bias"):
+    torch_weights.load_state_dict(model, {k: v for k, v in state.items() if k != "fc.bias"})
+  name = "layers.0.msgcn.conv.A"
+  with pytest.raises(DataError, match=re_escape(name)):
+    torch_weights.load_state_dict(model, state | {name: state[name] + 1})
+
+
+def re_escape(text):
+  return text.replace(".", r"\.")
+
+
+def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path):
+  class Malicious:
+    def __reduce__(self):
+      return os.mkdir, (str(tmp_path / "harm"),)
+
+  torch.save({"fc.weight": torch.zeros(1), "x": Malicious()}, tmp_path / "new.pt")
+  (tmp_path / "plain.pt").write_bytes(pickle.dumps(Malicious()))
+  for name in ("new.pt", "plain.pt"):
+    with pytest.raises(DataError, match=name):
+      torch_weights.read_state_dict(tmp_path / name)
+  assert not (tmp_path / "harm").exists()
+
+
+def test_damaged_and_missing_files_are_named(tmp_path):
+  for name in ("a.pt", "a.safetensors"):
+    with pytest.raises(DataError, match=rf"{name} does not exist"):
+      torch_weights.read_state_dict(tmp_path / name)
+    (tmp_path / name).write_bytes(b"no weights")
+    with pytest.raises(DataError, match=name):
+      torch_weights.read_state_dict(tmp_path / name)
+
+
+def test_without_pytorch_the_message_says_what_to_install(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, "torch", None)
+  (tmp_path / "a.pt").write_bytes(b"")
+  with pytest.raises(ConfigError, match=r"pip install 'mstgcn-jax\[torch\]'"):
+    torch_weights.read_state_dict(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_import_and_export_keep_every_tensor(tmp_path, state, suffix, capsys):
+  torch_weights.write_state_dict(state, tmp_path / f"in{suffix}")
+  (tmp_path / "train.yaml").write_text(yaml.safe_dump({"model_args": ARGS, "batch_size": 8}))
+  workdir = tmp_path / "run"
+  arguments = [f"in{suffix}", "train.yaml", "run"]
+  torch_weights.main(["import", *(str(tmp_path / name) for name in arguments)])
+  assert "layers.1.mstcn.bn_in.weight" in capsys.readouterr().out
+  model = checkpoints.load_model(workdir)
+  assert not any(m.use_running_average is False for _, m in nnx.iter_modules(model.norm_in))
+  torch_weights.main(["export", str(workdir), str(tmp_path / f"out{suffix}")])
+  back = torch_weights.read_state_dict(tmp_path / f"out{suffix}")
+  assert back.keys() == state.keys()
+  for name, value in state.items():
+    np.testing.assert_array_equal(back[name], value, err_msg=name)
+  with pytest.raises(ConfigError, match="not empty"):
+    torch_weights.import_checkpoint(tmp_path / f"in{suffix}", tmp_path / "train.yaml", workdir)
+
+
+def test_a_failed_import_writes_nothing_and_ends_with_one_line(tmp_path):
+  safetensors.numpy.save_file({"fc.bias": np.zeros(3, np.float32)}, tmp_path / "w.safetensors")
+  (tmp_path / "train.yaml").write_text(yaml.safe_dump({"model_args": ARGS}))
+  command = [sys.executable, "-m", "mstgcn_jax.torch_weights", "import"]
+  paths = [str(tmp_path / name) for name in ("w.safetensors", "train.yaml", "run")]
+  result = subprocess.run([*command, *paths], capture_output=True, text=True, check=False)
+  assert result.returncode == 1
+  assert result.stderr.startswith("error: the state dict lacks")
+  assert len(result.stderr.splitlines()) == 1
+  assert not (tmp_path / "run").exists()
