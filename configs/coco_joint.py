@@ -1,6 +1,6 @@
 """COCO's 17 key points in 2-D from a PYSKL or MMAction2 pickle, here NTU RGB+D 60's, cross-subject.
 
-    python -m data_prep pyskl --raw ntu60_hrnet.pkl --out data --name ntu60_coco
+    python -m data_prep pyskl --raw ntu60_hrnet.pkl --out data
     python train.py --config configs/coco_joint.py
 
 The split comes from the pickle: `xsub_train` and `xsub_val` there are column `split_xsub` here,
@@ -13,7 +13,7 @@ from mstgcn_jax import config
 
 def get_config():
   c = config.default()
-  c.data.name = "ntu60_coco"
+  c.data.name = "pyskl"  # or what you gave to data_prep as --name
   c.data.protocol = "given:column=split_xsub"
   c.data.window = 100
   c.data.sampling = "uniform"

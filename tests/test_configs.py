@@ -144,7 +144,7 @@ def test_coco_starts_on_a_pyskl_pickle(tmp_path):
   split = {"xsub_train": names[:5], "xsub_val": names[5:], "xview_train": names, "xview_val": []}
   raw = tmp_path / "ntu60_hrnet.pkl"
   raw.write_bytes(pickle.dumps({"split": split, "annotations": annotations}))
-  prepare("pyskl", "--raw", raw, "--out", tmp_path, "--name", "ntu60_coco")
+  prepare("pyskl", "--raw", raw, "--out", tmp_path)
   scores = start("coco_joint.py", tmp_path, tmp_path / "run", channels=3)
   assert scores.names.tolist() == names[5:]
 
