@@ -20,7 +20,7 @@ from mstgcn_jax.model.compose import (
   identity,
 )
 from mstgcn_jax.model.config import BlockConfig, ModelConfig, inner_channels
-from mstgcn_jax.model.norm import BatchNorm
+from mstgcn_jax.model.norm import BatchNorm, Shift
 from mstgcn_jax.model.spatial import DepthwiseGraphConv, GraphConv
 from mstgcn_jax.model.temporal import TemporalConv
 
@@ -237,6 +237,22 @@ class MSTGCN(nnx.Module):
     x = self._joint_major_features(clips)
     x = x.reshape(len(x), len(clips), self.config.num_persons, *x.shape[2:])
     return jnp.transpose(x, (1, 2, 3, 0, 4))
+
+  def fold(self) -> "MSTGCN":
+    """A copy for inference alone: norms scaled into the convolutions before, A + PA one constant.
+
+    The same function as in evaluation mode, up to rounding; it cannot be trained.
+    """
+    model = nnx.clone(self)
+    model.eval()
+    for _, module in list(nnx.iter_modules(model)):
+      if isinstance(module, ConvNorm):
+        scale, shift = module.norm.constants()
+        module.conv.scale_outputs(scale)
+        module.norm = Shift(shift, dtype=self.config.dtype)
+      elif isinstance(module, GraphConv | DepthwiseGraphConv):
+        module.fold_adjacency()
+    return model
 
   def _joint_major_features(self, clips: jax.Array) -> jax.Array:
     self._check(clips)

@@ -46,6 +46,24 @@ class BatchNorm(nnx.Module):
       unbiased = var * (count / max(count - 1, 1))
       self.running_mean[...] += self.momentum * (mean - self.running_mean[...])
       self.running_var[...] += self.momentum * (unbiased - self.running_var[...])
-    scale = self.weight[...] * jax.lax.rsqrt(var + self.epsilon)
-    shift = self.bias[...] - mean * scale
+    scale, shift = self._affine(mean, var)
     return (x * scale + shift).astype(self.dtype)
+
+  def _affine(self, mean: jax.Array, var: jax.Array) -> tuple[jax.Array, jax.Array]:
+    scale = self.weight[...] * jax.lax.rsqrt(var + self.epsilon)
+    return scale, self.bias[...] - mean * scale
+
+  def constants(self) -> tuple[jax.Array, jax.Array]:
+    """Scale and shift that it applies in evaluation mode."""
+    return self._affine(self.running_mean[...], self.running_var[...])
+
+
+class Shift(nnx.Module):
+  """x + shift for each channel: what is left of a norm whose scale went into a convolution."""
+
+  def __init__(self, shift: jax.Array, *, dtype: str = "float32"):
+    self.shift = nnx.Param(shift)
+    self.dtype = dtype
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    return x + self.shift[...].astype(self.dtype)

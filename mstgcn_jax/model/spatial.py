@@ -42,6 +42,11 @@ class _Aggregation(nnx.Module):
     fixed = np.asarray(self.adjacency, self.param_dtype)
     return (fixed + self.learned_adjacency[...]).astype(self.dtype)
 
+  def fold_adjacency(self) -> None:
+    """Makes A + PA one constant, for inference."""
+    self.learned_adjacency[...] += np.asarray(self.adjacency, self.param_dtype)
+    self.adjacency = Constant(np.zeros(self.learned_adjacency.shape))
+
 
 class GraphConv(_Aggregation):
   """Σ_k A_kᵀ (x W_k + b_k): each joint takes up its neighbours' projected features.
@@ -79,6 +84,11 @@ class GraphConv(_Aggregation):
     shift = jnp.einsum("kvw,kd->wd", adjacency, bias)
     return y + shift.reshape(len(y), *(1,) * (y.ndim - 2), -1)
 
+  def scale_outputs(self, scale: jax.Array) -> None:
+    """Multiplies every output channel by a constant, in the weights."""
+    self.weight[...] *= scale
+    self.bias[...] *= jnp.tile(scale, len(self.weight[...]))
+
 
 class DepthwiseGraphConv(_Aggregation):
   """As `GraphConv`, with one scalar weight a channel and subset instead of a projection.
@@ -104,3 +114,8 @@ class DepthwiseGraphConv(_Aggregation):
     y = jnp.einsum("v...c,cvw->w...c", x, mixing)
     shift = jnp.einsum("kvw,ck->wc", adjacency, bias)
     return y + shift.reshape(len(y), *(1,) * (y.ndim - 2), -1)
+
+  def scale_outputs(self, scale: jax.Array) -> None:
+    """Multiplies every output channel by a constant, in the weights."""
+    self.weight[...] *= scale[:, None]
+    self.bias[...] *= jnp.repeat(scale, self.weight.shape[1])

@@ -52,6 +52,11 @@ class TemporalConv(nnx.Module):
     convolve = _convolve if self.groups > 1 else _convolve_fast_backward
     return convolve(x, weight, self.stride) + bias
 
+  def scale_outputs(self, scale: jax.Array) -> None:
+    """Multiplies every output channel by a constant, in the weights."""
+    self.weight[...] *= scale
+    self.bias[...] *= scale
+
 
 def _convolve(
   x: jax.Array, weight: jax.Array, stride: int, padding: tuple[int, int] | None = None

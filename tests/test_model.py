@@ -1,0 +1,274 @@
+"""The network's parts: configuration, layers lifted out, layers put in, activations, norms."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from mstgcn_jax import graph, skeletons
+from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.model.activations import make_activation
+from mstgcn_jax.model.compose import ConvNorm, Residual, identity
+from mstgcn_jax.model.network import spatial_layer
+from mstgcn_jax.model.norm import BatchNorm
+from mstgcn_jax.model.spatial import GraphConv
+from mstgcn_jax.model.temporal import TemporalConv
+
+SMALL = ModelConfig(num_classes=5, blocks=((3, 8, False, 1), (8, 16, True, 2)))
+CLIPS = jax.random.normal(jax.random.key(0), (2, 2, 9, 25, 3))
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({"block_type": "huge"}, r"block_type is 'huge'; allowed: basic, bottle, sep, ms, ms_bottle"),
+    ({"kernel_size": 4}, "kernel_size is 4; it must be odd"),
+    ({"width": 0}, "width is 0; it must be a whole number of at least 1"),
+    ({"width": 30}, "spatial_scales is 4, which does not divide the 30 channels of block 1"),
+    ({"attention": "pa", "skeleton": "other"}, "other"),
+    ({"blocks": ((3, 8, False, 1), (4, 8, True, 1))}, r"blocks\[1\].in_channels is 4; block 0"),
+    ({"blocks": ((3, 8),), "in_channels": 2}, r"blocks\[0\].in_channels is 3; the clip has 2"),
+    ({"blocks": (3,)}, r"blocks\[0\] is 3; give"),
+    ({"activation": "gelu"}, "activation is 'gelu'; allowed: relu"),
+    ({"dtype": "float16"}, "dtype is 'float16'"),
+    ({"expand_ratio": -1}, "expand_ratio is -1"),
+    ({"strategy": "near"}, "strategy is 'near'"),
+  ],
+)
+def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(fields, message):
+  with pytest.raises(ConfigError, match=message):
+    ModelConfig(num_classes=5, **fields)
+
+
+def test_part_attention_refuses_a_skeleton_without_parts():
+  skeleton = dataclasses.replace(skeletons.get("ntu_rgbd"), parts=(), part_edges=())
+  with pytest.raises(ConfigError, match="parts"):
+    ModelConfig(num_classes=5, skeleton=skeleton, attention="pa")
+
+
+def test_a_config_survives_json_and_can_be_hashed():
+  import json
+
+  config = dataclasses.replace(SMALL, attention="stja")
+  assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+  assert hash(config) == hash(dataclasses.replace(config))
+
+
+def test_clips_of_another_shape_are_refused_with_both_shapes():
+  with pytest.raises(ValueError, match="25 joints of ntu_rgbd"):
+    MSTGCN(SMALL, rngs=nnx.Rngs(0))(CLIPS[..., :18, :])
+
+
+def test_initial_deviations_are_the_references():
+  model = MSTGCN(ModelConfig(num_classes=60), rngs=nnx.Rngs(0))
+
+  def check(values, std):
+    values = np.asarray(values)
+    assert abs(values.std() / std - 1) < 5 / np.sqrt(2 * values.size)  # 5 standard errors
+    assert abs(values.mean()) < 5 * std / np.sqrt(values.size)
+
+  for _, module in nnx.iter_modules(model):
+    if isinstance(module, GraphConv):  # std = √(2 / (all outputs · kernel elements))
+      subsets, _, outputs = module.weight.shape
+      check(module.weight[...], np.sqrt(2 / (subsets * outputs)))
+      np.testing.assert_array_equal(module.learned_adjacency[...], np.float32(module.adjacency))
+      assert not module.bias[...].any()
+    elif isinstance(module, TemporalConv):
+      kernel_size, _, outputs = module.weight.shape
+      check(module.weight[...], np.sqrt(2 / (kernel_size * outputs)))
+      assert not module.bias[...].any()
+    elif isinstance(module, BatchNorm):
+      assert (module.weight[...] == 1).all() and not module.bias[...].any()
+  check(model.classifier.kernel[...], np.sqrt(2 / 60))
+  check(model.classifier.bias[...], 1 / np.sqrt(3 * 448))  # uniform in ±1 / √448
+  assert np.abs(model.classifier.bias[...]).max() <= 1 / np.sqrt(448)
+
+
+def test_running_statistics_move_by_a_tenth_and_take_the_unbiased_variance():
+  norm = BatchNorm(1)
+  y = norm(jnp.array([[1.0], [2.0], [6.0]]))
+  np.testing.assert_allclose(norm.running_mean[...], [0.3], rtol=1e-6)
+  np.testing.assert_allclose(norm.running_var[...], [0.9 + 0.1 * 7.0], rtol=1e-6)
+  np.testing.assert_allclose(y[0, 0], -2 / np.sqrt(14 / 3 + 1e-5), rtol=1e-6)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("frames", [11, 12])
+def test_the_temporal_convolutions_own_backward_pass_is_that_of_autodiff(stride, frames):
+  conv = TemporalConv(3, 4, 5, stride=stride, rngs=nnx.Rngs(0))
+  x = jax.random.normal(jax.random.key(1), (2, 2, frames, 3))
+
+  def plain(weight, x):
+    return jax.lax.conv_general_dilated(
+      x.reshape(4, frames, 3), weight, (stride,), [(2, 2)], dimension_numbers=("NWC", "WIO", "NWC")
+    )
+
+  weight = conv.weight[...]
+  expected, vjp = jax.vjp(plain, weight, x)
+  graphdef, state = nnx.split(conv)
+
+  def ours(weight, x):
+    conv = nnx.merge(graphdef, jax.tree.map(jnp.copy, state))
+    conv.weight = nnx.Param(weight)
+    return conv(x).reshape(4, -1, 4)
+
+  actual, our_vjp = jax.vjp(ours, weight, x)
+  np.testing.assert_allclose(actual, expected, atol=1e-5)
+  for a, b in zip(our_vjp(expected), vjp(expected), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+# What a researcher does on the first day.
+
+
+def test_a_layer_can_be_lifted_out_and_jitted_differentiated_and_vmapped():
+  adjacency = graph.adjacency(skeletons.get("ntu_rgbd"))
+  conv = GraphConv(3, 6, adjacency, rngs=nnx.Rngs(0))
+  x = jax.random.normal(jax.random.key(0), (4, 25, 2, 7, 3))  # [many, joint, clip, frame, channel]
+  one = nnx.jit(lambda conv, x: conv(x))(conv, x[0])
+  # Σ_k A_kᵀ (x W_k + b_k), written out.
+  total = adjacency + np.asarray(conv.learned_adjacency[...])
+  expected = np.einsum("vbtc,kcd,kvw->wbtd", x[0], conv.weight[...], total)
+  np.testing.assert_allclose(one, expected, atol=1e-5)
+  many = nnx.vmap(lambda conv, x: conv(x), in_axes=(None, 0))(conv, x)
+  np.testing.assert_allclose(many[0], one, atol=1e-5)
+  grads = nnx.grad(lambda conv, x: conv(x).sum())(conv, x[0])
+  assert grads["learned_adjacency"].shape == (3, 25, 25)
+
+
+class Neighbours(nnx.Module):
+  """A spatial layer of one's own: every joint takes the mean of all."""
+
+  def __init__(self, config, block, *, rngs):
+    self.project = nnx.Linear(block.in_channels, block.out_channels, rngs=rngs)
+
+  def __call__(self, x):  # [joint, clip, frame, channel]
+    return jax.nn.relu(self.project(x + x.mean(0)))
+
+
+def test_a_spatial_layer_of_ones_own_needs_no_change_to_the_package():
+  # By name, so that `--config.model.block_type=my_layers:Neighbours/ms` trains it.
+  config = dataclasses.replace(SMALL, block_type="test_model:Neighbours/ms")
+  model = MSTGCN(config, rngs=nnx.Rngs(0))
+  assert type(model.blocks[1].spatial).__name__ == "Neighbours"
+  assert model(CLIPS).shape == (2, 5)
+  # Or in a model that is there.
+  model = MSTGCN(SMALL, rngs=nnx.Rngs(0))
+  model.blocks[1].spatial = Neighbours(SMALL, SMALL.blocks[1], rngs=nnx.Rngs(1))
+  assert model(CLIPS).shape == (2, 5)
+
+
+def test_a_layer_that_cannot_be_imported_is_named():
+  with pytest.raises(ConfigError, match="'test_model:Nowhere', which cannot be imported"):
+    MSTGCN(dataclasses.replace(SMALL, block_type="test_model:Nowhere/ms"), rngs=nnx.Rngs(0))
+
+
+def test_a_new_block_type_mixes_two_layers_by_config():
+  model = MSTGCN(dataclasses.replace(SMALL, block_type="bottle/sep"), rngs=nnx.Rngs(0))
+  assert type(model.blocks[1].spatial.body).__name__ == "Bottleneck"
+  assert type(model.blocks[1].temporal.body).__name__ == "Separable"
+  assert model(CLIPS).shape == (2, 5)
+
+
+# Options that must not change the function.
+
+
+def _trained(config):
+  """A model whose running statistics and norms are not those of the beginning."""
+  model = MSTGCN(config, rngs=nnx.Rngs(0))
+  nnx.jit(lambda model, clips: model(clips))(model, CLIPS)
+  return model
+
+
+@pytest.mark.parametrize("block_type", ["ms", "ms_bottle", "sep"])
+def test_folding_keeps_the_function(block_type):
+  model = _trained(dataclasses.replace(SMALL, block_type=block_type))
+  folded = model.fold()
+  model.eval()
+  expected = model(CLIPS)
+  np.testing.assert_allclose(folded(CLIPS), expected, atol=1e-5 * float(jnp.abs(expected).max()))
+
+
+def _loss_and_gradient(config):
+  def loss(model, clips):
+    return jnp.square(model(clips)).mean()
+
+  model = MSTGCN(config, rngs=nnx.Rngs(0))
+  value, grads = nnx.jit(nnx.value_and_grad(loss))(model, CLIPS)
+  return value, nnx.to_pure_dict(grads), nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+
+def test_rematerialisation_keeps_loss_gradients_and_statistics():
+  for a, b in zip(
+    jax.tree.leaves(_loss_and_gradient(dataclasses.replace(SMALL, remat=True))),
+    jax.tree.leaves(_loss_and_gradient(SMALL)),
+    strict=True,
+  ):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_bfloat16_computes_in_bfloat16_and_keeps_parameters_and_statistics_in_float32():
+  model = _trained(dataclasses.replace(SMALL, dtype="bfloat16"))
+  assert {str(leaf.dtype) for leaf in jax.tree.leaves(nnx.state(model))} == {"float32"}
+  reference = _trained(SMALL)
+  model.eval(), reference.eval()
+  assert model.blocks[1](jnp.ones((25, 2, 4, 8))).dtype == "bfloat16"
+  expected = reference(CLIPS)
+  assert model(CLIPS).dtype == "float32"
+  # Eight bits of mantissa: 0.4 % a rounding.
+  assert jnp.linalg.norm(model(CLIPS) - expected) < 0.05 * jnp.linalg.norm(expected)
+
+
+# Activations.
+
+
+def test_acon_follows_its_formula():
+  acon = make_activation("acon", 2, rngs=nnx.Rngs(0))
+  acon.p1[...], acon.p2[...] = jnp.array([1.0, 2.0]), jnp.array([0.0, 1.0])
+  acon.beta[...] = jnp.array([1.0, 3.0])
+  y = acon(jnp.array([2.0, 0.5]))
+  # (p1 − p2) x σ(β (p1 − p2) x) + p2 x; with p1 = 1, p2 = 0, β = 1 that is swish.
+  expected = [2 / (1 + np.exp(-2)), 0.5 / (1 + np.exp(-1.5)) + 0.5]
+  np.testing.assert_allclose(y, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["acon", "meta_acon"])
+def test_a_network_with_a_learned_activation_trains(activation):
+  _, grads, _ = _loss_and_gradient(dataclasses.replace(SMALL, activation=activation))
+  assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+  assert jnp.any(grads["blocks"][1]["temporal"]["activation"]["p1"] != 0)
+
+
+def test_gradients_of_learned_activations_are_finite_differences_in_float64():
+  code = """
+import jax, jax.numpy as jnp
+from flax import nnx
+from jax.test_util import check_grads
+from mstgcn_jax.model.activations import make_activation
+x = jax.random.normal(jax.random.key(0), (3, 4, 5, 6), "float64")
+for name in ("acon", "meta_acon"):
+  activation = make_activation(name, 6, dtype="float64", rngs=nnx.Rngs(0))
+  graphdef, params, rest = nnx.split(activation, nnx.Param, ...)
+  params, rest = nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+  check_grads(
+    lambda params, x: nnx.merge(graphdef, params, rest)(x), (params, x), 1, ["rev"], atol=1e-6
+  )
+"""
+  env = os.environ | {"JAX_ENABLE_X64": "1"}
+  subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=200)
+
+
+def test_the_parts_of_a_layer_are_put_together_by_hand_as_by_the_network():
+  config, block = SMALL, SMALL.blocks[0]
+  ours = spatial_layer("basic", config, block, rngs=nnx.Rngs(3))
+  conv = GraphConv(3, 8, config.adjacency(), rngs=nnx.Rngs(3))
+  by_hand = Residual(ConvNorm(conv, BatchNorm(8), identity), None, jax.nn.relu)
+  x = jax.random.normal(jax.random.key(0), (25, 2, 4, 3))
+  np.testing.assert_array_equal(ours(x), by_hand(x))
