@@ -51,7 +51,7 @@ class Augmentation:
 
   def __post_init__(self):
     def refuse(field: str, allowed: str):
-      raise ConfigError(f"augmentation: {field} must be {allowed}, not {getattr(self, field)!r}")
+      raise ConfigError(f"augment.{field} must be {allowed}, not {getattr(self, field)!r}")
 
     for field, length in (("rotation", 3), ("scale", 2)):
       values = getattr(self, field)
@@ -110,8 +110,8 @@ def apply(key: jax.Array, clips: jax.Array, options: Augmentation, skeleton: Ske
     return clips
   if clips.shape[-1] < options.dimensions:
     raise ConfigError(
-      f"augmentation: dimensions is {options.dimensions}, the clips have {clips.shape[-1]} "
-      "channels; set augmentation.dimensions to the number of coordinates"
+      f"augment.dimensions is {options.dimensions}, the clips have {clips.shape[-1]} "
+      "channels; set augment.dimensions to the number of coordinates"
     )
   # A key of its own for every clip: the draws don't depend on the batch size or on sharding.
   keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(clips.shape[0]))

@@ -8,7 +8,6 @@ are verified on restore.
 
 import contextlib
 import hashlib
-import json
 import logging
 import pathlib
 import shutil
@@ -23,6 +22,7 @@ from flax import nnx
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from mstgcn_jax import files
 from mstgcn_jax.errors import ConfigError, DataError, RunError
 from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.train_step import TrainState, saved_eval_variables
@@ -104,10 +104,9 @@ def _says_why_not(manager):
   try:
     yield
   except Exception as error:  # Orbax and TensorStore raise many types for a full disk
-    reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
     steps = sorted(manager.all_steps())
     raise RunError(
-      f"the checkpoint could not be written ({reason}); checkpoints {steps} are whole; "
+      f"the checkpoint could not be written ({_first_line(error)}); checkpoints {steps} are whole; "
       "the same command goes on from the newest"
     ) from error
 
@@ -121,7 +120,9 @@ def restore_newest(
   before is tried.
 
   Args:
-    states: on their devices; the restored ones get the same shapes and shardings.
+    states: abstract (`jax.ShapeDtypeStruct` with shardings); the restored ones are like them.
+  Raises:
+    ConfigError: the checkpoint is of another model, optimiser or set of streams.
   """
   damaged = []
   result = None
@@ -142,28 +143,54 @@ def restore_newest(
 
 
 def _read(manager, step: int, target: Any = None) -> tuple[Any, dict[str, Any]]:
-  """State tree and facts of a step; DataError if unreadable or not what was written."""
+  """State tree and facts of a step, like `target` or, where that is None, on the first device.
+
+  Raises:
+    DataError: it cannot be read, or is not what was written.
+    ConfigError: it is not a state like `target`.
+  """
   try:
-    if target is None:  # whatever devices it was saved from, onto the first one here
-      target = manager.item_metadata(step).state
+    saved = manager.item_metadata(step).state
+    if target is None:
       sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    abstract = lambda x: jax.ShapeDtypeStruct(
-      x.shape, x.dtype, sharding=x.sharding if isinstance(x, jax.Array) else sharding
-    )
-    target = jax.tree.map(abstract, target)
+      abstract = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+      target = jax.tree.map(abstract, saved)
+    else:
+      _check_alike(step, saved, target)
     item = manager.restore(
       step,
       args=ocp.args.Composite(state=ocp.args.StandardRestore(target), facts=ocp.args.JsonRestore()),
     )
     facts = dict(item.facts)
     expected = facts.pop("digests")
+  except ConfigError:
+    raise
   except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
-    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
-    raise DataError(f"checkpoint {step} cannot be read ({reason})") from error
+    raise DataError(f"checkpoint {step} cannot be read ({_first_line(error)})") from error
   wrong = [name for name, digest in digests(item.state).items() if expected.get(name) != digest]
   if wrong or len(expected) != len(jax.tree.leaves(item.state)):
     raise DataError(f"checkpoint {step} is damaged: {len(wrong)} arrays differ, first {wrong[:1]}")
   return item.state, facts
+
+
+def _check_alike(step: int, saved: Any, target: Any) -> None:
+  def shapes(tree):
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): tuple(leaf.shape) for path, leaf in leaves}
+
+  old, new = shapes(saved), shapes(target)
+  different = sorted(name for name in old | new if old.get(name) != new.get(name))
+  if different:
+    name = different[0]
+    raise ConfigError(
+      f"checkpoint {step} is of another model, optimiser or set of streams: {len(different)} "
+      f"arrays differ, such as {name}: {old.get(name, 'none')} saved, {new.get(name, 'none')} now. "
+      "Take another workdir; config.init_from starts from parameters of this one"
+    )
+
+
+def _first_line(error: Exception) -> str:
+  return (str(error).strip().splitlines() or [repr(error)])[0][:300]
 
 
 def _move_aside(manager, step: int, error: Exception) -> None:
@@ -184,7 +211,7 @@ def write_model_facts(workdir: str | pathlib.Path, facts: dict[str, Any]) -> Non
   Args:
     facts: 'model' (`ModelConfig.to_dict()`), 'class_names', 'streams', and what else is known.
   """
-  (pathlib.Path(workdir) / MODEL_FILE).write_text(json.dumps(facts, indent=2) + "\n")
+  files.write_json(pathlib.Path(workdir) / MODEL_FILE, facts)
 
 
 def read_model_facts(workdir: str | pathlib.Path) -> dict[str, Any]:
@@ -192,7 +219,7 @@ def read_model_facts(workdir: str | pathlib.Path) -> dict[str, Any]:
   path = pathlib.Path(workdir) / MODEL_FILE
   if not path.is_file():
     raise DataError(f"{workdir} is not a workdir of this project: it has no {MODEL_FILE}")
-  return json.loads(path.read_text())
+  return files.read_json(path)
 
 
 def read_model_config(facts: dict[str, Any], *, trust: bool = False) -> ModelConfig:
@@ -307,6 +334,8 @@ def warm_start(
     ConfigError: shapes differ or tensors are missing; the message names them all.
   """
   tree, _ = load_variables(workdir)
+  if stream not in tree and len(tree) > 1:
+    raise ConfigError(f"init_from {workdir} has no stream {stream!r}; it has {', '.join(tree)}")
   source = tree[stream] if stream in tree else next(iter(tree.values()))
   problems = []
 

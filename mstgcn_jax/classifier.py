@@ -4,9 +4,11 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from mstgcn_jax import augment, checkpoints, streams
+from mstgcn_jax.data_set import DataSet
 from mstgcn_jax.train_step import saved_eval_variables
 
 
@@ -20,6 +22,7 @@ class Classifier:
     class_names: a name a class.
     skeleton: layout of the joints that it takes.
     model: the network alone.
+    input: window, num_persons and sampling that it was trained with.
   """
 
   def __init__(
@@ -38,6 +41,7 @@ class Classifier:
       workdir, checkpoint=checkpoint, stream=self.stream, trust=trust
     )
     self.skeleton = self.model.config.skeleton
+    self.input = facts["input"]
     tree, _ = checkpoints.load_variables(workdir, checkpoint)
     self._normalization = saved_eval_variables(tree[self.stream])["normalization"]
     self._apply = nnx.jit(self._logits)
@@ -54,6 +58,10 @@ class Classifier:
 
     Args:
       clips: float32 [batch, person, frame, joint, channel], prepared as the training data was
-        (`DataSet.sample` gives such a clip); any number of frames.
+        (`sample` gives such a clip); any number of frames.
     """
     return jax.nn.softmax(self._apply(self.model, jnp.asarray(clips)))
+
+  def sample(self, data_set: DataSet, row: int) -> np.ndarray:
+    """A data set's clip as the run saw it in evaluation, [person, frame, joint, channel]."""
+    return data_set.sample(row, **self.input)

@@ -7,17 +7,19 @@ Files in `configs/` start from `default()` and change what their experiment need
 
 import dataclasses
 import importlib.util
-import json
+import math
 import pathlib
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict, config_dict
 
-from mstgcn_jax import streams
+from mstgcn_jax import files, streams, temporal_sampling
 from mstgcn_jax.augment import Augmentation
-from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import ModelConfig
 from mstgcn_jax.optimizer import OptimizerConfig
+from mstgcn_jax.skeletons import Skeleton
 
 # Fields of ModelConfig that come from the data, not from the experiment.
 _FROM_DATA = ("num_classes", "skeleton", "num_persons", "in_channels")
@@ -72,8 +74,8 @@ def default() -> ConfigDict:
   c.stream_devices = 0  # devices a stream; 0 gives every stream all devices, in turn
   c.profile_steps = 0  # steps to trace (from the 10th on) for TensorBoard's profile tab
   c.heartbeat_timeout = 100  # seconds after which a lost process ends the others
-  c.allow_config_change = False  # resume although the mathematics changed
-  return c
+  c.allow_config_change = False  # resume although recipe or data changed
+  return c.lock()  # a mistyped field is an error, not a new one
 
 
 def _section(cls, skip: tuple[str, ...] = ()) -> ConfigDict:
@@ -107,14 +109,17 @@ def load(path: str | pathlib.Path) -> ConfigDict:
 def read(path: str | pathlib.Path) -> ConfigDict:
   """The resolved config that a run wrote into its workdir as JSON."""
   saved = default()
-  with saved.ignore_type():
-    saved.update(_as_tuples(json.loads(pathlib.Path(path).read_text())))
+  try:
+    with saved.ignore_type():
+      saved.update(_as_tuples(files.read_json(pathlib.Path(path))))
+  except (KeyError, AttributeError, TypeError) as error:
+    raise DataError(f"{path} is not a config of this version ({error})") from error
   return saved
 
 
 def write(config: ConfigDict, path: str | pathlib.Path) -> None:
   """Writes a resolved config as JSON."""
-  pathlib.Path(path).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+  files.write_json(pathlib.Path(path), config.to_dict())
 
 
 def _as_tuples(value: Any) -> Any:
@@ -125,15 +130,24 @@ def _as_tuples(value: Any) -> Any:
   return value
 
 
-def model_config(config: ConfigDict, **facts: Any) -> ModelConfig:
-  """The config's model for data of the given skeleton, num_classes and in_channels.
+def model_config(
+  config: ConfigDict,
+  *,
+  num_classes: int = 60,
+  skeleton: Skeleton | str = "ntu_rgbd",
+  channels: int = 3,
+) -> ModelConfig:
+  """The config's model for data of this kind; by default that of NTU RGB+D 60.
 
-  Facts that are not given are those of NTU RGB+D 60.
+  Args:
+    channels: of a joint; the stream may double them.
   """
-  channels = streams.num_channels(config.streams[0], facts.pop("in_channels", 3))
-  facts = {"num_classes": 60, "skeleton": "ntu_rgbd"} | facts
   return ModelConfig(
-    **_options(config.model), **facts, num_persons=config.data.num_persons, in_channels=channels
+    **_options(config.model),
+    num_classes=num_classes,
+    skeleton=skeleton,
+    num_persons=config.data.num_persons,
+    in_channels=streams.num_channels(config.streams[0], channels),
   )
 
 
@@ -152,25 +166,34 @@ def _options(section: ConfigDict) -> dict[str, Any]:
 
 
 def validate(config: ConfigDict) -> None:
-  """Raises ConfigError for the first field whose value cannot be used."""
+  """Raises ConfigError for the first field whose value cannot be used, whatever the data."""
+
+  def require(holds: bool, field: str, expected: str) -> None:
+    if not holds:
+      raise ConfigError(f"{field} is {flatten(config.to_dict())[field]!r}; it must be {expected}")
+
   for field in ("epochs", "batch_size", "eval_batch_size", "eval_every"):
-    if config[field] < 1:
-      raise ConfigError(f"{field} is {config[field]}; it must be at least 1")
+    require(config[field] >= 1, field, "at least 1")
   for field in ("window", "num_persons", "views"):
-    if config.data[field] < 1:
-      raise ConfigError(f"data.{field} is {config.data[field]}; it must be at least 1")
-  if isinstance(config.streams, str) or not config.streams:
-    raise ConfigError(f"streams is {config.streams!r}; give a tuple such as ('joint', 'bone')")
-  for name in config.streams:
-    if name not in streams.STREAMS:
-      raise ConfigError(f"streams contains {name!r}; allowed: {', '.join(streams.STREAMS)}")
-  if len({streams.num_channels(name, 3) for name in config.streams}) > 1:
-    raise ConfigError(f"streams {config.streams} differ in channels; train them in runs apart")
-  if not 0 <= config.label_smoothing < 1:
-    raise ConfigError(f"label_smoothing is {config.label_smoothing}; it must lie in [0, 1)")
-  if config.mixup < 0:
-    raise ConfigError(f"mixup is {config.mixup}; it must not be negative")
-  model_config(config)
+    require(config.data[field] >= 1, f"data.{field}", "at least 1")
+  for field in ("seed", "save_every_steps", "early_stopping", "stream_devices", "profile_steps"):
+    require(config[field] >= 0, field, "0 or more")
+  require(config.heartbeat_timeout >= 1, "heartbeat_timeout", "at least 1")
+  require(0 <= config.label_smoothing < 1, "label_smoothing", "in [0, 1)")
+  require(0 <= config.mixup < math.inf, "mixup", "0 or more")
+  names = config.streams
+  require(not isinstance(names, str) and len(names) > 0, "streams", "such as ('joint', 'bone')")
+  require(len(set(names)) == len(names), "streams", "without repetition")
+  require(set(names) <= set(streams.STREAMS), "streams", f"of {', '.join(streams.STREAMS)}")
+  require(len({"+" in name for name in names}) == 1, "streams", "of equal channels; train apart")
+  require(
+    config.model.dtype != "float64" or jax.config.jax_enable_x64,
+    "model.dtype",
+    "float32 or bfloat16 unless JAX_ENABLE_X64=1 is set",
+  )
+  temporal_sampling.check(config.data.sampling, config.data.views)
+  blocks = config.model.blocks
+  model_config(config, channels=blocks[0][0] // (2 if "+" in names[0] else 1) if blocks else 3)
   optimizer_config(config)
   augmentation(config)
 

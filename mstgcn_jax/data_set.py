@@ -102,11 +102,13 @@ class DataSet:
         clips[place] = self._decode(record)
     return clips
 
-  def sample(self, index: int, window: int, num_persons: int = 2) -> np.ndarray:
+  def sample(
+    self, index: int, window: int, num_persons: int = 2, sampling: str = "loop"
+  ) -> np.ndarray:
     """One clip as the model sees it in evaluation: float32 [person, window, joint, channel]."""
     out = np.empty((num_persons, window, self.skeleton.num_joints, self.channels), np.float32)
     persons = self.read([index])[0]
-    times = temporal_sampling.sample_times(persons, window, "loop", self.fill)
+    times = temporal_sampling.sample_times(persons, window, sampling, self.fill)
     return temporal_sampling.fill_window(persons, times, self.fill, self.center, out)
 
   def _read_shard(self, shard: int, positions: list[int]) -> list[bytes]:

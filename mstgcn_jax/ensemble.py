@@ -71,6 +71,7 @@ def main() -> None:
     f"mean class {100 * figures['mean_class']:.2f} %, {len(scores.labels)} clips"
   )
   if args.out:
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     scores.save(args.out)
 
 

@@ -66,9 +66,11 @@ def main() -> None:
   if args.data:
     config.data.dir = args.data
   run = set_up(config)
-  if run.facts() != facts:
-    changed = [name for name, value in run.facts().items() if facts.get(name) != value]
-    raise ConfigError(f"{args.workdir}: the data set is not the one trained on ({changed} differ)")
+  if run.facts()["data"] != facts["data"]:
+    raise ConfigError(
+      f"{args.workdir} was trained on {facts['data']}, {run.data_set.path} is "
+      f"{run.facts()['data']}; --data names another folder"
+    )
   tree, step = checkpoints.load_variables(args.workdir, args.checkpoint)
   variables = {
     name: train_step.replicate(mesh, train_step.saved_eval_variables(tree[name]))

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mstgcn_jax import metrics, train_step
+from mstgcn_jax import files, metrics, train_step
 from mstgcn_jax.errors import DataError, RunError
 from mstgcn_jax.experiment import Experiment
 
@@ -35,12 +35,10 @@ class Scores:
 
   def save(self, path: pathlib.Path, **facts: Any) -> None:
     """Writes a scores.npz, whole or not at all."""
-    aside = path.with_name(path.name + ".partial")
-    with open(aside, "wb") as file:
+    with files.written_whole(path) as aside, open(aside, "wb") as file:
       np.savez_compressed(
         file, names=self.names.astype(str), labels=self.labels, logits=self.logits, **facts
       )
-    aside.rename(path)
 
   @classmethod
   def load(cls, path: pathlib.Path) -> "Scores":
@@ -73,13 +71,13 @@ def predict(
   position = {int(row): i for i, row in enumerate(rows)}
   seen = np.zeros(len(rows), np.int64)
   sums = {name: np.zeros((len(rows), run.task.num_classes)) for name in variables}
+  steps = {mesh: train_step.make_eval_step(run.task, mesh) for mesh in run.meshes.values()}
   for batch in run.eval_batches(rows):
     fields = {k: batch[k] for k in ("clips", "index", "valid")}
     shards = {mesh: train_step.shard_batch(mesh, fields) for mesh in set(run.meshes.values())}
     outputs = {}
-    for number, name in enumerate(run.task.streams):
-      step = train_step.make_eval_step(run.task, run.meshes[name])
-      outputs[name] = step(variables[name], shards[run.meshes[name]], np.int32(number))
+    for number, (name, mesh) in enumerate(run.meshes.items()):
+      outputs[name] = steps[mesh](variables[name], shards[mesh], np.int32(number))
     for name, output in jax.device_get(outputs).items():
       valid = output["valid"]
       where = np.asarray([position[int(row)] for row in output["index"][valid]], np.int64)

@@ -1,15 +1,17 @@
 """What a config describes, made concrete: data, split, model, task and devices."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from mstgcn_jax import augment, checkpoints, input_pipeline, protocols, streams, train_step
@@ -52,6 +54,29 @@ class Experiment:
       "class_names": list(self.data_set.class_names),
       "streams": list(self.task.streams),
       "data": {"name": self.data_set.name, "fingerprint": _fingerprint(self.data_set)},
+      "input": {k: self.config.data[k] for k in ("window", "num_persons", "sampling")},
+    }
+
+  def abstract_states(self) -> dict[str, train_step.TrainState]:
+    """stream -> shapes, types and shardings of its state, without computing it."""
+
+    def init():
+      model = MSTGCN(self.model_config, rngs=nnx.Rngs(0))
+      _, params, batch_stats = train_step.split_model(model)
+      state = train_step.init_state(self.task, params, batch_stats, seed=0)
+      if self.config.data.normalize:
+        shape = (self.task.skeleton.num_joints, self.model_config.in_channels)
+        zeros = jnp.zeros(shape, jnp.float32)
+        state = state.replace(normalization={"mean": zeros, "std": zeros})
+      return state
+
+    state = jax.eval_shape(init)
+    place = lambda x, mesh: jax.ShapeDtypeStruct(
+      x.shape, x.dtype, sharding=NamedSharding(mesh, PartitionSpec())
+    )
+    return {
+      name: jax.tree.map(functools.partial(place, mesh=mesh), state)
+      for name, mesh in self.meshes.items()
     }
 
   def initial_states(self) -> dict[str, train_step.TrainState]:
@@ -60,14 +85,14 @@ class Experiment:
     model = MSTGCN(self.model_config, rngs=nnx.Rngs(config.seed))
     _, params, batch_stats = train_step.split_model(model)
     states = {}
-    for number, (name, mesh) in enumerate(self.meshes.items()):
+    for name, mesh in self.meshes.items():
       if config.init_from:
         params, batch_stats = checkpoints.warm_start(
           config.init_from, name, params, batch_stats, ignore=config.init_ignore
         )
       state = train_step.init_state(self.task, params, batch_stats, seed=config.seed)
       if config.data.normalize:
-        state = state.replace(normalization=self._normalization(self.task.streams[number]))
+        state = state.replace(normalization=self._normalization(name))
       states[name] = train_step.replicate(mesh, state)
     return states
 
@@ -137,7 +162,7 @@ def set_up(config: ConfigDict) -> Experiment:
     config,
     skeleton=data_set.skeleton,
     num_classes=len(data_set.class_names),
-    in_channels=data_set.channels,
+    channels=data_set.channels,
   )
   abstract = nnx.eval_shape(lambda: MSTGCN(model_config, rngs=nnx.Rngs(0)))
   steps_per_epoch = input_pipeline.steps_per_epoch(len(split.train), config.batch_size)
@@ -165,6 +190,11 @@ def set_up(config: ConfigDict) -> Experiment:
 def make_split(config: ConfigDict, data_set: DataSet) -> Split:
   """The config's protocol, its held-out training subjects set apart."""
   train, evaluated = protocols.split(data_set, config.data.protocol)
+  if not len(train) or not len(evaluated):
+    raise ConfigError(
+      f"data.protocol {config.data.protocol!r} gives {len(train)} training and {len(evaluated)} "
+      f"evaluation clips of {len(data_set)}; both are needed"
+    )
   held = np.zeros(len(train), bool)
   if wanted := tuple(config.data.holdout_subjects):
     subjects = data_set.column("subject")[train]

@@ -117,13 +117,8 @@ def eval_batches(
     As `train_batches`, and valid: bool [clip], False where the last batch is filled up (such rows
     have zero clips and labels, and index -1). All processes get the same number of batches.
   """
-  _check(window, num_persons, sampling)
+  _check(window, num_persons, sampling, views)
   local = _share(batch_size, process_count)
-  if views < 1 or (sampling == "loop" and views != 1):
-    raise ConfigError(
-      f"views={views} is not possible with sampling {sampling!r}; "
-      "use 1, or 'uniform' or 'random_crop' for several"
-    )
   rows_of = np.repeat(np.asarray(indices, dtype=np.int64), views)
   labels = data_set.table["label"]
 
@@ -146,10 +141,8 @@ def eval_batches(
   return _batches(range(num_batches), batch, types)
 
 
-def _check(window: int, num_persons: int, sampling: str) -> None:
-  if sampling not in temporal_sampling.SAMPLINGS:
-    allowed = ", ".join(temporal_sampling.SAMPLINGS)
-    raise ConfigError(f"sampling {sampling!r} is unknown; expected one of {allowed}")
+def _check(window: int, num_persons: int, sampling: str, views: int = 1) -> None:
+  temporal_sampling.check(sampling, views)
   for name, value in (("window", window), ("num_persons", num_persons)):
     if value < 1:
       raise ConfigError(f"{name}={value}: expected 1 or more")

@@ -1,16 +1,25 @@
 """The training loop: from a config and a workdir to a trained, evaluated model."""
 
 import collections
-import json
 import logging
 import pathlib
 import signal
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from mstgcn_jax import checkpoints, evaluation, metrics, optimizer, plots, run_log, train_step
+from mstgcn_jax import (
+  checkpoints,
+  evaluation,
+  files,
+  metrics,
+  optimizer,
+  plots,
+  run_log,
+  train_step,
+)
 from mstgcn_jax import config as config_lib
 from mstgcn_jax.errors import ConfigError, RunError
 from mstgcn_jax.experiment import Experiment, set_up
@@ -38,7 +47,6 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> evaluation.Figures:
   """
   # Data, model, optimiser.
   run = set_up(config)
-  states = run.initial_states()
   total_steps = config.epochs * run.steps_per_epoch
 
   # Restore.
@@ -48,10 +56,14 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> evaluation.Figures:
   manager = checkpoints.make_manager(workdir)
   if manager.latest_step() is not None:
     check_same_run(workdir, run)
-  step, progress = 0, {"best_top1": -1.0, "best_step": 0, "since_best": 0, "ended_early": False}
-  if (restored := checkpoints.restore_newest(manager, states)) is not None:
+  restored = checkpoints.restore_newest(manager, run.abstract_states())
+  if restored is not None:
     step, states, progress = restored
-  total_steps = step if progress["ended_early"] else max(step, total_steps)
+  else:
+    step, states = 0, run.initial_states()
+    progress = {"best_top1": -1.0, "best_step": 0, "since_best": 0}
+  multihost_utils.assert_equal(np.int32(step), "processes restored different steps")
+  total_steps = step if _ends_early(config, progress) else max(step, total_steps)
   if step == total_steps and (figures := _finished(workdir, step)):
     manager.close()
     return figures
@@ -70,6 +82,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> evaluation.Figures:
     hyperparameters=config_lib.flatten(config.to_dict()),
     enabled=is_first,
   )
+  updates = {mesh: train_step.make_train_step(run.task, mesh) for mesh in run.meshes.values()}
   clock = run_log.Clock(step)
   tracer = run_log.Tracer(workdir, first=step + 10, steps=config.profile_steps)
   batches = run.train_batches(first_step=step)
@@ -81,11 +94,10 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> evaluation.Figures:
         batch = next(batches)
       stop = np.full(len(batch["label"]), stop_signal.received, np.int32)
       fields = {"clips": batch["clips"], "label": batch["label"], "stop": stop}
-      shards = {mesh: train_step.shard_batch(mesh, fields) for mesh in set(run.meshes.values())}
+      shards = {mesh: train_step.shard_batch(mesh, fields) for mesh in updates}
       outputs = {}
       for number, (name, mesh) in enumerate(run.meshes.items()):
-        update = train_step.make_train_step(run.task, mesh)
-        states[name], outputs[name] = update(states[name], shards[mesh], np.int32(number))
+        states[name], outputs[name] = updates[mesh](states[name], shards[mesh], np.int32(number))
       step += 1
       clock.dispatched(step, outputs)
       tracer.step(step)
@@ -101,9 +113,9 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> evaluation.Figures:
         results, logits = _evaluate(run, states)
         _record_evaluation(record, step, results, states)
         progress = _judge(progress, results["eval"], step)
-        if config.early_stopping and progress["since_best"] >= config.early_stopping:
+        if _ends_early(config, progress):
           _log.info("no new best in %d evaluations: ending early", config.early_stopping)
-          total_steps, progress["ended_early"] = step, True
+          total_steps = step
       if evaluates or saves or stopping:
         record.flush()
         top1 = evaluation.headline(results["eval"])["top1"] if evaluates else None
@@ -142,11 +154,13 @@ def describe(run: Experiment, step: int, total_steps: int) -> str:
   """What is about to happen, in a line."""
   config, split = run.config, run.split
   start = f"resuming from step {step} of {total_steps}" if step else f"{total_steps} steps"
+  hidden = int((run.data_set.table["persons"] > config.data.num_persons).sum())
   held = f" and {len(split.holdout)} held-out" if len(split.holdout) else ""
   return (
     f"{run.data_set.name} ({config.data.protocol}), {', '.join(config.streams)}: "
     f"{len(split.train)} training, {len(split.eval)} evaluation{held} clips, "
     f"{run.task.num_classes} classes; {jax.device_count()} device(s); {start}"
+    + (f"; of {hidden} clips with more people, {config.data.num_persons} seen" if hidden else "")
   )
 
 
@@ -230,12 +244,18 @@ def _judge(progress: dict, results: evaluation.Figures, step: int) -> dict:
   return progress | {"since_best": progress["since_best"] + 1}
 
 
+def _ends_early(config: ConfigDict, progress: dict) -> bool:
+  return 0 < config.early_stopping <= progress["since_best"]
+
+
 def _finished(workdir: pathlib.Path, step: int) -> evaluation.Figures | None:
   """The last evaluation of a run that ended at this step, if all its results are written."""
   path = workdir / "summary.json"
-  summary = json.loads(path.read_text()) if path.exists() else {"step": None}
-  if summary["step"] != step:
+  written = path.exists() and files.read_json(path)["step"] == step
+  # All processes have to agree, or some would wait for others that have ended.
+  if not multihost_utils.broadcast_one_to_all(np.int32(written)):
     return None
+  summary = files.read_json(path)
   _log.info("this run is finished.\n%s", summary["text"])
   return summary["last"]
 
@@ -269,6 +289,4 @@ def _write_results(run: Experiment, workdir: pathlib.Path, step, progress, resul
   )
   _log.info("%s", text)
   summary = {"step": step, "last": results, "best": progress, "text": text}
-  aside = workdir / "summary.json.partial"
-  aside.write_text(json.dumps(summary, indent=2) + "\n")
-  aside.rename(workdir / "summary.json")
+  files.write_json(workdir / "summary.json", summary)

@@ -18,8 +18,8 @@ def ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
   So a model that gives every class the same score isn't counted as right.
   """
   right = np.take_along_axis(logits, labels[:, None], 1)
-  above = (logits > right).sum(1)
-  ties = (logits == right).sum(1) - 1
+  above = (~(logits <= right)).sum(1)  # a score that is not a number counts against it
+  ties = np.maximum((logits == right).sum(1) - 1, 0)
   return above + (ties + 1) // 2
 
 
@@ -97,8 +97,12 @@ def bootstrap_mean_class(
 
 def fuse(logits: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:
   """Fused scores of several streams as log of the weighted mean of their softmax scores."""
-  weights = np.ones(len(logits)) if weights is None else np.asarray(weights, np.float64)
-  mean = sum(w * softmax(x) for w, x in zip(weights, logits, strict=True)) / weights.sum()
+  return _fuse([softmax(x) for x in logits], weights)
+
+
+def _fuse(probabilities, weights=None):
+  weights = np.ones(len(probabilities)) if weights is None else np.asarray(weights, np.float64)
+  mean = sum(w * p for w, p in zip(weights, probabilities, strict=True)) / weights.sum()
   return np.log(np.maximum(mean, 1e-300))
 
 
@@ -111,9 +115,10 @@ def fit_weights(logits: Sequence[np.ndarray], labels: np.ndarray, *, steps: int 
     steps: the grid's parts; weights are multiples of 1 / (2 * steps).
   """
   parts = 2 * steps
+  probabilities = [softmax(x) for x in logits]
   best, best_key = None, None
   for weights in _compositions(parts, len(logits)):
-    fused = fuse(logits, weights)
+    fused = _fuse(probabilities, weights)
     key = (top_k(fused, labels), -loss(fused, labels))
     if best_key is None or key > best_key:
       best, best_key = weights, key

@@ -1,6 +1,7 @@
 """Optimisers, learning-rate schedules and what is decayed or held fixed."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -59,14 +60,15 @@ class OptimizerConfig:
     ):
       if getattr(self, field) not in allowed:
         raise ConfigError(f"optimizer.{field} is {getattr(self, field)!r}; allowed: {allowed}")
-    if self.learning_rate <= 0:
+    if not 0 < self.learning_rate < math.inf:
       raise ConfigError(f"optimizer.learning_rate is {self.learning_rate}; it must be above 0")
-    if not 0 <= self.ema < 1:
-      raise ConfigError(f"optimizer.ema is {self.ema}; it must lie in [0, 1)")
+    for field in ("momentum", "ema"):
+      if not 0 <= getattr(self, field) < 1:
+        raise ConfigError(f"optimizer.{field} is {getattr(self, field)}; it must lie in [0, 1)")
     if self.accumulate < 1:
       raise ConfigError(f"optimizer.accumulate is {self.accumulate}; it must be at least 1")
     for field in ("reference_batch_size", "weight_decay", "warmup_epochs", "clip_norm"):
-      if getattr(self, field) < 0:
+      if not 0 <= getattr(self, field) < math.inf:
         raise ConfigError(f"optimizer.{field} is {getattr(self, field)}; it must not be negative")
 
 

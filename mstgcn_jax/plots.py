@@ -45,7 +45,7 @@ def confusion_matrix(
 
 def learning_curves(metrics_csv: pathlib.Path, path: pathlib.Path, *, title: str) -> None:
   """Draws loss, top-1 accuracy and learning rate over the epochs of a metrics.csv as PNG."""
-  rows = run_log.read_metrics(metrics_csv)
+  rows = list(run_log.read_metrics(metrics_csv))
   train = [row for row in rows if row["split"] == "train"]
   evaluated = [row for row in rows if row["split"] == "eval"]
   streams = list(dict.fromkeys(row["stream"] for row in train))

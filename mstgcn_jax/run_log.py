@@ -2,18 +2,20 @@
 
 import contextlib
 import csv
-import io
 import logging
 import os
 import pathlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from clu import metric_writers
 from tqdm import tqdm
+
+from mstgcn_jax import files
 
 COLUMNS = (
   "step",
@@ -69,14 +71,11 @@ class MetricsFile:
   """
 
   def __init__(self, path: pathlib.Path, step: int):
-    kept = io.StringIO()
-    writer = csv.DictWriter(kept, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    if step and path.exists():
-      writer.writerows(row for row in read_metrics(path) if int(row["step"]) <= step)
-    aside = path.with_name(path.name + ".partial")
-    aside.write_text(kept.getvalue())
-    aside.rename(path)
+    with files.written_whole(path) as aside, open(aside, "w", newline="") as file:
+      writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+      writer.writeheader()
+      if step and path.exists():
+        writer.writerows(row for row in read_metrics(path) if int(row["step"]) <= step)
     self._file = open(path, "a", newline="")  # noqa: SIM115 (open as long as the run)
     self._writer = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
 
@@ -95,12 +94,11 @@ class MetricsFile:
     self._file.close()
 
 
-def read_metrics(path: pathlib.Path) -> list[dict[str, str]]:
-  """The whole rows of a metrics.csv (a killed run may have left half of a last one)."""
+def read_metrics(path: pathlib.Path) -> Iterator[dict[str, str]]:
+  """The rows of a metrics.csv, but for half of one that a killed run may have left at its end."""
   with open(path, newline="") as file:
-    text = file.read()
-  text = text[: text.rfind("\n") + 1]
-  return [row for row in csv.DictReader(io.StringIO(text)) if row["grad_norm"] is not None]
+    whole_lines = (line for line in file if line.endswith("\n"))
+    yield from csv.DictReader(whole_lines)
 
 
 class Progress:
@@ -263,11 +261,11 @@ class Clock:
     """TensorBoard scalars: clips a second, share of time waiting for data, the first step's
     time, which compiles, and device memory."""
     seconds, steps = max(time.monotonic() - self._start, 1e-9), step - self._step
-    result = {
-      "run/clips_per_second": steps * batch_size / seconds,
-      "run/data_wait_share": self._waited / seconds,
-      "run/first_step_seconds": self._first_step_seconds,
-    }
+    result = {"run/first_step_seconds": self._first_step_seconds}
+    if not steps:  # the first step, which compiles, was all there was
+      return result
+    result["run/clips_per_second"] = steps * batch_size / seconds
+    result["run/data_wait_share"] = self._waited / seconds
     memory = jax.local_devices()[0].memory_stats()
     if memory:  # None on a CPU
       result["run/device_memory_gib"] = memory["peak_bytes_in_use"] / 2**30

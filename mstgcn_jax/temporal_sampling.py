@@ -16,6 +16,18 @@ SAMPLINGS = ("loop", "random_crop", "random_shift", "uniform")
 UNTRACKED = -1  # the time of a window's frame that shows nobody
 
 
+def check(sampling: str, views: int = 1) -> None:
+  """Raises ConfigError for an unknown sampling, or one that has no several views."""
+  if sampling not in SAMPLINGS:
+    allowed = ", ".join(SAMPLINGS)
+    raise ConfigError(f"sampling {sampling!r} is unknown; expected one of {allowed}")
+  if views < 1 or (sampling == "loop" and views != 1):
+    raise ConfigError(
+      f"views={views} is not possible with sampling {sampling!r}; "
+      "use 1, or 'uniform' or 'random_crop' for several"
+    )
+
+
 def loop_times(length: int, window: int) -> np.ndarray:
   """The clip from its start, beyond its end as `gather` fills; if longer, its central part."""
   return np.arange(window) + max(0, length - window) // 2

@@ -202,7 +202,7 @@ def train_step(task: Task, state: TrainState, batch: Batch, stream) -> tuple[Tra
   if task.mixup:
     x, targets = _mixup(mixup_key, task.mixup, x, targets)
   (loss, top1), grads, batch_stats = _accumulated(task, state.params, state.batch_stats, x, targets)
-  grad_norm = optax.global_norm(grads)
+  grad_norm = optax.tree.norm(grads)
   updates, opt_state = task.transformation().update(grads, state.opt_state, state.params)
   new = state.replace(
     step=state.step + 1,

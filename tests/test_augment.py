@@ -227,7 +227,7 @@ def test_what_the_skeleton_or_the_clips_do_not_have_is_refused_by_name():
   ],
 )
 def test_a_wrong_option_is_named_with_its_value(field, value):
-  with pytest.raises(ConfigError, match=f"augmentation: {field} must be .*, not "):
+  with pytest.raises(ConfigError, match=f"augment.{field} must be .*, not "):
     Augmentation(**{field: value})
 
 

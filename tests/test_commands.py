@@ -41,6 +41,8 @@ def train(*arguments: str) -> tuple[int, str]:
     ([f"--config={tiny.CONFIG}", "--config.epochs=many"], 2, "many"),
     ([f"--config={tiny.CONFIG}", "--wrokdir=x"], 2, "wrokdir"),
     ([f"--config={tiny.CONFIG}", "--config.model.kernel_size=4"], 2, "kernel_size"),
+    ([f"--config={tiny.CONFIG}", "--config.data.views=2"], 2, "views=2"),
+    ([f"--config={tiny.CONFIG}", "--config.streams=('joint', 'joint')"], 2, "repetition"),
     ([f"--config={tiny.CONFIG}", "--config.data.dir=nowhere"], 1, "nowhere"),
   ],
 )
@@ -52,7 +54,7 @@ def test_a_mistake_gets_one_line_and_its_exit_status(arguments, status, said, tm
 
 
 def test_streams_are_reported_each_and_fused(four_streams):
-  rows = run_log.read_metrics(four_streams / "metrics.csv")
+  rows = list(run_log.read_metrics(four_streams / "metrics.csv"))
   assert [r["stream"] for r in rows if r["split"] == "train"][:4] == list(STREAMS)
   evaluated = {r["stream"] for r in rows if r["split"] == "eval"}
   assert evaluated == {*STREAMS, "fused_equal", "fused_2211", "fused_fitted"}
@@ -141,13 +143,12 @@ def test_a_trained_model_is_restored_and_classifies_a_clip(four_streams, tiny_da
   # The lines of README, "Use a trained model".
   classify = Classifier(four_streams, stream="bone")
   data_set = open_data_set(tiny_data / "tiny")
-  clip = data_set.sample(0, window=16, num_persons=1)
-  probabilities = classify(clip[None])
+  probabilities = classify(classify.sample(data_set, 0)[None])
   assert classify.class_names[int(probabilities[0].argmax())] in data_set.class_names
   # The run's own scores of a clip are its probabilities.
   scores = Scores.load(four_streams / "scores_bone.npz")
   (row,) = np.flatnonzero(data_set.table["name"] == scores.names[0])
-  clip = data_set.sample(int(row), window=16, num_persons=1)
+  clip = classify.sample(data_set, int(row))
   expected = metrics.softmax(scores.logits[:1])
   np.testing.assert_allclose(classify(clip[None]), expected, rtol=1e-4, atol=1e-6)
 
@@ -159,7 +160,7 @@ def test_a_normalised_run_is_classified_as_it_was_evaluated(tiny_data, tmp_path)
   scores = Scores.load(tmp_path / "run/scores.npz")
   data_set = open_data_set(tiny_data / "tiny")
   (row,) = np.flatnonzero(data_set.table["name"] == scores.names[0])
-  clip = data_set.sample(int(row), window=16, num_persons=1)
+  clip = classify.sample(data_set, int(row))
   expected = metrics.softmax(scores.logits[:1])
   np.testing.assert_allclose(classify(clip[None]), expected, rtol=1e-4, atol=1e-6)
 
@@ -174,6 +175,19 @@ def test_a_workdir_does_not_run_code_unless_trusted(four_streams, tmp_path):
 def test_a_stream_that_was_not_trained_is_named(four_streams):
   with pytest.raises(ConfigError, match="no stream 'joint\\+bone'; it has joint, bone"):
     checkpoints.load_model(four_streams, stream="joint+bone")
+
+
+def test_classifier_takes_the_frames_that_evaluation_took(tiny_data, tmp_path):
+  # Windows of 8 of clips of up to 23 frames: uniform samples and the central crop differ.
+  changes = {"data.sampling": "uniform", "data.window": 8, "epochs": 1}
+  loop.train(tiny.config(tiny_data, **changes), tmp_path / "run")
+  classify = Classifier(tmp_path / "run")
+  scores = Scores.load(tmp_path / "run/scores.npz")
+  data_set = open_data_set(tiny_data / "tiny")
+  (row,) = np.flatnonzero(data_set.table["name"] == scores.names[0])
+  expected = metrics.softmax(scores.logits[:1])
+  got = classify(classify.sample(data_set, int(row))[None])
+  np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_best_is_the_checkpoint_of_the_highest_accuracy(four_streams):

@@ -75,7 +75,7 @@ def finish(processes: list[subprocess.Popen], timeout: float = 240) -> list[tupl
 
 
 def train_losses(workdir) -> np.ndarray:
-  rows = run_log.read_metrics(workdir / "metrics.csv")
+  rows = list(run_log.read_metrics(workdir / "metrics.csv"))
   return np.asarray([float(r["loss"]) for r in rows if r["split"] == "train"])
 
 

@@ -68,7 +68,7 @@ def test_a_run_killed_before_its_results_writes_them_and_nothing_twice(copy, tin
 
 
 def test_metrics_has_a_row_a_step_and_evaluation(finished):
-  rows = run_log.read_metrics(finished / "metrics.csv")
+  rows = list(run_log.read_metrics(finished / "metrics.csv"))
   assert [r["split"] for r in rows] == (["train"] * 6 + ["eval"]) * 3
   # Warm-up over one epoch, a tenth from epoch 2 on.
   rates = {int(r["epoch"]): float(r["learning_rate"]) for r in rows if r["split"] == "train"}
@@ -79,7 +79,7 @@ def test_scores_hold_every_evaluation_clip_once(finished):
   scores = Scores.load(finished / "scores.npz")
   assert len(set(scores.names.tolist())) == len(scores.names) == 27
   assert scores.logits.shape == (27, 3)
-  last = run_log.read_metrics(finished / "metrics.csv")[-1]
+  last = list(run_log.read_metrics(finished / "metrics.csv"))[-1]
   assert np.mean(scores.logits.argmax(1) == scores.labels) == pytest.approx(float(last["top1"]))
 
 
@@ -117,7 +117,7 @@ def test_sigterm_saves_and_exits_with_75(tiny_data, tmp_path):
   assert process.wait() == loop.EXIT_PREEMPTED == 75, output
   step, _ = arrays(tmp_path / "run")
   assert f"saved step {step}" in output
-  rows = run_log.read_metrics(tmp_path / "run/metrics.csv")
+  rows = list(run_log.read_metrics(tmp_path / "run/metrics.csv"))
   assert [int(r["step"]) for r in rows] == list(range(1, step + 1))
 
 
@@ -182,6 +182,37 @@ def test_another_model_in_the_workdir_is_refused(finished, tiny_data):
     loop.train(tiny.config(tiny_data, **{"model.kernel_size": 3}), finished)
 
 
+def test_a_state_of_another_shape_is_refused_even_where_changes_are_allowed(copy, tiny_data):
+  before = arrays(copy)
+  for change in ({"model.kernel_size": 3}, {"optimizer.name": "adam"}, {"optimizer.ema": 0.9}):
+    config = tiny.config(tiny_data, allow_config_change=True, epochs=4, **change)
+    with pytest.raises(ConfigError, match="of another model, optimiser or set of streams"):
+      loop.train(config, copy)
+  assert arrays(copy) == before and not (copy / "checkpoints_damaged").exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.json"])
+def test_an_emptied_file_of_the_workdir_is_named(name, copy, tiny_data):
+  (copy / name).write_text("")
+  with pytest.raises(DataError, match=name):
+    loop.train(tiny.config(tiny_data, epochs=4), copy)
+
+
+def test_a_protocol_without_evaluation_clips_is_refused(tiny_data, tmp_path):
+  config = tiny.config(tiny_data, **{"data.protocol": "leave_one_out:column=subject,value=77"})
+  with pytest.raises(ConfigError, match="77"):
+    loop.train(config, tmp_path / "run")
+
+
+def test_resuming_does_not_need_what_the_run_started_from(finished, tiny_data, tmp_path):
+  source = shutil.copytree(finished, tmp_path / "source")
+  changes = {"init_from": str(source), "epochs": 1}
+  loop.train(tiny.config(tiny_data, **changes), tmp_path / "run")
+  shutil.rmtree(source)
+  loop.train(tiny.config(tiny_data, **(changes | {"epochs": 2})), tmp_path / "run")
+  assert arrays(tmp_path / "run")[0] == 12
+
+
 def test_changed_data_is_refused(copy, tiny_data):
   facts = json.loads((copy / "model.json").read_text())
   facts["data"]["fingerprint"] = "of other clips"
@@ -224,6 +255,8 @@ def test_early_stopping_ends_the_run_and_it_stays_ended(tiny_data, tmp_path, cap
   loop.train(tiny.config(tiny_data, **changes), tmp_path / "run")
   assert "finished" in capsys.readouterr().out
   assert arrays(tmp_path / "run")[0] == step
+  loop.train(tiny.config(tiny_data, **(changes | {"early_stopping": 0})), tmp_path / "run")
+  assert arrays(tmp_path / "run")[0] == 9 * 6
 
 
 def test_a_workdir_that_is_none_is_named():

@@ -21,6 +21,10 @@ def test_a_model_that_says_nothing_is_not_right():
   assert metrics.top_k(np.zeros((4, 10)), np.zeros(4, int), 5) == 0
 
 
+def test_scores_that_are_not_numbers_are_not_right():
+  assert metrics.top_k(np.full((4, 10), np.nan), np.zeros(4, int), 5) == 0
+
+
 def test_a_class_without_clips_does_not_count():
   assert metrics.summarize(LOGITS[:2], LABELS[:2])["mean_class"] == 1
 

@@ -1,0 +1,36 @@
+"""Small files of a workdir: written whole or not at all, read with a clear error."""
+
+import contextlib
+import json
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from mstgcn_jax.errors import DataError
+
+
+@contextlib.contextmanager
+def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """A path beside `path` to write to, which takes its place when the block ends well."""
+  aside = path.with_name(path.name + ".partial")
+  yield aside
+  with open(aside, "rb") as file:
+    os.fsync(file.fileno())
+  aside.replace(path)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Writes a value as indented JSON."""
+  with written_whole(path) as aside:
+    aside.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: pathlib.Path) -> Any:
+  """Reads JSON; DataError names a file that is missing or is none."""
+  try:
+    return json.loads(path.read_text())
+  except FileNotFoundError:
+    raise DataError(f"{path} does not exist") from None
+  except (OSError, ValueError) as error:
+    raise DataError(f"{path} cannot be read ({error})") from error
