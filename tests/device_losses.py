@@ -41,7 +41,8 @@ def losses(devices: int) -> list[float]:
     skeleton=skeleton,
     num_classes=5,
     streams=("joint",),
-    augmentation=Augmentation(),
+    # Draws belong to a clip's place in the global batch, not to a device.
+    augmentation=Augmentation(rotation=(0.3, 0.3, 0.3), jitter=0.01, mirror=0.5),
     optimizer=optimizer.OptimizerConfig(learning_rate=0.1, warmup_epochs=5, decay_epochs=()),
     steps_per_epoch=2,
     epochs=0,

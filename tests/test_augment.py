@@ -135,17 +135,6 @@ def test_a_clips_draws_do_not_depend_on_the_batch_size():
   np.testing.assert_allclose(part, whole[:2], rtol=0, atol=1e-5)
 
 
-def test_a_clips_draws_do_not_depend_on_sharding():
-  devices = jax.devices()[:4]
-  if len(devices) < 4:
-    pytest.skip("fewer than 4 devices (XLA_FLAGS=--xla_force_host_platform_device_count=4)")
-  mesh = jax.sharding.Mesh(np.array(devices), ("data",))
-  sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-  whole = apply(KEY, clips_of(), ALL, NTU)
-  split = apply(KEY, jax.device_put(clips_of(), sharding), ALL, NTU)
-  np.testing.assert_allclose(split, whole, rtol=0, atol=1e-5)
-
-
 def test_clips_of_a_batch_get_draws_of_their_own_and_persons_share_them():
   clips = jnp.broadcast_to(clips_of()[:1, :1], (3, 2, 6, 25, 3))
   options = Augmentation(rotation=(0.3, 0.3, 0.3), scale=(0.8, 1.2), shear=0.1, random_move=True)

@@ -29,7 +29,7 @@ def test_losses_in_float64_do_not_depend_on_the_number_of_devices():
   by_devices = losses("float64")
   for devices in (2, 4, 8):  # only the order of summation differs: about 1e-15 measured
     np.testing.assert_allclose(by_devices[devices], by_devices[1], rtol=1e-9)
-  assert by_devices[1][-1] < 0.7 * by_devices[1][0]
+  assert by_devices[1][-1] < 0.7 * by_devices[1][0]  # it learns
 
 
 def test_losses_in_float32_differ_by_rounding():
