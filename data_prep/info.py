@@ -136,7 +136,7 @@ def _protocols(data: DataSet) -> Iterator[str]:
   names = [f"given:column={name}" if name != "split" else "given" for name in given]
   if {"subject", "camera", "setup"} <= set(data.table):
     names = ["xsub", "xview", "xset", *names]
-  elif "subject" in data.table and data.table["subject"].dtype.kind == "i":
+  if "subject" in data.table and data.table["subject"].dtype.kind == "i":
     names = ["cross_subject", *names]
   if not names:
     return
