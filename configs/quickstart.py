@@ -1,4 +1,8 @@
-"""What `make train` runs: the synthetic stick people, a small network, minutes on two cores."""
+"""What `make train` runs: synthetic stick people, a small network, minutes on two CPU cores.
+
+    python -m data_prep synthetic --raw raw/synthetic --out data
+    python train.py --config configs/quickstart.py
+"""
 
 from mstgcn_jax import config
 
@@ -7,11 +11,13 @@ def get_config():
   c = config.default()
   c.data.name = "synthetic"
   c.data.protocol = "cross_subject"
-  c.data.window = 64
+  c.data.window = 48
+  c.data.sampling = "uniform"
   c.model.width = 16
-  c.batch_size = 32
+  c.batch_size = 16
   c.epochs = 12
+  c.eval_every = 3
   c.optimizer.learning_rate = 0.1
   c.optimizer.warmup_epochs = 2
-  c.optimizer.decay_epochs = (8, 11)
+  c.optimizer.schedule = "cosine"
   return c

@@ -16,7 +16,7 @@ command.quiet_libraries()
 from mstgcn_jax import checkpoints, evaluation, metrics, plots, train_step  # noqa: E402
 from mstgcn_jax import config as config_lib  # noqa: E402
 from mstgcn_jax.errors import ConfigError  # noqa: E402
-from mstgcn_jax.experiment import set_up  # noqa: E402
+from mstgcn_jax.experiment import Experiment, set_up  # noqa: E402
 
 
 def report(scores: evaluation.Scores, class_names: list[str]) -> str:
@@ -51,21 +51,11 @@ def report(scores: evaluation.Scores, class_names: list[str]) -> str:
   return "\n".join(lines)
 
 
-def main() -> None:
-  parser = argparse.ArgumentParser(prog="python -m mstgcn_jax.evaluate", description=__doc__)
-  parser.add_argument("--workdir", required=True, type=pathlib.Path)
-  parser.add_argument("--checkpoint", default="newest", help="newest (default), best, or a step")
-  parser.add_argument("--data", help="folder of the prepared data sets; default as in training")
-  parser.add_argument("--trust", action="store_true", help="import layers that the run names")
-  args = parser.parse_args()
-  command.use_compilation_cache()
-
+def evaluate_workdir(args: argparse.Namespace) -> None:
+  """Reports on a run's checkpoint and writes scores and pictures into its workdir."""
   facts = checkpoints.read_model_facts(args.workdir)
   checkpoints.read_model_config(facts, trust=args.trust)
-  config = config_lib.read(args.workdir / "config.json")
-  if args.data:
-    config.data.dir = args.data
-  run = set_up(config)
+  run = _set_up(config_lib.read(args.workdir / "config.json"), args)
   if run.facts()["data"] != facts["data"]:
     raise ConfigError(
       f"{args.workdir} was trained on {facts['data']}, {run.data_set.path} is "
@@ -76,27 +66,68 @@ def main() -> None:
     name: train_step.replicate(mesh, train_step.saved_eval_variables(tree[name]))
     for name, mesh in run.meshes.items()
   }
-  logits = evaluation.with_fused(evaluation.predict(run, variables, run.split.eval))
+  selected = " (selected on this very split)" if args.checkpoint == "best" else ""
   out = args.workdir / f"evaluation_{args.checkpoint}"
   out.mkdir(exist_ok=True)
-  rows, table = run.split.eval, run.data_set.table
-  selected = " (selected on this very split)" if args.checkpoint == "best" else ""
   text = []
-  for name, values in logits.items():
-    scores = evaluation.Scores(table["name"][rows], table["label"][rows], values)
-    text.append(f"== {name}, {config.data.protocol}, step {step}{selected}")
+  for name, suffix, scores in _scores(run, variables):
+    text.append(f"== {name}, {run.config.data.protocol}, step {step}{selected}")
     text.append(report(scores, run.data_set.class_names) + "\n")
-    suffix = "" if name == evaluation.headline_name(logits) else f"_{name}"
     scores.save(out / f"scores{suffix}.npz", step=step)
     plots.confusion_matrix(
-      metrics.confusion_matrix(values, scores.labels),
+      metrics.confusion_matrix(scores.logits, scores.labels),
       run.data_set.class_names,
       out / f"confusion_matrix{suffix}.png",
-      title=f"{run.data_set.name}, {config.data.protocol}, {name}, step {step}",
+      title=f"{run.data_set.name}, {run.config.data.protocol}, {name}, step {step}",
     )
   (out / "report.txt").write_text("\n".join(text))
   print("\n".join(text))
   print(f"in {out}: report.txt, scores.npz, confusion_matrix.png")
+
+
+def evaluate_fresh(args: argparse.Namespace) -> None:
+  """Reports on a config's network as it is initialised: that data and network fit together."""
+  run = _set_up(config_lib.load(args.config), args)
+  states = run.initial_states()
+  variables = {name: train_step.eval_variables(state) for name, state in states.items()}
+  for name, _, scores in _scores(run, variables):
+    print(f"== {name}, {run.config.data.protocol}, fresh weights")
+    print(report(scores, run.data_set.class_names))
+
+
+def _set_up(config, args: argparse.Namespace) -> Experiment:
+  if args.data:
+    config.data.dir = args.data
+  if args.protocol:
+    config.data.protocol = args.protocol
+  return set_up(config, train=False)
+
+
+def _scores(run: Experiment, variables):
+  """(name, suffix of its files, scores) of every stream and fusion."""
+  logits = evaluation.with_fused(evaluation.predict(run, variables, run.split.eval))
+  rows, table = run.split.eval, run.data_set.table
+  for name, values in logits.items():
+    suffix = "" if name == evaluation.headline_name(logits) else f"_{name}"
+    yield name, suffix, evaluation.Scores(table["name"][rows], table["label"][rows], values)
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(
+    prog="python -m mstgcn_jax.evaluate",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  what = parser.add_mutually_exclusive_group(required=True)
+  what.add_argument("--workdir", type=pathlib.Path, help="a trained run")
+  what.add_argument("--config", type=pathlib.Path, help="a config's network, with fresh weights")
+  parser.add_argument("--checkpoint", default="newest", help="newest (default), best, or a step")
+  parser.add_argument("--data", help="folder of the prepared data sets; default as in training")
+  parser.add_argument("--protocol", help="default as in training")
+  parser.add_argument("--trust", action="store_true", help="import layers that the run names")
+  args = parser.parse_args()
+  command.use_compilation_cache()
+  evaluate_workdir(args) if args.workdir else evaluate_fresh(args)
 
 
 if __name__ == "__main__":

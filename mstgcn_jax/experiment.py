@@ -109,11 +109,13 @@ class Experiment:
 
   def eval_batches(self, rows: np.ndarray):
     """Batches of this process that cover these rows of the clip table once a view."""
+    views, devices = self.config.data.views, jax.device_count()
+    all_at_once = -(-len(rows) * views // devices) * devices
     return input_pipeline.eval_batches(
       self.data_set,
       rows,
-      batch_size=self.config.eval_batch_size,
-      views=self.config.data.views,
+      batch_size=min(self.config.eval_batch_size, all_at_once),
+      views=views,
       **self._reading(),
     )
 
@@ -149,9 +151,11 @@ class Experiment:
     return {"mean": np.float32(mean), "std": np.float32(np.sqrt(variance))}
 
 
-def set_up(config: ConfigDict) -> Experiment:
+def set_up(config: ConfigDict, *, train: bool = True) -> Experiment:
   """Opens the data and derives model, task and devices from a config.
 
+  Args:
+    train: False where nothing will be trained, so that training clips need not fill a batch.
   Raises:
     ConfigError, DataError: config and data don't fit each other, or one of them is wrong.
   """
@@ -165,7 +169,9 @@ def set_up(config: ConfigDict) -> Experiment:
     channels=data_set.channels,
   )
   abstract = nnx.eval_shape(lambda: MSTGCN(model_config, rngs=nnx.Rngs(0)))
-  steps_per_epoch = input_pipeline.steps_per_epoch(len(split.train), config.batch_size)
+  steps_per_epoch = (
+    input_pipeline.steps_per_epoch(len(split.train), config.batch_size) if train else 0
+  )
   task = train_step.Task(
     graphdef=nnx.graphdef(abstract),
     skeleton=data_set.skeleton,
@@ -182,7 +188,8 @@ def set_up(config: ConfigDict) -> Experiment:
   )
   meshes = place_streams(config.streams, config.stream_devices)
   for mesh in meshes.values():
-    check_divisible("batch_size", config.batch_size, mesh, task.optimizer.accumulate)
+    if train:
+      check_divisible("batch_size", config.batch_size, mesh, task.optimizer.accumulate)
     check_divisible("eval_batch_size", config.eval_batch_size, mesh)
   return Experiment(config, data_set, split, model_config, task, steps_per_epoch, meshes)
 
