@@ -28,6 +28,8 @@ from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.train_step import TrainState, saved_eval_variables
 
 MODEL_FILE = "model.json"
+# What the loop remembers beside the state, before the first evaluation.
+NO_PROGRESS = {"best_top1": -1.0, "best_step": 0, "since_best": 0}
 _log = logging.getLogger("mstgcn_jax")
 
 

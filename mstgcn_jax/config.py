@@ -151,6 +151,22 @@ def model_config(
   )
 
 
+def from_model(model: ModelConfig, stream: str) -> ConfigDict:
+  """The default experiment with this network: the inverse of `model_config`."""
+  config = default()
+  for field in config.model:
+    config.model[field] = getattr(model, field)
+  config.model.blocks = tuple(dataclasses.astuple(block) for block in model.blocks)
+  config.data.num_persons = model.num_persons
+  config.streams = (stream,)
+  return config
+
+
+def input_facts(config: ConfigDict) -> dict[str, Any]:
+  """How clips become the network's input: arguments of `DataSet.sample`."""
+  return {name: config.data[name] for name in ("window", "num_persons", "sampling")}
+
+
 def optimizer_config(config: ConfigDict) -> OptimizerConfig:
   """The config's optimiser."""
   return OptimizerConfig(**_options(config.optimizer))

@@ -56,11 +56,13 @@ def evaluate_workdir(args: argparse.Namespace) -> None:
   facts = checkpoints.read_model_facts(args.workdir)
   checkpoints.read_model_config(facts, trust=args.trust)
   run = _set_up(config_lib.read(args.workdir / "config.json"), args)
-  if run.facts()["data"] != facts["data"]:
-    raise ConfigError(
-      f"{args.workdir} was trained on {facts['data']}, {run.data_set.path} is "
-      f"{run.facts()['data']}; --data names another folder"
-    )
+  now = run.facts()
+  for field in ("model", "data"):  # an imported model doesn't know its data
+    if (old := facts.get(field, now[field])) != now[field]:
+      raise ConfigError(
+        f"{args.workdir}: {run.data_set.path} does not fit the run; its {field} is {old}, here it "
+        f"would be {now[field]}. --data names another folder"
+      )
   tree, step = checkpoints.load_variables(args.workdir, args.checkpoint)
   variables = {
     name: train_step.replicate(mesh, train_step.saved_eval_variables(tree[name]))

@@ -54,7 +54,7 @@ class Experiment:
       "class_names": list(self.data_set.class_names),
       "streams": list(self.task.streams),
       "data": {"name": self.data_set.name, "fingerprint": _fingerprint(self.data_set)},
-      "input": {k: self.config.data[k] for k in ("window", "num_persons", "sampling")},
+      "input": config_lib.input_facts(self.config),
     }
 
   def abstract_states(self) -> dict[str, train_step.TrainState]:

@@ -61,7 +61,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> evaluation.Figures:
     step, states, progress = restored
   else:
     step, states = 0, run.initial_states()
-    progress = {"best_top1": -1.0, "best_step": 0, "since_best": 0}
+    progress = checkpoints.NO_PROGRESS
   multihost_utils.assert_equal(np.int32(step), "processes restored different steps")
   total_steps = step if _ends_early(config, progress) else max(step, total_steps)
   if step == total_steps and (figures := _finished(workdir, step)):
@@ -140,8 +140,9 @@ def check_same_run(workdir: pathlib.Path, run: Experiment) -> None:
   changed = config_lib.differences(config_lib.read(workdir / "config.json"), run.config)
   if facts["model"] != now["model"] and not changed:
     changed = ["the data set's skeleton, channels or classes"]
-  if facts["data"] != now["data"]:
-    changed.append(f"the data set's content: {facts['data']} -> {now['data']}")
+  # An imported model doesn't know its data.
+  if (old_data := facts.get("data", now["data"])) != now["data"]:
+    changed.append(f"the data set's content: {old_data} -> {now['data']}")
   if changed and not run.config.allow_config_change:
     raise ConfigError(
       f"{workdir} holds a run of another config; it differs in\n  "

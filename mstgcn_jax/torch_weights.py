@@ -301,7 +301,8 @@ def import_checkpoint(
 ) -> list[str]:
   """Makes a workdir of a checkpoint of the reference and the YAML file it was trained with.
 
-  `checkpoints.load_model(workdir)` restores it; `init_from` of an experiment starts from it.
+  `evaluate`, `Classifier` and `init_from` of an experiment take it like any run's; `train.py` goes
+  on from its step 0, by the published recipe. Class names are numbers, the reference has none.
 
   Args:
     stream: what the model was trained on (`mstgcn_jax.streams.STREAMS`).
@@ -311,8 +312,9 @@ def import_checkpoint(
     DataError, ConfigError: as `read_state_dict`, `config_from_reference`, `load_state_dict`;
       nothing is written then, nor over a workdir that exists.
   """
-  # Orbax is needed for workdirs only.
-  from mstgcn_jax import checkpoints, streams
+  # Orbax and ml_collections are needed for workdirs only.
+  from mstgcn_jax import checkpoints, optimizer, streams
+  from mstgcn_jax import config as config_lib
   from mstgcn_jax.train_step import TrainState, split_model
 
   if stream not in streams.STREAMS:
@@ -320,23 +322,30 @@ def import_checkpoint(
   workdir = pathlib.Path(workdir)
   if workdir.exists() and any(workdir.iterdir()):
     raise ConfigError(f"{workdir} exists and is not empty; give a new folder")
-  config = config_from_reference(_model_args(pathlib.Path(reference_yaml)))
-  model = MSTGCN(config, rngs=nnx.Rngs(0))
+  model_config = config_from_reference(_model_args(pathlib.Path(reference_yaml)))
+  config = config_lib.from_model(model_config, stream)
+  model = MSTGCN(model_config, rngs=nnx.Rngs(0))
   unused = load_state_dict(model, read_state_dict(weights))
   _, params, batch_stats = split_model(model)
+  transformation = optimizer.make_optimizer(config_lib.optimizer_config(config), lambda step: 0)
   state = TrainState(
     step=jnp.zeros((), jnp.int32),
     key=jax.random.key_data(jax.random.key(0)),
     params=params,
     batch_stats=batch_stats,
-    opt_state={},
+    opt_state=transformation.init(params),
   )
   workdir.mkdir(parents=True, exist_ok=True)
   with checkpoints.make_manager(workdir) as manager:
-    checkpoints.save(manager, 0, {stream: state}, {})
+    checkpoints.save(manager, 0, {stream: state}, checkpoints.NO_PROGRESS)
     checkpoints.wait(manager)
-  class_names = [str(i) for i in range(config.num_classes)]
-  facts = {"model": config.to_dict(), "class_names": class_names, "streams": [stream]}
+  config_lib.write(config, workdir / "config.json")
+  facts = {
+    "model": model_config.to_dict(),
+    "class_names": [str(i + 1) for i in range(model_config.num_classes)],
+    "streams": [stream],
+    "input": config_lib.input_facts(config),
+  }
   checkpoints.write_model_facts(workdir, facts)
   return unused
 
@@ -375,7 +384,7 @@ def main(argv: list[str] | None = None) -> None:
     unused = import_checkpoint(args.weights, args.yaml, args.workdir, stream=args.stream)
     if unused:
       print(f"{len(unused)} tensors without counterpart here, left out: {', '.join(unused)}")
-    print(f"{args.workdir}: ready for checkpoints.load_model and --config.init_from")
+    print(f"{args.workdir}: ready for mstgcn_jax.evaluate, Classifier and --config.init_from")
   else:
     from mstgcn_jax import checkpoints
 

@@ -6,15 +6,20 @@ import pickle
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+import tiny
 import torch
 import yaml
 from flax import nnx
 from golden import golden
 
-from mstgcn_jax import checkpoints, torch_weights
+from mstgcn_jax import checkpoints, evaluate, loop, skeletons, torch_weights
+from mstgcn_jax import config as config_lib
+from mstgcn_jax.classifier import Classifier
+from mstgcn_jax.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import MSTGCN
 
@@ -165,6 +170,37 @@ def test_import_and_export_keep_every_tensor(tmp_path, state, suffix, capsys):
     np.testing.assert_array_equal(back[name], value, err_msg=name)
   with pytest.raises(ConfigError, match="not empty"):
     torch_weights.import_checkpoint(tmp_path / f"in{suffix}", tmp_path / "train.yaml", workdir)
+
+
+def test_an_imported_checkpoint_is_evaluated_classified_with_and_trained_on(
+  tmp_path, monkeypatch, capsys
+):
+  data = tiny.prepare(tmp_path / "data", "ntu60", skeletons.get("ntu_rgbd"))
+  args = ARGS | {"num_class": 3, "num_point": 25, "num_person": 1}
+  args |= {"graph": "graph.ntu_rgb_d.Graph", "block_args": [[3, 8, False, 1], [8, 8, True, 1]]}
+  model = MSTGCN(torch_weights.config_from_reference(args), rngs=nnx.Rngs(0))
+  weights, reference, workdir = (tmp_path / name for name in ("w.safetensors", "r.yaml", "run"))
+  torch_weights.write_state_dict(torch_weights.state_dict(model), weights)
+  reference.write_text(yaml.safe_dump({"model_args": args}))
+  torch_weights.import_checkpoint(weights, reference, workdir)
+
+  options = ["--workdir", str(workdir), "--data", str(data), "--protocol", "cross_subject"]
+  monkeypatch.setattr(sys, "argv", ["evaluate", *options])
+  evaluate.main()
+  assert "step 0" in capsys.readouterr().out
+  classify = Classifier(workdir)
+  clip = classify.sample(open_data_set(data / "ntu60"), 0)
+  model.eval()
+  expected = jax.nn.softmax(model(clip[None]))
+  np.testing.assert_allclose(classify(clip[None]), expected, rtol=1e-4, atol=1e-6)
+
+  experiment = config_lib.read(workdir / "config.json")
+  experiment.update_from_flattened_dict(
+    {"data.dir": str(data), "data.protocol": "cross_subject", "data.window": 16, "batch_size": 8}
+    | {"epochs": 1, "allow_config_change": True}
+  )
+  loop.train(experiment, workdir)
+  assert checkpoints.load_variables(workdir)[1] == 3
 
 
 def test_a_failed_import_writes_nothing_and_ends_with_one_line(tmp_path):

@@ -1,6 +1,7 @@
 """A data set and an experiment so small that a run takes seconds."""
 
 import argparse
+import functools
 import pathlib
 import sys
 
@@ -17,13 +18,13 @@ SKELETON = skeletons.get("utd_mhad")
 SUBJECTS, CLASSES, TRIALS = 6, 3, 3
 
 
-def read(key: tuple[int, int, int]) -> Clip:
+def read(key: tuple[int, int, int], num_joints: int) -> Clip:
   """A clip whose class is the speed at which the right hand circles."""
   subject, label, trial = key
   rng = np.random.default_rng(key)
   frames = int(rng.integers(12, 24))
-  joints = rng.normal(0, 0.05, (frames, SKELETON.num_joints, 3)).astype(np.float32)
-  joints += np.arange(SKELETON.num_joints, dtype=np.float32)[:, None] * 0.1
+  joints = rng.normal(0, 0.05, (frames, num_joints, 3)).astype(np.float32)
+  joints += np.arange(num_joints, dtype=np.float32)[:, None] * 0.1
   angle = 0.3 * (label + 1) * np.arange(frames)
   joints[:, 11, 0] += np.cos(angle)
   joints[:, 11, 1] += np.sin(angle)
@@ -31,20 +32,22 @@ def read(key: tuple[int, int, int]) -> Clip:
   return Clip(f"a{label + 1}_s{subject + 1}_t{trial + 1}", label, [joints], facts)
 
 
-def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
-  keys = [(s, c, t) for s in range(SUBJECTS) for c in range(CLASSES) for t in range(TRIALS)]
-  return Recordings(
-    keys=keys, read=read, skeleton=SKELETON, class_names=("slow", "medium", "fast"), center=2
+def prepare(
+  directory: pathlib.Path, name: str = "tiny", skeleton: skeletons.Skeleton = SKELETON
+) -> pathlib.Path:
+  """Writes a data set (27 training and 27 evaluation clips) below a folder."""
+  recordings = Recordings(
+    keys=[(s, c, t) for s in range(SUBJECTS) for c in range(CLASSES) for t in range(TRIALS)],
+    read=functools.partial(read, num_joints=skeleton.num_joints),
+    skeleton=skeleton,
+    class_names=("slow", "medium", "fast"),
+    center=2,
   )
-
-
-def prepare(directory: pathlib.Path) -> pathlib.Path:
-  """Writes the data set `tiny` (27 training and 27 evaluation clips) below a folder."""
   directory.mkdir(exist_ok=True)
   args = argparse.Namespace(
-    raw=directory, out=directory, overwrite=False, workers=1, max_bad=0.01, name="tiny"
+    raw=directory, out=directory, overwrite=False, workers=1, max_bad=0.01, name=name
   )
-  write.prepare(Source("tiny", "for tests", open_raw), args)
+  write.prepare(Source(name, "for tests", lambda raw, args: recordings), args)
   return directory
 
 
