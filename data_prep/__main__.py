@@ -11,7 +11,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from data_prep import info, show, write
+from data_prep import info, show, store, write
 from data_prep.source import Source
 from data_prep.sources import SOURCES
 from mstgcn_jax.errors import ConfigError, DataError
@@ -40,7 +40,7 @@ def _add_preparation_arguments(parser: argparse.ArgumentParser, source: Source) 
     type=pathlib.Path,
     required=True,
     metavar="DATA_DIR",
-    help=f"the data set goes to DATA_DIR/{source.name}/{write.VERSION}",
+    help=f"the data set goes to DATA_DIR/{source.name}/{store.VERSION}",
   )
   parser.add_argument("--name", default=source.name, help="data set's name (default: the source's)")
   parser.add_argument("--overwrite", action="store_true", help="replace an existing data set")

@@ -7,11 +7,9 @@ preparation that is killed leaves nothing that opens, and the next one clears it
 import argparse
 import collections
 import contextlib
-import csv
 import dataclasses
 import fcntl
 import functools
-import hashlib
 import itertools
 import math
 import multiprocessing
@@ -23,7 +21,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -31,24 +29,15 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from data_prep import files
+from data_prep import files, store
 from data_prep.source import Clip, Recordings, Source
 from mstgcn_jax import data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
-VERSION = "1.0.0"
-_SHARD_BYTES = 256 << 20
-# Compression saves a third of whole numbers, but 8 % of floats, and costs half of the reading time.
-_WHOLE = "group_size:1,zstd:3"
-_FLOATS = "group_size:1,uncompressed"
 _CHUNK = 16  # recordings a task of a worker
 _FEW = 1000  # up to so many recordings, all are tried before giving up over bad ones
 _NOBODY = "nobody is tracked"
 _SHOWN = 5  # bad recordings printed
-
-
-class _InexactError(Exception):
-  """A coordinate that the storage scale cannot hold exactly."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +62,7 @@ def prepare(source: Source, args: argparse.Namespace) -> None:
   if not source.makes_raw and not args.raw.exists():
     raise DataError(f"--raw {args.raw} does not exist; expected the folder of the recordings")
   folder = args.out / args.name
-  target = folder / VERSION
+  target = folder / store.VERSION
   try:
     with _only_writer(folder):
       _put_back(target)
@@ -101,7 +90,7 @@ def _prepare(recordings: Recordings, target: pathlib.Path, args: argparse.Namesp
   try:
     try:
       summary = _write(recordings, temporary, args)
-    except _InexactError as error:
+    except store.InexactError as error:
       _say(f"{args.name}: {error}; starting again, storing float32")
       recordings = dataclasses.replace(recordings, storage_scale=0)
       summary = _write(recordings, temporary, args)
@@ -261,12 +250,12 @@ def _write(recordings: Recordings, folder: pathlib.Path, args: argparse.Namespac
   """Writes the whole data set into `folder`; returns a line that says what is in it."""
   shutil.rmtree(folder, ignore_errors=True)
   folder.mkdir(parents=True)
-  features = _features(recordings)
-  table = _Table()
+  features = store.features(recordings)
+  table = store.Table()
   left_out: list[_Bad] = []
   num_bad, total = 0, len(recordings.keys)
   allowed = args.max_bad / 100 * total
-  with _Shards(folder, _WHOLE if recordings.storage_scale else _FLOATS) as shards:
+  with store.Shards(folder, compress=bool(recordings.storage_scale)) as shards:
     for clip in tqdm.tqdm(
       _read_all(recordings, args.workers),
       total=total,
@@ -285,7 +274,7 @@ def _write(recordings: Recordings, folder: pathlib.Path, args: argparse.Namespac
         if num_bad > allowed and total > _FEW:
           break
       else:
-        shards.add(_serialize(clip, features, recordings.storage_scale))
+        shards.add(store.serialize(clip, features, recordings.storage_scale))
         table.add(clip)
   if num_bad > allowed:
     raise DataError(_too_many_bad(left_out, num_bad, total, args))
@@ -295,10 +284,10 @@ def _write(recordings: Recordings, folder: pathlib.Path, args: argparse.Namespac
     )
   shard_infos = shards.finish(args.name)
   table.write(folder / data_set.TABLE)
-  _write_csv(
+  store.write_csv(
     folder / data_set.REPORT, ("name", "reason"), [dataclasses.astuple(bad) for bad in left_out]
   )
-  _write_metadata(recordings, features, folder, args.name, shard_infos, table)
+  store.write_metadata(recordings, features, folder, args.name, shard_infos, table)
   for path in folder.iterdir():
     _sync(path)
   _sync(folder)
@@ -320,7 +309,7 @@ def _too_many_bad(
 
 def _summary(
   recordings: Recordings,
-  table: "_Table",
+  table: store.Table,
   shard_infos: Sequence[dict[str, Any]],
   left_out: Sequence[_Bad],
   num_bad: int,
@@ -339,189 +328,3 @@ def _summary(
   size = sum(info["bytes"] for info in shard_infos) / 1e6
   notes = f" ({num_bad:,} bad and {len(left_out) - num_bad:,} without a body left out)"
   return f"{len(table.rows):,} clips, {size:,.1f} MB{notes if left_out else ''}"
-
-
-def _features(recordings: Recordings) -> Any:
-  """The data set's TFDS features. Facts are in the clip table; here is what a clip is."""
-  import tensorflow_datasets as tfds
-
-  return tfds.features.FeaturesDict(
-    {
-      # everybody's frames, one person after the other; `lengths` says how many each
-      "coordinates": tfds.features.Tensor(
-        shape=(None, recordings.skeleton.num_joints, recordings.channels),
-        dtype=np.int16 if recordings.storage_scale else np.float32,
-        encoding=tfds.features.Encoding.BYTES,
-      ),
-      "lengths": tfds.features.Tensor(shape=(None,), dtype=np.int64),
-      "label": tfds.features.ClassLabel(names=list(recordings.class_names)),
-      "name": tfds.features.Text(),
-    }
-  )
-
-
-def _serialize(clip: Clip, features: Any, scale: float) -> bytes:
-  joints = np.concatenate(clip.persons)
-  if scale:
-    whole = np.rint(joints.astype(np.float64) * scale)
-    fits = np.abs(whole).max() <= np.iinfo(np.int16).max
-    if not fits or not np.array_equal(np.divide(whole, scale).astype(np.float32), joints):
-      raise _InexactError(
-        f"{clip.name} has coordinates that are not whole multiples of 1/{scale:g}"
-      )
-    joints = whole.astype(np.int16)
-  return features.serialize_example(
-    {
-      "coordinates": joints,
-      "lengths": np.array([len(person) for person in clip.persons]),
-      "label": clip.label,
-      "name": clip.name,
-    }
-  )
-
-
-class _Table:
-  """The clip table while it grows."""
-
-  def __init__(self):
-    self.rows: list[tuple[int | str, ...]] = []
-    self.columns: dict[str, str] = {}
-    self._names: set[str] = set()
-
-  def refuses(self, clip: Clip) -> str:
-    """Why this clip cannot be added; '' where it can."""
-    if clip.name in self._names:
-      return f"a second recording has the name {clip.name}"
-    columns = self._columns_of(clip)
-    if self.columns and columns != self.columns:
-      return f"its facts are {columns}; those of the recordings before are {self.columns}"
-    return ""
-
-  @staticmethod
-  def _columns_of(clip: Clip) -> dict[str, str]:
-    facts = {key: "str" if isinstance(value, str) else "int" for key, value in clip.facts.items()}
-    return {"name": "str", "label": "int", "persons": "int", "frames": "int"} | facts
-
-  def add(self, clip: Clip) -> None:
-    self.columns = self._columns_of(clip)
-    self._names.add(clip.name)
-    frames = max(len(person) for person in clip.persons)
-    self.rows.append((clip.name, clip.label, len(clip.persons), frames, *clip.facts.values()))
-
-  def write(self, path: pathlib.Path) -> None:
-    _write_csv(path, tuple(self.columns), self.rows)
-
-
-def _write_csv(path: pathlib.Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-  with path.open("w", newline="", encoding="utf-8") as file:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-
-
-class _Shards:
-  """ArrayRecord files of bounded size, written one after the other."""
-
-  def __init__(self, folder: pathlib.Path, options: str):
-    self._folder = folder
-    self._options = options
-    self._paths: list[pathlib.Path] = []
-    self._counts: list[int] = []
-    self._bytes = 0
-    self._writer: Any = None
-
-  def __enter__(self) -> "_Shards":
-    return self
-
-  def __exit__(self, *_: Any) -> None:
-    self._close()
-
-  def add(self, record: bytes) -> None:
-    if self._writer is None:
-      from array_record.python import array_record_module
-
-      path = self._folder / f"shard-{len(self._paths)}"
-      self._writer = array_record_module.ArrayRecordWriter(str(path), self._options)
-      self._paths.append(path)
-      self._counts.append(0)
-      self._bytes = 0
-    _as_oserror(self._writer.write, record)
-    self._counts[-1] += 1
-    self._bytes += len(record)
-    if self._bytes >= _SHARD_BYTES:
-      self._close()
-
-  def _close(self) -> None:
-    if self._writer is not None:
-      writer, self._writer = self._writer, None
-      _as_oserror(writer.close)
-
-  def finish(self, name: str) -> list[dict[str, Any]]:
-    """Gives the closed shards their final names; their facts for the metadata."""
-    infos = []
-    for i, (path, count) in enumerate(zip(self._paths, self._counts, strict=True)):
-      final = f"{name}-{data_set.SPLIT}.array_record-{i:05d}-of-{len(self._paths):05d}"
-      with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-      infos.append({"file": final, "bytes": path.stat().st_size, "sha256": digest, "clips": count})
-      path.rename(self._folder / final)
-    return infos
-
-
-def _as_oserror(function: Callable[..., Any], *args: Any) -> None:
-  """Calls an ArrayRecord function, whose failures to write come as other exceptions."""
-  try:
-    function(*args)
-  except (RuntimeError, ValueError) as error:
-    raise OSError(f"cannot write the data set: {error}") from error
-
-
-def _write_metadata(
-  recordings: Recordings,
-  features: Any,
-  folder: pathlib.Path,
-  name: str,
-  shard_infos: Sequence[dict[str, Any]],
-  table: _Table,
-) -> None:
-  import tensorflow_datasets as tfds
-
-  metadata = {
-    "format": data_set.FORMAT,
-    "name": name,
-    "version": VERSION,
-    "num_clips": len(table.rows),
-    "skeleton": recordings.skeleton.to_dict(),
-    "class_names": list(recordings.class_names),
-    "channels": recordings.channels,
-    "fill": recordings.fill,
-    "center": recordings.center,
-    "rotated": recordings.rotated,
-    "scale": recordings.storage_scale,
-    "citation": recordings.citation,
-    "columns": table.columns,
-    "missing_facts": [fact for fact in data_set.KNOWN_FACTS if fact not in table.columns],
-    "shards": list(shard_infos),
-  }
-  split = tfds.core.SplitInfo(
-    name=data_set.SPLIT,
-    shard_lengths=[info["clips"] for info in shard_infos],
-    num_bytes=sum(info["bytes"] for info in shard_infos),
-    filename_template=tfds.core.ShardedFileTemplate(
-      dataset_name=name,
-      data_dir=folder,
-      split=data_set.SPLIT,
-      filetype_suffix="array_record",
-    ),
-  )
-  tfds.folder_dataset.write_metadata(
-    data_dir=folder,
-    features=features,
-    split_infos=[split],
-    version=VERSION,
-    check_data=False,
-    description=f"Skeleton clips of {name}, prepared by mstgcn-jax; joints in `coordinates`, "
-    "everybody's frames one person after the other. See metadata.json and clips.csv.",
-    citation=recordings.citation,
-    metadata=tfds.core.MetadataDict(metadata),
-  )

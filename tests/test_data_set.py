@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from prepared import NTU, prepare, random_clips
 
-from data_prep import write
+from data_prep import store
 from mstgcn_jax.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
@@ -20,18 +20,18 @@ CLIPS = random_clips(30)
 def folder(tmp_path_factory):
   """A data set of three shards."""
   out = tmp_path_factory.mktemp("data")
-  size, write._SHARD_BYTES = write._SHARD_BYTES, 100_000
+  size, store._SHARD_BYTES = store._SHARD_BYTES, 100_000
   try:
     prepare(out, CLIPS, citation="@misc{x}")
   finally:
-    write._SHARD_BYTES = size
-  return out / "fake" / write.VERSION
+    store._SHARD_BYTES = size
+  return out / "fake" / store.VERSION
 
 
 @pytest.fixture
 def copy(folder, tmp_path):
   """A copy of the data set that a test may damage."""
-  target = tmp_path / "fake" / write.VERSION
+  target = tmp_path / "fake" / store.VERSION
   target.mkdir(parents=True)
   for path in folder.iterdir():
     (target / path.name).write_bytes(path.read_bytes())

@@ -63,7 +63,9 @@ def test_evaluation_gives_the_references_logits_and_features(name):
   logits, features = reference.evaluate()
   assert relative_error(logits, reference["eval/logits"]) < 1e-5
   if "eval/features" in reference:
-    assert relative_error(features, reference["eval/features"]) < 1e-5
+    # The reference's own features of this file are 9.3e-6 from those computed in float64.
+    tolerance = 1.5e-5 if name == "ms_sep_expand2_kinetics" else 1e-5
+    assert relative_error(features, reference["eval/features"]) < tolerance
 
 
 @pytest.mark.parametrize("name", NAMES)

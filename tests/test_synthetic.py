@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from data_prep import normalise, ntu, synthetic
+from data_prep import normalise, ntu, stick_people, synthetic
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import ConfigError
 
@@ -17,8 +17,8 @@ LABELS = {name: label for label, name in enumerate(synthetic.CLASS_NAMES)}
 
 
 def _performance(action, performer=1, seed=0, frames=60):
-  people = [synthetic.performer(number) for number in (performer, 1000 + performer)]
-  return synthetic.simulate(action, people, np.random.default_rng(seed), frames)
+  people = [stick_people.performer(number) for number in (performer, 1000 + performer)]
+  return stick_people.simulate(action, people, np.random.default_rng(seed), frames)
 
 
 def _bone_lengths(joints):
@@ -90,16 +90,16 @@ def test_who_is_pushed_is_touched_and_steps_back():
 
 
 def test_performers_differ_and_are_the_same_every_time():
-  people = [synthetic.performer(number) for number in range(1, 25)]
-  assert people[0] == synthetic.performer(1)
+  people = [stick_people.performer(number) for number in range(1, 25)]
+  assert people[0] == stick_people.performer(1)
   assert np.std([person.size for person in people]) > 0.03
   assert {person.left_handed for person in people} == {False, True}
 
 
 def test_left_handed_performers_use_the_other_arm():
   numbers = range(1, 25)
-  lefty = next(n for n in numbers if synthetic.performer(n).left_handed)
-  righty = next(n for n in numbers if not synthetic.performer(n).left_handed)
+  lefty = next(n for n in numbers if stick_people.performer(n).left_handed)
+  righty = next(n for n in numbers if not stick_people.performer(n).left_handed)
   lift = {}
   for number in (lefty, righty):
     for seed in range(30):
