@@ -46,16 +46,14 @@ class BatchNorm(nnx.Module):
       unbiased = var * (count / max(count - 1, 1))
       self.running_mean[...] += self.momentum * (mean - self.running_mean[...])
       self.running_var[...] += self.momentum * (unbiased - self.running_var[...])
-    scale, shift = self._affine(mean, var)
-    return (x * scale + shift).astype(self.dtype)
-
-  def _affine(self, mean: jax.Array, var: jax.Array) -> tuple[jax.Array, jax.Array]:
     scale = self.weight[...] * jax.lax.rsqrt(var + self.epsilon)
-    return scale, self.bias[...] - mean * scale
+    # Not x · scale + (bias - mean · scale), which loses digits where |mean| is large.
+    return ((x - mean) * scale + self.bias[...]).astype(self.dtype)
 
   def constants(self) -> tuple[jax.Array, jax.Array]:
-    """Scale and shift that it applies in evaluation mode."""
-    return self._affine(self.running_mean[...], self.running_var[...])
+    """Scale and shift that it comes down to in evaluation mode."""
+    scale = self.weight[...] * jax.lax.rsqrt(self.running_var[...] + self.epsilon)
+    return scale, self.bias[...] - self.running_mean[...] * scale
 
 
 class Shift(nnx.Module):
