@@ -57,12 +57,18 @@ def evaluate_workdir(args: argparse.Namespace) -> None:
   checkpoints.read_model_config(facts, trust=args.trust)
   run = _set_up(config_lib.read(args.workdir / "config.json"), args)
   now = run.facts()
-  for field in ("model", "data"):  # an imported model doesn't know its data
-    if (old := facts.get(field, now[field])) != now[field]:
-      raise ConfigError(
-        f"{args.workdir}: {run.data_set.path} does not fit the run; its {field} is {old}, here it "
-        f"would be {now[field]}. --data names another folder"
-      )
+  differences = [
+    f"{name}: {_short(old)} in the run, {_short(here)} here"
+    for field in ("model", "data")
+    for name, here in now[field].items()
+    # An imported model doesn't know its data.
+    if (old := facts.get(field, now[field]).get(name)) != here
+  ]
+  if differences:
+    raise ConfigError(
+      f"{run.data_set.path} does not fit the run in {args.workdir} ({'; '.join(differences)}); "
+      "--data names another folder of data sets"
+    )
   tree, step = checkpoints.load_variables(args.workdir, args.checkpoint)
   variables = {
     name: train_step.replicate(mesh, train_step.saved_eval_variables(tree[name]))
@@ -95,6 +101,10 @@ def evaluate_fresh(args: argparse.Namespace) -> None:
   for name, _, scores in _scores(run, variables):
     print(f"== {name}, {run.config.data.protocol}, fresh weights")
     print(report(scores, run.data_set.class_names))
+
+
+def _short(value) -> str:
+  return value["name"] if isinstance(value, dict) else str(value)
 
 
 def _set_up(config, args: argparse.Namespace) -> Experiment:

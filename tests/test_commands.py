@@ -8,7 +8,7 @@ import pytest
 import tiny
 from flax import nnx
 
-from mstgcn_jax import checkpoints, ensemble, evaluate, loop, metrics, run_log
+from mstgcn_jax import checkpoints, ensemble, evaluate, loop, metrics, run_log, skeletons
 from mstgcn_jax.classifier import Classifier
 from mstgcn_jax.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
@@ -103,6 +103,14 @@ def test_evaluate_of_a_checkpoint_that_is_not_there(four_streams):
   done = subprocess.run([*argv, "--checkpoint", "7"], capture_output=True, text=True)
   assert done.returncode == 1 and "no checkpoint 7; there are" in done.stderr
   assert "Traceback" not in done.stderr
+
+
+def test_evaluating_on_other_data_says_what_does_not_fit(four_streams, tmp_path, monkeypatch):
+  data = tiny.prepare(tmp_path / "data", "tiny", skeletons.get("ntu_rgbd"))
+  argv = ["evaluate", "--workdir", str(four_streams), "--data", str(data)]
+  monkeypatch.setattr(sys, "argv", argv)
+  with pytest.raises(ConfigError, match="skeleton: utd_mhad in the run, ntu_rgbd here"):
+    evaluate.main()
 
 
 def test_ensemble_matches_by_name_and_equals_the_runs_own_fusion(four_streams, tmp_path):
