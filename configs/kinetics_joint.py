@@ -3,8 +3,9 @@
     python -m data_prep kinetics --raw DIR --out data
     python train.py --config configs/kinetics_joint.py
 
-The network is the published one; the shorter schedule is what is usual on these 240,000 clips
-(Shi et al., 2s-AGCN, CVPR 2019). Their random movement: --config.augment.random_move=True.
+The network is the published one. The schedule is shorter, since an epoch is six times as long as
+NTU's; it is a starting point and has not been run on the real recordings. The random movement of
+ST-GCN: --config.augment.random_move=True.
 """
 
 from mstgcn_jax import config
