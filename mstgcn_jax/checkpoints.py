@@ -304,12 +304,20 @@ def load_model(
     DataError: not a workdir, no such checkpoint, or a damaged one.
     ConfigError: the run has no such stream, or is not trusted.
   """
+  return load_trained(workdir, checkpoint=checkpoint, stream=stream, trust=trust)[0]
+
+
+def load_trained(
+  workdir: str | pathlib.Path, *, checkpoint: str, stream: str | None, trust: bool
+) -> tuple[MSTGCN, dict[str, Any]]:
+  """As `load_model`, and the `train_step.eval_variables` that the model got its values from."""
   facts = read_model_facts(workdir)
   model = MSTGCN(read_model_config(facts, trust=trust), rngs=nnx.Rngs(0))
   tree, _ = load_variables(workdir, checkpoint)
-  update_model(model, saved_eval_variables(tree[choose_stream(facts, stream)]))
+  variables = saved_eval_variables(tree[choose_stream(facts, stream)])
+  update_model(model, variables)
   model.eval()
-  return model
+  return model, variables
 
 
 def choose_stream(facts: dict[str, Any], stream: str | None) -> str:

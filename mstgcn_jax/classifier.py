@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from mstgcn_jax import augment, checkpoints, streams
+from mstgcn_jax import checkpoints
 from mstgcn_jax.data_set import DataSet
-from mstgcn_jax.train_step import saved_eval_variables
+from mstgcn_jax.train_step import model_input
 
 
 class Classifier:
@@ -37,21 +37,16 @@ class Classifier:
     facts = checkpoints.read_model_facts(workdir)
     self.stream = checkpoints.choose_stream(facts, stream)
     self.class_names = tuple(facts["class_names"])
-    self.model = checkpoints.load_model(
+    self.model, variables = checkpoints.load_trained(
       workdir, checkpoint=checkpoint, stream=self.stream, trust=trust
     )
+    self._normalization = variables["normalization"]
     self.skeleton = self.model.config.skeleton
     self.input = facts["input"]
-    tree, _ = checkpoints.load_variables(workdir, checkpoint)
-    self._normalization = saved_eval_variables(tree[self.stream])["normalization"]
     self._apply = nnx.jit(self._logits)
 
   def _logits(self, model: nnx.Module, clips: jax.Array) -> jax.Array:
-    x = streams.apply(clips, self.stream, self.skeleton.bone_parents)
-    if self._normalization is not None:
-      seen = augment.tracked(clips, self.skeleton.center)
-      x = augment.normalise(x, **self._normalization, seen=seen)
-    return model(x)
+    return model(model_input(clips, (self.stream,), 0, self.skeleton, self._normalization))
 
   def __call__(self, clips: jax.Array) -> jax.Array:
     """Class probabilities, float32 [batch, class].

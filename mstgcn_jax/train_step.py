@@ -125,14 +125,17 @@ def shard_batch(mesh: Mesh, batch: Batch) -> Batch:
   return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
 
 
-def _model_input(task: Task, clips, stream, normalization):
+def model_input(
+  clips: jax.Array, names: tuple[str, ...], number, skeleton: Skeleton, normalization: Any
+) -> jax.Array:
+  """Stream `names[number]` of the joints, normalised where the state holds a normalisation."""
   branches = [
-    functools.partial(streams.apply, stream=name, bone_parents=task.skeleton.bone_parents)
-    for name in task.streams
+    functools.partial(streams.apply, stream=name, bone_parents=skeleton.bone_parents)
+    for name in names
   ]
-  x = branches[0](clips) if len(branches) == 1 else jax.lax.switch(stream, branches, clips)
+  x = branches[0](clips) if len(branches) == 1 else jax.lax.switch(number, branches, clips)
   if normalization is not None:
-    seen = augment.tracked(clips, task.skeleton.center)
+    seen = augment.tracked(clips, skeleton.center)
     x = augment.normalise(x, normalization["mean"], normalization["std"], seen)
   return x
 
@@ -195,7 +198,7 @@ def train_step(task: Task, state: TrainState, batch: Batch, stream) -> tuple[Tra
   key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
   augment_key, mixup_key = jax.random.split(key)
   clips = augment.apply(augment_key, batch["clips"], task.augmentation, task.skeleton)
-  x = _model_input(task, clips, stream, state.normalization)
+  x = model_input(clips, task.streams, stream, task.skeleton, state.normalization)
   smoothing = task.label_smoothing
   targets = jax.nn.one_hot(batch["label"], task.num_classes, dtype=x.dtype)
   targets = (1 - smoothing) * targets + smoothing / task.num_classes
@@ -236,7 +239,9 @@ def eval_step(task: Task, variables: Batch, batch: Batch, stream) -> Batch:
   """
   model = nnx.merge(task.graphdef, variables["params"], variables["batch_stats"])
   model.eval()
-  logits = model(_model_input(task, batch["clips"], stream, variables["normalization"]))
+  normalization = variables["normalization"]
+  x = model_input(batch["clips"], task.streams, stream, task.skeleton, normalization)
+  logits = model(x)
   return {"logits": logits, "index": batch["index"], "valid": batch["valid"]}
 
 

@@ -160,7 +160,7 @@ def test_normalisation_is_part_of_the_state_and_leaves_untracked_joints():
   state = state.replace(normalization={"mean": np.ones(shape, "f4"), "std": np.zeros(shape, "f4")})
   clips = np.ones((1, 1, 2, *shape), np.float32) * 3
   clips[0, 0, 1] = 0
-  x = train_step._model_input(task, clips, 0, state.normalization)
+  x = train_step.model_input(clips, task.streams, 0, SKELETON, state.normalization)
   assert np.all(x[0, 0, 0] == 2)  # a deviation of 0 counts as 1
   assert np.all(x[0, 0, 1] == 0)
 
