@@ -87,16 +87,6 @@ def class_names(args: argparse.Namespace, labels: Iterable[int]) -> tuple[str, .
   return names
 
 
-def map_npy(path: pathlib.Path) -> np.ndarray:
-  """A .npy file, mapped and not read; DataError where it is none, damaged or truncated."""
-  try:
-    return np.load(path, mmap_mode="r", allow_pickle=False)
-  except OSError as error:
-    raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-  except Exception as error:  # numpy raises many kinds on damaged headers
-    raise DataError(f"{path} is not a .npy array, or a damaged one ({error})") from error
-
-
 def is_label(value: Any) -> bool:
   """Whether this is a class number, not a truth value or a text."""
   return isinstance(value, int) and not isinstance(value, bool)
