@@ -97,16 +97,10 @@ def read_agcn(row: _Row) -> Clip:
 
 
 def _mapped(path: pathlib.Path) -> np.ndarray:
-  try:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-  except OSError as error:
-    raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-  except Exception as error:  # numpy raises many kinds on damaged headers
-    raise DataError(f"{path} is not a .npy array, or a truncated one ({error})") from error
-  if array.ndim != 5 or array.dtype.kind not in "iuf" or 0 in array.shape[1:]:
+  array = exchange.map_npy(path)
+  if array.ndim != 5 or 0 in array.shape[1:]:
     raise DataError(
-      f"{path} holds {array.dtype} of the shape {array.shape}; expected numbers of "
-      "[clip, channel, frame, joint, person]"
+      f"{path} has the shape {array.shape}; expected [clip, channel, frame, joint, person]"
     )
   return array
 

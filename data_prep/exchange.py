@@ -87,6 +87,19 @@ def class_names(args: argparse.Namespace, labels: Iterable[int]) -> tuple[str, .
   return names
 
 
+def map_npy(path: pathlib.Path) -> np.ndarray:
+  """A .npy file of numbers, mapped and not read; DataError where it is none or truncated."""
+  try:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+  except OSError as error:
+    raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+  except Exception as error:  # numpy raises many kinds on damaged headers
+    raise DataError(f"{path} is not a .npy array, or a truncated one ({error})") from error
+  if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":  # an .npz, renamed
+    raise DataError(f"{path} holds no array of numbers")
+  return array
+
+
 def is_label(value: Any) -> bool:
   """Whether this is a class number, not a truth value or a text."""
   return isinstance(value, int) and not isinstance(value, bool)

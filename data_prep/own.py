@@ -101,14 +101,7 @@ def _load(line: _Line) -> np.ndarray:
   name, path = pathlib.PurePath(line.name), line.path
   if not exchange.is_name(line.name) or name.is_absolute() or ".." in name.parts:
     raise DataError(f"{line.name!r} is not the name of a clip below --raw")
-  try:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-  except OSError as error:
-    raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-  except Exception as error:  # numpy raises many kinds on damaged headers
-    raise DataError(f"{path} is not a .npy array, or a damaged one ({error})") from error
-  if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
-    raise DataError(f"{path} holds no array of numbers")
+  array = exchange.map_npy(path)
   if array.ndim not in (3, 4) or 0 in array.shape:
     raise DataError(
       f"{path} has the shape {array.shape}; expected [frame, joint, channel] or "

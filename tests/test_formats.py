@@ -373,7 +373,11 @@ def test_a_truncated_agcn_array_is_refused(tmp_path):
   ):
     arrays.open_agcn(tmp_path, OPTIONS)
   np.save(path, np.zeros((2, 3)))
-  with pytest.raises(DataError, match=r"shape \(2, 3\); expected numbers of \[clip, channel"):
+  with pytest.raises(DataError, match=r"shape \(2, 3\); expected \[clip, channel"):
+    arrays.open_agcn(tmp_path, OPTIONS)
+  with path.open("wb") as file:
+    np.savez(file, clips=np.zeros(3))
+  with pytest.raises(DataError, match="holds no array of numbers"):
     arrays.open_agcn(tmp_path, OPTIONS)
 
 
