@@ -87,8 +87,10 @@ def read_annotation(
     keypoint = _flat(content, keypoint, scored)
   elif scored or keypoint.shape[3] != 3:
     raise DataError(f"keypoint has the shape {keypoint.shape}, not [person, frame, joint, 2 or 3]")
-  persons = [person for person in keypoint if person.any()]
-  if not as_is:
+  persons = list(keypoint)
+  if as_is:
+    persons = normalise.cut_together(persons)
+  else:
     if keypoint.shape[2] != skeleton.num_joints:
       raise DataError(f"{keypoint.shape[2]} joints; skeleton {skeleton.name} has another number")
     persons = normalise.normalise(persons, skeleton)

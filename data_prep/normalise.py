@@ -59,6 +59,19 @@ def normalise(persons: Sequence[np.ndarray], skeleton: Skeleton) -> list[np.ndar
   ]
 
 
+def cut_together(persons: Sequence[np.ndarray]) -> list[np.ndarray]:
+  """Cuts everybody after the last frame in which anybody is tracked, so frame t stays one moment.
+
+  For clips whose coordinates are taken as they are; people who are never tracked are left out.
+
+  Args:
+    persons: [frame, joint, channel] each, zero where untracked.
+  """
+  persons = [person for person in persons if person.any()]
+  end = max((int(np.flatnonzero(p.any(axis=(1, 2)))[-1]) + 1 for p in persons), default=0)
+  return [person[:end] for person in persons]
+
+
 def _cut(person: np.ndarray) -> np.ndarray:
   filled = np.flatnonzero(person.sum(axis=(1, 2)) != 0)
   if not len(filled):

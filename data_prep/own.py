@@ -91,8 +91,10 @@ def read_clip(line: _Line, *, skeleton: Skeleton, as_is: bool) -> Clip:
     raise DataError(
       f"the clip has {array.shape[2]} joints, skeleton {skeleton.name} has {skeleton.num_joints}"
     )
-  persons = [person for person in exchange.as_float32(array[...]) if person.any()]
-  if not as_is:
+  persons = list(exchange.as_float32(array[...]))
+  if as_is:
+    persons = normalise.cut_together(persons)
+  else:
     persons = normalise.normalise(persons, skeleton)
   return Clip(line.name, line.label, persons, line.facts)
 

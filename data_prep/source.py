@@ -45,8 +45,10 @@ class Clip:
     label: class, counted from 0.
     persons: float32 [frames_m, joint, channel] each, the main person first; zero where untracked.
       Frame t is the same moment for all. Frames in which a person is untracked at its end are cut
-      off by the writer where fill is 'zero' (they come back as zeros), and must have been cut off
-      by the reader where it is 'loop' (`normalise.normalise` does); a gap inside stays as zeros.
+      off by the writer where fill is 'zero' (they come back as zeros). Where it is 'loop' the
+      reader must have cut them off, or they loop as if they were part of the clip:
+      `normalise.normalise` cuts everybody alone, `normalise.cut_together` where the last person
+      ends. A gap inside stays as zeros.
     facts: columns of the clip table beside name, label, persons and frames; int or str. The same
       keys for all clips of a data set. Names with a meaning to the protocols: 'subject', 'camera',
       'setup', 'replication' (int), and 'split' ('train', 'val', or '' for neither; further given

@@ -193,6 +193,20 @@ def test_pixels_become_image_fractions_about_the_centre_and_undetected_joints_ze
   assert (data.skeleton.name, data.channels, data.fill, data.center) == ("coco", 3, "loop", None)
 
 
+def test_the_padding_of_flat_key_points_is_cut_off(tmp_path):
+  score = np.ones((2, 50, 17))
+  score[0, 20:] = 0
+  score[1, 10:] = 0
+  padded = annotation(persons=2, frames=50, keypoint_score=score)
+  unscored = annotation("b", 0, 50, persons=2)
+  unscored["keypoint"][:, 30:] = 0
+  del unscored["keypoint_score"]
+  for content, length in ((padded, 20), (unscored, 30)):
+    recordings = annotations.open_raw(write_pickle(tmp_path / "a.pkl", [content]), OPTIONS)
+    first, second = recordings.read(recordings.keys[0]).persons
+    assert len(first) == len(second) == length
+
+
 def test_given_splits_become_columns(tmp_path):
   data = prepare("pyskl", write_pickle(tmp_path / "a.pkl", annotation_file()), tmp_path)
   assert data.table["split"].tolist() == ["train", "val"]
@@ -547,6 +561,28 @@ def test_flat_clips_are_taken_as_they_are(tmp_path):
   assert recordings.channels == 2 and recordings.center is None
   person = recordings.read(recordings.keys[0]).persons[0]
   np.testing.assert_array_equal(person, clips["a"].astype(np.float32))
+
+
+def test_clips_taken_as_they_are_lose_their_padding_and_stay_simultaneous(tmp_path):
+  clip = normal(3, 100, 3, 2)
+  clip[0, 20:] = 0  # the others end earlier, come later, and are never there
+  clip[1, 12:] = 0
+  clip[1, :5] = 0
+  clip[2] = 0
+  write_own(tmp_path / "raw", "name,label\na,x\n", a=clip)
+  data = prepare("own", tmp_path / "raw", tmp_path)
+  assert data.table["frames"].tolist() == [20] and data.table["persons"].tolist() == [2]
+  first, second = data.read([0])[0]
+  np.testing.assert_array_equal(first, clip[0, :20].astype(np.float32))
+  np.testing.assert_array_equal(second, clip[1, :20].astype(np.float32))
+  window = data.sample(0, window=64, num_persons=1, sampling="uniform")
+  assert window.any(axis=(0, 2, 3)).all()
+
+
+def test_solid_clips_taken_as_they_are_lose_their_padding(tmp_path):
+  write_own(tmp_path, "name,label\na,x\n", a=np.pad(normal(4, 3, 3), ((0, 9), (0, 0), (0, 0))))
+  recordings = own.open_raw(tmp_path, options(as_is=True))
+  assert len(recordings.read(recordings.keys[0]).persons[0]) == 4
 
 
 def test_a_test_split_is_the_evaluation_part(tmp_path):
