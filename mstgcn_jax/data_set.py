@@ -107,9 +107,8 @@ class DataSet:
   ) -> np.ndarray:
     """One clip as the model sees it in evaluation: float32 [person, window, joint, channel]."""
     out = np.empty((num_persons, window, self.skeleton.num_joints, self.channels), np.float32)
-    persons = self.read([index])[0]
-    times = temporal_sampling.sample_times(persons, window, sampling, self.fill)
-    return temporal_sampling.fill_window(persons, times, self.fill, self.center, out)
+    (persons,) = self.read([index])
+    return temporal_sampling.sample(persons, sampling, self.fill, self.center, out)
 
   def _read_shard(self, shard: int, positions: list[int]) -> list[bytes]:
     try:

@@ -87,8 +87,7 @@ def train_batches(
     clips = _empty(data_set, local, num_persons, window)
     for i, persons in enumerate(data_set.read(rows)):
       rng = None if sampling == "loop" else np.random.default_rng([seed, step, first + i])
-      times = temporal_sampling.sample_times(persons, window, sampling, data_set.fill, rng)
-      temporal_sampling.fill_window(persons, times, data_set.fill, data_set.center, clips[i])
+      temporal_sampling.sample(persons, sampling, data_set.fill, data_set.center, clips[i], rng)
     return clips, labels[rows].astype(np.int32), rows.astype(np.int32)
 
   return _batches(range(first_step, _FOREVER), batch, {"label": tf.int32, "index": tf.int32})
@@ -127,10 +126,10 @@ def eval_batches(
     rows = rows_of[start : start + local]
     clips = _empty(data_set, local, num_persons, window)
     for i, persons in enumerate(data_set.read(rows)):
-      times = temporal_sampling.sample_times(
-        persons, window, sampling, data_set.fill, view=(start + i) % views, views=views
+      view = (start + i) % views
+      temporal_sampling.sample(
+        persons, sampling, data_set.fill, data_set.center, clips[i], view=view, views=views
       )
-      temporal_sampling.fill_window(persons, times, data_set.fill, data_set.center, clips[i])
     clips[len(rows) :] = 0
     label, index = np.zeros(local, np.int32), np.full(local, -1, np.int32)
     label[: len(rows)], index[: len(rows)] = labels[rows], rows

@@ -1,9 +1,10 @@
 """The temporal part of loading: sequences of unequal length to one window, in NumPy.
 
 A clip comes as one array a person, [frames_m, joint, channel], each at its own length. Sampling
-first chooses the *times* of the window's frames (the same for everybody in the clip), then looks
-every person up at these times (`gather`), and centres (`fill_window`). In this order the result is
-the reference's, which loops each person with its own period before it centres all on person 0.
+first chooses the *times* of the window's frames (the same for everybody the model sees), then looks
+every person up at these times (`gather`), and centres (`fill_window`); `sample` does both. In this
+order the result is the reference's, which loops each person with its own period before it centres
+all on person 0.
 """
 
 from collections.abc import Sequence
@@ -53,6 +54,29 @@ def uniform_times(length: int, window: int, fractions: np.ndarray | float) -> np
   return np.floor((np.arange(window) + fractions) * length / window).astype(np.int64)
 
 
+def sample(
+  persons: Sequence[np.ndarray],
+  sampling: str,
+  fill: str,
+  center: int | None,
+  out: np.ndarray,
+  rng: np.random.Generator | None = None,
+  view: int = 0,
+  views: int = 1,
+) -> np.ndarray:
+  """The clip as the model sees it. People beyond `out`'s have no say in which frames it sees.
+
+  Args:
+    out: float32 [person, window, joint, channel], overwritten.
+    Otherwise as `sample_times` and `fill_window`.
+  Returns:
+    `out`.
+  """
+  persons = persons[: len(out)]
+  times = sample_times(persons, out.shape[1], sampling, fill, rng, view, views)
+  return fill_window(persons, times, fill, center, out)
+
+
 def sample_times(
   persons: Sequence[np.ndarray],
   window: int,
@@ -63,6 +87,8 @@ def sample_times(
   views: int = 1,
 ) -> np.ndarray:
   """Times [window] of the frames to show; random where `rng` is given, else the view's.
+
+  The clip is as long as the longest of `persons`, and tracked where one of them is.
 
   - loop: the whole clip; beyond its end it is filled as the data set says; a longer clip is cropped
     at its centre. Never random.

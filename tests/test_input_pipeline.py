@@ -1,5 +1,6 @@
 """Batches are pure functions of their number, whoever asks for them."""
 
+import dataclasses
 import itertools
 import subprocess
 import sys
@@ -51,6 +52,26 @@ def test_clips_are_looped_and_centred(data_set):
   (batch,) = train(data_set, 1)
   for clip, row in zip(batch["clips"], batch["index"], strict=True):
     np.testing.assert_array_equal(clip, data_set.sample(row, 12))
+
+
+@pytest.mark.parametrize("sampling", ["loop", "uniform", "random_shift"])
+def test_people_whom_the_model_does_not_see_do_not_decide_what_it_sees(tmp_path, sampling):
+  first, second = random_clips(2, frames=(20, 21)), random_clips(2, seed=1, frames=(100, 101))
+  both = [
+    dataclasses.replace(one, persons=[one.persons[0], two.persons[0]])
+    for one, two in zip(first, second, strict=True)
+  ]
+  alone = [dataclasses.replace(one, persons=one.persons[:1]) for one in first]
+  clips = []
+  for name, content in (("alone", alone), ("both", both)):
+    data_set = prepare(tmp_path / name, content)
+    shape = {"batch_size": 2, "window": 64, "num_persons": 1, "sampling": sampling}
+    trained = input_pipeline.train_batches(data_set, [0, 1], **shape, seed=0)
+    evaluated = input_pipeline.eval_batches(data_set, [0, 1], **shape)
+    clips.append([next(trained)["clips"], next(evaluated)["clips"]])
+    trained.close()
+    np.testing.assert_array_equal(clips[-1][1][0], data_set.sample(0, 64, 1, sampling))
+  np.testing.assert_array_equal(*clips)
 
 
 def test_an_epoch_shows_no_clip_twice_and_the_next_another_order(data_set):

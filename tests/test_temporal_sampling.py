@@ -39,6 +39,12 @@ def test_normalised_edge_cases_equal_the_reference(case):
   np.testing.assert_allclose(clip.transpose(3, 1, 2, 0), expected, atol=1e-5)
 
 
+def sampled(persons, window, num_persons, sampling, fill="loop", **random):
+  """What the model sees of persons of one joint, [person, window]."""
+  out = np.full((num_persons, window, 1, 1), np.nan, np.float32)
+  return temporal_sampling.sample(persons, sampling, fill, None, out, **random)[..., 0, 0]
+
+
 @pytest.mark.parametrize("begin", [0, 9, 17])
 def test_shifting_equals_the_reference(begin):
   with np.load(golden("data/augment.npz")) as data:
@@ -172,6 +178,27 @@ def test_a_shift_moves_the_tracked_span():
   times = temporal_sampling.sample_times([person], 10, "random_shift", "zero", rng)
   clip = window_of([person], times, "zero").ravel()
   assert clip[clip != 0].tolist() == [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("fill", ["loop", "zero"])
+@pytest.mark.parametrize("sampling", temporal_sampling.SAMPLINGS)
+@pytest.mark.parametrize("length", [4, 20])
+def test_people_whom_the_model_does_not_see_change_nothing(sampling, fill, length):
+  seen, unseen = counting(length), counting(100, start=1000)
+  for seed in (None, *range(5)):
+    alone, among = (
+      sampled(
+        persons, 8, 1, sampling, fill, rng=None if seed is None else np.random.default_rng(seed)
+      )
+      for persons in ([seen], [seen, unseen])
+    )
+    assert among.tolist() == alone.tolist()
+
+
+def test_everybody_whom_the_model_sees_decides_how_long_the_clip_is():
+  first, second = sampled([counting(2), counting(8)], 4, 2, "uniform")
+  assert second.tolist() == [2, 4, 6, 8]
+  assert first.tolist() == [2, 2, 2, 2]
 
 
 def test_an_unknown_sampling_is_refused_by_name():
