@@ -4,6 +4,10 @@
   python -m mstgcn_jax.torch_weights export WORKDIR WEIGHTS.pt [--checkpoint newest]
 
 WEIGHTS may also be a .safetensors file, which does not need PyTorch.
+
+The reference cannot be run with ACON activations. Their tensors are named here as in the code of
+"Activate or Not" (p1, p2, beta; fc1, bn1, fc2, bn2), below `act` where they end a layer and below
+`2` where they follow a convolution and its norm. Layers of your own keep their own names.
 """
 
 import argparse
@@ -22,8 +26,9 @@ from flax import nnx
 from mstgcn_jax import command, skeletons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.model.activations import Acon, MetaAcon
 from mstgcn_jax.model.attention import PartGate
-from mstgcn_jax.model.norm import BatchNorm
+from mstgcn_jax.model.norm import BatchNorm, Shift
 from mstgcn_jax.model.spatial import DepthwiseGraphConv, GraphConv
 from mstgcn_jax.model.temporal import TemporalConv
 
@@ -64,6 +69,8 @@ _NAMES = (
   # A convolution and its norm are a pair 0, 1, where `conv` is not the reference's own name.
   (r"(?<!msgcn)(?<!mstcn)(?<!att\.att)\.conv$", ".0"),
   (r"\.norm$", ".1"),
+  (r"(msgcn|mstcn|att)\.activation\b", r"\1.act"),
+  (r"\.activation\b", ".2"),
 )
 # Modules with weights: (our attribute, the reference's, its axes in terms of ours).
 _TENSORS = {
@@ -80,6 +87,8 @@ _TENSORS = {
   ),
   TemporalConv: (("weight", "weight", (2, 1, 0)), ("bias", "bias", (0,))),
   nnx.Linear: (("kernel", "weight", (1, 0)), ("bias", "bias", (0,))),
+  Acon: tuple((n, n, (0,)) for n in ("p1", "p2", "beta")),
+  MetaAcon: tuple((n, n, (0,)) for n in ("p1", "p2")),
 }
 _GRAPHS = {"ntu_rgb_d": "ntu_rgbd", "kinetics": "kinetics"}
 # ModelConfig's fields by the reference's names, where no more than the name differs.
@@ -151,6 +160,7 @@ def load_state_dict(model: MSTGCN, state: Mapping[str, Any]) -> list[str]:
   Raises:
     DataError: tensors are missing, have another shape, or another graph than the model; all such
       tensors are named and the model is left as it was.
+    ConfigError: as `state_dict`.
   """
   state = {name.removeprefix("module."): np.asarray(value) for name, value in state.items()}
   tensors = list(_tensors(model))
@@ -181,6 +191,10 @@ def state_dict(model: MSTGCN) -> dict[str, np.ndarray]:
   """A model's variables under the reference's names, complete: `load_state_dict` there takes it.
 
   Buffers that only the reference has get its initial values.
+
+  Raises:
+    ConfigError: the model has parameters without a counterpart: it is folded, or a layer of one's
+      own holds others than those of `nnx.Linear` and of this package's modules.
   """
   state = {
     name: np.asarray(variable[...]).transpose(axes).reshape(shape)
@@ -200,9 +214,12 @@ def _modules(model: MSTGCN) -> Iterator[tuple[str, nnx.Module]]:
 
 def _tensors(model: MSTGCN) -> Iterator[tuple[str, nnx.Variable, tuple[int, ...], tuple[int, ...]]]:
   """Per variable: the reference's name, the variable, its axes there, its shape there."""
+  _check_all_have_names(model)
   for name, module in _modules(model):
     for attribute, leaf, axes in _TENSORS.get(type(module), ()):
       variable = getattr(module, attribute)
+      if variable is None:  # nnx.Linear(use_bias=False)
+        continue
       shape = tuple(variable.shape[axis] for axis in axes)
       if leaf == "weight" and isinstance(module, TemporalConv):
         shape = (*shape, 1)
@@ -210,7 +227,31 @@ def _tensors(model: MSTGCN) -> Iterator[tuple[str, nnx.Variable, tuple[int, ...]
         shape = (shape[0] * shape[1], shape[2], 1, 1)
       elif leaf == "depth_gcn.weight":
         shape = (shape[0] * shape[1], 1, 1, 1)
+      elif isinstance(module, Acon | MetaAcon):
+        shape = (1, *shape, 1, 1)
       yield f"{name}.{leaf}", variable, axes, shape
+
+
+def _check_all_have_names(model: MSTGCN) -> None:
+  """Raises ConfigError where `_TENSORS` would leave out a parameter or a running statistic."""
+  modules = [module for _, module in nnx.iter_modules(model)]
+  if any(isinstance(module, Shift) for module in modules):
+    raise ConfigError("the model is folded; PyTorch's names are those of the model before fold()")
+  named = {
+    id(getattr(module, attribute))
+    for module in modules
+    for attribute, *_ in _TENSORS.get(type(module), ())
+  }
+  left_out = [
+    ".".join(map(str, path))
+    for path, node in nnx.iter_graph(model)
+    if isinstance(node, nnx.Param | nnx.BatchStat) and id(node) not in named
+  ]
+  if left_out:
+    raise ConfigError(
+      f"{len(left_out)} parameters have no counterpart in PyTorch: {', '.join(left_out)}; of "
+      "layers of your own, those of nnx.Linear and of this package's modules have one"
+    )
 
 
 def _constants(model: MSTGCN) -> dict[str, np.ndarray]:
@@ -379,6 +420,7 @@ def main(argv: list[str] | None = None) -> None:
   out.add_argument("weights", help=".pt or .safetensors file to write")
   out.add_argument("--checkpoint", default="newest", help="'newest', 'best' or a step")
   out.add_argument("--stream", help="of a run of several; default the first")
+  out.add_argument("--trust", action="store_true", help="import layers that the run names")
   args = parser.parse_args(argv)
   if args.command == "import":
     unused = import_checkpoint(args.weights, args.yaml, args.workdir, stream=args.stream)
@@ -388,7 +430,9 @@ def main(argv: list[str] | None = None) -> None:
   else:
     from mstgcn_jax import checkpoints
 
-    model = checkpoints.load_model(args.workdir, checkpoint=args.checkpoint, stream=args.stream)
+    model = checkpoints.load_model(
+      args.workdir, checkpoint=args.checkpoint, stream=args.stream, trust=args.trust
+    )
     write_state_dict(state_dict(model), args.weights)
     print(f"{args.weights}: the state dict, for load_state_dict of the reference's model")
 

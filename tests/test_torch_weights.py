@@ -1,5 +1,6 @@
 """Checkpoints of the PyTorch reference in and out."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -94,6 +95,47 @@ def test_the_published_yaml_becomes_the_published_configuration():
 def test_model_args_without_counterpart_are_named(change, message):
   with pytest.raises(ConfigError, match=message):
     torch_weights.config_from_reference(ARGS | change)
+
+
+@pytest.mark.parametrize("block_type", ["ms", "ms_bottle"])
+@pytest.mark.parametrize("activation", ["acon", "meta_acon"])
+def test_learned_activations_come_back(activation, block_type):
+  config = torch_weights.config_from_reference(ARGS | {"act": activation, "block_type": block_type})
+  a, b = (MSTGCN(config, rngs=nnx.Rngs(seed)) for seed in (1, 2))
+  state = torch_weights.state_dict(a)
+  assert state["layers.1.msgcn.act.p1"].shape == (1, 16, 1, 1)
+  torch_weights.load_state_dict(b, state)
+  clips = jax.random.normal(jax.random.key(0), (1, 2, 8, 18, 3))
+  a.eval()
+  b.eval()
+  np.testing.assert_array_equal(a(clips), b(clips))
+
+
+def test_a_folded_model_is_not_exported_in_part(model):
+  with pytest.raises(ConfigError, match="the model is folded"):
+    torch_weights.state_dict(model.fold())
+
+
+class Own(nnx.Module):
+  """A layer of one's own; `scaled` gives it a parameter that no name covers."""
+
+  def __init__(self, config, block, *, rngs, scaled=False):
+    self.project = nnx.Linear(block.in_channels, block.out_channels, use_bias=False, rngs=rngs)
+    self.scale = nnx.Param(np.ones(3)) if scaled else None
+
+
+def scaled(config, block, *, rngs):
+  return Own(config, block, rngs=rngs, scaled=True)
+
+
+def test_layers_of_ones_own_are_exported_whole_or_refused():
+  config = torch_weights.config_from_reference(ARGS)
+  make = lambda f: MSTGCN(
+    dataclasses.replace(config, block_type=f"{__name__}:{f}/ms"), rngs=nnx.Rngs(0)
+  )
+  assert torch_weights.state_dict(make("Own"))["layers.1.msgcn.project.weight"].shape == (16, 8)
+  with pytest.raises(ConfigError, match=r"1 parameters .* blocks\.1\.spatial\.scale;"):
+    torch_weights.state_dict(make("scaled"))
 
 
 def test_the_prefix_of_data_parallel_and_unused_tensors_are_tolerated(model, state):
