@@ -134,9 +134,10 @@ def _protocols(data: DataSet) -> Iterator[str]:
   """How many clips each protocol that the facts allow trains and evaluates with."""
   given = [name for name in data.table if name == "split" or name.startswith("split_")]
   names = [f"given:column={name}" if name != "split" else "given" for name in given]
-  if {"subject", "camera", "setup"} <= set(data.table):
+  numbers = {name for name, values in data.table.items() if values.dtype.kind == "i"}
+  if {"subject", "camera", "setup"} <= numbers:
     names = ["xsub", "xview", "xset", *names]
-  if "subject" in data.table and data.table["subject"].dtype.kind == "i":
+  if "subject" in numbers:
     names = ["cross_subject", *names]
   if not names:
     return

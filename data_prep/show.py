@@ -46,10 +46,11 @@ def run(args: argparse.Namespace) -> None:
     raise ConfigError(f"--out {args.out} must end in .gif or .png")
   data = open_data_set(args.data_set)
   index = find(data, args.clip, args.label)
-  frames = draw(data, index, moments=_MOMENTS if args.out.suffix.lower() == ".png" else None)
+  moments = _MOMENTS if args.out.suffix.lower() == ".png" else None
+  pictures, stride = draw(data, index, moments)
   try:
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    _save(frames, args.out)
+    _save(pictures, args.out, stride)
   except OSError as error:
     raise DataError(f"--out {args.out} cannot be written: {error.strerror or error}") from error
   print(f"{data.table['name'][index]}: {_class_name(data, index)}: {args.out}")
@@ -74,13 +75,15 @@ def find(data: DataSet, clip: str | None, label: str | None) -> int:
   raise ConfigError(f"{data.path} has no {wanted}; it has, for instance, {', '.join(near)}")
 
 
-def draw(data: DataSet, index: int, moments: int | None = None) -> list[Any]:
+def draw(data: DataSet, index: int, moments: int | None = None) -> tuple[list[Any], int]:
   """The clip as pictures (PIL): every frame, or one strip of some moments.
 
   Args:
     data: a prepared data set.
     index: row of the clip table.
     moments: frames of the strip; None draws one picture a frame.
+  Returns:
+    The pictures, and how many frames lie between two: more than one where the clip is long.
   """
   persons = data.read([index])[0]
   count = max(map(len, persons))
@@ -88,14 +91,15 @@ def draw(data: DataSet, index: int, moments: int | None = None) -> list[Any]:
   title, line = _class_name(data, index), _facts(data, index)
   if moments is None:
     stride = -(-count // _MAX_FRAMES)
-    return [
+    pages = [
       _page([scene.draw(t, 440, 400)], [f"frame {t + 1} of {count}"], title, line, scene, t / count)
       for t in range(0, count, stride)
     ]
+    return pages, stride
   times = np.unique(np.linspace(0, count - 1, moments).round().astype(int)).tolist()
   pictures = [scene.draw(t, 250, 320) for t in times]
   labels = [f"frame {t + 1}" for t in times]
-  return [_page(pictures, labels, title, f"{line}   {count} frames", scene)]
+  return [_page(pictures, labels, title, f"{line}   {count} frames", scene)], 1
 
 
 def _padded(persons: Sequence[np.ndarray], frames: int) -> np.ndarray:
@@ -127,7 +131,7 @@ def _facts(data: DataSet, index: int) -> str:
   return "   ".join([str(data.table["name"][index]), *facts])
 
 
-def _save(pictures: Sequence[Any], path: pathlib.Path) -> None:
+def _save(pictures: Sequence[Any], path: pathlib.Path, stride: int) -> None:
   if path.suffix.lower() == ".png":
     pictures[0].save(path, optimize=True)
     return
@@ -144,8 +148,10 @@ def _save(pictures: Sequence[Any], path: pathlib.Path) -> None:
   colors[colors.min(axis=1) > 245] = 255  # the background, which quantising dims a little
   palette.putpalette(colors.ravel().tolist())
   first, *rest = [picture.quantize(palette=palette, dither=0) for picture in pictures]
-  stride = -(-len(pictures) // _MAX_FRAMES)
-  first.save(path, save_all=True, append_images=rest, duration=_FRAME_MS * stride, loop=0)
+  # A GIF counts in hundredths of a second: round when a picture starts, not how long it lasts.
+  starts = np.round(np.arange(len(pictures) + 1) * stride * _FRAME_MS, -1)
+  duration = np.diff(starts).tolist()
+  first.save(path, save_all=True, append_images=rest, duration=duration, loop=0)
 
 
 # --- the picture
@@ -228,7 +234,7 @@ class _Scene:
   def _stand_in_a_room(self) -> None:
     """Camera coordinates (right, up, towards the camera) of joints, of shadows and of a floor."""
     right, up, towards = _room(self.clip, self.seen, self.skeleton)
-    room = self.clip @ np.stack([right, up, towards], axis=1)
+    room = self.clip[..., :3] @ np.stack([right, up, towards], axis=1)
     camera = _camera(_turn(room, self.seen))
     ground = np.percentile(room[self.seen][:, 1], 1)
     flat = np.array(room)

@@ -61,7 +61,18 @@ def test_a_png_is_a_strip_of_moments(data, tmp_path):
 
 def test_a_long_clip_is_thinned_out(tmp_path):
   long = prepare(tmp_path, [Clip("long", 0, [figure(400)])])
-  assert len(show.draw(long, 0)) == 134  # every third frame
+  pictures, stride = show.draw(long, 0)
+  assert (len(pictures), stride) == (134, 3)
+
+
+def test_a_thinned_out_clip_plays_as_long_as_it_took(tmp_path):
+  data = prepare(tmp_path, [Clip("long", 0, [figure(300)])])
+  out = tmp_path / "clip.gif"
+  assert command.main(["show", str(data.path), "--out", str(out)]) == 0
+  with Image.open(out) as gif:
+    assert gif.n_frames == 150
+    shown = [gif.seek(i) or gif.info["duration"] for i in range(gif.n_frames)]
+  assert sum(shown) == 9900  # 300 frames of 33 ms
 
 
 def test_a_clip_is_found_by_name_by_class_number_and_by_class_name(data):
@@ -124,8 +135,17 @@ def test_flat_clips_and_hands_and_clips_with_gaps_are_drawn(tmp_path):
     person[3, ::2] = 0
     data = prepare(tmp_path / name, [Clip("a", 0, [person])], skeleton=skeleton, channels=channels,
                    center=None)  # fmt: skip
-    frames = show.draw(data, 0)
+    frames, _ = show.draw(data, 0)
     assert len(frames) == 5 and has_color(frames[0], BLUE)
+
+
+def test_a_fourth_channel_such_as_visibility_is_not_drawn(tmp_path):
+  person = figure(3)
+  scored = np.concatenate([person, np.ones_like(person[..., :1])], axis=-1)
+  data = prepare(tmp_path, [Clip("a", 0, [scored])], channels=4, center=None)
+  assert command.main(["show", str(data.path), "--out", str(tmp_path / "clip.gif")]) == 0
+  points = [show._Scene(clip[None], NTU).points for clip in (person, scored)]
+  np.testing.assert_array_equal(*points)
 
 
 def test_info_prints_counts_by_class_subject_and_protocol(data, capsys, tmp_path):
@@ -171,6 +191,15 @@ def test_a_long_list_of_classes_shows_its_ends_and_given_splits_are_counted(tmp_
 def test_info_refuses_what_is_no_picture(data, capsys):
   assert command.main(["info", str(data.path), "--out", "h.pdf"]) == 2
   assert "must end in .png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["subject", "camera", "setup"])
+def test_protocols_that_go_by_numbers_are_not_counted_where_there_is_text(tmp_path, text):
+  facts = {"subject": 1, "camera": 1, "setup": 1} | {text: "left"}
+  data = prepare(tmp_path, [Clip("a", 0, [figure()], facts)])
+  described = "\n".join(info.describe(data))
+  assert not any(name in described for name in ("xsub", "xview", "xset"))
+  assert ("cross_subject" in described) == (text != "subject")
 
 
 def test_random_clips_with_text_facts_are_described(tmp_path):
