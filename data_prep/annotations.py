@@ -45,12 +45,15 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     _Annotation(name, content, fact | {column: of.get(name, "") for column, of in columns.items()})
     for name, content, fact in zip(names, contents, facts, strict=True)
   ]
-  _, _, joints, dimensions = _first_shape(contents)
+  first = _first_keypoint(contents)
+  *_, joints, dimensions = first.shape
   flat = dimensions == 2
   scored = flat and any(isinstance(c, dict) and "keypoint_score" in c for c in contents)
   skeleton = exchange.skeleton_for(args, joints)
   as_is = flat or args.as_is
   warnings = [f"the split {key!r} is left out: not a train, val or test part" for key in strange]
+  if dimensions == 3 and not as_is:
+    warnings += exchange.score_warnings(first, skeleton)
   return Recordings(
     keys=annotations,
     read=functools.partial(read_annotation, skeleton=skeleton, scored=scored, as_is=as_is),
@@ -59,7 +62,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     channels=dimensions + scored,
     fill="loop",
     center=None if as_is else skeleton.center,
-    rotated=not as_is and skeleton.vertical is not None,
+    rotated=not as_is and normalise.turns(skeleton),
     warnings=tuple(warnings),
     parallel=False,  # the annotations are in memory already
   )
@@ -158,10 +161,10 @@ def _name(content: Any, index: int) -> str:
   return name if exchange.is_name(name) else f"annotation {index}"
 
 
-def _first_shape(contents: Iterable[Any]) -> tuple[int, ...]:
+def _first_keypoint(contents: Iterable[Any]) -> np.ndarray:
   for content in contents:
     try:
-      return _numbers(content, "keypoint", 4).shape
+      return _numbers(content, "keypoint", 4)
     except (DataError, TypeError):
       continue
   raise DataError("no annotation has a keypoint array [person, frame, joint, 2 or 3]")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep import normalise
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
@@ -36,6 +37,18 @@ def add_as_is(parser: argparse.ArgumentParser) -> None:
     action="store_true",
     help="take 3-D coordinates as they are: neither turned upright nor centred",
   )
+
+
+def score_warnings(clip: np.ndarray, skeleton: Skeleton) -> list[str]:
+  """A line to print where a clip [..., 3] to be turned or centred seems to hold x, y, score."""
+  third = clip[..., 2]
+  moved = normalise.turns(skeleton) or skeleton.center is not None
+  if not (moved and third.any() and third.min() >= 0 and third.max() <= 1):
+    return []
+  return [
+    "the third channel lies between 0 and 1, as a score does, but is turned or centred as a "
+    "coordinate; if it is none, prepare again with --as-is --overwrite"
+  ]
 
 
 def skeleton_for(args: argparse.Namespace, num_joints: int) -> Skeleton:

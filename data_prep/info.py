@@ -57,7 +57,7 @@ def describe(data: DataSet) -> Iterator[str]:
   )
   yield (
     f"  beyond its end a person {'loops' if data.fill == 'loop' else 'is untracked'}; {center}; "
-    f"{'turned upright' if data.rotated else 'not turned'}"
+    f"{_turned(data)}"
   )
   if not len(data):
     return
@@ -97,6 +97,12 @@ def missing(data: DataSet) -> tuple[float, float]:
         joints += int(some.sum()) * seen.shape[-1]
         lost += int((~seen[some]).sum())
   return empty / max(frames, 1), lost / max(joints, 1)
+
+
+def _turned(data: DataSet) -> str:
+  if not data.rotated:
+    return "not turned"
+  return "turned upright" if data.skeleton.vertical is not None else "turned to the front"
 
 
 def _left_out(data: DataSet) -> int:

@@ -59,6 +59,11 @@ def normalise(persons: Sequence[np.ndarray], skeleton: Skeleton) -> list[np.ndar
   ]
 
 
+def turns(skeleton: Skeleton) -> bool:
+  """Whether `normalise` turns clips of this layout, about any axis."""
+  return skeleton.vertical is not None or skeleton.horizontal is not None
+
+
 def cut_together(persons: Sequence[np.ndarray]) -> list[np.ndarray]:
   """Cuts everybody after the last frame in which anybody is tracked, so frame t stays one moment.
 

@@ -57,13 +57,13 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     name = name.removesuffix(".npy")
     fact = {column: values[i] for column, values in facts.items()}
     lines.append(_Line(name, labels[i], raw / f"{name}.npy", fact))
-  shape = _first_shape(lines)
-  skeleton = _skeleton(raw, args, shape[-2])
-  channels = shape[-1]
-  # A rotation needs three coordinates; a layout of x, y, score has no joints to rotate by.
+  first = _first_clip(lines)
+  *_, joints, channels = first.shape
+  skeleton = _skeleton(raw, args, joints)
+  # A rotation needs three coordinates; three channels are taken for such unless --as-is.
   as_is = args.as_is or channels != 3
   unlisted = {path.stem for path in files.find(raw, ".npy")} - {line.path.stem for line in lines}
-  warnings = []
+  warnings = [] if as_is else exchange.score_warnings(first, skeleton)
   if unlisted:
     some = f"{len(unlisted):,} .npy files are not in {table.name}, such as {min(unlisted)}.npy"
     warnings.append(some)
@@ -75,7 +75,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     channels=channels,
     fill="loop",
     center=None if as_is else skeleton.center,
-    rotated=not as_is and skeleton.vertical is not None,
+    rotated=not as_is and normalise.turns(skeleton),
     warnings=tuple(warnings),
   )
 
@@ -112,11 +112,11 @@ def _load(line: _Line) -> np.ndarray:
   return array
 
 
-def _first_shape(lines: Sequence[_Line]) -> tuple[int, ...]:
+def _first_clip(lines: Sequence[_Line]) -> np.ndarray:
   problem = None
   for line in lines:
     try:
-      return _load(line).shape
+      return _load(line)
     except DataError as error:
       problem = problem or error
   raise DataError(f"no clip can be read (first: {problem})")

@@ -75,7 +75,7 @@ class Recordings:
       frame) or 'zero'.
     center: joint of the first person that loading subtracts, frame by frame, from every tracked
       joint; None where the coordinates are to be taken as they are.
-    rotated: whether `read` has turned the clip upright (`normalise.normalise`).
+    rotated: whether `read` has turned the clip, upright or to the front (`normalise.normalise`).
     storage_scale: coordinates times this are whole numbers in int16, which is then what is stored
       (1000 for three decimals); 0 stores float32. Where a clip turns out not to be exact, all are
       stored as float32.

@@ -42,7 +42,7 @@ class DataSet:
     channels: coordinates of a joint.
     fill: 'loop' or 'zero': what follows a person's last frame.
     center: joint of the first person to be subtracted; None for none.
-    rotated: whether the clips were turned upright.
+    rotated: whether the clips were turned, upright or to the front.
     scale: stored whole numbers divided by this are coordinates; 0 where floats are stored.
     citation: BibTeX.
     missing_facts: of KNOWN_FACTS, those the source does not have.

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep import __main__ as command
-from data_prep import annotations, arrays, exchange, own, safe_pickle
+from data_prep import annotations, arrays, exchange, info, own, safe_pickle
 from mstgcn_jax import skeletons
 from mstgcn_jax.data_set import REPORT, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
@@ -551,6 +551,29 @@ def test_a_layout_with_joints_to_turn_by_is_turned_upright(tmp_path):
   np.testing.assert_allclose(upper_arm[:2], 0, atol=1e-6)
   assert upper_arm[2] > 0 and recordings.rotated and recordings.center == 1
   assert not own.open_raw(tmp_path, options(as_is=True)).rotated
+
+
+def test_a_layout_with_only_horizontal_joints_is_turned_and_says_so(tmp_path):
+  write_own(tmp_path / "raw", "name,label\na,x\n", a=normal(4, 33, 3))
+  data = prepare("own", tmp_path / "raw", tmp_path, "--skeleton", "mediapipe")
+  (person,) = data.read([0])[0]
+  right, left = data.skeleton.horizontal
+  np.testing.assert_allclose((person[0, left] - person[0, right])[1:], 0, atol=1e-6)
+  assert data.rotated and any("turned to the front" in line for line in info.describe(data))
+
+
+def test_a_third_channel_that_looks_like_a_score_is_mentioned_where_it_is_moved(tmp_path):
+  scored = np.abs(np.sin(normal(4, 33, 3)))
+  write_own(tmp_path, "name,label\na,x\n", a=scored)
+  layout = options(skeleton="mediapipe")
+  (warning,) = own.open_raw(tmp_path, layout).warnings
+  assert "third channel lies between 0 and 1" in warning and "--as-is" in warning
+  as_is = own.open_raw(tmp_path, options(skeleton="mediapipe", as_is=True))
+  assert not as_is.warnings and not as_is.rotated
+  path = write_pickle(tmp_path / "a.pkl", [annotation(joints=33, keypoint=scored[None])])
+  assert annotations.open_raw(path, layout).warnings == (warning,)
+  write_own(tmp_path, "name,label\na,x\n", a=normal(4, 33, 3))
+  assert not own.open_raw(tmp_path, layout).warnings
 
 
 def test_flat_clips_are_taken_as_they_are(tmp_path):
