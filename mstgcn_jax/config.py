@@ -9,6 +9,7 @@ import dataclasses
 import importlib.util
 import math
 import pathlib
+import traceback
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from mstgcn_jax import files, streams, temporal_sampling
 from mstgcn_jax.augment import Augmentation
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import ModelConfig
+from mstgcn_jax.model.config import _published_blocks
 from mstgcn_jax.optimizer import OptimizerConfig
 from mstgcn_jax.skeletons import Skeleton
 
@@ -93,17 +95,30 @@ def load(path: str | pathlib.Path) -> ConfigDict:
   """The config that a file's `get_config()` returns.
 
   Raises:
-    ConfigError: the file is missing or has no `get_config`.
+    ConfigError: the file is missing, is no Python file, fails, or has no `get_config`.
   """
   path = pathlib.Path(path)
   if not path.is_file():
     raise ConfigError(f"config file {path} does not exist")
+  if path.suffix != ".py":
+    raise ConfigError(f"config file {path} is no Python file (.py), as those in configs/ are")
   spec = importlib.util.spec_from_file_location(path.stem, path)
   module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  if not hasattr(module, "get_config"):
-    raise ConfigError(f"config file {path} has no function get_config()")
-  return module.get_config()
+  try:
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+      raise ConfigError(f"config file {path} has no function get_config()")
+    config = module.get_config()
+  except (ConfigError, DataError):
+    raise
+  except Exception as error:  # whatever the user's file raises
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    place = f"{path}, line {lines[-1]}" if lines else path
+    message = " ".join(str(error).split())
+    raise ConfigError(f"config file {place}: {type(error).__name__}: {message}") from error
+  if not isinstance(config, ConfigDict):
+    raise ConfigError(f"config file {path}: get_config() returns {config!r}, not a config")
+  return config
 
 
 def read(path: str | pathlib.Path) -> ConfigDict:
@@ -151,12 +166,16 @@ def model_config(
   )
 
 
-def from_model(model: ModelConfig, stream: str) -> ConfigDict:
+def from_model(model: ModelConfig, stream: str, data_name: str = "ntu60") -> ConfigDict:
   """The default experiment with this network: the inverse of `model_config`."""
   config = default()
+  config.data.name = data_name
   for field in config.model:
     config.model[field] = getattr(model, field)
-  config.model.blocks = tuple(dataclasses.astuple(block) for block in model.blocks)
+  if model.blocks == _published_blocks(model.in_channels, model.width):
+    config.model.blocks = None  # as files in configs/ say it: by the width
+  else:
+    config.model.blocks = tuple(dataclasses.astuple(block) for block in model.blocks)
   config.data.num_persons = model.num_persons
   config.streams = (stream,)
   return config
@@ -194,6 +213,9 @@ def validate(config: ConfigDict) -> None:
     require(config.data[field] >= 1, f"data.{field}", "at least 1")
   for field in ("seed", "save_every_steps", "early_stopping", "stream_devices", "profile_steps"):
     require(config[field] >= 0, field, "0 or more")
+  seeds = config.seeds
+  whole = all(isinstance(seed, int) and seed >= 0 for seed in seeds)
+  require(whole and len(set(seeds)) == len(seeds), "seeds", "whole numbers from 0, each once")
   require(config.heartbeat_timeout >= 1, "heartbeat_timeout", "at least 1")
   require(0 <= config.label_smoothing < 1, "label_smoothing", "in [0, 1)")
   require(0 <= config.mixup < math.inf, "mixup", "0 or more")
