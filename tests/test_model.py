@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -165,7 +167,28 @@ def test_a_spatial_layer_of_ones_own_needs_no_change_to_the_package():
   assert model(CLIPS).shape == (2, 5)
 
 
-def test_a_layer_that_cannot_be_imported_is_named():
+def test_the_readmes_lines_on_changing_the_network_run(tmp_path, monkeypatch):
+  text = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
+  section = text.split("## Change the network\n")[1].split("\n## ")[0]
+  lifted_out, layers = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+  names = {}
+  exec(lifted_out, names)
+  assert names["y"].shape == (25, 2, 30, 6) and names["many"].shape == (4, 25, 2, 30, 6)
+  np.testing.assert_allclose(names["many"][0], names["y"], rtol=1e-5, atol=1e-5)
+  assert names["grads"].weight[...].shape == (3, 3, 6)
+
+  (tmp_path / "layers.py").write_text(layers)
+  monkeypatch.syspath_prepend(tmp_path)
+  config = dataclasses.replace(SMALL, block_type="layers:Mean/ms")
+  model = MSTGCN(config, rngs=nnx.Rngs(0))
+  assert type(model.blocks[1].spatial).__name__ == "Mean" and model(CLIPS).shape == (2, 5)
+
+
+def test_a_layer_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
+  (tmp_path / "broken_layers.py").write_text("class Mean(nnx.Module): pass")
+  monkeypatch.syspath_prepend(tmp_path)
+  with pytest.raises(ConfigError, match="imported: NameError: name 'nnx' is not defined"):
+    MSTGCN(dataclasses.replace(SMALL, block_type="broken_layers:Mean/ms"), rngs=nnx.Rngs(0))
   with pytest.raises(ConfigError, match="'test_model:Nowhere', which cannot be imported"):
     MSTGCN(dataclasses.replace(SMALL, block_type="test_model:Nowhere/ms"), rngs=nnx.Rngs(0))
 
@@ -181,15 +204,31 @@ def test_a_new_block_type_mixes_two_layers_by_config():
 
 
 def _trained(config):
-  """A model whose running statistics and norms are not those of the beginning."""
+  """A model none of whose parameters and running statistics are those of the beginning."""
   model = MSTGCN(config, rngs=nnx.Rngs(0))
   nnx.jit(lambda model, clips: model(clips))(model, CLIPS)
+  random = np.random.default_rng(0)
+  for variable in jax.tree.leaves(
+    nnx.state(model, nnx.Param), is_leaf=lambda leaf: isinstance(leaf, nnx.Variable)
+  ):
+    variable[...] += 0.1 * random.standard_normal(variable.shape, "float32")
   return model
 
 
-@pytest.mark.parametrize("block_type", ["ms", "ms_bottle", "sep"])
-def test_folding_keeps_the_function(block_type):
-  model = _trained(dataclasses.replace(SMALL, block_type=block_type))
+@pytest.mark.parametrize(
+  "fields",
+  [
+    {"block_type": "ms"},
+    {"block_type": "ms_bottle"},
+    {"block_type": "sep"},
+    {"layer_type": "sep", "expand_ratio": 2},
+    {"attention": "stja"},
+    {"activation": "acon"},
+    {"activation": "meta_acon"},
+  ],
+)
+def test_folding_keeps_the_function(fields):
+  model = _trained(dataclasses.replace(SMALL, **fields))
   folded = model.fold()
   model.eval()
   expected = model(CLIPS)

@@ -165,9 +165,10 @@ def _import(name: str) -> Callable[..., nnx.Module]:
   module, _, function = name.partition(":")
   try:
     return getattr(importlib.import_module(module), function)
-  except (ImportError, AttributeError, ValueError) as error:
+  except Exception as error:  # whatever a module of somebody else's raises
     raise ConfigError(
-      f"block_type names the layer {name!r}, which cannot be imported: {error}"
+      f"block_type names the layer {name!r}, which cannot be imported: "
+      f"{type(error).__name__}: {error}"
     ) from error
 
 
