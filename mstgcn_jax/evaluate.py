@@ -67,7 +67,7 @@ def evaluate_workdir(args: argparse.Namespace) -> None:
   if differences:
     raise ConfigError(
       f"{run.data_set.path} does not fit the run in {args.workdir} ({'; '.join(differences)}); "
-      "--data names another folder of data sets"
+      "--data names another folder of data sets, --data-name another one in it"
     )
   tree, step = checkpoints.load_variables(args.workdir, args.checkpoint)
   variables = {
@@ -110,6 +110,8 @@ def _short(value) -> str:
 def _set_up(config, args: argparse.Namespace) -> Experiment:
   if args.data:
     config.data.dir = args.data
+  if args.data_name:
+    config.data.name = args.data_name
   if args.protocol:
     config.data.protocol = args.protocol
   return set_up(config, train=False)
@@ -135,6 +137,7 @@ def main() -> None:
   what.add_argument("--config", type=pathlib.Path, help="a config's network, with fresh weights")
   parser.add_argument("--checkpoint", default="newest", help="newest (default), best, or a step")
   parser.add_argument("--data", help="folder of the prepared data sets; default as in training")
+  parser.add_argument("--data-name", help="data set in that folder; default as in training")
   parser.add_argument("--protocol", help="default as in training")
   parser.add_argument("--trust", action="store_true", help="import layers that the run names")
   args = parser.parse_args()

@@ -116,8 +116,16 @@ def config_from_reference(model_args: Mapping[str, Any]) -> ModelConfig:
     if name not in args:
       raise ConfigError(f"model_args has no {name!r}")
   fields = {ours: args.pop(name) for name, ours in _FIELDS.items() if name in args}
-  fields["blocks"] = tuple(map(tuple, args.pop("block_args")))
-  fields["in_channels"] = fields["blocks"][0][0]
+  fields["blocks"] = _tuples("block_args", args.pop("block_args"))
+  if any(len(block) < 2 for block in fields["blocks"]):
+    raise ConfigError(
+      f"model_args: block_args is {fields['blocks']}; give (in, out, residual, stride) each"
+    )
+  fields["in_channels"], fields["width"] = fields["blocks"][0][:2]
+  if not isinstance(fields.get("block_type", ""), str) or ":" in fields.get("block_type", ""):
+    raise ConfigError(
+      f"model_args: block_type is {fields['block_type']!r}, unknown to the reference"
+    )
 
   graph = str(args.pop("graph"))
   name = graph.removeprefix("graph.").removesuffix(".Graph")
@@ -126,7 +134,7 @@ def config_from_reference(model_args: Mapping[str, Any]) -> ModelConfig:
     raise ConfigError(f"model_args: graph is {graph!r}; it must be {allowed}")
   skeleton = skeletons.get(_GRAPHS[name])
   if parts := args.pop("parts", None):
-    parts = tuple(map(tuple, parts))
+    parts = _tuples("parts", parts)
     skeleton = dataclasses.replace(skeleton, parts=parts, part_edges=())
   fields["skeleton"] = skeleton
   joints = args.pop("num_point", skeleton.num_joints)
@@ -135,7 +143,10 @@ def config_from_reference(model_args: Mapping[str, Any]) -> ModelConfig:
       f"model_args: num_point is {joints}, but {graph!r} has {skeleton.num_joints} joints"
     )
 
-  graph_args = dict(args.pop("graph_args", None) or {})
+  graph_args = args.pop("graph_args", None) or {}
+  if not isinstance(graph_args, Mapping):
+    raise ConfigError(f"model_args: graph_args is {graph_args!r}; it must be a mapping")
+  graph_args = dict(graph_args)
   fields["strategy"] = graph_args.pop("labeling_mode", args.pop("labeling_mode", "spatial"))
   layer_type = args.pop("layer_type", "basic")
   fields["layer_type"] = "basic" if layer_type == "normal" else layer_type
@@ -147,6 +158,14 @@ def config_from_reference(model_args: Mapping[str, Any]) -> ModelConfig:
   if unknown:
     raise ConfigError(f"model_args: {', '.join(unknown)} has no counterpart here")
   return ModelConfig(**fields)
+
+
+def _tuples(name: str, value: Any) -> tuple[tuple, ...]:
+  """A list of lists as tuples; ConfigError where it is none, or empty."""
+  rows = value if isinstance(value, list | tuple) else ()
+  if not rows or not all(isinstance(row, list | tuple) for row in rows):
+    raise ConfigError(f"model_args: {name} is {value!r}; it must be a list of lists")
+  return tuple(map(tuple, rows))
 
 
 def load_state_dict(model: MSTGCN, state: Mapping[str, Any]) -> list[str]:
@@ -177,7 +196,8 @@ def load_state_dict(model: MSTGCN, state: Mapping[str, Any]) -> list[str]:
     raise DataError("the state dict is of another model: " + "; ".join(wrong))
   for name, value in constants.items():
     fixed = name.endswith((".A", ".joints"))
-    if fixed and name in state and not np.allclose(state[name], value, atol=1e-6):
+    # The tolerance is bfloat16's; other graphs differ by more.
+    if fixed and name in state and not np.allclose(state[name], value, rtol=2**-8, atol=1e-6):
       raise DataError(f"{name} of the state dict is not what the model's skeleton gives")
   for name, variable, axes, _ in tensors:
     split = [variable.shape[axis] for axis in axes]
@@ -293,6 +313,9 @@ def read_state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     except Exception as error:  # SafetensorError, not exported under a stable name
       raise DataError(f"{path} is not a whole .safetensors file ({error})") from error
   torch = _torch(path)
+  with path.open("rb") as file:
+    if file.read(2)[:1] not in (b"P", b"\x80"):  # a zip archive, before PyTorch 1.6 a pickle
+      raise DataError(f"{path} is not a PyTorch file")
   try:
     state = torch.load(path, map_location="cpu", weights_only=True)
   except pickle.UnpicklingError as error:
@@ -300,26 +323,44 @@ def read_state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
       f"{path} holds more than tensors, and running what it asks for could harm; not read. If you "
       "trust its source, save its state dict alone: torch.save(model.state_dict(), path)"
     ) from error
-  except (RuntimeError, EOFError, ValueError, OSError) as error:
-    raise DataError(f"{path} is not a whole PyTorch file ({error})") from error
+  except Exception as error:  # PyTorch raises many types for a file that is none of its own
+    message = " ".join(str(error).split())
+    raise DataError(f"{path} is not a whole PyTorch file ({message})") from error
   if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
     state = state["state_dict"]
   if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
     raise DataError(f"{path} is not a state dict, a mapping of names to tensors")
-  return {name: value.numpy() for name, value in state.items()}
+  # NumPy has no bfloat16; nn.Parameters have to be detached.
+  wide = lambda tensor: tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+  try:
+    return {str(name): wide(value.detach()).numpy() for name, value in state.items()}
+  except (RuntimeError, TypeError) as error:
+    raise DataError(f"{path} holds tensors that are not plain arrays ({error})") from error
 
 
 def write_state_dict(state: Mapping[str, np.ndarray], path: str | pathlib.Path) -> None:
-  """Writes `state_dict`'s output as .safetensors or, with PyTorch, as .pt."""
+  """Writes `state_dict`'s output as .safetensors or, with PyTorch, as .pt.
+
+  Raises:
+    DataError: the file cannot be written.
+    ConfigError: PyTorch is needed and not installed.
+  """
   path = pathlib.Path(path)
   state = {name: np.ascontiguousarray(value) for name, value in state.items()}
   if path.suffix == ".safetensors":
     import safetensors.numpy
 
-    safetensors.numpy.save_file(state, path)
+    save = safetensors.numpy.save_file
   else:
     torch = _torch(path)
-    torch.save({name: torch.tensor(value) for name, value in state.items()}, path)
+    state = {name: torch.tensor(value) for name, value in state.items()}
+    save = torch.save
+  if not path.parent.is_dir():
+    raise DataError(f"{path} cannot be written: there is no folder {path.parent}")
+  try:
+    save(state, path)
+  except Exception as error:  # SafetensorError, and RuntimeError of PyTorch
+    raise DataError(f"{path} cannot be written ({' '.join(str(error).split())})") from error
 
 
 def _torch(path: pathlib.Path):
@@ -339,6 +380,7 @@ def import_checkpoint(
   workdir: str | pathlib.Path,
   *,
   stream: str = "joint",
+  data_name: str = "ntu60",
 ) -> list[str]:
   """Makes a workdir of a checkpoint of the reference and the YAML file it was trained with.
 
@@ -347,6 +389,7 @@ def import_checkpoint(
 
   Args:
     stream: what the model was trained on (`mstgcn_jax.streams.STREAMS`).
+    data_name: the prepared data set that it was trained on, which its YAML does not name.
   Returns:
     Names of the tensors without counterpart here.
   Raises:
@@ -361,10 +404,11 @@ def import_checkpoint(
   if stream not in streams.STREAMS:
     raise ConfigError(f"stream is {stream!r}; allowed: {', '.join(streams.STREAMS)}")
   workdir = pathlib.Path(workdir)
-  if workdir.exists() and any(workdir.iterdir()):
-    raise ConfigError(f"{workdir} exists and is not empty; give a new folder")
+  if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+    kind = "is not empty" if workdir.is_dir() else "is no folder"
+    raise ConfigError(f"{workdir} exists and {kind}; give a new folder")
   model_config = config_from_reference(_model_args(pathlib.Path(reference_yaml)))
-  config = config_lib.from_model(model_config, stream)
+  config = config_lib.from_model(model_config, stream, data_name)
   model = MSTGCN(model_config, rngs=nnx.Rngs(0))
   unused = load_state_dict(model, read_state_dict(weights))
   _, params, batch_stats = split_model(model)
@@ -376,7 +420,10 @@ def import_checkpoint(
     batch_stats=batch_stats,
     opt_state=transformation.init(params),
   )
-  workdir.mkdir(parents=True, exist_ok=True)
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ConfigError(f"{workdir} cannot be made ({error.strerror})") from error
   with checkpoints.make_manager(workdir) as manager:
     checkpoints.save(manager, 0, {stream: state}, checkpoints.NO_PROGRESS)
     checkpoints.wait(manager)
@@ -398,8 +445,8 @@ def _model_args(path: pathlib.Path) -> Mapping[str, Any]:
     raise DataError(f"{path} does not exist")
   try:
     content = yaml.safe_load(path.read_text())
-  except yaml.YAMLError as error:
-    raise DataError(f"{path} is not YAML ({error})") from error
+  except (OSError, ValueError, yaml.YAMLError) as error:
+    raise DataError(f"{path} is not YAML ({' '.join(str(error).split())})") from error
   if not isinstance(content, Mapping) or not isinstance(content.get("model_args"), Mapping):
     raise DataError(f"{path} has no mapping 'model_args'; give the YAML file of the training run")
   return content["model_args"]
@@ -414,7 +461,8 @@ def main(argv: list[str] | None = None) -> None:
   into.add_argument("weights", help=".pt or .safetensors file of the reference")
   into.add_argument("yaml", help="YAML file that it was trained with")
   into.add_argument("workdir", help="new folder")
-  into.add_argument("--stream", default="joint")
+  into.add_argument("--stream", default="joint", help="that it was trained on; default joint")
+  into.add_argument("--data-name", default="ntu60", help="prepared data set; default ntu60")
   out = commands.add_parser("export", help="a workdir -> a PyTorch state dict")
   out.add_argument("workdir")
   out.add_argument("weights", help=".pt or .safetensors file to write")
@@ -423,7 +471,9 @@ def main(argv: list[str] | None = None) -> None:
   out.add_argument("--trust", action="store_true", help="import layers that the run names")
   args = parser.parse_args(argv)
   if args.command == "import":
-    unused = import_checkpoint(args.weights, args.yaml, args.workdir, stream=args.stream)
+    unused = import_checkpoint(
+      args.weights, args.yaml, args.workdir, stream=args.stream, data_name=args.data_name
+    )
     if unused:
       print(f"{len(unused)} tensors without counterpart here, left out: {', '.join(unused)}")
     print(f"{args.workdir}: ready for mstgcn_jax.evaluate, Classifier and --config.init_from")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import pickle
 import subprocess
 import sys
@@ -74,12 +75,26 @@ def test_a_state_dict_comes_back_with_every_name_shape_and_value(name):
       np.testing.assert_allclose(back[key], value, atol=1e-6, err_msg=key)
 
 
-def test_the_published_yaml_becomes_the_published_configuration():
-  blocks = [[3, 112, False, 1]] + [[112, 112, True, 1]] * 3 + [[112, 224, True, 2]]
-  blocks += [[224, 224, True, 1]] * 2 + [[224, 448, True, 2]] + [[448, 448, True, 1]] * 2
+def published_args(width):
+  blocks = [[3, 1, False, 1]] + [[1, 1, True, 1]] * 3 + [[1, 2, True, 2]]
+  blocks += [[2, 2, True, 1]] * 2 + [[2, 4, True, 2]] + [[4, 4, True, 1]] * 2
+  blocks = [[width * a, width * b, *rest] for a, b, *rest in blocks]
+  blocks[0][0] = 3
   args = ARGS | {"num_class": 60, "num_point": 25, "graph": "graph.ntu_rgb_d.Graph"}
-  config = torch_weights.config_from_reference(args | {"block_args": blocks})
-  assert config == type(config)(num_classes=60)
+  return args | {"block_args": blocks}
+
+
+@pytest.mark.parametrize("width", [112, 64])
+def test_the_published_yaml_becomes_the_published_configuration(width):
+  config = torch_weights.config_from_reference(published_args(width))
+  assert config == type(config)(num_classes=60, width=width)
+
+
+def test_training_goes_on_from_a_published_checkpoint_with_the_published_config():
+  model_config = torch_weights.config_from_reference(published_args(112))
+  imported = config_lib.from_model(model_config, "joint")
+  published = config_lib.load(pathlib.Path(__file__).parents[1] / "configs/ntu_joint.py")
+  assert config_lib.differences(imported, published) == []
 
 
 @pytest.mark.parametrize(
@@ -90,6 +105,15 @@ def test_the_published_yaml_becomes_the_published_configuration():
     ({"bias": False}, "bias is False"),
     ({"dilation": 2}, "dilation has no counterpart"),
     ({"block_type": "huge"}, "block_type is 'huge'"),
+    ({"block_type": None}, "block_type is None"),
+    ({"block_type": "antigravity:anything"}, "block_type is 'antigravity:anything'"),
+    ({"block_args": None}, "block_args is None"),
+    ({"block_args": []}, r"block_args is \[\]"),
+    ({"block_args": [3, 8, False, 1]}, r"block_args is \[3, 8"),
+    ({"block_args": [[]]}, "block_args"),
+    ({"block_args": [["a", "b"]]}, "'a'"),
+    ({"parts": [0, 1]}, r"parts is \[0, 1\]"),
+    ({"graph_args": "spatial"}, "graph_args is 'spatial'"),
   ],
 )
 def test_model_args_without_counterpart_are_named(change, message):
@@ -200,8 +224,9 @@ def test_import_and_export_keep_every_tensor(tmp_path, state, suffix, capsys):
   torch_weights.write_state_dict(state, tmp_path / f"in{suffix}")
   (tmp_path / "train.yaml").write_text(yaml.safe_dump({"model_args": ARGS, "batch_size": 8}))
   workdir = tmp_path / "run"
-  arguments = [f"in{suffix}", "train.yaml", "run"]
-  torch_weights.main(["import", *(str(tmp_path / name) for name in arguments)])
+  paths = [str(tmp_path / name) for name in (f"in{suffix}", "train.yaml", "run")]
+  torch_weights.main(["import", *paths, "--data-name", "kinetics"])
+  assert config_lib.read(workdir / "config.json").data.name == "kinetics"
   assert "layers.1.mstcn.bn_in.weight" in capsys.readouterr().out
   model = checkpoints.load_model(workdir)
   assert not any(m.use_running_average is False for _, m in nnx.iter_modules(model.norm_in))
@@ -217,7 +242,7 @@ def test_import_and_export_keep_every_tensor(tmp_path, state, suffix, capsys):
 def test_an_imported_checkpoint_is_evaluated_classified_with_and_trained_on(
   tmp_path, monkeypatch, capsys
 ):
-  data = tiny.prepare(tmp_path / "data", "ntu60", skeletons.get("ntu_rgbd"))
+  data = tiny.prepare(tmp_path / "data", "mine", skeletons.get("ntu_rgbd"))
   args = ARGS | {"num_class": 3, "num_point": 25, "num_person": 1}
   args |= {"graph": "graph.ntu_rgb_d.Graph", "block_args": [[3, 8, False, 1], [8, 8, True, 1]]}
   model = MSTGCN(torch_weights.config_from_reference(args), rngs=nnx.Rngs(0))
@@ -227,22 +252,78 @@ def test_an_imported_checkpoint_is_evaluated_classified_with_and_trained_on(
   torch_weights.import_checkpoint(weights, reference, workdir)
 
   options = ["--workdir", str(workdir), "--data", str(data), "--protocol", "cross_subject"]
+  options += ["--data-name", "mine"]
   monkeypatch.setattr(sys, "argv", ["evaluate", *options])
   evaluate.main()
   assert "step 0" in capsys.readouterr().out
   classify = Classifier(workdir)
-  clip = classify.sample(open_data_set(data / "ntu60"), 0)
+  clip = classify.sample(open_data_set(data / "mine"), 0)
   model.eval()
   expected = jax.nn.softmax(model(clip[None]))
   np.testing.assert_allclose(classify(clip[None]), expected, rtol=1e-4, atol=1e-6)
 
   experiment = config_lib.read(workdir / "config.json")
   experiment.update_from_flattened_dict(
-    {"data.dir": str(data), "data.protocol": "cross_subject", "data.window": 16, "batch_size": 8}
-    | {"epochs": 1, "allow_config_change": True}
+    {"data.dir": str(data), "data.name": "mine", "data.protocol": "cross_subject"}
+    | {"data.window": 16, "batch_size": 8, "epochs": 1, "allow_config_change": True}
   )
   loop.train(experiment, workdir)
   assert checkpoints.load_variables(workdir)[1] == 3
+
+
+def mistake_weights_and_yaml_swapped(folder, weights, reference):
+  return "import", reference, weights, folder / "run"
+
+
+def mistake_yaml_for_weights(folder, weights, reference):
+  return "import", reference, reference, folder / "run"
+
+
+def mistake_workdir_is_a_file(folder, weights, reference):
+  return "import", weights, reference, weights
+
+
+def mistake_workdir_below_a_file(folder, weights, reference):
+  return "import", weights, reference, weights / "run"
+
+
+def mistake_export_of_a_file(folder, weights, reference):
+  return "export", weights, folder / "out.pt"
+
+
+@pytest.mark.parametrize(
+  ("mistake", "message"),
+  [
+    (mistake_weights_and_yaml_swapped, "w.pt is not YAML"),
+    (mistake_yaml_for_weights, "r.yaml is not a PyTorch file"),
+    (mistake_workdir_is_a_file, "w.pt exists and is no folder"),
+    (mistake_workdir_below_a_file, "cannot be made"),
+    (mistake_export_of_a_file, "w.pt is not a workdir"),
+  ],
+)
+def test_a_mistake_on_the_command_line_ends_in_one_line(tmp_path, state, mistake, message):
+  weights, reference = tmp_path / "w.pt", tmp_path / "r.yaml"
+  torch_weights.write_state_dict(state, weights)
+  reference.write_text(yaml.safe_dump({"model_args": ARGS}))
+  with pytest.raises((ConfigError, DataError), match=message) as caught:
+    torch_weights.main(list(map(str, mistake(tmp_path, weights, reference))))
+  assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_export_into_a_missing_folder_is_named(tmp_path, state, suffix):
+  with pytest.raises(DataError, match="there is no folder"):
+    torch_weights.write_state_dict(state, tmp_path / f"none/w{suffix}")
+
+
+@pytest.mark.parametrize("make", [torch.nn.Parameter, torch.Tensor.bfloat16, torch.Tensor.half])
+def test_parameters_and_half_precision_are_read(tmp_path, model, state, make):
+  torch.save({name: make(torch.tensor(v).float()) for name, v in state.items()}, tmp_path / "w.pt")
+  loaded = nnx.clone(model)
+  torch_weights.load_state_dict(loaded, torch_weights.read_state_dict(tmp_path / "w.pt"))
+  bias = loaded.classifier.bias[...]
+  np.testing.assert_allclose(bias, state["fc.bias"], rtol=1e-2)
+  assert bias.dtype == np.float32
 
 
 def test_a_failed_import_writes_nothing_and_ends_with_one_line(tmp_path):
