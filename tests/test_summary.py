@@ -1,6 +1,12 @@
 """The table of layers."""
 
-from mstgcn_jax import summary
+import jax
+import pytest
+import tiny
+from flax import nnx
+
+from mstgcn_jax import evaluate, summary
+from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model import ModelConfig
 
 
@@ -33,6 +39,75 @@ def test_flops_are_those_of_arithmetic_done_by_hand():
 def test_the_command_prints_a_line_for_every_layer(capsys):
   summary.main(["--config", "configs/quickstart.py"])
   lines = capsys.readouterr().out.splitlines()
-  assert lines[0].startswith("layer")
+  assert lines[1].startswith("layer")
   assert any(line.startswith("blocks.1.temporal") for line in lines)
   assert lines[-1].endswith("GFLOP a clip")
+
+
+def test_without_the_data_set_its_facts_are_given_by_flags(capsys):
+  options = ["--skeleton", "kinetics", "--classes", "400"]
+  summary.main(["--config", "configs/kinetics_joint.py", *options])
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[0].startswith("18 joints (kinetics), 400 classes, 3 channels (")
+  assert "kinetics is not prepared" in lines[0]
+  # NTU's 2,891,351, 340 · 449 more in the classifier, 2 · 42 less in the first norm and, in each of
+  # 37 graph convolutions, 3 · (25² - 18²) less in the learned adjacency.
+  assert lines[-1] == "3,010,516 parameters, 24.35 GFLOP a clip"
+
+
+def test_a_prepared_data_set_says_what_the_network_is_for(tiny_data, tmp_path, capsys):
+  config = tmp_path / "own.py"
+  text = tiny.CONFIG.read_text()
+  config.write_text(text.replace('"tiny"', f'"tiny"\n  c.data.dir = {str(tiny_data)!r}'))
+  summary.main(["--config", str(config)])
+  line = capsys.readouterr().out.splitlines()[0]
+  assert line.startswith("20 joints (utd_mhad), 3 classes, 3 channels (those of ")
+
+
+class Own(nnx.Module):
+  """A layer of one's own: nnx.Linear and, with `scaled`, a parameter that is multiplied with."""
+
+  def __init__(self, config, block, *, rngs, scaled=False):
+    self.project = nnx.Linear(block.in_channels, block.out_channels, rngs=rngs)
+    self.scale = nnx.Param(jax.numpy.ones(block.out_channels)) if scaled else None
+
+  def __call__(self, x):
+    y = self.project(x)
+    return y if self.scale is None else y * self.scale[...]
+
+
+def scaled(config, block, *, rngs):
+  return Own(config, block, rngs=rngs, scaled=True)
+
+
+def test_layers_of_ones_own_are_counted_or_marked():
+  blocks = ((3, 8, False, 1), (8, 16, True, 1))
+  config = lambda name: ModelConfig(
+    num_classes=7, num_persons=1, blocks=blocks, block_type=f"{__name__}:{name}/ms"
+  )
+  rows = {row.name: row for row in summary.rows(config("Own"), frames=10)}
+  assert rows["blocks.1.spatial"].flops == 10 * 25 * 2 * 8 * 16
+  assert "not counted" not in summary.table(config("Own"), frames=10)
+  assert "blocks.1.spatial: Own" in summary.table(config("scaled"), frames=10)
+
+
+@pytest.mark.parametrize("command", [summary, evaluate])
+@pytest.mark.parametrize(
+  ("name", "text", "message"),
+  [
+    ("a.py", "from mstgcn_jax import config\n\ndef get_config():\n  c = config.default()\n"
+     "  c.modell = 1\n  return c\n", r"a\.py, line 5: AttributeError: .*modell"),
+    ("a.py", "def get_config(:", r"a\.py.*SyntaxError"),
+    ("a.py", "def get_config():\n  pass", r"returns None"),
+    ("config.json", "{}", r"config\.json is no Python file"),
+    ("train.yaml", "a: 1", r"train\.yaml is no Python file"),
+  ],
+)  # fmt: skip
+def test_a_mistake_in_the_config_file_ends_in_one_line(
+  tmp_path, monkeypatch, command, name, text, message
+):
+  (tmp_path / name).write_text(text)
+  monkeypatch.setattr("sys.argv", ["command", "--config", str(tmp_path / name)])
+  with pytest.raises(ConfigError, match=message) as caught:
+    command.main()
+  assert "\n" not in str(caught.value)
