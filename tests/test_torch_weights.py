@@ -23,7 +23,7 @@ from mstgcn_jax import config as config_lib
 from mstgcn_jax.classifier import Classifier
 from mstgcn_jax.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.model import MSTGCN
+from mstgcn_jax.model import MSTGCN, network
 
 ARGS = {
   "num_class": 12,
@@ -237,6 +237,26 @@ def test_import_and_export_keep_every_tensor(tmp_path, state, suffix, capsys):
     np.testing.assert_array_equal(back[name], value, err_msg=name)
   with pytest.raises(ConfigError, match="not empty"):
     torch_weights.import_checkpoint(tmp_path / f"in{suffix}", tmp_path / "train.yaml", workdir)
+
+
+def as_published(config, block, *, rngs):
+  return network.spatial_layer("ms", config, block, rngs=rngs)
+
+
+def test_export_of_a_run_with_layers_of_ones_own_asks_for_trust(tmp_path, state):
+  weights, reference, workdir = (tmp_path / name for name in ("w.safetensors", "r.yaml", "run"))
+  torch_weights.write_state_dict(state, weights)
+  reference.write_text(yaml.safe_dump({"model_args": ARGS}))
+  torch_weights.import_checkpoint(weights, reference, workdir)
+  facts = checkpoints.read_model_facts(workdir)
+  facts["model"]["block_type"] = f"{__name__}:as_published/ms"
+  checkpoints.write_model_facts(workdir, facts)
+  export = ["export", str(workdir), str(tmp_path / "out.safetensors")]
+  with pytest.raises(ConfigError, match="--trust"):
+    torch_weights.main(export)
+  torch_weights.main([*export, "--trust"])
+  back = torch_weights.read_state_dict(tmp_path / "out.safetensors")
+  np.testing.assert_array_equal(back["fc.weight"], state["fc.weight"])
 
 
 def test_an_imported_checkpoint_is_evaluated_classified_with_and_trained_on(
