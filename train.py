@@ -60,11 +60,13 @@ def main() -> int:
       loop.train(config, workdir)
       return 0
     accuracies = []
-    for seed in config.seeds:
-      one = config.copy_and_resolve_references()
-      one.seed, one.seeds = seed, ()
-      results = loop.train(one, workdir / f"seed_{seed}")
-      accuracies.append({name: 100 * row["top1"] for name, row in results.items()})
+    with loop.StopSignal() as stop:
+      for seed in config.seeds:
+        stop.check(f"seeds before {seed} are finished")
+        one = config.copy_and_resolve_references()
+        one.seed, one.seeds = seed, ()
+        results = loop.train(one, workdir / f"seed_{seed}", stop=stop)
+        accuracies.append({name: 100 * row["top1"] for name, row in results.items()})
     if jax.process_index():
       return 0
     print(f"last epoch, top-1 over seeds {tuple(config.seeds)}:")

@@ -8,6 +8,7 @@ are verified on restore.
 
 import contextlib
 import hashlib
+import json
 import logging
 import pathlib
 import shutil
@@ -29,28 +30,55 @@ from mstgcn_jax.train_step import TrainState, saved_eval_variables
 
 MODEL_FILE = "model.json"
 # What the loop remembers beside the state, before the first evaluation.
-NO_PROGRESS = {"best_top1": -1.0, "best_step": 0, "since_best": 0}
+NO_PROGRESS = {"best_top1": -1.0, "best_step": 0, "since_best": 0, "judged_step": 0}
 _log = logging.getLogger("mstgcn_jax")
 
 
 def make_manager(workdir: str | pathlib.Path, *, read_only: bool = False) -> ocp.CheckpointManager:
-  """Orbax's manager of `workdir`/checkpoints; `metrics['top1']` decides which is the best."""
-  top1 = lambda metrics: metrics["top1"]
+  """Orbax's manager of `workdir`/checkpoints; the best is the first of the highest top-1.
+
+  Orbax reads every checkpoint's accuracy at once, so a damaged one would spoil them all: it is
+  deleted, and that checkpoint is then never the best.
+
+  Raises:
+    DataError: an accuracy is damaged and the manager is read-only.
+  """
+  directory = pathlib.Path(workdir).absolute() / "checkpoints"
+  if jax.process_index() == 0:
+    for path in _damaged_metrics(directory):
+      if read_only:
+        raise DataError(f"{path} is damaged; delete it, or start the run again, which does so")
+      shutil.rmtree(path.parent)
+      _log.warning("the accuracy in %s is damaged and was deleted", path)
+  if not read_only:
+    multihost_utils.sync_global_devices("deleted damaged metrics")
+  rank = lambda metrics: (metrics["top1"], -metrics.get("step", 0))
   policies = [
     preservation_policy.LatestN(2),
-    preservation_policy.BestN(get_metric_fn=top1, n=1, keep_checkpoints_without_metrics=False),
+    preservation_policy.BestN(get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False),
   ]
   options = ocp.CheckpointManagerOptions(
-    best_fn=top1,
+    best_fn=rank,
     preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
     cleanup_tmp_directories=not read_only,
     create=not read_only,
     read_only=read_only,
   )
   handlers = {"state": ocp.StandardCheckpointHandler(), "facts": ocp.JsonCheckpointHandler()}
-  return ocp.CheckpointManager(
-    pathlib.Path(workdir).absolute() / "checkpoints", options=options, item_handlers=handlers
-  )
+  return ocp.CheckpointManager(directory, options=options, item_handlers=handlers)
+
+
+def _damaged_metrics(directory: pathlib.Path) -> list[pathlib.Path]:
+  damaged = []
+  for path in sorted(directory.glob("*/metrics/metrics")):
+    try:
+      holds = json.loads(path.read_bytes())
+      whole = isinstance(holds, dict) and "top1" in holds
+    except ValueError:
+      whole = False
+    if not whole:
+      damaged.append(path)
+  return damaged
 
 
 def digests(tree: Any) -> dict[str, str]:
@@ -90,7 +118,7 @@ def save(
     state=ocp.args.StandardSave(tree),
     facts=ocp.args.JsonSave(facts | {"digests": digests(tree)}),
   )
-  metrics = None if top1 is None else {"top1": top1}
+  metrics = None if top1 is None else {"top1": top1, "step": step}
   with _says_why_not(manager):
     manager.save(step, args=args, metrics=metrics)
 
@@ -151,6 +179,8 @@ def _read(manager, step: int, target: Any = None) -> tuple[Any, dict[str, Any]]:
     DataError: it cannot be read, or is not what was written.
     ConfigError: it is not a state like `target`.
   """
+  if not (pathlib.Path(manager.directory) / str(step) / "state" / "_METADATA").exists():
+    raise DataError(f"checkpoint {step} cannot be read (it has no state/_METADATA)")
   try:
     saved = manager.item_metadata(step).state
     if target is None:

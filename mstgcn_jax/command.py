@@ -12,12 +12,12 @@ from mstgcn_jax.errors import ConfigError, DataError, RunError
 
 @contextlib.contextmanager
 def errors_in_one_line() -> Iterator[None]:
-  """Ends the process with 2 after a ConfigError, with 1 after a DataError or RunError."""
+  """Ends the process with 2 after a ConfigError, with 1 after a DataError, RunError or OSError."""
   try:
     yield
   except ConfigError as error:
     _end(2, error)
-  except (DataError, RunError) as error:
+  except (DataError, RunError, OSError) as error:
     _end(1, error)
   except KeyboardInterrupt:
     _end(130, "interrupted")

@@ -1,6 +1,7 @@
 """Starting a run that spans several processes."""
 
 import os
+import re
 
 import jax
 
@@ -16,9 +17,9 @@ def initialize(
 ) -> None:
   """Joins this process to the others where flags or the environment name such.
 
-  Flags win; else Slurm and Open MPI tell (JAX reads their variables); else
-  JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID. A process on its own drives all
-  local devices and needs nothing. Call before anything touches a device.
+  Flags win; else Slurm and Open MPI tell (JAX reads their variables; Open MPI from 5 on needs the
+  coordinator); else JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID. A process on its
+  own, or the only one of its machine, drives all local devices. Call before anything touches one.
 
   Args:
     heartbeat_timeout: seconds after which a lost process ends the others.
@@ -28,6 +29,9 @@ def initialize(
   coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
   num_processes = _number(num_processes, "JAX_NUM_PROCESSES")
   process_id = _number(process_id, "JAX_PROCESS_ID")
+  if coordinator is not None:  # Open MPI from 5 on doesn't say where its first process is
+    num_processes = _number(num_processes, "OMPI_COMM_WORLD_SIZE")
+    process_id = _number(process_id, "OMPI_COMM_WORLD_RANK")
   given = [x is not None for x in (coordinator, num_processes, process_id)]
   in_cluster = any(
     int(os.environ.get(name, "1")) > 1 for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
@@ -48,7 +52,19 @@ def initialize(
       heartbeat_timeout_seconds=heartbeat_timeout,
     )
   except (RuntimeError, ValueError) as error:
-    raise ConfigError(f"could not join the other processes: {error}") from error
+    raise ConfigError(
+      f"could not join the other processes: {error}. --coordinator HOST:PORT names the first one"
+    ) from error
+  if _alone_on_its_machine():
+    # Under a cluster's variables JAX gives a process the one GPU of its local rank.
+    for platform in ("cuda", "rocm"):
+      jax.config.update(f"jax_{platform}_visible_devices", "all")
+
+
+def _alone_on_its_machine() -> bool:
+  tasks = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")  # such as 1, 1(x4), or 2,1
+  one_each = re.fullmatch(r"1(\(x\d+\))?", tasks) is not None
+  return one_each or os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") == "1"
 
 
 def _number(value: int | None, variable: str) -> int | None:

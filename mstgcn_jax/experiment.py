@@ -206,7 +206,7 @@ def make_split(config: ConfigDict, data_set: DataSet) -> Split:
   if wanted := tuple(config.data.holdout_subjects):
     subjects = data_set.column("subject")[train]
     held = np.isin(subjects, wanted)
-    if not held.any() or held.all():
+    if not np.isin(wanted, subjects).all() or held.all():
       raise ConfigError(
         f"data.holdout_subjects {wanted} would hold out {held.sum()} of {len(train)} training "
         f"clips; the training subjects are {np.unique(subjects).tolist()}"

@@ -36,15 +36,23 @@ class Preempted(Exception):
   """The run was asked to end (SIGTERM), has saved, and goes on when started again."""
 
 
-def train(config: ConfigDict, workdir: pathlib.Path) -> evaluation.Figures:
+def train(
+  config: ConfigDict, workdir: pathlib.Path, *, stop: "StopSignal | None" = None
+) -> evaluation.Figures:
   """Trains in `workdir`, from its newest good checkpoint where there is one.
 
+  Args:
+    stop: of a command that does more than one run; SIGTERM is otherwise heeded during this one.
   Returns:
     The last evaluation: stream or fusion -> loss, top1, top5, mean_class.
   Raises:
     ConfigError, DataError, RunError: with one clear message.
     Preempted: after SIGTERM, when the state is saved.
   """
+  if stop is None:
+    with StopSignal() as stop:
+      return train(config, workdir, stop=stop)
+
   # Data, model, optimiser.
   run = set_up(config)
   total_steps = config.epochs * run.steps_per_epoch
@@ -88,12 +96,12 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> evaluation.Figures:
   batches = run.train_batches(first_step=step)
   pending: collections.deque = collections.deque()
   results, logits, stopping = {}, {}, False
-  with record, manager, tracer, _StopSignal() as stop_signal:
+  with record, manager, tracer:
     while step < total_steps and not stopping:
       with clock.waiting():
         batch = next(batches)
-      stop = np.full(len(batch["label"]), stop_signal.received, np.int32)
-      fields = {"clips": batch["clips"], "label": batch["label"], "stop": stop}
+      fields = {"clips": batch["clips"], "label": batch["label"]}
+      fields["stop"] = np.full(len(batch["label"]), stop.received, np.int32)
       shards = {mesh: train_step.shard_batch(mesh, fields) for mesh in updates}
       outputs = {}
       for number, (name, mesh) in enumerate(run.meshes.items()):
@@ -112,13 +120,13 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> evaluation.Figures:
         record.scalars(step, clock.figures(step, config.batch_size))
         results, logits = _evaluate(run, states)
         _record_evaluation(record, step, results, states)
-        progress = _judge(progress, results["eval"], step)
+        progress = _judge(progress, results, step)
         if _ends_early(config, progress):
           _log.info("no new best in %d evaluations: ending early", config.early_stopping)
           total_steps = step
       if evaluates or saves or stopping:
         record.flush()
-        top1 = evaluation.headline(results["eval"])["top1"] if evaluates else None
+        top1 = evaluation.headline(_judged(results))["top1"] if evaluates else None
         checkpoints.save(manager, step, states, progress, top1=top1)
         clock.restart(step)
     checkpoints.wait(manager)
@@ -126,11 +134,14 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> evaluation.Figures:
       raise Preempted(f"asked to end: saved step {step}; the same command goes on from there")
 
     # End.
-    if not results:  # ended between its last checkpoint and here
+    if not results:  # ended between its last checkpoint and here, or asked for fewer epochs
       results, logits = _evaluate(run, states)
+      if progress.get("judged_step") != step:
+        _record_evaluation(record, step, results, states)
+        progress = _judge(progress, results, step)
     record.flush()
     if is_first:
-      _write_results(run, workdir, step, progress, results["eval"], logits)
+      _write_results(run, workdir, step, progress, results, logits)
   return results["eval"]
 
 
@@ -165,7 +176,7 @@ def describe(run: Experiment, step: int, total_steps: int) -> str:
   )
 
 
-class _StopSignal:
+class StopSignal:
   """Notes SIGTERM instead of dying of it, so that the loop can save first."""
 
   def __init__(self):
@@ -177,6 +188,11 @@ class _StopSignal:
 
   def _note(self, *_):
     self.received = True
+
+  def check(self, done: str) -> None:
+    """Raises Preempted if any process was asked to end; to be called by all of them."""
+    if np.any(multihost_utils.process_allgather(np.int32(self.received))):
+      raise Preempted(f"asked to end: {done}; the same command goes on from there")
 
   def __exit__(self, *_):
     signal.signal(signal.SIGTERM, self._previous)
@@ -238,11 +254,16 @@ def _record_evaluation(record: run_log.Recorder, step: int, results, states) -> 
   record.images(step, images)
 
 
-def _judge(progress: dict, results: evaluation.Figures, step: int) -> dict:
-  top1 = evaluation.headline(results)["top1"]
+def _judged(results) -> evaluation.Figures:
+  """The figures that select: of held-out subjects where there are such."""
+  return results.get("holdout", results["eval"])
+
+
+def _judge(progress: dict, results, step: int) -> dict:
+  top1 = evaluation.headline(_judged(results))["top1"]
   if top1 > progress["best_top1"]:
-    return progress | {"best_top1": top1, "best_step": step, "since_best": 0}
-  return progress | {"since_best": progress["since_best"] + 1}
+    return {"best_top1": top1, "best_step": step, "since_best": 0, "judged_step": step}
+  return progress | {"since_best": progress["since_best"] + 1, "judged_step": step}
 
 
 def _ends_early(config: ConfigDict, progress: dict) -> bool:
@@ -263,6 +284,8 @@ def _finished(workdir: pathlib.Path, step: int) -> evaluation.Figures | None:
 
 def _write_results(run: Experiment, workdir: pathlib.Path, step, progress, results, logits):
   """Scores, pictures and, last, the summary that marks the run as finished."""
+  selected_on = "held-out subjects" if "holdout" in results else "the evaluation split"
+  results = results["eval"]
   rows, table = run.split.eval, run.data_set.table
   main = evaluation.headline_name(results)
   if len(run.task.streams) > 1:
@@ -278,12 +301,14 @@ def _write_results(run: Experiment, workdir: pathlib.Path, step, progress, resul
     matrix, run.data_set.class_names, workdir / "confusion_matrix.png", title=title
   )
   plots.learning_curves(workdir / "metrics.csv", workdir / "learning_curves.png", title=title)
+  ended = f", an end selected on {selected_on}" if _ends_early(run.config, progress) else ""
   text = "\n".join(
     [
-      f"last epoch ({step // run.steps_per_epoch}), {main}: top-1 {100 * last['top1']:.2f} %, "
-      f"top-5 {100 * last['top5']:.2f} %, mean class {100 * last['mean_class']:.2f} %",
-      f"best epoch ({progress['best_step'] // run.steps_per_epoch}, selected on the evaluation "
-      f"split): top-1 {100 * progress['best_top1']:.2f} %",
+      f"last epoch ({step // run.steps_per_epoch}{ended}), {main}: "
+      f"top-1 {100 * last['top1']:.2f} %, top-5 {100 * last['top5']:.2f} %, "
+      f"mean class {100 * last['mean_class']:.2f} %",
+      f"best epoch ({progress['best_step'] // run.steps_per_epoch}, selected on {selected_on}): "
+      f"top-1 there {100 * progress['best_top1']:.2f} %",
       f"in {workdir}: checkpoints/, scores.npz, confusion_matrix.png, learning_curves.png, "
       "metrics.csv, log.txt, tensorboard/",
     ]

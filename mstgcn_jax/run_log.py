@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import logging
 import os
 import pathlib
@@ -16,6 +17,7 @@ from clu import metric_writers
 from tqdm import tqdm
 
 from mstgcn_jax import files
+from mstgcn_jax.errors import RunError
 
 COLUMNS = (
   "step",
@@ -143,6 +145,25 @@ class Progress:
     self._bar.close()
 
 
+def _written(method):
+  """Does nothing where recording is off; a full disk becomes a RunError that says so."""
+
+  @functools.wraps(method)
+  def wrapper(self, *args, **kwargs):
+    if not self._enabled:
+      return
+    try:
+      method(self, *args, **kwargs)
+    except Exception as error:  # TensorFlow raises types of its own
+      reason = (str(error).strip().splitlines() or [repr(error)])[0]
+      raise RunError(
+        f"metrics.csv or the TensorBoard events in {self._workdir} could not be written "
+        f"({reason}); older checkpoints are whole, the same command goes on from the newest"
+      ) from error
+
+  return wrapper
+
+
 class Recorder:
   """Writes a run's figures to metrics.csv, TensorBoard and the progress bar.
 
@@ -161,6 +182,7 @@ class Recorder:
     enabled: bool,
   ):
     self._enabled = enabled
+    self._workdir = workdir
     self._steps_per_epoch = steps_per_epoch
     self.bar = Progress(first=first_step, total=total_steps, batch_size=batch_size, enabled=enabled)
     if enabled:
@@ -172,10 +194,9 @@ class Recorder:
     """The epoch that a step (counted from 1) is part of, counted from 1."""
     return (step - 1) // self._steps_per_epoch + 1
 
+  @_written
   def step(self, step: int, outputs: dict[str, dict[str, Any]]) -> None:
     """Records a training step: stream -> figures."""
-    if not self._enabled:
-      return
     scalars = {}
     for stream, values in outputs.items():
       row = {name: values[name] for name in ("loss", "top1", "learning_rate", "grad_norm")}
@@ -190,10 +211,9 @@ class Recorder:
       learning_rate=float(first["learning_rate"]),
     )
 
+  @_written
   def evaluation(self, step: int, split: str, results: dict[str, dict[str, float]]) -> None:
     """Records an evaluation: stream or fusion -> figures of `metrics.summarize`."""
-    if not self._enabled:
-      return
     for stream, row in results.items():
       self._file.add(
         step=step, epoch=self.epoch(step), split=split, stream=stream, **row, grad_norm=""
@@ -201,30 +221,35 @@ class Recorder:
       tagged = self._tagged(split, stream, row, alone=len(results) == 1)
       self._board.write_scalars(step, tagged)
 
+  @_written
   def scalars(self, step: int, values: dict[str, float]) -> None:
     """Records figures of the run itself (speed, memory), which metrics.csv leaves out."""
-    if self._enabled:
-      self._board.write_scalars(step, values)
+    self._board.write_scalars(step, values)
 
+  @_written
   def images(self, step: int, images: dict[str, np.ndarray]) -> None:
     """Records images [1, height, width, 3] in 0 to 1."""
-    if self._enabled:
-      self._board.write_images(step, images)
+    self._board.write_images(step, images)
 
+  @_written
   def flush(self) -> None:
     """Returns when metrics.csv is on the disk: before a checkpoint says that it happened."""
-    if self._enabled:
-      self._file.flush()
-      self._board.flush()
+    self._file.flush()
+    self._board.flush()
+
+  @_written
+  def close(self) -> None:
+    self._file.close()
+    self._board.close()
 
   def __enter__(self):
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, kind, *_):
     self.bar.close()
-    if self._enabled:
-      self._file.close()
-      self._board.close()
+    # What ended the run must not be hidden by a second error, of a disk that is full.
+    with contextlib.suppress(RunError) if kind else contextlib.nullcontext():
+      self.close()
 
   @staticmethod
   def _tagged(split: str, stream: str, row: dict[str, Any], *, alone: bool) -> dict[str, Any]:

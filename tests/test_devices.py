@@ -47,11 +47,15 @@ def command(data, workdir, *extra: str) -> list[str]:
   ]  # fmt: skip
 
 
-def start(data, workdir, *extra: str, processes: int, devices: int) -> list[subprocess.Popen]:
-  """Starts a run of several processes with simulated devices each."""
+def free_port() -> int:
   with socket.socket() as free:
     free.bind(("localhost", 0))
-    port = free.getsockname()[1]
+    return free.getsockname()[1]
+
+
+def start(data, workdir, *extra: str, processes: int, devices: int) -> list[subprocess.Popen]:
+  """Starts a run of several processes with simulated devices each."""
+  port = free_port()
   env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
   started = []
   for i in range(processes):
@@ -135,6 +139,97 @@ def test_sigterm_to_one_of_two_processes_saves_one_step(tiny_data, tmp_path):
   results = finish(both, timeout=60)
   assert [status for status, _ in results] == [75, 75], results
   assert f"saved step {checkpoints.load_variables(workdir)[1]}" in results[0][1]
+
+
+JOIN = """
+import jax
+from mstgcn_jax import distributed
+distributed.initialize(
+  coordinator=None, num_processes=None, process_id=None, heartbeat_timeout=60
+)
+print(jax.process_index(), jax.process_count(), jax.config.jax_cuda_visible_devices)
+"""
+
+
+def _slurm(rank: int, port: int, one_each: bool) -> dict[str, str]:
+  return {
+    "SLURM_JOB_ID": str(port),
+    "SLURM_STEP_NODELIST": "localhost",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_PROCID": str(rank),
+    "SLURM_LOCALID": "0" if one_each else str(rank),
+    "SLURM_STEP_TASKS_PER_NODE": "1(x2)" if one_each else "2",
+  }
+
+
+def _open_mpi_4(rank: int, port: int, one_each: bool) -> dict[str, str]:
+  return {
+    "OMPI_MCA_orte_hnp_uri": f"{port << 12}.0;tcp://127.0.0.1:34911",
+    "OMPI_COMM_WORLD_SIZE": "2",
+    "OMPI_COMM_WORLD_RANK": str(rank),
+    "OMPI_COMM_WORLD_LOCAL_RANK": "0" if one_each else str(rank),
+    "OMPI_COMM_WORLD_LOCAL_SIZE": "1" if one_each else "2",
+  }
+
+
+def _open_mpi_5(rank: int, port: int, one_each: bool) -> dict[str, str]:
+  variables = _open_mpi_4(rank, port, one_each)
+  del variables["OMPI_MCA_orte_hnp_uri"]
+  return variables | {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}"}
+
+
+def _plain(rank: int, port: int, one_each: bool) -> dict[str, str]:
+  return {
+    "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
+    "JAX_NUM_PROCESSES": "2",
+    "JAX_PROCESS_ID": str(rank),
+  }
+
+
+@pytest.mark.parametrize(
+  ("environment", "one_each", "devices"),
+  [
+    (_slurm, True, ("all", "all")),
+    (_slurm, False, ("0", "1")),
+    (_open_mpi_4, True, ("all", "all")),
+    (_open_mpi_5, True, ("all", "all")),
+    (_plain, True, ("all", "all")),
+  ],
+)
+def test_processes_join_by_the_usual_environment(environment, one_each, devices):
+  # The variables as these launchers set them; alone on its machine a process keeps all GPUs.
+  port = free_port()
+  both = [
+    subprocess.Popen(
+      [sys.executable, "-c", JOIN],
+      env=os.environ | environment(rank, port, one_each),
+      cwd=pathlib.Path(__file__).parents[1],
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+    for rank in (0, 1)
+  ]
+  for rank, (status, output) in enumerate(finish(both, timeout=120)):
+    assert status == 0, output
+    assert output.splitlines()[-1] == f"{rank} 2 {devices[rank]}"
+
+
+def test_streams_on_a_device_each_are_evaluated_on_one(tiny_data, tmp_path):
+  workdir = tmp_path / "run"
+  options = ("--config.streams=('joint','bone')", "--config.stream_devices=1")
+  ((status, output),) = finish(start(tiny_data, workdir, *options, processes=1, devices=2))
+  assert status == 0 and "2 device(s)" in output, output
+  argv = [sys.executable, "-m", "mstgcn_jax.evaluate", f"--workdir={workdir}"]
+  # Three devices: neither do two streams fit them, nor batches of eight.
+  env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
+  done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=240)
+  assert done.returncode == 0, done.stderr
+  for name in ("scores.npz", "scores_joint.npz", "scores_bone.npz"):
+    here, there = Scores.load(workdir / name), Scores.load(workdir / "evaluation_newest" / name)
+    np.testing.assert_array_equal(here.names, there.names)
+    # Batches of another size: float32 rounding.
+    np.testing.assert_allclose(here.logits, there.logits, rtol=1e-4, atol=1e-4)
 
 
 def test_a_batch_that_does_not_fit_the_devices_is_refused(tiny_data, tmp_path):

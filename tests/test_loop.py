@@ -9,12 +9,13 @@ import subprocess
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
 from kill_test import compare
 
-from mstgcn_jax import checkpoints, loop, run_log
+from mstgcn_jax import checkpoints, loop, run_log, train_step
 from mstgcn_jax.errors import ConfigError, DataError, RunError
 from mstgcn_jax.evaluation import Scores
 
@@ -139,7 +140,13 @@ def damage_flip_bit(checkpoint: pathlib.Path):
   path.write_bytes(data)
 
 
-@pytest.mark.parametrize("damage", [damage_truncate, damage_remove, damage_flip_bit])
+def damage_remove_metadata(checkpoint: pathlib.Path):
+  (checkpoint / "state" / "_METADATA").unlink()
+
+
+@pytest.mark.parametrize(
+  "damage", [damage_truncate, damage_remove, damage_remove_metadata, damage_flip_bit]
+)
 def test_a_damaged_checkpoint_is_moved_aside_and_its_steps_done_again(
   damage, copy, tiny_data, finished, capsys
 ):
@@ -150,6 +157,29 @@ def test_a_damaged_checkpoint_is_moved_aside_and_its_steps_done_again(
   assert "resuming from step 12" in output
   assert (copy / "checkpoints_damaged" / "18").is_dir()
   assert arrays(copy) == arrays(finished)
+
+
+@pytest.mark.parametrize("content", ["", '{"top1": 0.'])
+def test_a_damaged_accuracy_does_not_spoil_the_workdir(content, copy, tiny_data, capsys):
+  path = copy / "checkpoints/12/metrics/metrics"
+  path.write_text(content)
+  with pytest.raises(DataError, match="metrics is damaged; delete it, or start the run again"):
+    checkpoints.load_variables(copy)
+  loop.train(tiny.config(tiny_data, epochs=4), copy)
+  assert "resuming from step 18 of 24" in capsys.readouterr().out
+  assert arrays(copy)[0] == 24
+
+
+def test_the_best_of_equals_is_the_first_and_is_kept(tmp_path):
+  state = train_step.TrainState(
+    *(jnp.zeros((), jnp.int32), jnp.zeros(2, jnp.uint32), {"w": jnp.ones(2)}, {}, {})
+  )
+  with checkpoints.make_manager(tmp_path) as manager:
+    for step, top1 in ((1, 0.2), (2, 0.5), (3, 0.5), (4, 0.5), (5, 0.5)):
+      checkpoints.save(manager, step, {"joint": state}, {}, top1=top1)
+    checkpoints.wait(manager)
+    assert manager.best_step() == 2
+    assert sorted(manager.all_steps()) == [2, 4, 5]
 
 
 def test_a_digest_finds_a_changed_array(copy):
@@ -241,9 +271,54 @@ def test_a_full_disk_stops_with_a_message_and_leaves_older_checkpoints(
     raise OSError(28, "No space left on device")
 
   monkeypatch.setattr(ocp.CheckpointManager, "save", full)
-  with pytest.raises(RunError, match=r"No space left on device.*\[12, 18\] are whole"):
+  with pytest.raises(RunError, match=r"No space left on device.*18\] are whole"):
     loop.train(tiny.config(tiny_data, epochs=4), copy)
   assert arrays(copy) == before
+
+
+def test_a_full_disk_under_metrics_csv_says_so(copy, tiny_data, monkeypatch):
+  before = arrays(copy)
+
+  def full(self):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(run_log.MetricsFile, "flush", full)
+  with pytest.raises(RunError, match=r"metrics\.csv .* could not be written .*No space left"):
+    loop.train(tiny.config(tiny_data, epochs=4), copy)
+  assert arrays(copy) == before
+
+
+class StopAfter:
+  """A `loop.StopSignal` that comes at the given step."""
+
+  def __init__(self, steps: int):
+    self.left = steps
+
+  @property
+  def received(self) -> bool:
+    self.left -= 1
+    return self.left < 0
+
+
+def test_a_run_shortened_to_before_its_checkpoint_is_evaluated_where_it_is(tiny_data, tmp_path):
+  workdir = tmp_path / "run"
+  with pytest.raises(loop.Preempted):
+    loop.train(tiny.config(tiny_data, eval_every=9), workdir, stop=StopAfter(8))
+  step, _ = arrays(workdir)
+  assert step > 6
+  loop.train(tiny.config(tiny_data, epochs=1), workdir)
+  summary = json.loads((workdir / "summary.json").read_text())
+  assert summary["best"]["best_top1"] == summary["last"]["joint"]["top1"] >= 0
+  last = list(run_log.read_metrics(workdir / "metrics.csv"))[-1]
+  assert (int(last["step"]), last["split"]) == (step, "eval")
+
+
+def test_sigterm_between_two_runs_of_a_command_is_heeded():
+  with loop.StopSignal() as stop:
+    stop.check("nothing")
+    signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(loop.Preempted, match="asked to end: seeds before 1 are finished"):
+      stop.check("seeds before 1 are finished")
 
 
 def test_early_stopping_ends_the_run_and_it_stays_ended(tiny_data, tmp_path, capsys):
