@@ -51,7 +51,9 @@ def main() -> int:
     heartbeat_timeout=config.heartbeat_timeout,
   )
   command.use_compilation_cache()
-  from mstgcn_jax import loop  # after distributed: they touch devices and TensorFlow
+  # After distributed: they touch devices and TensorFlow.
+  from mstgcn_jax import config as config_lib
+  from mstgcn_jax import loop
 
   name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
   workdir = pathlib.Path(_WORKDIR.value or f"runs/{name}")
@@ -59,6 +61,7 @@ def main() -> int:
     if not config.seeds:
       loop.train(config, workdir)
       return 0
+    config_lib.validate(config)
     accuracies = []
     with loop.StopSignal() as stop:
       for seed in config.seeds:

@@ -296,6 +296,12 @@ def checkpoint_step(manager: ocp.CheckpointManager, which: str) -> int:
   return int(which)
 
 
+def best_step(workdir: str | pathlib.Path) -> int | None:
+  """The step of the best checkpoint; None where none was evaluated."""
+  with make_manager(workdir, read_only=True) as manager:
+    return manager.best_step()
+
+
 def load_variables(
   workdir: str | pathlib.Path, checkpoint: str = "newest"
 ) -> tuple[dict[str, Any], int]:

@@ -1,12 +1,15 @@
 """Evaluates a trained run: python -m mstgcn_jax.evaluate --workdir runs/ntu_joint
 
 Top-1, top-5 and mean-class accuracy with bootstrap intervals, a table by class, the most confused
-pairs, confusion matrix and scores, below WORKDIR/evaluation_CHECKPOINT.
+pairs, confusion matrix and scores, below WORKDIR/evaluation_CHECKPOINT (and _PROTOCOL, if that is
+another than in training).
 """
 
 import argparse
 import pathlib
+import re
 
+import jax
 import numpy as np
 
 from mstgcn_jax import command
@@ -55,6 +58,7 @@ def evaluate_workdir(args: argparse.Namespace) -> None:
   """Reports on a run's checkpoint and writes scores and pictures into its workdir."""
   facts = checkpoints.read_model_facts(args.workdir)
   checkpoints.read_model_config(facts, trust=args.trust)
+  trained = config_lib.read(args.workdir / "config.json").data
   run = _set_up(config_lib.read(args.workdir / "config.json"), args)
   now = run.facts()
   differences = [
@@ -74,19 +78,26 @@ def evaluate_workdir(args: argparse.Namespace) -> None:
     name: train_step.replicate(mesh, train_step.saved_eval_variables(tree[name]))
     for name, mesh in run.meshes.items()
   }
-  selected = " (selected on this very split)" if args.checkpoint == "best" else ""
-  out = args.workdir / f"evaluation_{args.checkpoint}"
+  protocol = run.config.data.protocol
+  same_split = (protocol, run.config.data.name) == (trained.protocol, trained.name)
+  selected = ""
+  if args.checkpoint != "newest" and step == checkpoints.best_step(args.workdir):
+    on = "this very split" if same_split else f"{trained.name}, {trained.protocol}"
+    on = "held-out subjects" if trained.holdout_subjects else on
+    selected = f" (selected on {on})"
+  other = "" if same_split else "_" + re.sub(r"[^\w.-]+", "_", protocol)
+  out = args.workdir / f"evaluation_{args.checkpoint}{other}"
   out.mkdir(exist_ok=True)
   text = []
   for name, suffix, scores in _scores(run, variables):
-    text.append(f"== {name}, {run.config.data.protocol}, step {step}{selected}")
+    text.append(f"== {name}, {protocol}, step {step}{selected}")
     text.append(report(scores, run.data_set.class_names) + "\n")
     scores.save(out / f"scores{suffix}.npz", step=step)
     plots.confusion_matrix(
       metrics.confusion_matrix(scores.logits, scores.labels),
       run.data_set.class_names,
       out / f"confusion_matrix{suffix}.png",
-      title=f"{run.data_set.name}, {run.config.data.protocol}, {name}, step {step}",
+      title=f"{run.data_set.name}, {protocol}, {name}, step {step}",
     )
   (out / "report.txt").write_text("\n".join(text))
   print("\n".join(text))
@@ -114,16 +125,21 @@ def _set_up(config, args: argparse.Namespace) -> Experiment:
     config.data.name = args.data_name
   if args.protocol:
     config.data.protocol = args.protocol
+    config.data.holdout_subjects = ()
+  # Neither changes a result, and devices may be others than in training.
+  devices = jax.device_count()
+  config.stream_devices = 0
+  config.eval_batch_size = -(-config.eval_batch_size // devices) * devices
   return set_up(config, train=False)
 
 
 def _scores(run: Experiment, variables):
   """(name, suffix of its files, scores) of every stream and fusion."""
-  logits = evaluation.with_fused(evaluation.predict(run, variables, run.split.eval))
+  logits = evaluation.predict_splits(run, variables)["eval"]
   rows, table = run.split.eval, run.data_set.table
   for name, values in logits.items():
-    suffix = "" if name == evaluation.headline_name(logits) else f"_{name}"
-    yield name, suffix, evaluation.Scores(table["name"][rows], table["label"][rows], values)
+    scores = evaluation.Scores(table["name"][rows], table["label"][rows], values)
+    yield name, evaluation.suffix(name, logits), scores
 
 
 def main() -> None:

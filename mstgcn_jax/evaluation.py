@@ -1,6 +1,7 @@
 """Logits of every clip of a split exactly once, their figures, and scores files."""
 
 import dataclasses
+import logging
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ Figures = dict[str, dict[str, float]]
 
 # Names of fused results beside the streams' own.
 FUSED_EQUAL, FUSED_WEIGHTED, FUSED_FITTED = "fused_equal", "fused_2211", "fused_fitted"
+_log = logging.getLogger("mstgcn_jax")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +112,32 @@ def with_fused(
   return result
 
 
+def predict_splits(run: Experiment, variables: Mapping[str, Any]) -> dict[str, Any]:
+  """Logits of every split and, in it, of every stream and fusion: {'eval': …, 'holdout': …}.
+
+  'holdout' is there where the config holds subjects out of training; fusion weights are then
+  fitted on them, and used on 'eval'.
+  """
+  splits, fitted = {}, None
+  if len(rows := run.split.holdout):
+    held = predict(run, variables, rows)
+    if len(held) > 1:
+      fitted = metrics.fit_weights(list(held.values()), run.data_set.table["label"][rows])
+      weights = ", ".join(f"{name} {w:g}" for name, w in zip(held, fitted, strict=True))
+      _log.info("fusion weights fitted on held-out subjects: %s", weights)
+    splits["holdout"] = with_fused(held)
+  splits["eval"] = with_fused(predict(run, variables, run.split.eval), fitted)
+  return splits
+
+
 def headline_name(results: Mapping[str, Any]) -> str:
   """The result a run is judged by: the 2:2:1:1 fusion, or its only stream."""
   return FUSED_WEIGHTED if FUSED_WEIGHTED in results else next(iter(results))
+
+
+def suffix(name: str, results: Mapping[str, Any]) -> str:
+  """What the names of a result's files end in: nothing for the headline's."""
+  return "" if name == headline_name(results) else f"_{name}"
 
 
 def headline(results: Figures) -> dict[str, float]:

@@ -224,20 +224,15 @@ def _evaluate(run: Experiment, states):
   """
   variables = {name: train_step.eval_variables(state) for name, state in states.items()}
   labels = run.data_set.table["label"]
-  results, fitted = {}, None
-  summarize = lambda logits, rows: {
-    name: metrics.summarize(values, labels[rows]) for name, values in logits.items()
+  splits = evaluation.predict_splits(run, variables)
+  results = {
+    split: {
+      name: metrics.summarize(values, labels[getattr(run.split, split)])
+      for name, values in logits.items()
+    }
+    for split, logits in splits.items()
   }
-  if len(rows := run.split.holdout):
-    held = evaluation.predict(run, variables, rows)
-    if len(held) > 1:
-      fitted = metrics.fit_weights(list(held.values()), labels[rows])
-      weights = ", ".join(f"{name} {w:g}" for name, w in zip(held, fitted, strict=True))
-      _log.info("fusion weights fitted on held-out subjects: %s", weights)
-    results["holdout"] = summarize(evaluation.with_fused(held), rows)
-  logits = evaluation.with_fused(evaluation.predict(run, variables, run.split.eval), fitted)
-  results["eval"] = summarize(logits, run.split.eval)
-  return results, logits
+  return results, splits["eval"]
 
 
 def _record_evaluation(record: run_log.Recorder, step: int, results, states) -> None:
@@ -288,12 +283,10 @@ def _write_results(run: Experiment, workdir: pathlib.Path, step, progress, resul
   results = results["eval"]
   rows, table = run.split.eval, run.data_set.table
   main = evaluation.headline_name(results)
-  if len(run.task.streams) > 1:
-    for name in run.task.streams:
-      scores = evaluation.Scores(table["name"][rows], table["label"][rows], logits[name])
-      scores.save(workdir / f"scores_{name}.npz", step=step)
+  for name, values in logits.items():
+    scores = evaluation.Scores(table["name"][rows], table["label"][rows], values)
+    scores.save(workdir / f"scores{evaluation.suffix(name, logits)}.npz", step=step)
   scores = evaluation.Scores(table["name"][rows], table["label"][rows], logits[main])
-  scores.save(workdir / "scores.npz", step=step)
   last = results[main]
   title = f"{run.data_set.name}, {run.config.data.protocol}, {main}: {100 * last['top1']:.1f} %"
   matrix = metrics.confusion_matrix(scores.logits, scores.labels)

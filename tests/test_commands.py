@@ -1,5 +1,6 @@
 """The commands as a user types them: results, and one clear line for every mistake."""
 
+import json
 import subprocess
 import sys
 
@@ -44,6 +45,7 @@ def train(*arguments: str) -> tuple[int, str]:
     ([f"--config={tiny.CONFIG}", "--config.data.views=2"], 2, "views=2"),
     ([f"--config={tiny.CONFIG}", "--config.streams=('joint', 'joint')"], 2, "repetition"),
     ([f"--config={tiny.CONFIG}", "--config.data.dir=nowhere"], 1, "nowhere"),
+    ([f"--config={tiny.CONFIG}", "--config.seeds=(0, -1)"], 2, "seeds is (0, -1)"),
   ],
 )
 def test_a_mistake_gets_one_line_and_its_exit_status(arguments, status, said, tmp_path):
@@ -82,6 +84,16 @@ def test_held_out_subjects_are_not_trained_on(tiny_data):
   assert set(subjects[split.train]) == {1, 3}
   assert set(subjects[split.holdout]) == {5}
   assert set(subjects[split.eval]) == {2, 4, 6}
+  with pytest.raises(ConfigError, match=r"\(5, 99\) .* training subjects are \[1, 3, 5\]"):
+    make_split(tiny.config(tiny_data, **{"data.holdout_subjects": (5, 99)}), data_set)
+
+
+def test_held_out_subjects_select_the_best(four_streams):
+  rows = run_log.read_metrics(four_streams / "metrics.csv")
+  held = [float(r["top1"]) for r in rows if (r["split"], r["stream"]) == ("holdout", "fused_2211")]
+  summary = json.loads((four_streams / "summary.json").read_text())
+  assert summary["best"]["best_top1"] == max(held)
+  assert "selected on held-out subjects" in summary["text"]
 
 
 def test_evaluate_repeats_the_last_epoch(four_streams, monkeypatch, capsys):
@@ -91,11 +103,20 @@ def test_evaluate_repeats_the_last_epoch(four_streams, monkeypatch, capsys):
   assert "mean class" in printed and "95 % interval" in printed and "most confused" in printed
   for name in ("scores.npz", "scores_bone.npz", "confusion_matrix.png", "report.txt"):
     assert (four_streams / "evaluation_newest" / name).exists(), name
-  for name in ("scores.npz", "scores_bone.npz"):
+  for name in ("scores.npz", "scores_bone.npz", "scores_fused_fitted.npz"):
     a = Scores.load(four_streams / name)
     b = Scores.load(four_streams / "evaluation_newest" / name)
     np.testing.assert_array_equal(a.names, b.names)
     np.testing.assert_allclose(a.logits, b.logits, rtol=1e-5, atol=1e-6)
+
+
+def test_evaluate_says_what_the_best_was_selected_on(four_streams, monkeypatch, capsys):
+  argv = ["evaluate", "--workdir", str(four_streams), "--checkpoint", "best", "--protocol", "all"]
+  monkeypatch.setattr(sys, "argv", argv)
+  evaluate.main()
+  assert "fused_2211, all, step" in (printed := capsys.readouterr().out)
+  assert "(selected on held-out subjects)" in printed
+  assert (four_streams / "evaluation_best_all/scores.npz").exists()
 
 
 def test_evaluate_of_a_checkpoint_that_is_not_there(four_streams):

@@ -147,7 +147,7 @@ from mstgcn_jax import distributed
 distributed.initialize(
   coordinator=None, num_processes=None, process_id=None, heartbeat_timeout=60
 )
-print(jax.process_index(), jax.process_count(), jax.config.jax_cuda_visible_devices)
+print(jax.process_index(), jax.process_count(), jax.config.read("jax_cuda_visible_devices"))
 """
 
 
@@ -156,6 +156,7 @@ def _slurm(rank: int, port: int, one_each: bool) -> dict[str, str]:
     "SLURM_JOB_ID": str(port),
     "SLURM_STEP_NODELIST": "localhost",
     "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_NTASKS": "2",
     "SLURM_PROCID": str(rank),
     "SLURM_LOCALID": "0" if one_each else str(rank),
     "SLURM_STEP_TASKS_PER_NODE": "1(x2)" if one_each else "2",
