@@ -1,19 +1,17 @@
 """Equality with the reference: `golden/model` holds its inputs, weights, outputs, gradients.
 
-Relative errors (‖a − b‖ / ‖b‖) are bounded by 1e-5 for values and 1e-4 for gradients, a hundred to
-a thousand roundings of float32. After three steps of training they are mostly 1e-6, but where the
-input of a ReLU happens to round to the other side of 0 in the second or third step, whose
-gradients the files do not hold, up to 5e-3 in weights and 1e-2 in biases, which are small.
+Relative errors (‖a − b‖ / ‖b‖) are bounded by 1e-5 for values, 1e-4 for gradients and 1e-3 after
+three steps of training.
+
+Evaluation is compared in float32. Training is compared in float64, which leaves only the
+reference's own float32 rounding: where the input of a ReLU rounds to the other side of 0, later
+figures differ by percents, and in float32 that would depend on the machine that runs the test.
+Networks without such kinks are compared in float32, too.
 """
 
-import os
-import pathlib
-import subprocess
-import sys
-
+import jax
 import numpy as np
 import pytest
-from golden import golden
 from reference import Reference, gradient_errors, relative_error
 
 NAMES = (
@@ -39,16 +37,21 @@ NAMES = (
   "sep_expand2_kinetics",
   "sep_kinetics",
 )
-# Groups and bottlenecks of two to four channels: some have hardly any variance, and the
-# normalisation after them magnifies rounding.
-GRADIENT_TOLERANCE = {
-  "bottle_kinetics": 3e-4,
-  "ms_sep_kinetics": 1e-2,
-  "ms_sep_expand2_kinetics": 2e-2,
+WITHOUT_KINKS = ("ms_swish_kinetics", "ms_hswish_kinetics")
+# Groups of two to four channels: some have hardly any variance, and the normalisation after them
+# magnifies the reference's rounding.
+GRADIENT_TOLERANCE = {"ms_sep_kinetics": 5e-3, "ms_sep_expand2_kinetics": 2e-2}
+# The reference rounded a ReLU's input to the other side of 0 in the second or third step, whose
+# gradients the files do not hold.
+STATE_TOLERANCE = {
+  "basic_ntu": 5e-3,
+  "ms_kinetics": 5e-3,
+  "ms_pa": 5e-3,
+  "sep_expand2_kinetics": 2e-2,
 }
-# In these, three steps amplify rounding beyond comparison. In float64, noise of 1e-7 in the clips
-# takes the third loss of bottle_kinetics from 1.224 to anything between 1.218 and 1.317 (the
-# reference: 1.251), and that of ms_kinetics nowhere (1.01008). Only the losses are compared.
+# In these, three steps amplify rounding beyond comparison: noise of 1e-7 in the clips takes the
+# third loss of bottle_kinetics from 1.224 to anything between 1.218 and 1.317 (the reference:
+# 1.251), and that of ms_kinetics nowhere (1.01008). Only the losses are compared.
 AMPLIFYING = {
   "bottle_kinetics": 0.1,
   "ms_bottle_kinetics": 0.1,
@@ -70,46 +73,44 @@ def test_evaluation_gives_the_references_logits_and_features(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_training_gives_the_references_losses_gradients_and_state(name):
-  reference = Reference(name)
-  losses, logits, grads, after = reference.train()
+  with jax.enable_x64(True):
+    check_training(name, "float64")
+
+
+@pytest.mark.parametrize("name", WITHOUT_KINKS)
+def test_training_in_float32_gives_the_references_losses_gradients_and_state(name):
+  check_training(name, "float32")
+
+
+def check_training(name: str, dtype: str) -> None:
+  reference = Reference(name, dtype)
+  tolerance = GRADIENT_TOLERANCE.get(name, 1e-4)
+  losses, logits, grads, after = reference.train(tolerance)
+  assert logits.dtype == dtype
   assert relative_error(logits, reference["train/logits"]) < 1e-5
   np.testing.assert_allclose(losses[0], reference["train/losses"][0], rtol=1e-5)
   np.testing.assert_allclose(losses, reference["train/losses"], rtol=AMPLIFYING.get(name, 1e-3))
   errors = gradient_errors(grads, reference.group("grad/"))
   worst = max(errors, key=errors.get)
-  assert errors[worst] < GRADIENT_TOLERANCE.get(name, 1e-4), worst
+  assert errors[worst] < tolerance, worst
   if name not in AMPLIFYING:
-    check_state(after, reference.group("after3/"))
+    check_state(after, reference.group("after3/"), STATE_TOLERANCE.get(name, 1e-3))
 
 
-def check_state(state, expected):
+def check_state(state, expected, tolerance: float) -> None:
   for key, value in expected.items():
     if ".mstcn.bn_in." in key or key.endswith("num_batches_tracked"):
       continue  # owned by the reference, used by neither
-    tolerance = 1e-2 if key.endswith("bias") else 5e-3
     # Besides 1e-6 an element: biases before a normalisation move by rounding noise only.
     allowed = tolerance * np.linalg.norm(value) + 1e-6 * value.size**0.5
     assert np.linalg.norm(state[key] - value) <= allowed, key
 
 
-def test_float64_leaves_only_the_references_own_rounding():
-  for name in ("ms_kinetics", "basic_kinetics"):
-    golden(f"model/{name}.npz")
-    code = f"""
-from reference import Reference, gradient_errors, relative_error
-reference = Reference({name!r}, dtype="float64")
-logits, features = reference.evaluate()
-assert logits.dtype == features.dtype == "float64"
-assert relative_error(logits, reference["eval/logits"]) < 1e-6
-assert relative_error(features, reference["eval/features"]) < 5e-6
-losses, logits, grads, after = reference.train()
-assert relative_error(logits, reference["train/logits"]) < 1e-6
-assert max(gradient_errors(grads, reference.group("grad/")).values()) < 1e-4
-"""
-    subprocess.run(
-      [sys.executable, "-c", code],
-      env=os.environ | {"JAX_ENABLE_X64": "1"},
-      cwd=pathlib.Path(__file__).parent,
-      check=True,
-      timeout=300,
-    )
+@pytest.mark.parametrize("name", ["ms_kinetics", "basic_kinetics"])
+def test_evaluation_in_float64_leaves_only_the_references_own_rounding(name):
+  with jax.enable_x64(True):
+    reference = Reference(name, "float64")
+    logits, features = reference.evaluate()
+  assert logits.dtype == features.dtype == "float64"
+  assert relative_error(logits, reference["eval/logits"]) < 1e-6
+  assert relative_error(features, reference["eval/features"]) < 5e-6
