@@ -19,7 +19,7 @@ from mstgcn_jax import files, streams, temporal_sampling
 from mstgcn_jax.augment import Augmentation
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import ModelConfig
-from mstgcn_jax.model.config import _published_blocks
+from mstgcn_jax.model.config import published_blocks
 from mstgcn_jax.optimizer import OptimizerConfig
 from mstgcn_jax.skeletons import Skeleton
 
@@ -172,7 +172,7 @@ def from_model(model: ModelConfig, stream: str, data_name: str = "ntu60") -> Con
   config.data.name = data_name
   for field in config.model:
     config.model[field] = getattr(model, field)
-  if model.blocks == _published_blocks(model.in_channels, model.width):
+  if model.blocks == published_blocks(model.in_channels, model.width):
     config.model.blocks = None  # as files in configs/ say it: by the width
   else:
     config.model.blocks = tuple(dataclasses.astuple(block) for block in model.blocks)

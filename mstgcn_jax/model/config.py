@@ -34,7 +34,7 @@ class BlockConfig:
   stride: int = 1
 
 
-def _published_blocks(in_channels: int, width: int) -> tuple[BlockConfig, ...]:
+def published_blocks(in_channels: int, width: int) -> tuple[BlockConfig, ...]:
   """Ten blocks of width, 2 width and 4 width, halving the frames where the width doubles."""
   widths = (width,) * 4 + (2 * width,) * 3 + (4 * width,) * 3
   inputs = (in_channels, *widths)
@@ -99,7 +99,7 @@ class ModelConfig:
     for name in ("num_classes", "num_persons", "in_channels", "width"):
       _check_count(name, getattr(self, name))
     if self.blocks is None:
-      set_field("blocks", _published_blocks(self.in_channels, self.width))
+      set_field("blocks", published_blocks(self.in_channels, self.width))
     set_field("blocks", tuple(_block(i, block) for i, block in enumerate(self.blocks)))
     _check(self)
 
