@@ -14,7 +14,7 @@ import time
 
 import tiny
 
-EPOCHS = 40
+EPOCHS = 64
 
 
 def command(data: pathlib.Path, workdir: pathlib.Path) -> list[str]:
