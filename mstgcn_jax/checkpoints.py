@@ -8,7 +8,6 @@ are verified on restore.
 
 import contextlib
 import hashlib
-import json
 import logging
 import pathlib
 import shutil
@@ -24,7 +23,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from mstgcn_jax import files
-from mstgcn_jax.errors import ConfigError, DataError, RunError
+from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line
 from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.train_step import TrainState, saved_eval_variables
 
@@ -72,11 +71,10 @@ def _damaged_metrics(directory: pathlib.Path) -> list[pathlib.Path]:
   damaged = []
   for path in sorted(directory.glob("*/metrics/metrics")):
     try:
-      holds = json.loads(path.read_bytes())
-      whole = isinstance(holds, dict) and "top1" in holds
-    except ValueError:
-      whole = False
-    if not whole:
+      content = files.read_json(path)
+    except DataError:
+      content = None
+    if not isinstance(content, dict) or "top1" not in content:
       damaged.append(path)
   return damaged
 
@@ -136,7 +134,7 @@ def _says_why_not(manager):
   except Exception as error:  # Orbax and TensorStore raise many types for a full disk
     steps = sorted(manager.all_steps())
     raise RunError(
-      f"the checkpoint could not be written ({_first_line(error)}); checkpoints {steps} are whole; "
+      f"the checkpoint could not be written ({first_line(error)}); checkpoints {steps} are whole; "
       "the same command goes on from the newest"
     ) from error
 
@@ -198,7 +196,7 @@ def _read(manager, step: int, target: Any = None) -> tuple[Any, dict[str, Any]]:
   except ConfigError:
     raise
   except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
-    raise DataError(f"checkpoint {step} cannot be read ({_first_line(error)})") from error
+    raise DataError(f"checkpoint {step} cannot be read ({first_line(error)})") from error
   wrong = [name for name, digest in digests(item.state).items() if expected.get(name) != digest]
   if wrong or len(expected) != len(jax.tree.leaves(item.state)):
     raise DataError(f"checkpoint {step} is damaged: {len(wrong)} arrays differ, first {wrong[:1]}")
@@ -219,10 +217,6 @@ def _check_alike(step: int, saved: Any, target: Any) -> None:
       f"arrays differ, such as {name}: {old.get(name, 'none')} saved, {new.get(name, 'none')} now. "
       "Take another workdir; config.init_from starts from parameters of this one"
     )
-
-
-def _first_line(error: Exception) -> str:
-  return (str(error).strip().splitlines() or [repr(error)])[0][:300]
 
 
 def _move_aside(manager, step: int, error: Exception) -> None:

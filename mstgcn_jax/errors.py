@@ -11,3 +11,8 @@ class RunError(Exception):
 
 class ConfigError(ValueError):
   """A configuration field, flag or argument is wrong; commands exit with 2."""
+
+
+def first_line(error: Exception) -> str:
+  """What a library's error says first, for a message of one line."""
+  return (str(error).strip().splitlines() or [repr(error)])[0][:300]

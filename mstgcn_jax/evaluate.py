@@ -11,6 +11,7 @@ import re
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from mstgcn_jax import command
 
@@ -58,8 +59,8 @@ def evaluate_workdir(args: argparse.Namespace) -> None:
   """Reports on a run's checkpoint and writes scores and pictures into its workdir."""
   facts = checkpoints.read_model_facts(args.workdir)
   checkpoints.read_model_config(facts, trust=args.trust)
-  trained = config_lib.read(args.workdir / "config.json").data
-  run = _set_up(config_lib.read(args.workdir / "config.json"), args)
+  config = config_lib.read(args.workdir / "config.json")
+  trained, run = config.data, _set_up(config, args)
   now = run.facts()
   differences = [
     f"{name}: {_short(old)} in the run, {_short(here)} here"
@@ -89,7 +90,9 @@ def evaluate_workdir(args: argparse.Namespace) -> None:
   out = args.workdir / f"evaluation_{args.checkpoint}{other}"
   out.mkdir(exist_ok=True)
   text = []
-  for name, suffix, scores in _scores(run, variables):
+  found = _scores(run, variables)
+  for name, scores in found.items():
+    suffix = evaluation.suffix(name, found)
     text.append(f"== {name}, {protocol}, step {step}{selected}")
     text.append(report(scores, run.data_set.class_names) + "\n")
     scores.save(out / f"scores{suffix}.npz", step=step)
@@ -109,7 +112,7 @@ def evaluate_fresh(args: argparse.Namespace) -> None:
   run = _set_up(config_lib.load(args.config), args)
   states = run.initial_states()
   variables = {name: train_step.eval_variables(state) for name, state in states.items()}
-  for name, _, scores in _scores(run, variables):
+  for name, scores in _scores(run, variables).items():
     print(f"== {name}, {run.config.data.protocol}, fresh weights")
     print(report(scores, run.data_set.class_names))
 
@@ -118,7 +121,9 @@ def _short(value) -> str:
   return value["name"] if isinstance(value, dict) else str(value)
 
 
-def _set_up(config, args: argparse.Namespace) -> Experiment:
+def _set_up(config: ConfigDict, args: argparse.Namespace) -> Experiment:
+  """The experiment of a config with the command's changes, which leave the config as it was."""
+  config = config.copy_and_resolve_references()
   if args.data:
     config.data.dir = args.data
   if args.data_name:
@@ -133,13 +138,9 @@ def _set_up(config, args: argparse.Namespace) -> Experiment:
   return set_up(config, train=False)
 
 
-def _scores(run: Experiment, variables):
-  """(name, suffix of its files, scores) of every stream and fusion."""
-  logits = evaluation.predict_splits(run, variables)["eval"]
-  rows, table = run.split.eval, run.data_set.table
-  for name, values in logits.items():
-    scores = evaluation.Scores(table["name"][rows], table["label"][rows], values)
-    yield name, evaluation.suffix(name, logits), scores
+def _scores(run: Experiment, variables) -> dict[str, evaluation.Scores]:
+  """The scores of every stream and fusion."""
+  return evaluation.eval_scores(run, evaluation.predict_splits(run, variables)["eval"])
 
 
 def main() -> None:

@@ -135,6 +135,15 @@ def headline_name(results: Mapping[str, Any]) -> str:
   return FUSED_WEIGHTED if FUSED_WEIGHTED in results else next(iter(results))
 
 
+def eval_scores(run: Experiment, logits: Mapping[str, np.ndarray]) -> dict[str, Scores]:
+  """Logits of the evaluation split, each with the names and labels of its clips."""
+  rows, table = run.split.eval, run.data_set.table
+  return {
+    name: Scores(table["name"][rows], table["label"][rows], values)
+    for name, values in logits.items()
+  }
+
+
 def suffix(name: str, results: Mapping[str, Any]) -> str:
   """What the names of a result's files end in: nothing for the headline's."""
   return "" if name == headline_name(results) else f"_{name}"

@@ -126,7 +126,7 @@ def train(
           total_steps = step
       if evaluates or saves or stopping:
         record.flush()
-        top1 = evaluation.headline(_judged(results))["top1"] if evaluates else None
+        top1 = _judged_top1(results) if evaluates else None
         checkpoints.save(manager, step, states, progress, top1=top1)
         clock.restart(step)
     checkpoints.wait(manager)
@@ -249,13 +249,13 @@ def _record_evaluation(record: run_log.Recorder, step: int, results, states) -> 
   record.images(step, images)
 
 
-def _judged(results) -> evaluation.Figures:
-  """The figures that select: of held-out subjects where there are such."""
-  return results.get("holdout", results["eval"])
+def _judged_top1(results) -> float:
+  """The accuracy that selects: of held-out subjects where there are such."""
+  return evaluation.headline(results.get("holdout", results["eval"]))["top1"]
 
 
 def _judge(progress: dict, results, step: int) -> dict:
-  top1 = evaluation.headline(_judged(results))["top1"]
+  top1 = _judged_top1(results)
   if top1 > progress["best_top1"]:
     return {"best_top1": top1, "best_step": step, "since_best": 0, "judged_step": step}
   return progress | {"since_best": progress["since_best"] + 1, "judged_step": step}
@@ -281,15 +281,13 @@ def _write_results(run: Experiment, workdir: pathlib.Path, step, progress, resul
   """Scores, pictures and, last, the summary that marks the run as finished."""
   selected_on = "held-out subjects" if "holdout" in results else "the evaluation split"
   results = results["eval"]
-  rows, table = run.split.eval, run.data_set.table
   main = evaluation.headline_name(results)
-  for name, values in logits.items():
-    scores = evaluation.Scores(table["name"][rows], table["label"][rows], values)
-    scores.save(workdir / f"scores{evaluation.suffix(name, logits)}.npz", step=step)
-  scores = evaluation.Scores(table["name"][rows], table["label"][rows], logits[main])
+  scores = evaluation.eval_scores(run, logits)
+  for name, of_clips in scores.items():
+    of_clips.save(workdir / f"scores{evaluation.suffix(name, scores)}.npz", step=step)
   last = results[main]
   title = f"{run.data_set.name}, {run.config.data.protocol}, {main}: {100 * last['top1']:.1f} %"
-  matrix = metrics.confusion_matrix(scores.logits, scores.labels)
+  matrix = metrics.confusion_matrix(scores[main].logits, scores[main].labels)
   plots.confusion_matrix(
     matrix, run.data_set.class_names, workdir / "confusion_matrix.png", title=title
   )

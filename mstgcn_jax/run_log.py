@@ -17,7 +17,7 @@ from clu import metric_writers
 from tqdm import tqdm
 
 from mstgcn_jax import files
-from mstgcn_jax.errors import RunError
+from mstgcn_jax.errors import RunError, first_line
 
 COLUMNS = (
   "step",
@@ -155,10 +155,10 @@ def _written(method):
     try:
       method(self, *args, **kwargs)
     except Exception as error:  # TensorFlow raises types of its own
-      reason = (str(error).strip().splitlines() or [repr(error)])[0]
       raise RunError(
         f"metrics.csv or the TensorBoard events in {self._workdir} could not be written "
-        f"({reason}); older checkpoints are whole, the same command goes on from the newest"
+        f"({first_line(error)}); older checkpoints are whole, and the same command goes on from "
+        "the newest"
       ) from error
 
   return wrapper

@@ -61,6 +61,15 @@ class Reference:
     features = jnp.transpose(features, (0, 1, 4, 2, 3))
     return logits, features.reshape(-1, *features.shape[2:])
 
+  def first_step(self):
+    """Logits and loss of the first step of training."""
+    self.model.train()
+    graphdef, state = nnx.split(self.model)
+    run = jax.jit(lambda state, x: nnx.merge(graphdef, state)(x), compiler_options=QUICK)
+    logits = run(state, self.clips)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, self.labels)
+    return logits, losses.mean()
+
   def train(self, tolerance: float):
     """Three steps of the reference's optimiser.
 

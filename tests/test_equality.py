@@ -3,7 +3,8 @@
 Relative errors (‖a − b‖ / ‖b‖) are bounded by 1e-5 for values, 1e-4 for gradients and 1e-3 after
 three steps of training.
 
-Evaluation is compared in float32. Training is compared in float64, which leaves only the
+Evaluation and the first step's logits and loss are compared in float32. The rest of training is
+compared in float64, which leaves only the
 reference's own float32 rounding: where the input of a ReLU rounds to the other side of 0, later
 figures differ by percents, and in float32 that would depend on the machine that runs the test.
 Networks without such kinks are compared in float32, too.
@@ -37,6 +38,8 @@ NAMES = (
   "sep_expand2_kinetics",
   "sep_kinetics",
 )
+# Compared more closely in float64: what is left is the reference's own rounding.
+CLOSE = ("ms_kinetics", "basic_kinetics")
 WITHOUT_KINKS = ("ms_swish_kinetics", "ms_hswish_kinetics")
 # Groups of two to four channels: some have hardly any variance, and the normalisation after them
 # magnifies the reference's rounding.
@@ -72,6 +75,14 @@ def test_evaluation_gives_the_references_logits_and_features(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_first_step_in_float32_gives_the_references_logits_and_loss(name):
+  reference = Reference(name)
+  logits, loss = reference.first_step()
+  assert relative_error(logits, reference["train/logits"]) < 1e-5
+  np.testing.assert_allclose(loss, reference["train/losses"][0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_training_gives_the_references_losses_gradients_and_state(name):
   with jax.enable_x64(True):
     check_training(name, "float64")
@@ -87,7 +98,8 @@ def check_training(name: str, dtype: str) -> None:
   tolerance = GRADIENT_TOLERANCE.get(name, 1e-4)
   losses, logits, grads, after = reference.train(tolerance)
   assert logits.dtype == dtype
-  assert relative_error(logits, reference["train/logits"]) < 1e-5
+  close = dtype == "float64" and name in CLOSE
+  assert relative_error(logits, reference["train/logits"]) < (1e-6 if close else 1e-5)
   np.testing.assert_allclose(losses[0], reference["train/losses"][0], rtol=1e-5)
   np.testing.assert_allclose(losses, reference["train/losses"], rtol=AMPLIFYING.get(name, 1e-3))
   errors = gradient_errors(grads, reference.group("grad/"))
@@ -106,7 +118,7 @@ def check_state(state, expected, tolerance: float) -> None:
     assert np.linalg.norm(state[key] - value) <= allowed, key
 
 
-@pytest.mark.parametrize("name", ["ms_kinetics", "basic_kinetics"])
+@pytest.mark.parametrize("name", CLOSE)
 def test_evaluation_in_float64_leaves_only_the_references_own_rounding(name):
   with jax.enable_x64(True):
     reference = Reference(name, "float64")

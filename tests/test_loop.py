@@ -3,6 +3,7 @@
 import json
 import logging
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -271,7 +272,9 @@ def test_a_full_disk_stops_with_a_message_and_leaves_older_checkpoints(
     raise OSError(28, "No space left on device")
 
   monkeypatch.setattr(ocp.CheckpointManager, "save", full)
-  with pytest.raises(RunError, match=r"No space left on device.*18\] are whole"):
+  steps = sorted(int(path.name) for path in (copy / "checkpoints").iterdir())
+  whole = re.escape(f"No space left on device); checkpoints {steps} are whole; ") + ".* newest"
+  with pytest.raises(RunError, match=r"\[Errno 28\] " + whole):
     loop.train(tiny.config(tiny_data, epochs=4), copy)
   assert arrays(copy) == before
 
