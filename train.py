@@ -50,6 +50,7 @@ def main() -> int:
     process_id=_PROCESS_ID.value,
     heartbeat_timeout=config.heartbeat_timeout,
   )
+  command.fuse_elementwise_on_cpu()
   command.use_compilation_cache()
   # After distributed: they touch devices and TensorFlow.
   from mstgcn_jax import config as config_lib

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from mstgcn_jax import command
 from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.summary import forward_flops
 
@@ -52,6 +53,7 @@ def main():
   parser.add_argument("--remat", action="store_true")
   parser.add_argument("--profile", help="folder for a trace of three training steps")
   args = parser.parse_args()
+  command.fuse_elementwise_on_cpu()
 
   config = ModelConfig(num_classes=60, dtype=args.dtype, remat=args.remat)
   model = MSTGCN(config, rngs=nnx.Rngs(0))

@@ -158,6 +158,7 @@ def main() -> None:
   parser.add_argument("--protocol", help="default as in training")
   parser.add_argument("--trust", action="store_true", help="import layers that the run names")
   args = parser.parse_args()
+  command.fuse_elementwise_on_cpu()
   command.use_compilation_cache()
   evaluate_workdir(args) if args.workdir else evaluate_fresh(args)
 

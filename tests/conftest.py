@@ -1,4 +1,4 @@
-"""Before JAX starts: steps compiled by earlier test runs are used again, libraries are quiet."""
+"""Before JAX starts: compiled as by the commands, steps of earlier test runs are used again."""
 
 import os
 import pathlib
@@ -11,6 +11,10 @@ os.environ.setdefault(
 )
 
 import pytest
+
+from mstgcn_jax import command
+
+command.fuse_elementwise_on_cpu()
 
 
 @pytest.fixture(scope="session")
