@@ -143,6 +143,7 @@ class Training:
     inputs = jax.eval_shape(gradient, self.params, self.stats, None)[1][-1]
     self.no_nudges = [np.zeros(x.shape, x.dtype) for x in inputs]
     self.gradient = jax.jit(gradient, compiler_options=QUICK)
+    self.trial_gradient = jax.jit(gradient)  # for the networks that need dozens of them
 
   def named(self, params, stats=None) -> dict[str, np.ndarray]:
     """Variables, or gradients in their place, under the reference's names."""
@@ -179,7 +180,7 @@ class Training:
         trial = [nudge.copy() if i == j else nudge for j, nudge in enumerate(nudges)]
         for index, nudge in elements:
           trial[i][index] = nudge
-        found = self.gradient(self.params, self.stats, trial)[0]
+        found = self.trial_gradient(self.params, self.stats, trial)[0]
         trials.append((distance(found), (i, value), trial, found))
       if not trials:
         break
