@@ -6,6 +6,7 @@ python -m data_prep info DATA_SET                      counts by class, subject 
 """
 
 import argparse
+import io
 import os
 import pathlib
 import sys
@@ -80,6 +81,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command; returns its exit status (0; 1 for bad data; 2 for wrong usage)."""
   args = parser().parse_args(argv)
+  for stream in (sys.stdout, sys.stderr):  # which may not have all letters of a class name
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors="replace")
   try:
     args.run(args)
   except (ConfigError, DataError) as error:

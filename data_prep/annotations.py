@@ -7,6 +7,7 @@ An annotation is a dict of "frame_dir", "label", "total_frames", "keypoint" [per
 """
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -51,9 +52,14 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   scored = flat and any(isinstance(c, dict) and "keypoint_score" in c for c in contents)
   skeleton = exchange.skeleton_for(args, joints)
   as_is = flat or args.as_is
-  warnings = [f"the split {key!r} is left out: not a train, val or test part" for key in strange]
+  warnings = exchange.split_warnings(strange)
   if dimensions == 3 and not as_is:
     warnings += exchange.score_warnings(first, skeleton)
+  if dimensions == 3 and any(isinstance(c, dict) and c.get("img_shape") for c in contents):
+    warnings.append(
+      "the key points have three channels, so img_shape is not used: they are taken as 3-D "
+      "coordinates. Pixels belong into two channels, their scores into keypoint_score"
+    )
   return Recordings(
     keys=annotations,
     read=functools.partial(read_annotation, skeleton=skeleton, scored=scored, as_is=as_is),
@@ -79,13 +85,14 @@ def read_annotation(
     if field not in content:
       raise DataError(f"the annotation has no {field!r}")
   if not exchange.is_label(content["label"]):
-    raise DataError(f"label {content['label']!r:.40} is not one class number")
+    raise DataError(f"label {exchange.shown(content['label'])} is not one class number")
   if not exchange.is_name(content["frame_dir"]):
-    raise DataError(f"frame_dir {content['frame_dir']!r:.40} is not a name")
+    raise DataError(f"frame_dir {exchange.shown(content['frame_dir'])} is not a name")
   keypoint = _numbers(content, "keypoint", 4)
   frames = content.get("total_frames", keypoint.shape[1])
   if frames != keypoint.shape[1]:
-    raise DataError(f"total_frames is {frames!r:.40}, keypoint has {keypoint.shape[1]} frames")
+    found = exchange.shown(frames)
+    raise DataError(f"total_frames is {found}, keypoint has {keypoint.shape[1]} frames")
   if keypoint.shape[3] == 2:
     keypoint = _flat(content, keypoint, scored)
   elif scored or keypoint.shape[3] != 3:
@@ -96,7 +103,7 @@ def read_annotation(
   else:
     if keypoint.shape[2] != skeleton.num_joints:
       raise DataError(f"{keypoint.shape[2]} joints; skeleton {skeleton.name} has another number")
-    persons = normalise.normalise(persons, skeleton)
+    persons = normalise.normalise(persons, skeleton, by_sum=False)
   return Clip(annotation.name, content["label"], persons, annotation.facts)
 
 
@@ -107,9 +114,8 @@ def _flat(content: Mapping[str, Any], keypoint: np.ndarray, scored: bool) -> np.
   except (KeyError, TypeError, ValueError, DataError):
     height = width = 0.0
   if not (0 < height < np.inf and 0 < width < np.inf):
-    raise DataError(
-      f"img_shape is {content.get('img_shape')!r:.40}; 2-D key points need (height, width)"
-    )
+    found = exchange.shown(content.get("img_shape"))
+    raise DataError(f"img_shape is {found}; 2-D key points need (height, width)")
   x, y = keypoint[..., 0], keypoint[..., 1]
   clip = np.stack([x / width - 0.5, 0.5 - y / height], axis=-1)
   if not scored:
@@ -162,12 +168,14 @@ def _name(content: Any, index: int) -> str:
 
 
 def _first_keypoint(contents: Iterable[Any]) -> np.ndarray:
+  """The first key points in which anybody is tracked: they say what layout the file has."""
   for content in contents:
-    try:
-      return _numbers(content, "keypoint", 4)
-    except (DataError, TypeError):
-      continue
-  raise DataError("no annotation has a keypoint array [person, frame, joint, 2 or 3]")
+    with contextlib.suppress(DataError, TypeError):
+      if (keypoint := _numbers(content, "keypoint", 4)).any():
+        return keypoint
+  raise DataError(
+    "no annotation has a keypoint array [person, frame, joint, 2 or 3] in which anybody is tracked"
+  )
 
 
 def _labels(contents: Iterable[Any]) -> list[int]:

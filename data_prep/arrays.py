@@ -43,8 +43,7 @@ class _Row:
 
 def _recordings(rows: list[_Row], skeleton: Skeleton, **fields: Any) -> Recordings:
   """What both formats say of themselves: padded with zeros or by looping, as somebody decided."""
-  rotated = skeleton.vertical is not None
-  return Recordings(keys=rows, skeleton=skeleton, fill="zero", rotated=rotated, **fields)
+  return Recordings(keys=rows, skeleton=skeleton, fill="zero", rotated=None, **fields)
 
 
 # --- 2s-AGCN
@@ -74,7 +73,7 @@ def open_agcn(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   members: dict[str, list[str]] = {}
   for name, (path, _) in zip(names, places, strict=True):
     members.setdefault(path.name.removesuffix(_JOINT), []).append(name)
-  columns, _ = exchange.split_columns(members)
+  columns, strange = exchange.split_columns(members)
   facts = exchange.ntu_facts(names)
   rows = [
     _Row(name, label, fact | {c: of.get(name, "") for c, of in columns.items()}, str(path), index)
@@ -87,6 +86,7 @@ def open_agcn(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     read=read_agcn,
     class_names=exchange.class_names(args, labels),
     channels=channels,
+    warnings=tuple(exchange.split_warnings(strange)),
   )
 
 

@@ -3,18 +3,18 @@
 import argparse
 import pathlib
 import re
+import reprlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from data_prep import normalise
+from data_prep import normalise, ntu
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
 
 _MAX_CLASSES = 10_000
-_NTU_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 _SPLIT = re.compile(r"(?P<protocol>.*?)[_-]?(?P<part>train|val|test)[_-]?(?P<number>\d*)")
 
 
@@ -113,9 +113,17 @@ def map_npy(path: pathlib.Path) -> np.ndarray:
   return array
 
 
+def shown(value: Any) -> str:
+  """A stranger's value as messages show it: shortened, and never all of it spelled out first."""
+  try:
+    return reprlib.repr(value)
+  except (ValueError, RecursionError):  # a number of thousands of digits
+    return type(value).__name__
+
+
 def is_label(value: Any) -> bool:
-  """Whether this is a class number, not a truth value or a text."""
-  return isinstance(value, int) and not isinstance(value, bool)
+  """Whether this is a class number, not a truth value, a text or a number without end."""
+  return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31
 
 
 def is_name(value: Any) -> bool:
@@ -134,11 +142,16 @@ def as_float32(array: np.ndarray) -> np.ndarray:
 
 def ntu_facts(names: Collection[str]) -> list[dict[str, int]]:
   """Setup, camera, subject and replication of every clip, if all have names as NTU's; else none."""
-  matches = [_NTU_NAME.match(name) for name in names]
+  matches = [ntu.NAME.match(name) for name in names]
   if not all(matches):
     return [{} for _ in names]
   fields = ("setup", "camera", "subject", "replication")
   return [dict(zip(fields, map(int, match.groups()), strict=False)) for match in matches if match]
+
+
+def split_warnings(strange: Iterable[str]) -> list[str]:
+  """A line to print for every split that `split_columns` did not understand."""
+  return [f"the split {key!r} is left out: not a train, val or test part" for key in strange]
 
 
 def split_columns(

@@ -6,6 +6,7 @@ import numpy as np
 
 from mstgcn_jax.errors import DataError
 
+_LARGEST = 1e9  # metres or pixels; beyond, squares and sums of them leave float32
 _LABELS = pathlib.Path(__file__).parent / "labels"
 
 
@@ -32,11 +33,12 @@ def read(path: pathlib.Path) -> bytes:
 
 
 def check_finite(person: np.ndarray) -> None:
-  """DataError where a coordinate of [frame, joint, channel] is not a number that float32 holds."""
-  finite = np.abs(person) <= np.finfo(np.float32).max  # false for NaN
+  """DataError where a coordinate of [frame, joint, channel] is no number, or beyond reason."""
+  finite = np.abs(person) <= _LARGEST  # false for NaN
   if not finite.all():
     frame = int(np.argmin(finite.all(axis=(1, 2))))
-    raise DataError(f"frame {frame} has a coordinate that is not a finite number")
+    value = person[frame][~finite[frame]][0]
+    raise DataError(f"frame {frame} has the coordinate {value:g}; expected at most {_LARGEST:g}")
 
 
 def labels(name: str) -> tuple[str, ...]:

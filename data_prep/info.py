@@ -3,6 +3,7 @@
 import argparse
 import csv
 import pathlib
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import tqdm
 
 from data_prep import show
-from mstgcn_jax import protocols
+from mstgcn_jax import protocols, skeletons
 from mstgcn_jax.data_set import REPORT, DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
@@ -48,17 +49,14 @@ def run(args: argparse.Namespace) -> None:
 def describe(data: DataSet) -> Iterator[str]:
   """The printed lines."""
   skeleton, table = data.skeleton, data.table
-  center = "not centred" if data.center is None else f"centred on {skeleton.joints[data.center]}"
   size = sum(shard["bytes"] for shard in data.shards) / 1e6
   yield f"{data.name} {data.version}: {data.path}"
   yield (
     f"  {len(data):,} clips of {len(data.class_names)} classes, {size:,.1f} MB; "
     f"{skeleton.num_joints} joints ({skeleton.name}), {data.channels} channels"
   )
-  yield (
-    f"  beyond its end a person {'loops' if data.fill == 'loop' else 'is untracked'}; {center}; "
-    f"{_turned(data)}"
-  )
+  beyond = "loops" if data.fill == "loop" else "is untracked"
+  yield f"  beyond its end a person {beyond}; {_normalised(data)}"
   if not len(data):
     return
   frames = table["frames"]
@@ -89,8 +87,8 @@ def missing(data: DataSet) -> tuple[float, float]:
   starts = range(0, len(data), _CHUNK)
   for start in tqdm.tqdm(starts, desc="reading", leave=False, disable=None):
     for persons in data.read(range(start, min(start + _CHUNK, len(data)))):
-      for person in persons:
-        seen = show.tracked(person, data.skeleton.center)
+      for i, person in enumerate(persons):
+        (seen,) = skeletons.tracked(person[None], None if i else show.joint_at_zero(data))
         some = seen.any(axis=-1)
         frames += some.size
         empty += int(some.size - some.sum())
@@ -99,17 +97,22 @@ def missing(data: DataSet) -> tuple[float, float]:
   return empty / max(frames, 1), lost / max(joints, 1)
 
 
-def _turned(data: DataSet) -> str:
+def _normalised(data: DataSet) -> str:
+  if data.rotated is None:
+    return "turned and centred as the arrays were"
+  joint = "" if data.center is None else data.skeleton.joints[data.center]
+  center = f"centred on {joint}" if joint else "not centred"
   if not data.rotated:
-    return "not turned"
-  return "turned upright" if data.skeleton.vertical is not None else "turned to the front"
+    return f"{center}; not turned"
+  way = "turned upright" if data.skeleton.vertical is not None else "turned to the front"
+  return f"{center}; {way}"
 
 
 def _left_out(data: DataSet) -> int:
   try:
     with (data.path / REPORT).open(newline="", encoding="utf-8") as file:
       return max(0, sum(1 for _ in csv.reader(file)) - 1)
-  except (OSError, ValueError):
+  except (OSError, ValueError, csv.Error):
     return 0
 
 
@@ -196,5 +199,7 @@ def histogram(data: DataSet, path: pathlib.Path) -> None:
     axes.set_axisbelow(True)
     axis.get_major_locator().set_params(integer=True)
   figure.suptitle(f"{data.name} {data.version}: {len(data):,} clips", fontweight="bold")
-  figure.savefig(path, dpi=130)
+  with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "Glyph")  # class names in an alphabet that the font lacks
+    figure.savefig(path, dpi=130)
   plt.close(figure)

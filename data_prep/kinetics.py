@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import files
+from data_prep import exchange, files
 from data_prep.source import Clip, Recordings
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import DataError
@@ -38,7 +38,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   """The clips that the `*_label.json` files in a folder list."""
   keys: list[Key] = []
   class_names = [f"class {i}" for i in range(NUM_CLASSES)]
-  for path in [p for p in files.find(raw, ".json") if p.name.endswith("_label.json")]:
+  for path in files.find(raw, "_label.json"):
     folder = path.with_name(path.name.removesuffix("_label.json"))
     split = "train" if folder.name.endswith("train") else "val"
     keys += _read_labels(path, folder, split, class_names)
@@ -69,9 +69,17 @@ def _read_labels(
       label = int(facts["label_index"])
       if not 0 <= label < NUM_CLASSES:
         raise ValueError(f"label_index {label} of {name} is outside 0..{NUM_CLASSES - 1}")
-      class_names[label] = str(facts["label"])
+      class_name = facts["label"]
+      if not exchange.is_name(name) or not exchange.is_name(class_name):
+        raise ValueError(f"{name!r} or its label {class_name!r} is not printable text")
+      if class_names[label] not in (class_name, f"class {label}"):
+        raise ValueError(f"label_index {label} is {class_names[label]!r}, and {class_name!r}")
+      class_names[label] = class_name
       keys.append((folder / f"{name}.json", split, label, bool(facts["has_skeleton"])))
-  except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+  except (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError),
+    *(OverflowError, RecursionError),
+  ) as error:
     raise DataError(f"{path} is not a list of Kinetics-skeleton labels ({error!r})") from error
   return keys
 

@@ -31,24 +31,29 @@ def liveliest(bodies: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
   return [bodies[i] for i in order[:count]]
 
 
-def normalise(persons: Sequence[np.ndarray], skeleton: Skeleton) -> list[np.ndarray]:
+def normalise(
+  persons: Sequence[np.ndarray], skeleton: Skeleton, *, by_sum: bool
+) -> list[np.ndarray]:
   """Cuts every person to its own length and turns the clip upright and to the front.
 
   A person whose first frame is empty has its non-empty frames moved together; what follows the last
   non-empty frame is cut off; people without any are left out. Then the skeleton's `vertical` bone
   of person 0 in frame 0 is rotated parallel to z, and its `horizontal` joints parallel to x, the
-  same way for everybody. Joints whose coordinates sum to zero count as untracked and become 0.
+  same way for everybody. What is untracked becomes 0.
 
   Args:
     persons: float32 [frame, joint, 3] each, in metres; the main person first.
     skeleton: with `center`, `vertical`, `horizontal`; a rotation with unset joints is left out.
+    by_sum: frames and joints whose coordinates sum to 0 are untracked, as the reference has it;
+      else those whose coordinates are all 0.
   Returns:
     float32 [frames_m, joint, 3] each, not centred.
   """
-  sequences = [cut for person in persons if len(cut := _cut(person))]
+  filled = (lambda x, axis: x.sum(axis) != 0) if by_sum else (lambda x, axis: x.any(axis))
+  sequences = [cut for p in persons if len(cut := _cut(p, np.flatnonzero(filled(p, (1, 2)))))]
   if not sequences:
     return []
-  masks = [sequence.sum(axis=-1, keepdims=True) != 0 for sequence in sequences]
+  masks = [filled(sequence, -1)[..., None] for sequence in sequences]
   turn = _rotation(sequences[0][0], masks[0][0], skeleton)
   if skeleton.center is not None:
     # The centre is subtracted even where its own coordinates happen to sum to zero.
@@ -77,8 +82,7 @@ def cut_together(persons: Sequence[np.ndarray]) -> list[np.ndarray]:
   return [person[:end] for person in persons]
 
 
-def _cut(person: np.ndarray) -> np.ndarray:
-  filled = np.flatnonzero(person.sum(axis=(1, 2)) != 0)
+def _cut(person: np.ndarray, filled: np.ndarray) -> np.ndarray:
   if not len(filled):
     return person[:0]
   return person[filled] if filled[0] else person[: filled[-1] + 1]

@@ -22,7 +22,7 @@ from mstgcn_jax.errors import DataError
 MAX_BODIES = 4  # further bodies of a frame are not read
 MAX_PERSONS = 2
 _JOINT_FIELDS = 12
-_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
+NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 _CITATION_60 = """@inproceedings{shahroudy2016ntu,
   title={{NTU RGB+D}: A Large Scale Dataset for {3D} Human Activity Analysis},
   author={Shahroudy, Amir and Liu, Jun and Ng, Tian-Tsong and Wang, Gang},
@@ -99,10 +99,13 @@ def open_recordings(
     citation: as BibTeX.
     ignored: names (without ending) to leave out.
   """
-  paths = files.find(raw, ".skeleton")
+  found = files.find(raw, ".skeleton")
+  paths = [path for path in found if path.stem not in ignored]
+  if not paths:
+    raise DataError(f"all {len(found)} recordings in {raw} are on the list of those to leave out")
   skeleton = skeletons.get("ntu_rgbd")
   return Recordings(
-    keys=[path for path in paths if path.stem not in ignored],
+    keys=paths,
     read=functools.partial(read_recording, source=source, num_classes=len(class_names)),
     skeleton=skeleton,
     class_names=tuple(class_names),
@@ -119,7 +122,7 @@ def read_ignore_list(path: pathlib.Path) -> frozenset[str]:
     text = path.read_text(errors="replace")
   except OSError as error:
     raise DataError(f"--ignore-list {path} cannot be read: {error.strerror}") from error
-  names = frozenset(match.group() for match in _NAME.finditer(text))
+  names = frozenset(match.group() for match in NAME.finditer(text))
   if not names:
     raise DataError(f"--ignore-list {path} names no recording such as S001C002P005R002A008")
   return names
@@ -131,7 +134,7 @@ def read_recording(path: pathlib.Path, *, source: str, num_classes: int) -> Clip
   Raises:
     DataError: saying what is wrong with the file's name or content.
   """
-  match = _NAME.fullmatch(path.stem)
+  match = NAME.fullmatch(path.stem)
   if match is None:
     raise DataError("the name is not of the form SsssCcccPpppRrrrAaaa.skeleton")
   setup, camera, subject, replication, action = map(int, match.groups())
@@ -142,7 +145,7 @@ def read_recording(path: pathlib.Path, *, source: str, num_classes: int) -> Clip
   for body in bodies:
     files.check_finite(body)
   liveliest = [body.astype(np.float32) for body in normalise.liveliest(bodies, MAX_PERSONS)]
-  persons = normalise.normalise(liveliest, skeletons.get("ntu_rgbd"))
+  persons = normalise.normalise(liveliest, skeletons.get("ntu_rgbd"), by_sum=True)
   facts = {"setup": setup, "camera": camera, "subject": subject, "replication": replication}
   return Clip(path.stem, action - 1, persons, facts)
 
@@ -194,7 +197,7 @@ def parse(data: bytes, num_joints: int = 25) -> np.ndarray:
   if last_is_joint and len(lines[-1].split()) != _JOINT_FIELDS:
     raise DataError(f"its last line has not {_JOINT_FIELDS} fields: truncated?")
   try:
-    values = np.array(list(map(float, fields))).reshape(-1, num_joints, 3)
+    values = np.array(list(map(float, fields))).reshape(len(places), num_joints, 3)
   except ValueError as error:
     raise DataError(f"a joint's x, y, z are not three numbers ({error})") from None
   num_bodies = max((body for body, _ in places), default=-1) + 1

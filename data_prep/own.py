@@ -67,6 +67,10 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   if unlisted:
     some = f"{len(unlisted):,} .npy files are not in {table.name}, such as {min(unlisted)}.npy"
     warnings.append(some)
+  unused = sorted(set(range(len(names))) - set(labels))
+  if unused and args.classes is None:
+    some = f"{len(unused)} of {len(names)} classes have no clip, such as {names[unused[0]]}"
+    warnings.append(f"{some}: labels that are numbers count from 0")
   return Recordings(
     keys=lines,
     read=functools.partial(read_clip, skeleton=skeleton, as_is=as_is),
@@ -95,7 +99,7 @@ def read_clip(line: _Line, *, skeleton: Skeleton, as_is: bool) -> Clip:
   if as_is:
     persons = normalise.cut_together(persons)
   else:
-    persons = normalise.normalise(persons, skeleton)
+    persons = normalise.normalise(persons, skeleton, by_sum=False)
   return Clip(line.name, line.label, persons, line.facts)
 
 
@@ -155,7 +159,11 @@ def _read_table(path: pathlib.Path) -> dict[str, list[str]]:
   delimiter = max(",;\t", key=first.count)
   try:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    rows = [[cell.strip() for cell in row] for row in reader if any(map(str.strip, row))]
+    rows, numbers = [], []
+    for row in reader:
+      if any(map(str.strip, row)):
+        rows.append([cell.strip() for cell in row])
+        numbers.append(reader.line_num)
   except csv.Error as error:
     raise DataError(f"{path} is not a CSV ({error})") from error
   header = rows[0] if rows else []
@@ -169,7 +177,7 @@ def _read_table(path: pathlib.Path) -> dict[str, list[str]]:
       raise DataError(f"{path}: column {i + 1} is called {column!r}, which is empty or there twice")
     if column in _WRITTEN:
       raise DataError(f"{path}: column {column!r} is filled by the preparation; rename it")
-  for number, row in enumerate(rows[1:], start=2):
+  for number, row in zip(numbers[1:], rows[1:], strict=True):
     if len(row) != len(header):
       raise DataError(f"{path}: line {number} has {len(row)} fields, the first {len(header)}")
   if len(rows) < 2:

@@ -29,7 +29,8 @@ def load(path: pathlib.Path) -> Any:
     with path.open("rb") as file:
       if not file.read(1):
         raise DataError(f"{path} is empty; expected a pickle")
-      # A map, not the file: it never allocates the length that a damaged pickle claims.
+      # A map, not the file: an array or text is not allocated at the length that a damaged pickle
+      # claims before that is seen to lie beyond its end.
       with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return _Unpickler(content, encoding="latin1").load()
   except OSError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mstgcn_jax import skeletons
 from mstgcn_jax.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
@@ -87,7 +88,8 @@ def draw(data: DataSet, index: int, moments: int | None = None) -> tuple[list[An
   """
   persons = data.read([index])[0]
   count = max(map(len, persons))
-  scene = _Scene(_padded(persons, count), data.skeleton)
+  clip = _padded(persons, count)
+  scene = _Scene(clip, skeletons.tracked(clip, joint_at_zero(data)), data.skeleton)
   title, line = _class_name(data, index), _facts(data, index)
   if moments is None:
     stride = -(-count // _MAX_FRAMES)
@@ -110,12 +112,9 @@ def _padded(persons: Sequence[np.ndarray], frames: int) -> np.ndarray:
   return clip
 
 
-def tracked(clip: np.ndarray, center: int | None) -> np.ndarray:
-  """Which joints are tracked, [..., joint]; a centre lies at 0 wherever another joint is."""
-  seen = clip.any(axis=-1)
-  if center is not None:
-    seen[..., center] = seen.any(axis=-1)
-  return seen
+def joint_at_zero(data: DataSet) -> int | None:
+  """The joint that the stored clips are centred on: only where they came so."""
+  return data.skeleton.center if data.rotated is None else None
 
 
 def _class_name(data: DataSet, index: int) -> str:
@@ -210,13 +209,16 @@ def _font(size: int, bold: bool = False) -> Any:
 
 @dataclasses.dataclass
 class _Scene:
-  """A clip in front of a camera that stands still: [person, frame, joint, channel]."""
+  """A clip in front of a camera that stands still: [person, frame, joint, channel].
+
+  `seen` [person, frame, joint] says which joints are tracked.
+  """
 
   clip: np.ndarray
+  seen: np.ndarray
   skeleton: Skeleton
 
   def __post_init__(self):
-    self.seen = tracked(self.clip, self.skeleton.center)
     self.flat = _is_flat(self.clip, self.skeleton)
     if self.flat:
       points = self.clip[..., :2] * _aspect(self.clip)
@@ -341,8 +343,9 @@ def _room(
   joints = clip[0, start, :, :3].astype(np.float64).mean(axis=0)
   up = _vertical(joints, skeleton)
   if up is None:  # nothing says what is up: look onto the plane that the joints fill best
-    values = clip[..., :3][seen].astype(np.float64)
-    _, _, axes = np.linalg.svd(values[:5000] - values[:5000].mean(axis=0), full_matrices=False)
+    values = clip[..., :3][seen][:5000].astype(np.float64)
+    values -= values.mean(axis=0)
+    _, _, axes = np.linalg.svd(values.T @ values)
     return axes[1], axes[0], np.cross(axes[1], axes[0])
   side = np.zeros(3)
   for left, right in skeleton.mirror:

@@ -1,8 +1,9 @@
-"""What a source of recordings is; `data_prep/sources.py` lists them, one dict entry each.
+"""What a source of recordings is; `data_prep/sources.py` lists them all.
 
 To add a source, write a module with one function `open_raw(raw, args) -> Recordings` and put
-`Source("name", "one line for --help", open_raw)` into the dict. Everything else (worker processes,
-progress, --max-bad, the clip table, shards, atomic writing) is done once, in `data_prep/write.py`.
+`Source("name", "one line for --help", open_raw)` into the list there. Everything else (worker
+processes, progress, --max-bad, the clip table, shards, atomic writing) is done once, in
+`data_prep/write.py`.
 
 `open_raw` looks at the folder or file given with --raw, quickly: it lists the recordings and says
 what they have in common. `Recordings.read` then reads one of them and runs in a worker process: it
@@ -16,7 +17,8 @@ must be a top-level function, or a `functools.partial` of one with small argumen
                         class_names=("wave", "clap"))
 
     def read_clip(path):
-      return Clip(name=path.stem, label=0, persons=[np.load(path)], facts={"subject": 3})
+      persons = normalise.cut_together([np.load(path)])
+      return Clip(name=path.stem, label=0, persons=persons, facts={"subject": 3})
 
 Errors: `open_raw` raises DataError where nothing can be prepared, ConfigError for a wrong option.
 `read` raises DataError for a bad recording: it is skipped, counted, listed in the report with the
@@ -75,7 +77,8 @@ class Recordings:
       frame) or 'zero'.
     center: joint of the first person that loading subtracts, frame by frame, from every tracked
       joint; None where the coordinates are to be taken as they are.
-    rotated: whether `read` has turned the clip, upright or to the front (`normalise.normalise`).
+    rotated: whether `read` has turned the clip, upright or to the front (`normalise.normalise`);
+      None where somebody else has decided that before.
     storage_scale: coordinates times this are whole numbers in int16, which is then what is stored
       (1000 for three decimals); 0 stores float32. Where a clip turns out not to be exact, all are
       stored as float32.
@@ -94,7 +97,7 @@ class Recordings:
   channels: int = 3
   fill: str = "loop"
   center: int | None = None
-  rotated: bool = False
+  rotated: bool | None = False
   storage_scale: float = 0
   citation: str = ""
   published_clips: int = 0

@@ -1,7 +1,6 @@
 """A prepared data set's files: records in ArrayRecord shards, the clip table, TFDS's metadata."""
 
 import csv
-import hashlib
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.source import Clip, Recordings
-from mstgcn_jax import data_set
+from mstgcn_jax import data_set, files
 
 VERSION = "1.0.0"
 _SHARD_BYTES = 256 << 20
@@ -92,7 +91,8 @@ class Table:
 
 
 def write_csv(path: pathlib.Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-  with path.open("w", newline="", encoding="utf-8") as file:
+  # A file name on the disk need not be text.
+  with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
@@ -140,9 +140,8 @@ class Shards:
     infos = []
     for i, (path, count) in enumerate(zip(self._paths, self._counts, strict=True)):
       final = f"{name}-{data_set.SPLIT}.array_record-{i:05d}-of-{len(self._paths):05d}"
-      with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-      infos.append({"file": final, "bytes": path.stat().st_size, "sha256": digest, "clips": count})
+      facts = {"bytes": path.stat().st_size, "sha256": files.sha256(path), "clips": count}
+      infos.append({"file": final} | facts)
       path.rename(self._folder / final)
     return infos
 
@@ -180,6 +179,7 @@ def write_metadata(
     "citation": recordings.citation,
     "columns": table.columns,
     "missing_facts": [fact for fact in data_set.KNOWN_FACTS if fact not in table.columns],
+    "table": {"sha256": files.sha256(folder / data_set.TABLE)},
     "shards": list(shard_infos),
   }
   split = tfds.core.SplitInfo(

@@ -241,25 +241,16 @@ def generate(
   manifest = raw_dir / _MANIFEST
   old = _read_manifest(manifest)
   new = {"format": _FORMAT, **arguments}
-  performances = [
-    (performer, repetition, action)
-    for performer in range(1, performers + 1)
-    for repetition in range(1, repetitions + 1)
-    for action in range(len(CLASS_NAMES))
-  ]
-  paths = [
-    [raw_dir / _file_name(*performance, camera) for camera in range(1, cameras + 1)]
-    for performance in performances
-  ]
-  everything = sorted(path for group in paths for path in group)
+  paths = _paths(raw_dir, new)
+  everything = sorted(path for group in paths.values() for path in group)
   if old == {**new, "bytes": _total_size(everything)}:
     return everything
-  _clear(raw_dir, known=bool(old))
+  _clear(raw_dir, old)
   raw_dir.mkdir(parents=True, exist_ok=True)
   manifest.write_text(json.dumps(new))  # without "bytes": begun, not finished
   total = 0
-  with tqdm.tqdm(total=len(everything), desc="generate", unit="clip") as progress:
-    for (number, repetition, action), group in zip(performances, paths, strict=True):
+  with tqdm.tqdm(total=len(everything), desc="generate", unit="clip", disable=None) as progress:
+    for (number, repetition, action), group in paths.items():
       numbers = range(1, cameras + 1)
       recordings = _recordings(action, number, repetition, numbers, seed, frames)
       for path, seen in zip(group, recordings, strict=True):
@@ -267,6 +258,21 @@ def generate(
       progress.update(cameras)
   manifest.write_text(json.dumps({**new, "bytes": total}))
   return everything
+
+
+def _paths(
+  raw_dir: pathlib.Path, arguments: dict[str, int]
+) -> dict[tuple[int, int, int], list[pathlib.Path]]:
+  """(performer, repetition, action) -> the files of its cameras, for a manifest's arguments."""
+  count = lambda name: range(1, arguments.get(name, 0) + 1)
+  return {
+    (performer, repetition, action): [
+      raw_dir / _file_name(performer, repetition, action, camera) for camera in count("cameras")
+    ]
+    for performer in count("performers")
+    for repetition in count("repetitions")
+    for action in range(len(CLASS_NAMES))
+  }
 
 
 def _file_name(performer: int, repetition: int, action: int, camera: int) -> str:
@@ -302,13 +308,14 @@ def _total_size(paths: Sequence[pathlib.Path]) -> int:
     return -1
 
 
-def _clear(raw_dir: pathlib.Path, known: bool) -> None:
-  """Removes earlier recordings if the folder is known to be one of this module's."""
-  found = sorted(raw_dir.glob("*.skeleton"))
-  if found and not known:
+def _clear(raw_dir: pathlib.Path, old: dict) -> None:
+  """Removes the recordings of an earlier manifest; ConfigError if there are others."""
+  found = set(raw_dir.glob("*.skeleton"))
+  ours = {path for group in _paths(raw_dir, old).values() for path in group}
+  if others := sorted(found - ours):
     raise ConfigError(
-      f"{raw_dir} holds {len(found)} recordings that were not generated here (first: "
-      f"{found[0].name}); name an empty or a new folder"
+      f"{raw_dir} holds {len(others)} recordings that were not generated here (first: "
+      f"{others[0].name}); name an empty or a new folder"
     )
   for path in found:
     path.unlink()

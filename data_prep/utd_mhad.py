@@ -38,6 +38,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     center=skeleton.center,
     rotated=True,
     citation=_CITATION,
+    published_clips=861,
   )
 
 
@@ -57,5 +58,5 @@ def read_recording(path: pathlib.Path) -> Clip:
     )
   person = joints.transpose(2, 0, 1)
   files.check_finite(person)
-  persons = normalise.normalise([person.astype(np.float32)], skeleton)
+  persons = normalise.normalise([person.astype(np.float32)], skeleton, by_sum=True)
   return Clip(path.stem, action - 1, persons, {"subject": subject, "replication": trial})

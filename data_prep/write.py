@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from data_prep import files, store
+from data_prep import exchange, files, store
 from data_prep.source import Clip, Recordings, Source
 from mstgcn_jax import data_set
 from mstgcn_jax.errors import ConfigError, DataError
@@ -71,6 +71,7 @@ def prepare(source: Source, args: argparse.Namespace) -> None:
         print(f"{args.name}: {target} is there already ({len(opened):,} clips); left as it is")
         return
       recordings = source.open_raw(args.raw, args)
+      _check_class_names(recordings.class_names)
       for warning in recordings.warnings:
         _say(f"{args.name}: warning: {warning}")
       _prepare(recordings, target, args)
@@ -100,6 +101,12 @@ def _prepare(recordings: Recordings, target: pathlib.Path, args: argparse.Namesp
     shutil.rmtree(temporary, ignore_errors=True)
   seconds = time.monotonic() - started
   print(f"{args.name}: {summary}, {seconds:.0f} s: {target}")
+
+
+def _check_class_names(names: Sequence[str]) -> None:
+  for i, name in enumerate(names):
+    if not exchange.is_name(name) or name in names[:i]:
+      raise DataError(f"class {i} is named {name!r}; names must be printable and different")
 
 
 def _open_existing(target: pathlib.Path) -> data_set.DataSet:

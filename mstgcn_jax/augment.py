@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mstgcn_jax import skeletons
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.skeletons import Skeleton
 
@@ -22,7 +23,9 @@ _MOVE_SHIFTS = (-0.2, -0.1, 0.0, 0.1, 0.2)
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-  """What `apply` does to a training clip; the default is nothing. All persons share the draws.
+  """What `apply` does to a training clip; the default is nothing.
+
+  All persons share the draws, but for jitter and joint_dropout, which are each person's own.
 
   Attributes:
     rotation: Largest angle about the x, y and z axis, in radians; uniform within +- that.
@@ -125,7 +128,7 @@ def _augment_clip(
   keys = jax.random.split(key, 8)
   if options.openpose_match:
     clip = openpose_match(clip)
-  seen = tracked(clip, skeleton.center)
+  seen = skeletons.tracked(clip, skeleton.center)
   persons, frames, joints, _ = clip.shape
 
   if options.mirror > 0:
@@ -168,18 +171,6 @@ def _augment_clip(
     keep = jax.random.bernoulli(keys[7], 1 - options.frame_dropout, (frames, 1))
     seen = seen & keep
   return jnp.where(seen[..., None], clip, 0)
-
-
-def tracked(clips: jax.Array, center: int | None = None) -> jax.Array:
-  """Which joints are tracked: bool [..., person, frame, joint], from clips [..., joint, channel].
-
-  A joint is, if any of its channels is not 0. The joint that clips are centred on lies at 0 by
-  that; it counts as tracked wherever another joint of the person is.
-  """
-  seen = jnp.any(clips != 0, axis=-1)
-  if center is not None:
-    seen = seen.at[..., center].set(jnp.any(seen, axis=-1))
-  return seen
 
 
 def rotation_matrix(angles: jax.Array) -> jax.Array:
@@ -251,7 +242,7 @@ def normalise(
   Args:
     x: [..., joint, channel].
     mean: [joint, channel]; std: the same.
-    seen: bool [..., joint], from `tracked` of the joints; what is not seen stays 0.
+    seen: bool [..., joint], from `skeletons.tracked` of the joints; what is not seen stays 0.
   """
   x = (x - mean) / jnp.where(std == 0, 1, std)
   return x if seen is None else jnp.where(seen[..., None], x, 0)

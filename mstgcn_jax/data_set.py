@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mstgcn_jax import temporal_sampling
+from mstgcn_jax import files, temporal_sampling
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
 
@@ -42,12 +42,14 @@ class DataSet:
     channels: coordinates of a joint.
     fill: 'loop' or 'zero': what follows a person's last frame.
     center: joint of the first person to be subtracted; None for none.
-    rotated: whether the clips were turned, upright or to the front.
+    rotated: whether the clips were turned, upright or to the front; None where they came as
+      arrays that somebody else may have turned and centred.
     scale: stored whole numbers divided by this are coordinates; 0 where floats are stored.
     citation: BibTeX.
     missing_facts: of KNOWN_FACTS, those the source does not have.
     columns: names of the clip table's columns, and whether 'int' or 'str'.
-    shards: file name, bytes and sha256 of every shard.
+    shards: file name, bytes, sha256 and number of clips of every shard.
+    table_sha256: of the clip table's file.
   """
 
   path: pathlib.Path
@@ -58,13 +60,14 @@ class DataSet:
   channels: int
   fill: str
   center: int | None
-  rotated: bool
+  rotated: bool | None
   scale: float
   citation: str
   missing_facts: tuple[str, ...]
   columns: dict[str, str]
   shards: tuple[dict[str, Any], ...]
   num_clips: int
+  table_sha256: str
 
   def __len__(self) -> int:
     return self.num_clips
@@ -72,7 +75,13 @@ class DataSet:
   @functools.cached_property
   def table(self) -> dict[str, np.ndarray]:
     """The clip table by column: name, label, persons, frames and the source's facts."""
-    return _read_table(self.path / TABLE, self.columns, self.num_clips)
+    path = self.path / TABLE
+    try:
+      if files.sha256(path) != self.table_sha256:
+        raise ValueError("it is not the table that was written")
+      return _read_table(path, self.columns)
+    except (OSError, ValueError) as error:
+      raise DataError(f"{path} is damaged ({error}); prepare the data set again") from error
 
   def column(self, name: str) -> np.ndarray:
     """A column of the clip table; ConfigError where the source does not have this fact."""
@@ -171,7 +180,7 @@ def open_data_set(path: str | pathlib.Path) -> DataSet:
         f"to {FORMAT}: update it, or prepare the data set again"
       )
     _check_shards(path, metadata["shards"])
-    return DataSet(
+    opened = DataSet(
       path=path,
       name=metadata["name"],
       version=metadata["version"],
@@ -187,8 +196,11 @@ def open_data_set(path: str | pathlib.Path) -> DataSet:
       columns=metadata["columns"],
       shards=tuple(metadata["shards"]),
       num_clips=metadata["num_clips"],
+      table_sha256=metadata["table"]["sha256"],
     )
-  except (OSError, ValueError, KeyError, TypeError) as error:
+    _check(opened)
+    return opened
+  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     raise DataError(
       f"{path} is not a whole prepared data set ({METADATA}: {error!r}); prepare it again with "
       "--overwrite"
@@ -226,17 +238,24 @@ def _check_shards(path: pathlib.Path, shards: Sequence[dict[str, Any]]) -> None:
       )
 
 
-def _read_table(path: pathlib.Path, columns: dict[str, str], rows: int) -> dict[str, np.ndarray]:
-  try:
-    with path.open(newline="", encoding="utf-8") as file:
-      reader = csv.reader(file)
-      header = next(reader, [])
-      values = list(zip(*reader, strict=True)) or [()] * len(header)
-    if header != list(columns) or len(values[0]) != rows:
-      raise ValueError(f"columns {header}, {len(values[0])} rows; expected {list(columns)}, {rows}")
-    return {
-      name: np.array(column, dtype=np.int64 if kind == "int" else np.str_)
-      for (name, kind), column in zip(columns.items(), values, strict=True)
-    }
-  except (OSError, ValueError) as error:
-    raise DataError(f"{path} is damaged ({error}); prepare the data set again") from error
+def _check(data_set: DataSet) -> None:
+  """ValueError for metadata that would fail later, or not at all."""
+  clips = sum(shard["clips"] for shard in data_set.shards)
+  if clips != data_set.num_clips:
+    raise ValueError(f"{data_set.num_clips} clips, {clips} in the shards")
+  if data_set.fill not in ("loop", "zero"):
+    raise ValueError(f"fill {data_set.fill!r}")
+  if data_set.center is not None and not 0 <= data_set.center < data_set.skeleton.num_joints:
+    raise ValueError(f"center {data_set.center}")
+  if not set(data_set.columns.values()) <= {"int", "str"}:
+    raise ValueError(f"columns {data_set.columns}")
+
+
+def _read_table(path: pathlib.Path, columns: dict[str, str]) -> dict[str, np.ndarray]:
+  with path.open(newline="", encoding="utf-8") as file:
+    _, *rows = csv.reader(file)
+  values = zip(*rows, strict=True) if rows else [()] * len(columns)
+  return {
+    name: np.array(column, dtype=np.int64 if kind == "int" else np.str_)
+    for (name, kind), column in zip(columns.items(), values, strict=True)
+  }

@@ -14,7 +14,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from mstgcn_jax import augment, checkpoints, input_pipeline, protocols, streams, train_step
+from mstgcn_jax import checkpoints, input_pipeline, protocols, skeletons, streams, train_step
 from mstgcn_jax import config as config_lib
 from mstgcn_jax.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError
@@ -141,7 +141,7 @@ class Experiment:
     skeleton = self.task.skeleton
     for batch in batches:
       clips = batch["clips"][batch["valid"]]
-      seen = np.asarray(augment.tracked(clips, skeleton.center))[..., None]
+      seen = skeletons.tracked(clips, skeleton.center)[..., None]
       x = np.asarray(streams.apply(clips, stream, skeleton.bone_parents), np.float64) * seen
       total = total + x.sum((0, 1, 2))
       square = square + (x**2).sum((0, 1, 2))

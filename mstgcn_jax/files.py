@@ -1,6 +1,7 @@
-"""Small files of a workdir: written whole or not at all, read with a clear error."""
+"""Files written whole or not at all, read with a clear error, and their sums."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -18,6 +19,12 @@ def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
   with open(aside, "rb") as file:
     os.fsync(file.fileno())
   aside.replace(path)
+
+
+def sha256(path: pathlib.Path) -> str:
+  """The file's SHA-256, in hexadecimal digits."""
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

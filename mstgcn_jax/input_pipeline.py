@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from mstgcn_jax import temporal_sampling
 from mstgcn_jax.data_set import DataSet
-from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.errors import ConfigError, DataError, first_line
 
 Batch = dict[str, np.ndarray]
 
@@ -167,16 +167,22 @@ def _batches(
   """Runs `batch` ahead of the caller, in threads, in order; its first array is the clips."""
   tf.config.set_visible_devices([], "GPU")  # the accelerator belongs to JAX
   types = {"clips": tf.float32, **types}
+  failures: list[DataError] = []  # TensorFlow makes a page of text of them
+
+  def numpy_batch(step: np.ndarray) -> tuple[np.ndarray, ...]:
+    try:
+      return batch(int(step))
+    except DataError as error:
+      failures.append(error)
+      raise
 
   def load(step: tf.Tensor) -> dict[str, tf.Tensor]:
-    arrays = tf.numpy_function(
-      lambda step: batch(int(step)), [step], list(types.values()), stateful=False
-    )
+    arrays = tf.numpy_function(numpy_batch, [step], list(types.values()), stateful=False)
     return dict(zip(types, arrays, strict=True))
 
   data = tf.data.Dataset.range(steps.start, steps.stop)
   data = data.map(load, num_parallel_calls=_PARALLEL, deterministic=True)
-  batches = _as_numpy(data.prefetch(_PREFETCH))
+  batches = _as_numpy(data.prefetch(_PREFETCH), failures)
   _open_iterators.add(batches)
   return batches
 
@@ -191,8 +197,10 @@ def _close_iterators() -> None:
     batches.close()
 
 
-def _as_numpy(data: tf.data.Dataset) -> Generator[Batch, None, None]:
+def _as_numpy(data: tf.data.Dataset, failures: list[DataError]) -> Generator[Batch, None, None]:
   try:
     yield from data.as_numpy_iterator()
   except tf.errors.OpError as error:
-    raise DataError(f"reading the data set failed: {error.message}") from error
+    if failures:
+      raise failures[0] from error
+    raise DataError(f"reading the data set failed: {first_line(error)}") from error

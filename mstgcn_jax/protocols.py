@@ -10,6 +10,7 @@ leave_one_out   leave_one_out:column=subject,value=3: that subject evaluates
 all             every clip trains, and every clip evaluates
 """
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -53,7 +54,8 @@ def names() -> tuple[str, ...]:
 
 def _options(protocol: str, text: str, defaults: dict[str, str | int]) -> dict[str, str | int]:
   options = dict(defaults)
-  for item in filter(None, text.split(",")):
+  # A comma may be part of a value: it separates only where the name of an option follows.
+  for item in filter(None, re.split(rf",(?=(?:{'|'.join(defaults)})=)", text)):
     key, equals, value = item.partition("=")
     if key not in defaults or not equals:
       known = ", ".join(f"{k}={v}" for k, v in defaults.items()) or "none"

@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from mstgcn_jax.errors import ConfigError
 
 Edge = tuple[int, int]
@@ -391,3 +393,23 @@ def resolve(value: "str | Mapping | Skeleton | pathlib.Path") -> Skeleton:
   raise ConfigError(
     f"skeleton: {value!r} is neither a name, a .json path, a mapping nor a Skeleton"
   )
+
+
+def tracked(clips: Any, center: int | None = None) -> Any:
+  """Which joints are tracked: those of which any channel is not 0.
+
+  The first person's joint that clips are centred on lies at 0 by that; it counts as tracked
+  wherever another joint of that person is.
+
+  Args:
+    clips: [..., person, frame, joint, channel], of NumPy or JAX.
+    center: the joint at 0; None where there is none.
+  Returns:
+    bool [..., person, frame, joint].
+  """
+  seen = (clips != 0).any(-1)
+  if center is None:
+    return seen
+  persons, _, joints = seen.shape[-3:]
+  at_zero = (np.arange(persons) == 0)[:, None, None] & (np.arange(joints) == center)
+  return seen | (at_zero & seen.any(-1, keepdims=True))

@@ -22,7 +22,7 @@ def check(sampling: str, views: int = 1) -> None:
   if sampling not in SAMPLINGS:
     allowed = ", ".join(SAMPLINGS)
     raise ConfigError(f"sampling {sampling!r} is unknown; expected one of {allowed}")
-  if views < 1 or (sampling == "loop" and views != 1):
+  if views < 1 or (sampling in ("loop", "random_shift") and views != 1):
     raise ConfigError(
       f"views={views} is not possible with sampling {sampling!r}; "
       "use 1, or 'uniform' or 'random_crop' for several"
@@ -171,33 +171,19 @@ def fill_window(
   """`gather`, then subtracts the first person's joint `center`, frame by frame, from every tracked
   joint of everybody; a joint whose coordinates are all zero is untracked and stays so.
 
-  The centre is looked up in the window, as the first person loops. For the first person itself that
-  is the same as centring before looping, which is less work.
-
   Args:
     center: None where the coordinates are to be taken as they are.
     Otherwise as `gather`.
   Returns:
     `out`.
   """
-  if center is None or not persons:
-    return gather(persons, times, fill, out)
-  first = persons[0]
-  origin = np.ascontiguousarray(first[:, center])
-  gather([_subtract(first, origin), *persons[1:]], times, fill, out)
-  others = out[1 : len(persons)]
-  if len(others):
-    window_origin = np.empty((1, len(times), 1, first.shape[-1]), np.float32)
-    gather([origin[:, None]], times, fill, window_origin)
-    for person in others:
-      person[:] = _subtract(person, window_origin[0, :, 0])
+  gather(persons, times, fill, out)
+  if center is not None and persons:
+    origin = out[0, :, center].copy()
+    for person in out[: len(persons)]:
+      untracked = None if person.all() else ~person.any(axis=-1)
+      # subtracting an array of the full shape is faster than broadcasting over three channels
+      person -= np.tile(origin, (1, person.shape[1])).reshape(person.shape)
+      if untracked is not None:
+        person[untracked] = 0
   return out
-
-
-def _subtract(person: np.ndarray, origin: np.ndarray) -> np.ndarray:
-  """person [frame, joint, channel] - origin [frame, channel], where tracked."""
-  # subtracting an array of the full shape is faster than broadcasting over three channels
-  moved = person - np.tile(origin, (1, person.shape[1])).reshape(person.shape)
-  if not person.all():
-    moved[~person.any(axis=-1)] = 0
-  return moved

@@ -17,7 +17,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mstgcn_jax import augment, optimizer, streams
+from mstgcn_jax import augment, optimizer, skeletons, streams
 from mstgcn_jax.skeletons import Skeleton
 
 Batch = dict[str, Any]
@@ -135,7 +135,7 @@ def model_input(
   ]
   x = branches[0](clips) if len(branches) == 1 else jax.lax.switch(number, branches, clips)
   if normalization is not None:
-    seen = augment.tracked(clips, skeleton.center)
+    seen = skeletons.tracked(clips, skeleton.center)
     x = augment.normalise(x, normalization["mean"], normalization["std"], seen)
   return x
 

@@ -92,13 +92,8 @@ def test_normalise_counts_a_standard_deviation_of_zero_as_one_and_keeps_the_untr
   x = jnp.array([[5.0, 5.0], [0.0, 0.0]])
   mean, std = jnp.array([[1.0, 2.0], [1.0, 2.0]]), jnp.array([[2.0, 0.0], [2.0, 0.0]])
   np.testing.assert_array_equal(augment.normalise(x, mean, std), [[2, 3], [-0.5, -2]])
-  seen = augment.tracked(x)
+  seen = jnp.array([True, False])
   np.testing.assert_array_equal(augment.normalise(x, mean, std, seen), [[2, 3], [0, 0]])
-
-
-def test_the_joint_clips_are_centred_on_counts_as_tracked():
-  clip = jnp.zeros((2, 3, 2)).at[0, 2].set(1.0)  # frame 0: joint 2 only; frame 1: nobody
-  np.testing.assert_array_equal(augment.tracked(clip, center=1), [[0, 1, 1], [0, 0, 0]])
 
 
 def test_nothing_is_done_when_everything_is_off():
@@ -111,9 +106,10 @@ def test_what_is_untracked_stays_zero():
   clips = clips_of()
   options = dataclasses.replace(ALL, mirror=0.0)
   result = apply(KEY, clips, options, NTU)
-  untracked = ~augment.tracked(clips, NTU.center)
-  assert untracked.any()
-  assert not np.any(np.asarray(result)[np.asarray(untracked)])
+  untracked = np.zeros((4, 2, 6, 25), bool)  # as `clips_of` says
+  untracked[:, 1, 3:] = True
+  untracked[:, 0, :, 5] = True
+  assert not np.any(np.asarray(result)[untracked])
 
 
 def test_mirroring_takes_an_untracked_joint_to_the_other_side():
@@ -150,6 +146,43 @@ def test_rotation_keeps_lengths_and_scale_is_within_its_bounds():
   np.testing.assert_allclose(jnp.linalg.norm(rotated, axis=-1), length, rtol=1e-6)
   factors = jnp.linalg.norm(apply(KEY, clips, Augmentation(scale=(0.8, 1.5)), KINETICS), axis=-1)
   assert 0.8 <= factors.min() / length < 0.85 and 1.45 < factors.max() / length <= 1.5
+
+
+def test_an_untracked_centre_of_another_person_stays_untracked():
+  clips = clips_of().at[:, :, :, NTU.center].set(0)  # of person 0, because clips are centred on it
+  result = apply(KEY, clips, Augmentation(jitter=0.1, random_move=True), NTU)
+  assert np.all(result[:, 0, :, NTU.center].any(-1))
+  assert not np.any(result[:, 1, :, NTU.center])
+
+
+def test_a_rotation_is_within_its_limits_and_goes_both_ways():
+  clips = jnp.zeros((2000, 1, 1, 25, 3)).at[..., 0].set(1.0)
+  turned = apply(KEY, clips, Augmentation(rotation=(0.0, 0.0, 0.4)), KINETICS)[:, 0, 0, 0]
+  angles = np.arctan2(turned[:, 1], turned[:, 0])
+  assert -0.4 <= angles.min() < -0.39 and 0.39 < angles.max() <= 0.4
+  assert abs(angles.mean()) < 0.03  # 0.4 / sqrt(3 * 2000) = 0.005
+
+
+def test_clips_are_mirrored_with_the_probability_asked_for():
+  clips = jnp.ones((400, 1, 1, 25, 3))
+  mirrored = apply(KEY, clips, Augmentation(mirror=0.3), NTU)[:, 0, 0, 0, 0] < 0
+  assert abs(mirrored.mean() - 0.3) < 0.09  # four standard deviations
+
+
+def test_shear_is_within_its_limit_and_comes_before_the_rotation():
+  clips = jnp.eye(3)[:, None, None, None] * jnp.ones((1, 1, 1, 25, 1))
+  keys = jax.random.split(KEY, 200)
+  columns = lambda **options: np.stack(
+    [apply(k, clips[:1] * 0 + clips[i], Augmentation(**options), KINETICS)[0, 0, 0, 0]
+     for k in keys for i in range(3)]
+  ).reshape(200, 3, 3).swapaxes(1, 2)  # the matrix that each key drew  # fmt: skip
+  shear = columns(shear=0.2)
+  off = shear[:, ~np.eye(3, dtype=bool)]
+  assert -0.2 <= off.min() < -0.19 and 0.19 < off.max() <= 0.2
+  np.testing.assert_array_equal(shear[:, np.eye(3, dtype=bool)], 1)
+  rotation = columns(rotation=(0.5, 0.5, 0.5))
+  both = columns(rotation=(0.5, 0.5, 0.5), shear=0.2)
+  np.testing.assert_allclose(both, rotation @ shear, atol=1e-6)
 
 
 def test_dropout_probabilities_are_those_asked_for():

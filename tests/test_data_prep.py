@@ -8,7 +8,7 @@ import pytest
 from golden import golden, shared
 
 from data_prep import __main__ as command
-from data_prep import ntu
+from data_prep import files, ntu
 from mstgcn_jax import protocols
 from mstgcn_jax.data_set import open_data_set
 
@@ -67,6 +67,12 @@ def test_real_utd_mhad_has_the_published_split(tmp_path):
   across = clip[0, right] - clip[0, left]
   np.testing.assert_allclose(across[1:], 0, atol=1e-6)
   assert across[0] > 0 and clip[0, hip, 2] < -0.05
+
+
+@pytest.mark.parametrize("name", ["ntu120", "utd_mhad"])
+def test_class_names_are_the_published_ones(name):
+  lines = shared(f"labels/{name}.txt").read_text().splitlines()
+  assert files.labels(name) == tuple(line.split("\t")[1] for line in lines)
 
 
 def test_kinetics_equals_the_reference_and_keeps_its_split(tmp_path, capsys):
@@ -146,6 +152,13 @@ def test_the_ignore_list_is_read_with_its_header_lines(tmp_path, capsys):
   names = open_data_set(tmp_path / "ntu60").table["name"].tolist()
   assert len(names) == 3 and not {BODIES[0], BODIES[2]} & set(names)
   assert "3 clips, 56,575 fewer than the published 56,578" in capsys.readouterr().err
+
+
+def test_a_list_that_leaves_out_everything_is_one_message(tmp_path, capsys):
+  raw, ignored = bodies_folder(tmp_path), tmp_path / "missing.txt"
+  ignored.write_text("\n".join(path.stem for path in raw.iterdir()))
+  assert run("ntu60", "--raw", raw, "--out", tmp_path, "--ignore-list", ignored) == 1
+  assert "all 5 recordings" in capsys.readouterr().err
 
 
 def test_without_an_ignore_list_the_counts_are_compared(tmp_path, capsys):

@@ -154,8 +154,27 @@ def test_a_damaged_data_set_does_not_open(copy, damage, message):
 def test_a_damaged_table_is_refused(copy):
   lines = (copy / "clips.csv").read_text().splitlines(keepends=True)
   (copy / "clips.csv").write_text("".join(lines[:-1]))
-  with pytest.raises(DataError, match=r"clips\.csv is damaged \(.*29 rows"):
+  with pytest.raises(DataError, match=r"clips\.csv is damaged \(it is not the table that was"):
     _ = open_data_set(copy).table
+
+
+def test_a_flipped_digit_in_the_table_is_noticed(copy):
+  path = copy / "clips.csv"
+  content = bytearray(path.read_bytes())
+  content[content.index(b",") + 1] ^= 1  # the first label
+  path.write_bytes(content)
+  with pytest.raises(DataError, match=r"clips\.csv is damaged"):
+    _ = open_data_set(copy).table
+
+
+@pytest.mark.parametrize(
+  "change", [{"columns": ["name"]}, {"num_clips": 31}, {"center": 99}, {"fill": "lop"}]
+)
+def test_metadata_that_contradicts_itself_is_refused(copy, change):
+  path = copy / "metadata.json"
+  path.write_text(json.dumps(json.loads(path.read_text()) | change))
+  with pytest.raises(DataError, match="is not a whole prepared data set"):
+    open_data_set(copy)
 
 
 def test_flipped_bytes_in_a_shard_are_noticed(copy):

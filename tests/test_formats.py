@@ -173,6 +173,11 @@ def annotation_file(**changes) -> dict:
   return {"split": split, "annotations": [annotation(), annotation("b", 2)]} | changes
 
 
+DEEP: list = []
+for _ in range(60):
+  DEEP = [DEEP, DEEP]  # 2^60 brackets, if spelled out
+
+
 def write_pickle(path, content):
   path.write_bytes(pickle.dumps(content))
   return path
@@ -259,6 +264,9 @@ def test_three_dimensional_key_points_are_turned_upright_unless_taken_as_they_ar
   [
     ({"label": "wave"}, "label 'wave' is not one class number"),
     ({"label": [1, 2]}, "not one class number"),
+    ({"label": DEEP}, "not one class number"),
+    ({"label": 10**5000}, "not one class number"),
+    ({"total_frames": 10**5000}, "total_frames is int, keypoint has 4 frames"),
     ({"keypoint": np.zeros((3, 17, 2))}, "keypoint holds float64 of the shape"),
     ({"keypoint": np.full((1, 4, 17, 2), np.nan)}, "not a finite number"),
     ({"total_frames": 9}, "total_frames is 9, keypoint has 4 frames"),
@@ -342,7 +350,8 @@ def write_agcn(folder, names=("S001C001P001R001A001.skeleton", "S001C001P002R001
 def test_agcn_arrays_are_kept_as_they_are(tmp_path):
   clips = write_agcn(tmp_path / "raw")
   data = prepare("agcn", tmp_path / "raw", tmp_path)
-  assert len(data) == 4 and data.fill == "zero" and data.center is None and data.rotated
+  assert len(data) == 4 and data.fill == "zero" and data.center is None
+  assert any("turned and centred as the arrays were" in line for line in info.describe(data))
   for index in range(4):
     expected = clips[index % 2].transpose(3, 1, 2, 0)
     np.testing.assert_array_equal(data.sample(index, window=6), expected)
@@ -524,7 +533,10 @@ def test_a_csv_from_any_program_is_read(tmp_path, table):
 
 def test_numbered_labels_are_kept_and_may_be_named(tmp_path):
   write_own(tmp_path, "name,label\na,2\nb,0\n")
-  assert own.open_raw(tmp_path, OPTIONS).class_names == ("0", "1", "2")
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  assert recordings.class_names == ("0", "1", "2")
+  (warning,) = recordings.warnings
+  assert "1 of 3 classes have no clip, such as 1: labels that are numbers count from 0" in warning
   (tmp_path / "names.txt").write_text("sit\nstand\nwalk\n")
   recordings = own.open_raw(tmp_path, options(classes=tmp_path / "names.txt"))
   assert recordings.class_names == ("sit", "stand", "walk")
@@ -553,6 +565,25 @@ def test_a_layout_with_joints_to_turn_by_is_turned_upright(tmp_path):
   assert not own.open_raw(tmp_path, options(as_is=True)).rotated
 
 
+def test_only_zeros_are_untracked_not_what_happens_to_sum_to_zero(tmp_path):
+  clip = normal(4, 3, 3)
+  clip[3] -= clip[3].mean()  # the last frame
+  clip[1, 2] = 1, -1, 0
+  write_own(tmp_path, "name,label\na,x\n", a=clip)
+  layout = LAYOUT | {"center": "elbow", "vertical": ["elbow", "shoulder"]}
+  (tmp_path / "skeleton.json").write_text(json.dumps(layout))
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  person = recordings.read(recordings.keys[0]).persons[0]
+  lengths = np.linalg.norm(clip.astype(np.float32), axis=-1)
+  np.testing.assert_allclose(np.linalg.norm(person, axis=-1), lengths, rtol=1e-5)
+
+
+def test_key_points_without_anybody_do_not_decide_the_layout(tmp_path):
+  nobody = annotation("nobody", keypoint=np.zeros((1, 4, 33, 3)))
+  path = write_pickle(tmp_path / "a.pkl", annotation_file(annotations=[nobody, annotation("a")]))
+  assert annotations.open_raw(path, OPTIONS).skeleton.name == "coco"
+
+
 def test_a_layout_with_only_horizontal_joints_is_turned_and_says_so(tmp_path):
   write_own(tmp_path / "raw", "name,label\na,x\n", a=normal(4, 33, 3))
   data = prepare("own", tmp_path / "raw", tmp_path, "--skeleton", "mediapipe")
@@ -571,7 +602,8 @@ def test_a_third_channel_that_looks_like_a_score_is_mentioned_where_it_is_moved(
   as_is = own.open_raw(tmp_path, options(skeleton="mediapipe", as_is=True))
   assert not as_is.warnings and not as_is.rotated
   path = write_pickle(tmp_path / "a.pkl", [annotation(joints=33, keypoint=scored[None])])
-  assert annotations.open_raw(path, layout).warnings == (warning,)
+  first, second = annotations.open_raw(path, layout).warnings
+  assert first == warning and "so img_shape is not used" in second
   write_own(tmp_path, "name,label\na,x\n", a=normal(4, 33, 3))
   assert not own.open_raw(tmp_path, layout).warnings
 

@@ -168,8 +168,9 @@ def test_wrong_arguments_are_refused_before_the_first_batch(data_set, changes, m
 
 
 def test_several_views_need_a_sampling_that_has_them(data_set):
-  with pytest.raises(ConfigError, match="views=2 is not possible with sampling 'loop'"):
-    evaluate(data_set, views=2)
+  for sampling in ("loop", "random_shift"):
+    with pytest.raises(ConfigError, match=f"views=2 is not possible with sampling '{sampling}'"):
+      evaluate(data_set, views=2, sampling=sampling)
 
 
 def test_a_shard_that_breaks_while_training_is_a_data_error(tmp_path):
@@ -177,8 +178,9 @@ def test_a_shard_that_breaks_while_training_is_a_data_error(tmp_path):
   for shard in data_set.shards:
     path = data_set.path / shard["file"]
     path.write_bytes(b"\1" * path.stat().st_size)
-  with pytest.raises(DataError, match="is damaged"):
+  with pytest.raises(DataError, match="is damaged") as error:
     train(open_data_set(data_set.path), 1)
+  assert len(str(error.value).splitlines()) == 1
 
 
 def test_an_unfinished_iterator_does_not_crash_the_end_of_the_program(data_set):

@@ -59,6 +59,10 @@ def test_a_png_is_a_strip_of_moments(data, tmp_path):
     assert strip.width > 3 * strip.height and has_color(strip, ORANGE)
 
 
+def scene_of(clip: np.ndarray) -> show._Scene:
+  return show._Scene(clip, skeletons.tracked(clip), NTU)
+
+
 def test_a_long_clip_is_thinned_out(tmp_path):
   long = prepare(tmp_path, [Clip("long", 0, [figure(400)])])
   pictures, stride = show.draw(long, 0)
@@ -100,7 +104,7 @@ def test_what_cannot_be_shown_is_said_in_one_line(data, capsys, tmp_path, argume
 
 def test_who_faces_the_camera_has_the_right_hand_on_our_left_and_the_head_on_top():
   clip = figure()[None]
-  scene = show._Scene(clip, NTU)
+  scene = scene_of(clip)
   x, y, _ = scene.points[0, 0].T
   assert x[NTU.joints.index("right_hand")] < x[NTU.joints.index("left_hand")]
   assert y.argmax() == NTU.joints.index("head")
@@ -108,22 +112,22 @@ def test_who_faces_the_camera_has_the_right_hand_on_our_left_and_the_head_on_top
 
 def test_two_people_one_behind_the_other_are_shown_side_by_side():
   behind = figure() + np.array([0, -1.5, 0], np.float32) * (figure() != 0).any(-1, keepdims=True)
-  first, second = show._Scene(np.stack([figure(), behind]), NTU).points[:, 0, :, 0]
+  first, second = scene_of(np.stack([figure(), behind])).points[:, 0, :, 0]
   assert abs(first.mean() - second.mean()) > 1.2  # of the 1.5 metres between them
 
 
 def test_camera_coordinates_with_y_up_and_the_person_facing_minus_z_look_the_same():
   clip = figure()[None]
   turned = np.stack([-clip[..., 0], clip[..., 2], -clip[..., 1]], axis=-1)
-  expected, found = show._Scene(clip, NTU).points, show._Scene(turned, NTU).points
+  expected, found = scene_of(clip).points, scene_of(turned).points
   np.testing.assert_allclose(found - found.mean(), expected - expected.mean(), atol=1e-6)
 
 
 def test_a_joint_gone_astray_does_not_shrink_the_figure():
   clip = np.repeat(figure(), 50, axis=0)[None]
-  straight = show._Scene(clip, NTU).extent
+  straight = scene_of(clip).extent
   clip[0, 3, 7] = 1000
-  assert np.all(show._Scene(clip, NTU).extent < 1.5 * straight)
+  assert np.all(scene_of(clip).extent < 1.5 * straight)
 
 
 def test_flat_clips_and_hands_and_clips_with_gaps_are_drawn(tmp_path):
@@ -139,12 +143,20 @@ def test_flat_clips_and_hands_and_clips_with_gaps_are_drawn(tmp_path):
     assert len(frames) == 5 and has_color(frames[0], BLUE)
 
 
+def test_a_single_joint_is_drawn_where_nothing_says_what_is_up(tmp_path):
+  person = np.zeros((1, 22, 3), np.float32)
+  person[0, 3] = -0.4
+  data = prepare(tmp_path, [Clip("a", 0, [person])], skeleton=skeletons.get("shrec"), center=None)
+  frames, _ = show.draw(data, 0)
+  assert len(frames) == 1 and has_color(frames[0], BLUE)
+
+
 def test_a_fourth_channel_such_as_visibility_is_not_drawn(tmp_path):
   person = figure(3)
   scored = np.concatenate([person, np.ones_like(person[..., :1])], axis=-1)
   data = prepare(tmp_path, [Clip("a", 0, [scored])], channels=4, center=None)
   assert command.main(["show", str(data.path), "--out", str(tmp_path / "clip.gif")]) == 0
-  points = [show._Scene(clip[None], NTU).points for clip in (person, scored)]
+  points = [scene_of(clip[None]).points for clip in (person, scored)]
   np.testing.assert_array_equal(*points)
 
 
@@ -171,9 +183,9 @@ def test_the_histogram_goes_into_the_data_sets_folder(data):
 def test_the_missing_share_counts_empty_frames_and_then_joints(tmp_path):
   person = figure(4)
   person[1] = 0
-  person[2, :5] = 0  # among them the centre, which counts as tracked
+  person[2, :5] = 0
   data = prepare(tmp_path, [Clip("a", 0, [person])])
-  assert info.missing(data) == (1 / 4, 4 / 75)
+  assert info.missing(data) == (1 / 4, 5 / 75)
 
 
 def test_a_long_list_of_classes_shows_its_ends_and_given_splits_are_counted(tmp_path):

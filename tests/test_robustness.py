@@ -44,6 +44,13 @@ def skeleton_text(frames=3, bodies=1, joints=25, value="0.5", newline="\n"):
   return newline.join(lines) + newline
 
 
+def blank_joints():
+  """Two frames; the joints of the second are blank lines."""
+  first, second = skeleton_text(frames=2).split("\n1\n")[1:]
+  lines = second.split("\n")
+  return "2\n1\n" + first + "\n1\n" + "\n".join(lines[:2] + [""] * 24 + lines[26:])
+
+
 def read_ntu(path):
   return ntu.read_recording(path, source="ntu60", num_classes=60)
 
@@ -94,6 +101,7 @@ def test_line_ends_and_a_byte_order_mark_do_not_matter(recording, newline, start
     (skeleton_text()[:-9], "its last line has not 12 fields: truncated?"),
     (skeleton_text() + "1\n", "goes on after frame 3"),
     (skeleton_text(value="zero"), "a joint's x, y, z are not three numbers"),
+    (blank_joints(), "a joint's x, y, z are not three numbers"),
     (skeleton_text(bodies=1).replace("\n1\n", "\nx\n", 1), "line 2 should be the number of bodies"),
   ],
 )
@@ -271,8 +279,8 @@ def report(data_set):
     return {row["name"]: row["reason"] for row in csv.DictReader(file)}
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
-def test_a_coordinate_that_is_not_finite_makes_the_recording_bad(tmp_path, value):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39, -2e9])
+def test_a_coordinate_beyond_reason_makes_the_recording_bad(tmp_path, value):
   clips = prepared.random_clips(3)
   person = clips[1].persons[0].astype(np.float64)
   person[4, 2, 1] = value
@@ -280,7 +288,9 @@ def test_a_coordinate_that_is_not_finite_makes_the_recording_bad(tmp_path, value
   with np.errstate(over="ignore"):
     data_set = prepared.prepare(tmp_path, clips, arguments_={"max_bad": 50})
   assert data_set.table["name"].tolist() == ["clip000", "clip002"]
-  assert list(report(data_set).values()) == ["frame 4 has a coordinate that is not a finite number"]
+  assert list(report(data_set).values()) == [
+    f"frame 4 has the coordinate {value:g}; expected at most 1e+09"
+  ]
 
 
 def test_bad_recordings_are_skipped_counted_and_listed(tmp_path, capsys):
@@ -358,11 +368,39 @@ def test_a_kinetics_clip_without_its_file_is_bad_by_name(tmp_path, capsys):
   assert reasons["vid03_abc.json"] == "cannot be read: No such file or directory"
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"a": {"label_index": 400}}', "\0"])
+def labels_json(**clips) -> str:
+  rows = {name: {"label_index": i, "label": label} for name, (i, label) in clips.items()}
+  return json.dumps({name: row | {"has_skeleton": True} for name, row in rows.items()})
+
+
+@pytest.mark.parametrize(
+  "content",
+  [
+    *("", "[]", '{"a": 1}', '{"a": {"label_index": 400}}', "\0"),
+    labels_json(a=(0, "jump"), b=(1, "jump")),
+    labels_json(a=(0, "class 7")),
+    labels_json(a=(0, "jump\nhigh")),
+    labels_json(a=(0, "jump"), b=(0, "hop")),
+    labels_json(**{"a\0": (0, "jump")}),
+    labels_json(a=(0, "\ud800")),
+    labels_json(a=(float("inf"), "jump")),
+  ],
+)
 def test_a_damaged_list_of_kinetics_labels_is_one_message(tmp_path, capsys, content):
   (tmp_path / "kinetics_val_label.json").write_text(content)
   assert command.main(["kinetics", "--raw", str(tmp_path), "--out", str(tmp_path / "data")]) == 1
   assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_file_name_that_is_no_text_is_listed(tmp_path):
+  raw = tmp_path / "raw"
+  raw.mkdir()
+  shutil.copy(golden("data/bodies/S005C001P001R001A001.skeleton"), raw)
+  with open(os.fsencode(raw) + b"/\xdcbung.skeleton", "w") as file:
+    file.write("0\n")
+  arguments = ["--raw", str(raw), "--out", str(tmp_path), "--workers", "1", "--max-bad", "60"]
+  assert command.main(["ntu60", *arguments]) == 0
+  assert "\\udcdcbung.skeleton" in report(open_data_set(tmp_path / "ntu60"))
 
 
 def test_a_loop_of_links_ends(tmp_path):

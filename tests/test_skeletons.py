@@ -1,8 +1,10 @@
 """Joint layouts: plain data that checks itself."""
 
 import dataclasses
+import itertools
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden import golden
@@ -52,6 +54,26 @@ def test_bone_parents_are_the_references(name, prefix):
   pairs = np.load(golden("data/streams.npz"))[f"{prefix}/pairs"]
   parents = dict(pairs.tolist())
   assert skeletons.get(name).bone_parents == tuple(parents[j] for j in range(len(parents)))
+
+
+@pytest.mark.parametrize(
+  ("name", "chains"),
+  [
+    ("utd_mhad", "head shoulder_center spine hip_center"),
+    ("nw_ucla", "head shoulder_center spine"),
+    ("utd_mhad", "left_hand left_wrist left_elbow left_shoulder shoulder_center"),
+    ("nw_ucla", "right_hand right_wrist right_elbow right_shoulder shoulder_center"),
+    ("utd_mhad", "right_foot right_ankle right_knee right_hip hip_center"),
+    ("nw_ucla", "left_foot left_ankle left_knee left_hip hip_center"),
+  ],
+)
+def test_limbs_of_kinects_layouts_hang_together(name, chains):
+  skeleton = skeletons.get(name)
+  joints = [skeleton.joints.index(joint) for joint in chains.split()]
+  links = {frozenset(edge) for edge in skeleton.inward}
+  for a, b in itertools.pairwise(joints):
+    assert skeleton.bone_parents[a] == b or skeleton.bone_parents[b] == a
+    assert {a, b} in links
 
 
 def test_ntu_body_parts_are_the_references():
@@ -135,3 +157,12 @@ def test_an_operation_whose_field_is_missing_refuses_by_name():
 def test_an_unknown_name_lists_the_known_ones():
   with pytest.raises(ConfigError, match="'ntu' is unknown; known: ntu_rgbd, kinetics"):
     skeletons.get("ntu")
+
+
+def test_the_first_persons_centre_at_zero_counts_as_tracked():
+  clips = np.zeros((2, 2, 3, 2))  # [person, frame, joint, channel]
+  clips[:, 0, 2] = 1  # frame 0: joint 2 of both; frame 1: nobody
+  expected = [[[0, 1, 1], [0, 0, 0]], [[0, 0, 1], [0, 0, 0]]]
+  for array in (clips, jnp.asarray(clips)):
+    np.testing.assert_array_equal(skeletons.tracked(array, center=1), expected)
+  np.testing.assert_array_equal(skeletons.tracked(clips).sum(), 2)

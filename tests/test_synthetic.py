@@ -157,7 +157,7 @@ def _normalised():
     for action in range(len(synthetic.CLASS_NAMES)):
       for camera in (1, 2, 3):
         bodies = synthetic.make_clip(action, performer, camera=camera)
-        clips.append(normalise.normalise(normalise.liveliest(bodies, 2), SKELETON))
+        clips.append(normalise.normalise(normalise.liveliest(bodies, 2), SKELETON, by_sum=True))
         labels.append(action)
         performers.append(performer)
   return clips, np.array(labels), np.array(performers)
@@ -286,6 +286,15 @@ def test_a_folder_with_other_recordings_is_left_alone(tmp_path):
   with pytest.raises(ConfigError, match="1 recordings that were not generated here"):
     synthetic.generate(tmp_path, performers=1)
   assert theirs.read_text() == "0\n"
+
+
+def test_recordings_put_beside_the_generated_ones_are_not_deleted(tmp_path):
+  synthetic.generate(tmp_path, performers=1, cameras=1)
+  theirs = tmp_path / "S020C001P040R001A005.skeleton"
+  theirs.write_text("0\n")
+  with pytest.raises(ConfigError, match="1 recordings that were not generated here"):
+    synthetic.generate(tmp_path, performers=2, cameras=1)
+  assert theirs.exists() and len(list(tmp_path.glob("*P001*"))) == 14
 
 
 @pytest.mark.parametrize("wrong", [{"performers": 0}, {"cameras": 4}, {"seed": -1}, {"frames": 3}])

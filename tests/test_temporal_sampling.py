@@ -31,7 +31,7 @@ def window_of(persons, times, fill="loop", center=None, num_persons=None):
 def test_normalised_edge_cases_equal_the_reference(case):
   with np.load(golden("data/normalise_edge_cases.npz")) as data:
     raw, expected = persons_of(data["input"][case]), data["output"][case]
-  persons = normalise.normalise(raw, NTU)
+  persons = normalise.normalise(raw, NTU, by_sum=True)
   out = np.full((2, 60, 25, 3), np.nan, np.float32)
   times = temporal_sampling.sample_times(persons, 60, "loop", "loop")
   clip = temporal_sampling.fill_window(persons, times, "loop", NTU.center, out)
@@ -83,6 +83,13 @@ def test_the_second_person_is_centred_on_the_first_as_it_loops():
   clip = window_of([counting(3), counting(2, start=10)], times, center=0)
   assert clip[0].ravel().tolist() == [0, 0, 0, 0]
   assert clip[1].ravel().tolist() == [10 - 1, 11 - 2, 10 - 3, 11 - 1]
+
+
+def test_a_centre_whose_coordinates_sum_to_zero_is_subtracted():
+  raw = np.arange(1, 76, dtype=np.float32).reshape(1, 25, 3)
+  raw[0, NTU.center] = 1, -1, 0
+  (person,) = normalise.normalise([raw], NTU, by_sum=True)
+  np.testing.assert_allclose(np.linalg.norm(person[0, NTU.center]), np.sqrt(2), rtol=1e-6)
 
 
 def test_untracked_joints_stay_zero_when_centred():
