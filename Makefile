@@ -1,6 +1,7 @@
 # make train: environment, example data, training. make test: environment, all tests.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .PHONY: train test lint clean
 
@@ -9,17 +10,21 @@ train: .venv/.ready
 	# Huge pages save a seventh of a step, which allocates and frees gigabytes (benchmarks/README.md).
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python train.py --config configs/quickstart.py
 
-test: .venv/.ready
+test: .venv/.test-ready
 	$(BIN)/python -m pytest
 
-lint: .venv/.ready
+lint: .venv/.test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 .venv/.ready: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=") if sys.version_info < (3, 11) else 0'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(INSTALL) .
+	touch $@
+
+.venv/.test-ready: .venv/.ready
+	$(INSTALL) '.[test]'
 	touch $@
 
 clean:

@@ -18,14 +18,14 @@ from data_prep.sources import SOURCES
 from mstgcn_jax.errors import ConfigError, DataError
 
 
-def _percent(text: str) -> float:
+def percentage(text: str) -> float:
   value = float(text)
   if not 0 <= value <= 100:
     raise argparse.ArgumentTypeError(f"{text} is not a percentage; expected 0 to 100")
   return value
 
 
-def _count(text: str) -> int:
+def at_least_one(text: str) -> int:
   value = int(text)
   if value < 1:
     raise argparse.ArgumentTypeError(f"{text} is too few; expected 1 or more")
@@ -46,11 +46,15 @@ def _add_preparation_arguments(parser: argparse.ArgumentParser, source: Source) 
   parser.add_argument("--name", default=source.name, help="data set's name (default: the source's)")
   parser.add_argument("--overwrite", action="store_true", help="replace an existing data set")
   parser.add_argument(
-    "--workers", type=_count, default=_cpus(), metavar="N", help="processes (default: CPUs)"
+    "--workers",
+    type=at_least_one,
+    default=_cpus(),
+    metavar="N",
+    help="processes (default: CPUs)",
   )
   parser.add_argument(
     "--max-bad",
-    type=_percent,
+    type=percentage,
     default=1.0,
     metavar="PERCENT",
     help="stop where more recordings than this cannot be read (default 1)",

@@ -73,7 +73,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     warnings.append(f"{some}: labels that are numbers count from 0")
   return Recordings(
     keys=lines,
-    read=functools.partial(read_clip, skeleton=skeleton, as_is=as_is),
+    read=functools.partial(read_clip, skeleton=skeleton, channels=channels, as_is=as_is),
     skeleton=skeleton,
     class_names=names,
     channels=channels,
@@ -84,16 +84,18 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   )
 
 
-def read_clip(line: _Line, *, skeleton: Skeleton, as_is: bool) -> Clip:
+def read_clip(line: _Line, *, skeleton: Skeleton, channels: int, as_is: bool) -> Clip:
   """One clip, upright unless `as_is`."""
   if line.label < 0:
     raise DataError("the CSV gives it no label; expected a name, or a number from 0")
   array = _load(line)
   if array.ndim == 3:
     array = array[None]
-  if array.shape[2] != skeleton.num_joints:
+  expected = (skeleton.num_joints, channels)
+  if array.shape[2:] != expected:
     raise DataError(
-      f"the clip has {array.shape[2]} joints, skeleton {skeleton.name} has {skeleton.num_joints}"
+      f"the clip has the shape {array.shape}; expected [person, frame, {expected[0]} joints of "
+      f"{skeleton.name}, {channels} channels] as in the first clip"
     )
   persons = list(exchange.as_float32(array[...]))
   if as_is:

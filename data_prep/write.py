@@ -60,7 +60,7 @@ def prepare(source: Source, args: argparse.Namespace) -> None:
   if not re.fullmatch(r"[a-z][a-z0-9_]*", args.name):
     raise ConfigError(f"--name {args.name!r}: expected small letters, digits and _, as in my_clips")
   if not source.makes_raw and not args.raw.exists():
-    raise DataError(f"--raw {args.raw} does not exist; expected the folder of the recordings")
+    raise DataError(f"--raw {args.raw} does not exist; expected the recordings")
   folder = args.out / args.name
   target = folder / store.VERSION
   try:
@@ -68,7 +68,10 @@ def prepare(source: Source, args: argparse.Namespace) -> None:
       _put_back(target)
       if target.exists() and not args.overwrite:
         opened = _open_existing(target)
-        print(f"{args.name}: {target} is there already ({len(opened):,} clips); left as it is")
+        print(
+          f"{args.name}: {target} is there already ({len(opened):,} clips); left as it is, "
+          "--overwrite prepares it again"
+        )
         return
       recordings = source.open_raw(args.raw, args)
       _check_class_names(recordings.class_names)

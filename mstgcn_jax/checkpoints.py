@@ -56,15 +56,27 @@ def make_manager(workdir: str | pathlib.Path, *, read_only: bool = False) -> ocp
     preservation_policy.LatestN(2),
     preservation_policy.BestN(get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False),
   ]
-  options = ocp.CheckpointManagerOptions(
-    best_fn=rank,
-    preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
-    cleanup_tmp_directories=not read_only,
-    create=not read_only,
-    read_only=read_only,
-  )
   handlers = {"state": ocp.StandardCheckpointHandler(), "facts": ocp.JsonCheckpointHandler()}
-  return ocp.CheckpointManager(directory, options=options, item_handlers=handlers)
+  with _only_errors_logged():  # it warns of what it was asked for
+    options = ocp.CheckpointManagerOptions(
+      best_fn=rank,
+      preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+      cleanup_tmp_directories=not read_only,
+      create=not read_only,
+      read_only=read_only,
+    )
+    return ocp.CheckpointManager(directory, options=options, item_handlers=handlers)
+
+
+@contextlib.contextmanager
+def _only_errors_logged():
+  logger = logging.getLogger("absl")
+  level = logger.level
+  logger.setLevel(max(level, logging.ERROR))
+  try:
+    yield
+  finally:
+    logger.setLevel(level)
 
 
 def _damaged_metrics(directory: pathlib.Path) -> list[pathlib.Path]:
@@ -133,10 +145,9 @@ def _says_why_not(manager):
     yield
   except Exception as error:  # Orbax and TensorStore raise many types for a full disk
     steps = sorted(manager.all_steps())
-    raise RunError(
-      f"the checkpoint could not be written ({first_line(error)}); checkpoints {steps} are whole; "
-      "the same command goes on from the newest"
-    ) from error
+    whole = "checkpoints {steps} are whole; the same command goes on from the newest"
+    whole = whole.format(steps=steps) if steps else "it would have been the first"
+    raise RunError(f"the checkpoint could not be written ({first_line(error)}); {whole}") from error
 
 
 def restore_newest(
@@ -244,7 +255,9 @@ def read_model_facts(workdir: str | pathlib.Path) -> dict[str, Any]:
   """The content of `workdir`/model.json; DataError where there is none."""
   path = pathlib.Path(workdir) / MODEL_FILE
   if not path.is_file():
-    raise DataError(f"{workdir} is not a workdir of this project: it has no {MODEL_FILE}")
+    seeds = sorted(str(p.parent) for p in pathlib.Path(workdir).glob(f"seed_*/{MODEL_FILE}"))
+    hint = f"; take one of {', '.join(seeds)}" if seeds else ""
+    raise DataError(f"{workdir} is not a workdir of this project: it has no {MODEL_FILE}{hint}")
   return files.read_json(path)
 
 
@@ -339,15 +352,15 @@ def load_model(
 
 def load_trained(
   workdir: str | pathlib.Path, *, checkpoint: str, stream: str | None, trust: bool
-) -> tuple[MSTGCN, dict[str, Any]]:
-  """As `load_model`, and the `train_step.eval_variables` that the model got its values from."""
+) -> tuple[MSTGCN, dict[str, Any], int]:
+  """As `load_model`, the `train_step.eval_variables` that gave it its values, and their step."""
   facts = read_model_facts(workdir)
   model = MSTGCN(read_model_config(facts, trust=trust), rngs=nnx.Rngs(0))
-  tree, _ = load_variables(workdir, checkpoint)
+  tree, step = load_variables(workdir, checkpoint)
   variables = saved_eval_variables(tree[choose_stream(facts, stream)])
   update_model(model, variables)
   model.eval()
-  return model, variables
+  return model, variables, step
 
 
 def choose_stream(facts: dict[str, Any], stream: str | None) -> str:
@@ -371,18 +384,19 @@ def warm_start(
     stream: taken from a run of several streams; a run of one gives its only one.
     ignore: tensors whose dotted path contains one of these stay fresh.
   Raises:
-    ConfigError: shapes differ or tensors are missing; the message names them all.
+    ConfigError: shapes differ, tensors are missing, or `ignore` names none.
   """
   tree, _ = load_variables(workdir)
   if stream not in tree and len(tree) > 1:
     raise ConfigError(f"init_from {workdir} has no stream {stream!r}; it has {', '.join(tree)}")
   source = tree[stream] if stream in tree else next(iter(tree.values()))
-  problems = []
+  problems, kept = [], set()
 
   def choose(kind):
     def leaf(path, fresh):
       name = ".".join(str(entry.key) for entry in path)
-      if any(part in name for part in ignore):
+      if parts := [part for part in ignore if part in name]:
+        kept.update(parts)
         return fresh
       saved = source[kind]
       try:
@@ -404,8 +418,11 @@ def warm_start(
   )
   if problems:
     raise ConfigError(
-      f"init_from {workdir}: {'; '.join(problems)}. Name what should stay fresh in init_ignore"
+      f"init_from {workdir}: {len(problems)} tensors do not fit: {'; '.join(problems[:3])}"
+      f"{'; …' if len(problems) > 3 else ''}. Name what should stay fresh in init_ignore"
     )
+  if unknown := sorted(set(ignore) - kept):
+    raise ConfigError(f"init_ignore: no tensor's path contains {', '.join(map(repr, unknown))}")
   return result
 
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import pathlib
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -17,14 +18,20 @@ def errors_in_one_line() -> Iterator[None]:
     yield
   except ConfigError as error:
     _end(2, error)
-  except (DataError, RunError, OSError) as error:
+  except (DataError, RunError) as error:
     _end(1, error)
+  except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _end(128 + signal.SIGPIPE)
+  except OSError as error:
+    _end(1, f"{error.filename}: {error.strerror}" if error.filename else error)
   except KeyboardInterrupt:
     _end(130, "interrupted")
 
 
-def _end(status: int, message: object) -> None:
-  print(f"error: {message}", file=sys.stderr, flush=True)
+def _end(status: int, message: object = None) -> None:
+  if message is not None:
+    print(f"error: {message}", file=sys.stderr, flush=True)
   # What a failed run leaves running (a checkpoint being written, other processes to wait for)
   # must not keep it from ending.
   logging.shutdown()
@@ -33,12 +40,13 @@ def _end(status: int, message: object) -> None:
 
 
 def quiet_libraries() -> None:
-  """Keeps TensorFlow's and Orbax's notices out of the output; call before they are imported."""
+  """Keeps TensorFlow's and Orbax's notices, and the pages they write before an error is raised that
+  says the same, out of the output; call before they are imported."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its notice comes before any log level
   os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-  for name in ("absl", "jax", "orbax", "tensorflow"):
-    logging.getLogger(name).setLevel(logging.ERROR)
+  for name in ("absl", "asyncio", "jax", "orbax", "tensorflow"):
+    logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def fuse_elementwise_on_cpu() -> None:

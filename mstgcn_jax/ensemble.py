@@ -5,6 +5,7 @@ from the last epoch) or a scores file.
 """
 
 import argparse
+import math
 import pathlib
 
 import numpy as np
@@ -23,8 +24,8 @@ def fuse(paths: list[pathlib.Path], weights: list[float] | None = None) -> Score
   """
   if weights is not None and len(weights) != len(paths):
     raise ConfigError(f"{len(weights)} weights for {len(paths)} runs; give one a run")
-  if weights is not None and (min(weights) < 0 or sum(weights) <= 0):
-    raise ConfigError(f"weights {weights}: none may be negative and one must be above 0")
+  if weights is not None and not (min(weights) >= 0 and 0 < sum(weights) < math.inf):
+    raise ConfigError(f"weights {weights}: expected finite numbers from 0, and one above 0")
   files = [path / "scores.npz" if path.is_dir() else path for path in paths]
   first, *others = [Scores.load(file) for file in files]
   matched = [first.logits]
@@ -59,6 +60,8 @@ def main() -> None:
   parser.add_argument("--weights", nargs="+", type=float, help="one a run; default equal")
   parser.add_argument("--out", type=pathlib.Path, help="write the fused scores to this .npz")
   args = parser.parse_args()
+  if args.out and args.out.suffix != ".npz":
+    raise ConfigError(f"--out {args.out} must end in .npz")
   scores = fuse(args.runs, args.weights)
   for path in args.runs:
     single = Scores.load(path / "scores.npz" if path.is_dir() else path)
@@ -66,9 +69,8 @@ def main() -> None:
   figures = metrics.summarize(scores.logits, scores.labels)
   low, high = metrics.bootstrap_interval(metrics.ranks(scores.logits, scores.labels) < 1)
   print(
-    f"fused: top-1 {100 * figures['top1']:.2f} % (95 % interval over clips {100 * low:.2f} to "
-    f"{100 * high:.2f}), top-5 {100 * figures['top5']:.2f} %, "
-    f"mean class {100 * figures['mean_class']:.2f} %, {len(scores.labels)} clips"
+    f"fused: {metrics.in_words(figures, scores.logits.shape[1])}, {len(scores.labels)} clips (95 % "
+    f"interval of top-1 over clips {100 * low:.2f} to {100 * high:.2f})"
   )
   if args.out:
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ command.quiet_libraries()
 from mstgcn_jax import checkpoints, evaluation, metrics, plots, train_step  # noqa: E402
 from mstgcn_jax import config as config_lib  # noqa: E402
 from mstgcn_jax.errors import ConfigError  # noqa: E402
-from mstgcn_jax.experiment import Experiment, set_up  # noqa: E402
+from mstgcn_jax.experiment import Experiment, make_split, set_up  # noqa: E402
 
 
 def report(scores: evaluation.Scores, class_names: list[str]) -> str:
@@ -28,7 +28,8 @@ def report(scores: evaluation.Scores, class_names: list[str]) -> str:
   logits, labels = scores.logits, scores.labels
   rank = metrics.ranks(logits, labels)
   lines = []
-  for name, right in (("top-1", rank < 1), ("top-5", rank < 5)):
+  shown = [("top-1", rank < 1), ("top-5", rank < 5)]
+  for name, right in shown if logits.shape[1] > 5 else shown[:1]:
     low, high = metrics.bootstrap_interval(right.astype(np.float64))
     lines.append(
       f"{name:10}  {100 * right.mean():6.2f} %  (95 % interval over clips "
@@ -86,6 +87,7 @@ def evaluate_workdir(args: argparse.Namespace) -> None:
     on = "this very split" if same_split else f"{trained.name}, {trained.protocol}"
     on = "held-out subjects" if trained.holdout_subjects else on
     selected = f" (selected on {on})"
+  seen = _trained_on(config, facts, run)
   other = "" if same_split else "_" + re.sub(r"[^\w.-]+", "_", protocol)
   out = args.workdir / f"evaluation_{args.checkpoint}{other}"
   out.mkdir(exist_ok=True)
@@ -93,7 +95,7 @@ def evaluate_workdir(args: argparse.Namespace) -> None:
   found = _scores(run, variables)
   for name, scores in found.items():
     suffix = evaluation.suffix(name, found)
-    text.append(f"== {name}, {protocol}, step {step}{selected}")
+    text.append(f"== {name}, {protocol}, step {step}{selected}{seen}")
     text.append(report(scores, run.data_set.class_names) + "\n")
     scores.save(out / f"scores{suffix}.npz", step=step)
     plots.confusion_matrix(
@@ -105,6 +107,14 @@ def evaluate_workdir(args: argparse.Namespace) -> None:
   (out / "report.txt").write_text("\n".join(text))
   print("\n".join(text))
   print(f"in {out}: report.txt, scores.npz, confusion_matrix.png")
+
+
+def _trained_on(config: ConfigDict, facts: dict, run: Experiment) -> str:
+  """How many of the evaluated clips a run of this config was trained on, where there are any."""
+  if facts.get("data") != run.facts()["data"]:
+    return ""
+  count = np.isin(run.split.eval, make_split(config, run.data_set).train).sum()
+  return f" ({count} of {len(run.split.eval)} clips were trained on)" if count else ""
 
 
 def evaluate_fresh(args: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from mstgcn_jax import checkpoints, input_pipeline, protocols, skeletons, streams, train_step
 from mstgcn_jax import config as config_lib
 from mstgcn_jax.data_set import DataSet, open_data_set
-from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.errors import ConfigError, first_line
 from mstgcn_jax.model import MSTGCN, ModelConfig
 
 
@@ -55,6 +55,7 @@ class Experiment:
       "streams": list(self.task.streams),
       "data": {"name": self.data_set.name, "fingerprint": _fingerprint(self.data_set)},
       "input": config_lib.input_facts(self.config),
+      "loading": {"fill": self.data_set.fill, "center": self.data_set.center},
     }
 
   def abstract_states(self) -> dict[str, train_step.TrainState]:
@@ -169,6 +170,8 @@ def set_up(config: ConfigDict, *, train: bool = True) -> Experiment:
     channels=data_set.channels,
   )
   abstract = nnx.eval_shape(lambda: MSTGCN(model_config, rngs=nnx.Rngs(0)))
+  if ":" in model_config.block_type:
+    check_own_layers(abstract, config.data.window)
   steps_per_epoch = (
     input_pipeline.steps_per_epoch(len(split.train), config.batch_size) if train else 0
   )
@@ -192,6 +195,20 @@ def set_up(config: ConfigDict, *, train: bool = True) -> Experiment:
       check_divisible("batch_size", config.batch_size, mesh, task.optimizer.accumulate)
     check_divisible("eval_batch_size", config.eval_batch_size, mesh)
   return Experiment(config, data_set, split, model_config, task, steps_per_epoch, meshes)
+
+
+def check_own_layers(model: MSTGCN, window: int) -> None:
+  """Raises ConfigError where layers of one's own and the others don't fit together."""
+  config = model.config
+  shape = (1, config.num_persons, window, config.skeleton.num_joints, config.in_channels)
+  try:
+    nnx.eval_shape(lambda model, clips: model(clips), model, jax.ShapeDtypeStruct(shape, "float32"))
+  except Exception as error:  # whatever a layer of somebody else's raises
+    raise ConfigError(
+      f"model.block_type {config.block_type!r}: the layers don't fit together "
+      f"({type(error).__name__}: {first_line(error)}). A spatial layer takes [joint, clip, frame, "
+      "in_channels] to out_channels; a temporal one keeps out_channels and every stride-th frame"
+    ) from error
 
 
 def make_split(config: ConfigDict, data_set: DataSet) -> Split:

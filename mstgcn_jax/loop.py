@@ -1,6 +1,7 @@
 """The training loop: from a config and a workdir to a trained, evaluated model."""
 
 import collections
+import contextlib
 import logging
 import pathlib
 import signal
@@ -21,7 +22,7 @@ from mstgcn_jax import (
   train_step,
 )
 from mstgcn_jax import config as config_lib
-from mstgcn_jax.errors import ConfigError, RunError
+from mstgcn_jax.errors import ConfigError, DataError, RunError
 from mstgcn_jax.experiment import Experiment, set_up
 
 # Steps between dispatching a step and reading its figures, so that devices never wait for the
@@ -168,11 +169,13 @@ def describe(run: Experiment, step: int, total_steps: int) -> str:
   start = f"resuming from step {step} of {total_steps}" if step else f"{total_steps} steps"
   hidden = int((run.data_set.table["persons"] > config.data.num_persons).sum())
   held = f" and {len(split.holdout)} held-out" if len(split.holdout) else ""
+  both = int(np.isin(split.eval, split.train).sum())
   return (
     f"{run.data_set.name} ({config.data.protocol}), {', '.join(config.streams)}: "
     f"{len(split.train)} training, {len(split.eval)} evaluation{held} clips, "
     f"{run.task.num_classes} classes; {jax.device_count()} device(s); {start}"
     + (f"; of {hidden} clips with more people, {config.data.num_persons} seen" if hidden else "")
+    + (f"; {both} clips are trained on and evaluated" if both else "")
   )
 
 
@@ -267,14 +270,22 @@ def _ends_early(config: ConfigDict, progress: dict) -> bool:
 
 def _finished(workdir: pathlib.Path, step: int) -> evaluation.Figures | None:
   """The last evaluation of a run that ended at this step, if all its results are written."""
-  path = workdir / "summary.json"
-  written = path.exists() and files.read_json(path)["step"] == step
+  summary = {}
+  with contextlib.suppress(DataError):  # missing or damaged, it is written again
+    summary = files.read_json(workdir / "summary.json")
   # All processes have to agree, or some would wait for others that have ended.
+  written = isinstance(summary, dict) and summary.get("step") == step
   if not multihost_utils.broadcast_one_to_all(np.int32(written)):
     return None
-  summary = files.read_json(path)
-  _log.info("this run is finished.\n%s", summary["text"])
+  _log.info("this run is finished.\n%s\n%s", summary["text"], _whereabouts(workdir))
   return summary["last"]
+
+
+def _whereabouts(workdir: pathlib.Path) -> str:
+  return (
+    f"in {workdir}: checkpoints/, scores.npz, confusion_matrix.png, learning_curves.png, "
+    "metrics.csv, log.txt, tensorboard/"
+  )
 
 
 def _write_results(run: Experiment, workdir: pathlib.Path, step, progress, results, logits):
@@ -296,14 +307,11 @@ def _write_results(run: Experiment, workdir: pathlib.Path, step, progress, resul
   text = "\n".join(
     [
       f"last epoch ({step // run.steps_per_epoch}{ended}), {main}: "
-      f"top-1 {100 * last['top1']:.2f} %, top-5 {100 * last['top5']:.2f} %, "
-      f"mean class {100 * last['mean_class']:.2f} %",
+      + metrics.in_words(last, run.task.num_classes),
       f"best epoch ({progress['best_step'] // run.steps_per_epoch}, selected on {selected_on}): "
       f"top-1 there {100 * progress['best_top1']:.2f} %",
-      f"in {workdir}: checkpoints/, scores.npz, confusion_matrix.png, learning_curves.png, "
-      "metrics.csv, log.txt, tensorboard/",
     ]
   )
-  _log.info("%s", text)
+  _log.info("%s\n%s", text, _whereabouts(workdir))
   summary = {"step": step, "last": results, "best": progress, "text": text}
   files.write_json(workdir / "summary.json", summary)

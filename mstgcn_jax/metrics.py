@@ -43,6 +43,14 @@ def loss(logits: np.ndarray, labels: np.ndarray) -> float:
   return float(np.mean(log_sum - np.take_along_axis(shifted, labels[:, None], 1)[:, 0]))
 
 
+def in_words(figures: dict[str, float], num_classes: int) -> str:
+  """top-1, top-5 (where there are more than five classes) and mean class, in percent."""
+  names = {"top-1": "top1", "top-5": "top5", "mean class": "mean_class"}
+  if num_classes <= 5:
+    del names["top-5"]
+  return ", ".join(f"{name} {100 * figures[key]:.2f} %" for name, key in names.items())
+
+
 def summarize(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
   """loss, top1, top5 and mean_class (the mean of the per-class accuracies)."""
   return {

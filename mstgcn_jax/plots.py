@@ -76,12 +76,15 @@ def learning_curves(metrics_csv: pathlib.Path, path: pathlib.Path, *, title: str
       x, [100 * float(r["top1"]) for r in mine], color=color, marker=".", ms=4,
       label=f"{stream}: {last:.1f} %",
     )  # fmt: skip
-  left.set(xlabel="epoch", ylabel="loss (line: training, dashed: evaluation)", ylim=(0, None))
+  # One bad evaluation early in training must not flatten everything else.
+  losses = [float(row["loss"]) for row in rows if row["stream"] in streams]
+  top = 1.1 * max(np.percentile(losses, 98), float(train[0]["loss"])) if train else None
+  left.set(xlabel="epoch", ylabel="loss (line: training, dashed: evaluation)", ylim=(0, top))
   rate.set_ylabel("learning rate (grey)", color="0.5")
   rate.tick_params(axis="y", colors="0.5")
   right.set(xlabel="epoch", ylabel="top-1 (pale: training, dots: evaluation), %", ylim=(0, 101))
   right.grid(alpha=0.3)
-  right.legend(title="last evaluation", fontsize=8, loc="lower right")
+  right.legend(title="last evaluation", fontsize=8, loc="best")
   fig.suptitle(title, fontsize=11)
   fig.savefig(path, dpi=130)
   plt.close(fig)

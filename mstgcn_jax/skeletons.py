@@ -278,6 +278,7 @@ _SKELETONS = {
       "1 1 1 2  1 4 5 6  1 8 9 10  3 12 13 14  3 16 17 18",
       parts=((4, 5, 6, 7), (8, 9, 10, 11), (12, 13, 14, 15), (16, 17, 18, 19), (0, 1, 2, 3)),
       center=2,
+      # As the reference: this short bone leans by 38 degrees (median), so figures do.
       vertical=(3, 2),
       horizontal=(8, 4),
     ),

@@ -149,7 +149,9 @@ def _flops_per_position(module: nnx.Module) -> int:
 
 
 def main(argv: list[str] | None = None) -> None:
-  parser = argparse.ArgumentParser(prog="mstgcn_jax.summary", description=__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser(
+    prog="python -m mstgcn_jax.summary", description=__doc__.splitlines()[0]
+  )
   parser.add_argument("--config", required=True, help="an experiment file of configs/")
   unprepared = parser.add_argument_group("where the data set is not prepared, or to try others")
   unprepared.add_argument("--skeleton", help="name or .json file; default ntu_rgbd")

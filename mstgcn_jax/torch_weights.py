@@ -32,6 +32,8 @@ from mstgcn_jax.model.norm import BatchNorm, Shift
 from mstgcn_jax.model.spatial import DepthwiseGraphConv, GraphConv
 from mstgcn_jax.model.temporal import TemporalConv
 
+# Part of the names of the norms that the reference owns and never uses.
+_UNUSED_THERE = ".mstcn.bn_in."
 # Path of a module here -> its name in the reference. All rules apply, one after the other.
 _NAMES = (
   (r"^norm_in$", "data_bn"),
@@ -203,7 +205,7 @@ def load_state_dict(model: MSTGCN, state: Mapping[str, Any]) -> list[str]:
     split = [variable.shape[axis] for axis in axes]
     value = state[name].reshape(split).transpose(np.argsort(axes))
     variable[...] = jnp.asarray(value, variable.dtype)
-  unused = constants.keys() - {n for n in constants if ".mstcn.bn_in." in n}
+  unused = constants.keys() - {n for n in constants if _UNUSED_THERE in n}
   return sorted(state.keys() - {name for name, *_ in tensors} - unused)
 
 
@@ -286,7 +288,7 @@ def _constants(model: MSTGCN) -> dict[str, np.ndarray]:
       constants[f"{name}.num_batches_tracked"] = np.asarray(0)
   if model.config.layer_types[1] == "ms":
     for i, block in list(enumerate(model.config.blocks))[1:]:
-      name = f"layers.{i}.mstcn.bn_in"  # owned by the reference, never used
+      name = f"layers.{i}{_UNUSED_THERE}".removesuffix(".")
       for leaf, fill in (("weight", 1), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
         constants[f"{name}.{leaf}"] = np.full(block.out_channels, fill, np.float32)
       constants[f"{name}.num_batches_tracked"] = np.asarray(0)
@@ -381,6 +383,8 @@ def import_checkpoint(
   *,
   stream: str = "joint",
   data_name: str = "ntu60",
+  window: int = 300,
+  sampling: str = "loop",
 ) -> list[str]:
   """Makes a workdir of a checkpoint of the reference and the YAML file it was trained with.
 
@@ -390,6 +394,7 @@ def import_checkpoint(
   Args:
     stream: what the model was trained on (`mstgcn_jax.streams.STREAMS`).
     data_name: the prepared data set that it was trained on, which its YAML does not name.
+    window, sampling: frames that it was trained to see, `config.default().data`.
   Returns:
     Names of the tensors without counterpart here.
   Raises:
@@ -409,6 +414,8 @@ def import_checkpoint(
     raise ConfigError(f"{workdir} exists and {kind}; give a new folder")
   model_config = config_from_reference(_model_args(pathlib.Path(reference_yaml)))
   config = config_lib.from_model(model_config, stream, data_name)
+  config.data.window, config.data.sampling = window, sampling
+  config_lib.validate(config)
   model = MSTGCN(model_config, rngs=nnx.Rngs(0))
   unused = load_state_dict(model, read_state_dict(weights))
   _, params, batch_stats = split_model(model)
@@ -454,7 +461,7 @@ def _model_args(path: pathlib.Path) -> Mapping[str, Any]:
 
 def main(argv: list[str] | None = None) -> None:
   parser = argparse.ArgumentParser(
-    prog="mstgcn_jax.torch_weights", description=__doc__.splitlines()[0]
+    prog="python -m mstgcn_jax.torch_weights", description=__doc__.splitlines()[0]
   )
   commands = parser.add_subparsers(dest="command", required=True)
   into = commands.add_parser("import", help="a PyTorch checkpoint -> a workdir")
@@ -463,6 +470,8 @@ def main(argv: list[str] | None = None) -> None:
   into.add_argument("workdir", help="new folder")
   into.add_argument("--stream", default="joint", help="that it was trained on; default joint")
   into.add_argument("--data-name", default="ntu60", help="prepared data set; default ntu60")
+  into.add_argument("--window", type=int, default=300, help="frames that it sees; default 300")
+  into.add_argument("--sampling", default="loop", help="which frames it sees; default loop")
   out = commands.add_parser("export", help="a workdir -> a PyTorch state dict")
   out.add_argument("workdir")
   out.add_argument("weights", help=".pt or .safetensors file to write")
@@ -471,20 +480,35 @@ def main(argv: list[str] | None = None) -> None:
   out.add_argument("--trust", action="store_true", help="import layers that the run names")
   args = parser.parse_args(argv)
   if args.command == "import":
-    unused = import_checkpoint(
-      args.weights, args.yaml, args.workdir, stream=args.stream, data_name=args.data_name
+    how = {name: getattr(args, name) for name in ("stream", "data_name", "window", "sampling")}
+    unused = import_checkpoint(args.weights, args.yaml, args.workdir, **how)
+    unexpected = [name for name in unused if _UNUSED_THERE not in name]
+    if len(unused) > len(unexpected):
+      print(
+        f"{len(unused) - len(unexpected)} tensors left out that the reference has and never uses"
+      )
+    if unexpected:
+      print(f"{len(unexpected)} tensors left out, without counterpart: {', '.join(unexpected)}")
+    print(
+      f"{args.workdir}: ready for mstgcn_jax.evaluate, Classifier and --config.init_from; stream "
+      f"{args.stream} of {args.data_name}, {args.window} frames by {args.sampling}"
     )
-    if unused:
-      print(f"{len(unused)} tensors without counterpart here, left out: {', '.join(unused)}")
-    print(f"{args.workdir}: ready for mstgcn_jax.evaluate, Classifier and --config.init_from")
   else:
     from mstgcn_jax import checkpoints
 
-    model = checkpoints.load_model(
+    if not args.weights.endswith((".pt", ".pth", ".safetensors")):
+      raise ConfigError(f"{args.weights} must end in .pt, .pth or .safetensors")
+    model, _, step = checkpoints.load_trained(
       args.workdir, checkpoint=args.checkpoint, stream=args.stream, trust=args.trust
     )
     write_state_dict(state_dict(model), args.weights)
-    print(f"{args.weights}: the state dict, for load_state_dict of the reference's model")
+    stream = checkpoints.choose_stream(checkpoints.read_model_facts(args.workdir), args.stream)
+    what = (
+      "the reference has no counterpart of its own layers"
+      if ":" in model.config.block_type
+      else "for load_state_dict of the reference's model"
+    )
+    print(f"{args.weights}: the state dict of stream {stream}, step {step}; {what}")
 
 
 if __name__ == "__main__":

@@ -37,8 +37,9 @@ def train(*arguments: str) -> tuple[int, str]:
   ("arguments", "status", "said"),
   [
     ([], 2, "--config is missing"),
-    (["--config=no_such_file.py"], 2, "no_such_file.py"),
-    ([f"--config={tiny.CONFIG}", "--config.modell.width=3"], 2, "modell"),
+    (["--config=no_such_file.py"], 2, "config file no_such_file.py does not exist"),
+    (["--config", "setup.cfg"], 2, "config file setup.cfg is no Python file"),
+    ([f"--config={tiny.CONFIG}", "--config.modell.width=3"], 2, "no such field: 'modell' Did you"),
     ([f"--config={tiny.CONFIG}", "--config.epochs=many"], 2, "many"),
     ([f"--config={tiny.CONFIG}", "--wrokdir=x"], 2, "wrokdir"),
     ([f"--config={tiny.CONFIG}", "--config.model.kernel_size=4"], 2, "kernel_size"),
@@ -53,6 +54,21 @@ def test_a_mistake_gets_one_line_and_its_exit_status(arguments, status, said, tm
   assert got == status, message
   assert said in message and "Traceback" not in message
   assert not (tmp_path / "run").exists()
+
+
+def test_help_prints_flags_and_with_a_config_every_field():
+  help_text = subprocess.run([*tiny.TRAIN, "--help"], capture_output=True, text=True, check=True)
+  assert "usage: python train.py --config FILE" in help_text.stdout
+  argv = [*tiny.TRAIN, "-h", f"--config={tiny.CONFIG}", "--config.seed=7"]
+  fields = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+  assert "--config.seed=7" in fields and "--config.model.attention=None" in fields
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+  argv = [sys.executable, "-m", "mstgcn_jax.summary", "--config", "configs/quickstart.py"]
+  with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    process.stdout.close()
+    assert process.wait() == 141 and process.stderr.read() == b""
 
 
 def test_streams_are_reported_each_and_fused(four_streams):
@@ -115,7 +131,7 @@ def test_evaluate_says_what_the_best_was_selected_on(four_streams, monkeypatch, 
   monkeypatch.setattr(sys, "argv", argv)
   evaluate.main()
   assert "fused_2211, all, step" in (printed := capsys.readouterr().out)
-  assert "(selected on held-out subjects)" in printed
+  assert "(selected on held-out subjects) (18 of 54 clips were trained on)" in printed
   assert (four_streams / "evaluation_best_all/scores.npz").exists()
 
 
@@ -163,6 +179,9 @@ def test_ensemble_refuses_what_does_not_match(four_streams, tmp_path):
     ensemble.fuse([tmp_path / "none.npz"])
   with pytest.raises(ConfigError, match="1 weights for 2 runs"):
     ensemble.fuse([path, path], [1.0])
+  for weights in ([float("nan"), 1.0], [float("inf"), 1.0], [0.0, 0.0], [-1.0, 2.0]):
+    with pytest.raises(ConfigError, match="expected finite numbers from 0, and one above 0"):
+      ensemble.fuse([path, path], weights)
   (tmp_path / "text.npz").write_text("no archive")
   with pytest.raises(DataError, match="is not a scores file"):
     ensemble.fuse([tmp_path / "text.npz"])
@@ -215,7 +234,9 @@ def test_classifier_takes_the_frames_that_evaluation_took(tiny_data, tmp_path):
   data_set = open_data_set(tiny_data / "tiny")
   (row,) = np.flatnonzero(data_set.table["name"] == scores.names[0])
   expected = metrics.softmax(scores.logits[:1])
-  got = classify(classify.sample(data_set, int(row))[None])
+  clip = classify.sample(data_set, int(row))
+  np.testing.assert_array_equal(classify.window(data_set.read([row])[0]), clip)
+  got = classify(clip[None])
   np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -243,6 +264,9 @@ def test_warm_start_keeps_what_is_named_fresh_and_names_what_does_not_fit(four_s
   params["classifier"][kernel] = np.zeros((2, 2), np.float32)
   with pytest.raises(ConfigError, match=rf"classifier\.{kernel} is .* the model has \(2, 2\)"):
     checkpoints.warm_start(four_streams, "joint", params, stats)
+  ignore = ("classifier", "no_such_tensor")
+  with pytest.raises(ConfigError, match="no tensor's path contains 'no_such_tensor'"):
+    checkpoints.warm_start(four_streams, "joint", params, stats, ignore=ignore)
 
 
 def test_several_seeds_end_with_mean_and_deviation(tiny_data, tmp_path):
@@ -251,7 +275,12 @@ def test_several_seeds_end_with_mean_and_deviation(tiny_data, tmp_path):
   done = subprocess.run(argv, capture_output=True, text=True)
   assert done.returncode == 0, done.stderr
   assert "top-1 over seeds (0, 1)" in done.stdout and "±" in done.stdout
-  assert (tmp_path / "run/seed_0/scores.npz").exists()
-  assert (tmp_path / "run/seed_1/scores.npz").exists()
+  seeds = [Scores.load(tmp_path / f"run/seed_{i}/scores.npz") for i in (0, 1)]
+  top1 = [100 * metrics.top_k(scores.logits, scores.labels) for scores in seeds]
+  summary = json.loads((tmp_path / "run/seeds.json").read_text())["top1"]["joint"]
+  assert summary["of_seeds"] == pytest.approx(top1)
+  assert summary["mean"] == pytest.approx(np.mean(top1))
+  with pytest.raises(DataError, match=r"not a workdir .*take one of .*seed_0, .*seed_1"):
+    checkpoints.load_variables(tmp_path / "run")
   a, b = (checkpoints.load_variables(tmp_path / f"run/seed_{i}")[0]["joint"] for i in (0, 1))
   assert np.any(a["params"]["classifier"]["bias"] != b["params"]["classifier"]["bias"])

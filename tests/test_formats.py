@@ -657,9 +657,10 @@ def test_bad_clips_are_bad_alone(tmp_path):
   good = normal(4, 3, 3)
   write_own(
     tmp_path,
-    "name,label\ngood,x\nmissing,x\njoints,x\nflat,x\nempty,x\nnan,x\ntext,x\n../out,x\nblank,\n",
+    "name,label\ngood,x\nmissing,x\njoints,x\nchannels,x\nflat,x\nempty,x\nnan,x\ntext,x\n../out,x\nblank,\n",
     good=good,
     joints=np.zeros((4, 5, 3)),
+    channels=np.ones((4, 3, 2)),
     flat=np.zeros((4, 9)),
     empty=np.zeros((0, 3, 3)),
     nan=np.full((4, 3, 3), np.nan),
@@ -669,7 +670,8 @@ def test_bad_clips_are_bad_alone(tmp_path):
   recordings = own.open_raw(tmp_path, OPTIONS)
   expected = {
     "missing": "missing.npy cannot be read: No such file",
-    "joints": "the clip has 5 joints, skeleton arm has 3",
+    "joints": r"\(1, 4, 5, 3\); expected \[person, frame, 3 joints of arm, 3 channels\]",
+    "channels": r"\(1, 4, 3, 2\); expected \[person, frame, 3 joints of arm, 3 channels\]",
     "flat": r"shape \(4, 9\); expected \[frame, joint, channel\]",
     "empty": r"not a .npy array|shape \(0, 3, 3\)",
     "nan": "not a finite number",

@@ -69,6 +69,14 @@ def test_a_run_killed_before_its_results_writes_them_and_nothing_twice(copy, tin
   np.testing.assert_array_equal(a.logits, b.logits)
 
 
+@pytest.mark.parametrize("content", ["{}", "[", '{"step": 18'])
+def test_a_damaged_summary_is_written_again(content, copy, tiny_data, finished, capsys):
+  (copy / "summary.json").write_text(content)
+  loop.train(tiny.config(tiny_data), copy)
+  assert f"in {copy}: checkpoints/" in capsys.readouterr().out
+  assert (copy / "summary.json").read_text() == (finished / "summary.json").read_text()
+
+
 def test_metrics_has_a_row_a_step_and_evaluation(finished):
   rows = list(run_log.read_metrics(finished / "metrics.csv"))
   assert [r["split"] for r in rows] == (["train"] * 6 + ["eval"]) * 3
@@ -227,6 +235,23 @@ def test_an_emptied_file_of_the_workdir_is_named(name, copy, tiny_data):
   (copy / name).write_text("")
   with pytest.raises(DataError, match=name):
     loop.train(tiny.config(tiny_data, epochs=4), copy)
+
+
+def flat_layer(config, block, *, rngs):
+  return lambda x: x.mean(2)  # without a frame axis
+
+
+def test_layers_of_ones_own_that_do_not_fit_are_named_before_a_workdir_is_made(tiny_data, tmp_path):
+  changes = {"model.blocks": ((3, 4, False, 1), (4, 4, True, 1)), "model.block_type": "basic"}
+  config = tiny.config(tiny_data, **(changes | {"model.block_type": f"ms/{__name__}:flat_layer"}))
+  with pytest.raises(ConfigError, match=r"the layers don't fit together \("):
+    loop.train(config, tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_evaluation_clips_that_are_trained_on_are_mentioned(tiny_data, tmp_path, capsys):
+  loop.train(tiny.config(tiny_data, **{"data.protocol": "all", "epochs": 1}), tmp_path / "run")
+  assert "; 54 clips are trained on and evaluated" in capsys.readouterr().out
 
 
 def test_a_protocol_without_evaluation_clips_is_refused(tiny_data, tmp_path):

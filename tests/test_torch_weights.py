@@ -225,12 +225,19 @@ def test_import_and_export_keep_every_tensor(tmp_path, state, suffix, capsys):
   (tmp_path / "train.yaml").write_text(yaml.safe_dump({"model_args": ARGS, "batch_size": 8}))
   workdir = tmp_path / "run"
   paths = [str(tmp_path / name) for name in (f"in{suffix}", "train.yaml", "run")]
-  torch_weights.main(["import", *paths, "--data-name", "kinetics"])
-  assert config_lib.read(workdir / "config.json").data.name == "kinetics"
-  assert "layers.1.mstcn.bn_in.weight" in capsys.readouterr().out
+  how = ["--data-name", "kinetics", "--window", "64", "--sampling", "uniform"]
+  torch_weights.main(["import", *paths, *how])
+  data = config_lib.read(workdir / "config.json").data
+  assert (data.name, data.window, data.sampling) == ("kinetics", 64, "uniform")
+  printed = capsys.readouterr().out
+  assert "5 tensors left out that the reference has and never uses" in printed
+  assert "stream joint of kinetics, 64 frames by uniform" in printed
   model = checkpoints.load_model(workdir)
   assert not any(m.use_running_average is False for _, m in nnx.iter_modules(model.norm_in))
+  with pytest.raises(ConfigError, match=r"must end in \.pt, \.pth or \.safetensors"):
+    torch_weights.main(["export", str(workdir), str(tmp_path / "out.onnx")])
   torch_weights.main(["export", str(workdir), str(tmp_path / f"out{suffix}")])
+  assert "the state dict of stream joint, step 0; for load_state_dict" in capsys.readouterr().out
   back = torch_weights.read_state_dict(tmp_path / f"out{suffix}")
   assert back.keys() == state.keys()
   for name, value in state.items():
@@ -243,7 +250,7 @@ def as_published(config, block, *, rngs):
   return network.spatial_layer("ms", config, block, rngs=rngs)
 
 
-def test_export_of_a_run_with_layers_of_ones_own_asks_for_trust(tmp_path, state):
+def test_export_of_a_run_with_layers_of_ones_own_asks_for_trust(tmp_path, state, capsys):
   weights, reference, workdir = (tmp_path / name for name in ("w.safetensors", "r.yaml", "run"))
   torch_weights.write_state_dict(state, weights)
   reference.write_text(yaml.safe_dump({"model_args": ARGS}))
@@ -255,6 +262,7 @@ def test_export_of_a_run_with_layers_of_ones_own_asks_for_trust(tmp_path, state)
   with pytest.raises(ConfigError, match="--trust"):
     torch_weights.main(export)
   torch_weights.main([*export, "--trust"])
+  assert "the reference has no counterpart of its own layers" in capsys.readouterr().out
   back = torch_weights.read_state_dict(tmp_path / "out.safetensors")
   np.testing.assert_array_equal(back["fc.weight"], state["fc.weight"])
 

@@ -269,7 +269,7 @@ class MSTGCN(nnx.Module):
   def _check(self, clips: jax.Array) -> None:
     c = self.config
     expected = (c.num_persons, c.skeleton.num_joints, c.in_channels)
-    if clips.ndim != 5 or (clips.shape[1], *clips.shape[3:]) != expected:
+    if clips.ndim != 5 or (clips.shape[1], *clips.shape[3:]) != expected or not clips.shape[2]:
       persons, joints, channels = expected
       raise ValueError(
         f"clips have shape {clips.shape}; this model takes [batch, {persons} person(s), frame, "
