@@ -4,6 +4,7 @@ Any field of the config can be set: --config.model.width=64. The results lie in 
 (default runs/NAME_OF_CONFIG); the same command again resumes.
 """
 
+import contextlib
 import itertools
 import pathlib
 import statistics
@@ -15,7 +16,7 @@ command.quiet_libraries()
 
 import jax  # noqa: E402
 from absl import flags  # noqa: E402
-from ml_collections import config_flags  # noqa: E402
+from ml_collections import ConfigDict, config_flags  # noqa: E402
 
 from mstgcn_jax import config as config_lib  # noqa: E402
 from mstgcn_jax import distributed, files  # noqa: E402
@@ -78,10 +79,17 @@ def main() -> int:
   )
   command.fuse_elementwise_on_cpu()
   command.use_compilation_cache()
-  from mstgcn_jax import loop  # after distributed: it touches devices and TensorFlow
-
   name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
   workdir = pathlib.Path(_WORKDIR.value or f"runs/{name}")
+  # Of several processes the first one writes.
+  with contextlib.nullcontext() if jax.process_index() else files.only_writer(workdir):
+    return run(config, workdir)
+
+
+def run(config: ConfigDict, workdir: pathlib.Path) -> int:
+  """Trains the config's seed or seeds; returns the exit status."""
+  from mstgcn_jax import loop  # after distributed: it touches devices and TensorFlow
+
   try:
     if not config.seeds:
       loop.train(config, workdir)

@@ -159,17 +159,15 @@ def _protocols(data: DataSet) -> Iterator[str]:
 
 def histogram(data: DataSet, path: pathlib.Path) -> None:
   """Draws the lengths of the clips by their number of persons, and the clips of each class."""
-  import matplotlib
-
-  matplotlib.use("Agg")
-  from matplotlib import pyplot as plt
+  from matplotlib.figure import Figure
 
   table = data.table
   names = list(data.class_names)
   counts = np.bincount(table["label"], minlength=len(names))
   few = len(names) <= _MANY
   height = max(4.2, 1.2 + 0.2 * len(names)) if few else 4.2
-  figure, (left, right) = plt.subplots(1, 2, figsize=(12, height), layout="constrained")
+  figure = Figure(figsize=(12, height), layout="constrained")
+  left, right = figure.subplots(1, 2)
   persons = np.unique(table["persons"]).tolist()
   lengths = [table["frames"][table["persons"] == count] for count in persons]
   colors = [tuple(channel / 255 for channel in color) for color in show.COLORS]
@@ -202,4 +200,3 @@ def histogram(data: DataSet, path: pathlib.Path) -> None:
   with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Glyph")  # class names in an alphabet that the font lacks
     figure.savefig(path, dpi=130)
-  plt.close(figure)

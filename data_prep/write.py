@@ -6,9 +6,7 @@ preparation that is killed leaves nothing that opens, and the next one clears it
 
 import argparse
 import collections
-import contextlib
 import dataclasses
-import fcntl
 import functools
 import itertools
 import math
@@ -32,6 +30,7 @@ import tqdm
 from data_prep import exchange, files, store
 from data_prep.source import Clip, Recordings, Source
 from mstgcn_jax import data_set
+from mstgcn_jax import files as whole_files
 from mstgcn_jax.errors import ConfigError, DataError
 
 _CHUNK = 16  # recordings a task of a worker
@@ -64,7 +63,7 @@ def prepare(source: Source, args: argparse.Namespace) -> None:
   folder = args.out / args.name
   target = folder / store.VERSION
   try:
-    with _only_writer(folder):
+    with whole_files.only_writer(folder):
       _put_back(target)
       if target.exists() and not args.overwrite:
         opened = _open_existing(target)
@@ -117,23 +116,6 @@ def _open_existing(target: pathlib.Path) -> data_set.DataSet:
     return data_set.open_data_set(target)
   except DataError as error:
     raise DataError(f"{target} is there already, but damaged ({error})") from error
-
-
-@contextlib.contextmanager
-def _only_writer(folder: pathlib.Path) -> Iterator[None]:
-  """Holds the folder's lock, which the system lets go of however the process ends."""
-  folder.mkdir(parents=True, exist_ok=True)
-  descriptor = os.open(folder, os.O_RDONLY)
-  try:
-    try:
-      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      raise DataError(f"another preparation is writing into {folder}; wait for it") from None
-    yield
-  finally:
-    os.close(descriptor)
-    with contextlib.suppress(OSError):
-      folder.rmdir()  # only where nothing was written
 
 
 def _old(target: pathlib.Path) -> pathlib.Path:

@@ -155,37 +155,44 @@ def restore_newest(
 ) -> tuple[int, dict[str, TrainState], dict[str, Any]] | None:
   """Step, states and facts of the newest checkpoint that is whole, or None where there is none.
 
-  A damaged checkpoint is moved to `checkpoints_damaged/` beside, with a warning, and the one
-  before is tried.
+  Damaged ones are moved to `checkpoints_damaged/` beside, with a warning, and the one before is
+  taken.
 
   Args:
     states: abstract (`jax.ShapeDtypeStruct` with shardings); the restored ones are like them.
   Raises:
     ConfigError: the checkpoint is of another model, optimiser or set of streams.
+    RunError: a checkpoint could not be read for a reason other than damage.
+    DataError: there are checkpoints, and all are damaged; they stay where they are.
   """
-  damaged = []
-  result = None
-  while result is None and (step := manager.latest_step()) is not None:
+  damaged: dict[int, DataError] = {}
+  for step in sorted(manager.all_steps(), reverse=True):
     try:
       tree, facts = _read(manager, step, _as_tree(states))
-      restored = {
-        name: flax.serialization.from_state_dict(state, tree[name])
-        for name, state in states.items()
-      }
-      result = step, restored, facts
     except DataError as error:
-      _move_aside(manager, step, error)
-      damaged.append(step)
-  if result is None and damaged:
-    _log.warning("no checkpoint is whole; the run starts from the beginning")
-  return result
+      damaged[step] = error
+      continue
+    for bad, error in damaged.items():
+      _move_aside(manager, bad, error)
+    restored = {
+      name: flax.serialization.from_state_dict(state, tree[name]) for name, state in states.items()
+    }
+    return step, restored, facts
+  if damaged:
+    newest = next(iter(damaged.values()))
+    raise DataError(
+      f"no checkpoint in {manager.directory} is whole ({newest}); nothing was changed. To begin "
+      "again, take another --workdir or delete this one"
+    )
+  return None
 
 
 def _read(manager, step: int, target: Any = None) -> tuple[Any, dict[str, Any]]:
   """State tree and facts of a step, like `target` or, where that is None, on the first device.
 
   Raises:
-    DataError: it cannot be read, or is not what was written.
+    DataError: it is not what was written.
+    RunError: it could not be read for a reason that says nothing about the file.
     ConfigError: it is not a state like `target`.
   """
   if not (pathlib.Path(manager.directory) / str(step) / "state" / "_METADATA").exists():
@@ -207,11 +214,21 @@ def _read(manager, step: int, target: Any = None) -> tuple[Any, dict[str, Any]]:
   except ConfigError:
     raise
   except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
+    if _is_passing(error):
+      raise RunError(f"checkpoint {step} could not be read now ({first_line(error)})") from error
     raise DataError(f"checkpoint {step} cannot be read ({first_line(error)})") from error
   wrong = [name for name, digest in digests(item.state).items() if expected.get(name) != digest]
   if wrong or len(expected) != len(jax.tree.leaves(item.state)):
     raise DataError(f"checkpoint {step} is damaged: {len(wrong)} arrays differ, first {wrong[:1]}")
   return item.state, facts
+
+
+def _is_passing(error: BaseException) -> bool:
+  """Whether reading failed for a reason that may pass: memory, permissions, too many open files."""
+  if isinstance(error, OSError):
+    return not isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+  marks = ("RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "UNAVAILABLE", "Too many open files")
+  return isinstance(error, MemoryError) or any(mark in str(error) for mark in marks)
 
 
 def _check_alike(step: int, saved: Any, target: Any) -> None:
@@ -270,13 +287,17 @@ def read_model_config(facts: dict[str, Any], *, trust: bool = False) -> ModelCon
   Raises:
     ConfigError: the workdir names a layer of its own and is not trusted.
   """
-  block_type = facts["model"]["block_type"]
+  check_trusted(facts["model"]["block_type"], trust)
+  return ModelConfig.from_dict(facts["model"])
+
+
+def check_trusted(block_type: str, trust: bool) -> None:
+  """Raises ConfigError where a workdir names code of its own and is not trusted."""
   if ":" in block_type and not trust:
     raise ConfigError(
       f"this workdir's network is built with code of its own, {block_type!r}; "
       "allow importing it with trust=True (--trust on the command line)"
     )
-  return ModelConfig.from_dict(facts["model"])
 
 
 def checkpoint_step(manager: ocp.CheckpointManager, which: str) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mstgcn_jax import command, metrics
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.evaluation import Scores
+from mstgcn_jax.scores import Scores
 
 
 def fuse(paths: list[pathlib.Path], weights: list[float] | None = None) -> Scores:

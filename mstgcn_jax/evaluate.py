@@ -21,9 +21,10 @@ from mstgcn_jax import checkpoints, evaluation, metrics, plots, train_step  # no
 from mstgcn_jax import config as config_lib  # noqa: E402
 from mstgcn_jax.errors import ConfigError  # noqa: E402
 from mstgcn_jax.experiment import Experiment, make_split, set_up  # noqa: E402
+from mstgcn_jax.scores import Scores  # noqa: E402
 
 
-def report(scores: evaluation.Scores, class_names: list[str]) -> str:
+def report(scores: Scores, class_names: list[str]) -> str:
   """The figures of scores as text: accuracies with 95 % intervals, classes, confusions."""
   logits, labels = scores.logits, scores.labels
   rank = metrics.ranks(logits, labels)
@@ -59,8 +60,8 @@ def report(scores: evaluation.Scores, class_names: list[str]) -> str:
 def evaluate_workdir(args: argparse.Namespace) -> None:
   """Reports on a run's checkpoint and writes scores and pictures into its workdir."""
   facts = checkpoints.read_model_facts(args.workdir)
-  checkpoints.read_model_config(facts, trust=args.trust)
   config = config_lib.read(args.workdir / "config.json")
+  checkpoints.check_trusted(config.model.block_type, args.trust)
   trained, run = config.data, _set_up(config, args)
   now = run.facts()
   differences = [
@@ -148,7 +149,7 @@ def _set_up(config: ConfigDict, args: argparse.Namespace) -> Experiment:
   return set_up(config, train=False)
 
 
-def _scores(run: Experiment, variables) -> dict[str, evaluation.Scores]:
+def _scores(run: Experiment, variables) -> dict[str, Scores]:
   """The scores of every stream and fusion."""
   return evaluation.eval_scores(run, evaluation.predict_splits(run, variables)["eval"])
 

@@ -1,17 +1,16 @@
-"""Logits of every clip of a split exactly once, their figures, and scores files."""
+"""Logits of every clip of a split exactly once, and what is fused of them."""
 
-import dataclasses
 import logging
-import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from mstgcn_jax import files, metrics, train_step
-from mstgcn_jax.errors import DataError, RunError
+from mstgcn_jax import metrics, train_step
+from mstgcn_jax.errors import RunError
 from mstgcn_jax.experiment import Experiment
+from mstgcn_jax.scores import Scores
 
 # Stream or fusion -> loss, top1, top5, mean_class.
 Figures = dict[str, dict[str, float]]
@@ -19,43 +18,6 @@ Figures = dict[str, dict[str, float]]
 # Names of fused results beside the streams' own.
 FUSED_EQUAL, FUSED_WEIGHTED, FUSED_FITTED = "fused_equal", "fused_2211", "fused_fitted"
 _log = logging.getLogger("mstgcn_jax")
-
-
-@dataclasses.dataclass(frozen=True)
-class Scores:
-  """What a run says of the clips of a split.
-
-  Attributes:
-    names: [clip] recording names.
-    labels: int [clip].
-    logits: float [clip, class]; of fused scores, log probabilities.
-  """
-
-  names: np.ndarray
-  labels: np.ndarray
-  logits: np.ndarray
-
-  def save(self, path: pathlib.Path, **facts: Any) -> None:
-    """Writes a scores.npz, whole or not at all."""
-    with files.written_whole(path) as aside, open(aside, "wb") as file:
-      np.savez_compressed(
-        file, names=self.names.astype(str), labels=self.labels, logits=self.logits, **facts
-      )
-
-  @classmethod
-  def load(cls, path: pathlib.Path) -> "Scores":
-    """Reads a scores.npz; DataError names the file and what is wrong with it."""
-    try:
-      with np.load(path, allow_pickle=False) as file:
-        scores = cls(file["names"], file["labels"], file["logits"])
-    except FileNotFoundError:
-      raise DataError(f"{path} does not exist; a run writes it when it ends") from None
-    except Exception as error:
-      raise DataError(f"{path} is not a scores file ({error})") from error
-    n = len(scores.names)
-    if scores.logits.ndim != 2 or len(scores.labels) != n or len(scores.logits) != n:
-      raise DataError(f"{path}: names, labels and logits differ in length")
-    return scores
 
 
 def predict(

@@ -1,6 +1,7 @@
 """Files written whole or not at all, read with a clear error, and their sums."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +20,30 @@ def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
   with open(aside, "rb") as file:
     os.fsync(file.fileno())
   aside.replace(path)
+
+
+@contextlib.contextmanager
+def only_writer(folder: pathlib.Path) -> Iterator[None]:
+  """Makes a folder and holds its lock, which the system lets go of however the process ends.
+
+  A folder that is still empty in the end is removed.
+
+  Raises:
+    DataError: another process holds the lock.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  descriptor = os.open(folder, os.O_RDONLY)
+  try:
+    with contextlib.suppress(OSError):  # a file system without locks
+      try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        raise DataError(f"another command is writing into {folder}; wait for it") from None
+    yield
+  finally:
+    os.close(descriptor)
+    with contextlib.suppress(OSError):
+      folder.rmdir()
 
 
 def sha256(path: pathlib.Path) -> str:

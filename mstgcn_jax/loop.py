@@ -85,6 +85,7 @@ def train(
   record = run_log.Recorder(
     workdir,
     first_step=step,
+    evaluated=progress["judged_step"] == step,
     total_steps=total_steps,
     steps_per_epoch=run.steps_per_epoch,
     batch_size=config.batch_size,
@@ -137,7 +138,7 @@ def train(
     # End.
     if not results:  # ended between its last checkpoint and here, or asked for fewer epochs
       results, logits = _evaluate(run, states)
-      if progress.get("judged_step") != step:
+      if progress["judged_step"] != step:
         _record_evaluation(record, step, results, states)
         progress = _judge(progress, results, step)
     record.flush()

@@ -114,15 +114,12 @@ def _fuse(probabilities, weights=None):
   return np.log(np.maximum(mean, 1e-300))
 
 
-def fit_weights(logits: Sequence[np.ndarray], labels: np.ndarray, *, steps: int = 4) -> np.ndarray:
-  """Fusion weights on the grid of the simplex with the highest top-1 accuracy.
+def fit_weights(logits: Sequence[np.ndarray], labels: np.ndarray) -> np.ndarray:
+  """Fusion weights, multiples of 1/8 that sum to 1, with the highest top-1 accuracy.
 
   Ties go to the lower cross-entropy. Use clips that were neither trained on nor are reported on.
-
-  Args:
-    steps: the grid's parts; weights are multiples of 1 / (2 * steps).
   """
-  parts = 2 * steps
+  parts = 8
   probabilities = [softmax(x) for x in logits]
   best, best_key = None, None
   for weights in _compositions(parts, len(logits)):

@@ -30,8 +30,8 @@ class OptimizerConfig:
       at the last step. Both warm up linearly by epoch: learning_rate · (epoch + 1) / warmup.
     clip_norm: largest global norm of the gradient; 0 is no limit.
     accumulate: micro-batches a step; gradients are averaged, BatchNorm sees each on its own.
-    ema: decay of the running average of the parameters used in evaluation; 0 uses the
-      parameters themselves.
+    ema: decay of the running average of the parameters used in evaluation, with BatchNorm's
+      running statistics as they are; 0 uses the parameters themselves.
     freeze_adjacency_through: every learned adjacency stays fixed (weight decay and momentum
       included) in epochs 0 to this one; -1 freezes none.
   """

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure  # not pyplot, which belongs to whoever imports this
 
 from mstgcn_jax import run_log
 
@@ -23,7 +21,8 @@ def confusion_matrix(
   share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
   small = n <= 30
   size = 3.2 + 0.34 * n if small else 14
-  fig, ax = plt.subplots(figsize=(size + 0.8, size), layout="constrained")
+  fig = Figure(figsize=(size + 0.8, size), layout="constrained")
+  ax = fig.subplots()
   image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
   ticks = np.arange(n) if small else np.arange(0, n, 5)
   labels = list(class_names) if small else [str(i + 1) for i in ticks]
@@ -40,7 +39,6 @@ def confusion_matrix(
   bar.ax.set_ylabel("share of the true class", fontsize=8)
   bar.ax.tick_params(labelsize=8)
   fig.savefig(path, dpi=130)
-  plt.close(fig)
 
 
 def learning_curves(metrics_csv: pathlib.Path, path: pathlib.Path, *, title: str) -> None:
@@ -52,7 +50,8 @@ def learning_curves(metrics_csv: pathlib.Path, path: pathlib.Path, *, title: str
   steps_per_epoch = max(
     (int(row["step"]) / int(row["epoch"]) for row in evaluated), default=max(1, len(train))
   )
-  fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+  fig = Figure(figsize=(11, 4.2), layout="constrained")
+  left, right = fig.subplots(1, 2)
   rate = left.twinx()
   for number, stream in enumerate(streams):
     color = f"C{number}"
@@ -87,7 +86,6 @@ def learning_curves(metrics_csv: pathlib.Path, path: pathlib.Path, *, title: str
   right.legend(title="last evaluation", fontsize=8, loc="best")
   fig.suptitle(title, fontsize=11)
   fig.savefig(path, dpi=130)
-  plt.close(fig)
 
 
 def _smooth(values: Sequence[float], width: int) -> np.ndarray:
@@ -102,5 +100,5 @@ def adjacency_image(adjacency: np.ndarray, *, scale: int = 6) -> np.ndarray:
   """Learned adjacencies [K, V, V] side by side as an RGB image [1, H, W, 3]; red above 0."""
   tiles = np.concatenate(list(np.pad(adjacency, ((0, 0), (0, 0), (0, 1)))), axis=1)
   limit = max(float(np.abs(tiles).max()), 1e-9)
-  rgb = plt.get_cmap("RdBu_r")(0.5 + tiles / (2 * limit))[..., :3]
+  rgb = matplotlib.colormaps["RdBu_r"](0.5 + tiles / (2 * limit))[..., :3]
   return np.kron(rgb, np.ones((scale, scale, 1)))[None].astype(np.float32)

@@ -68,16 +68,18 @@ def start_logging(workdir: pathlib.Path | None, *, quiet: bool = False) -> None:
 class MetricsFile:
   """metrics.csv: a row a step and evaluation, without anything that differs between machines.
 
-  Opening it cuts off the rows after `step`, so that a resumed run writes what an uninterrupted
-  one would have written. Numbers are written with all their digits.
+  Opening it cuts off the rows after `step`, and those of an evaluation at `step` unless
+  `evaluated`, so that a resumed run writes what an uninterrupted one would have written. Numbers
+  are written with all their digits.
   """
 
-  def __init__(self, path: pathlib.Path, step: int):
+  def __init__(self, path: pathlib.Path, step: int, *, evaluated: bool):
+    keeps = lambda row: int(row["step"]) < step + (row["split"] == "train" or evaluated)
     with files.written_whole(path) as aside, open(aside, "w", newline="") as file:
       writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
       writer.writeheader()
       if step and path.exists():
-        writer.writerows(row for row in read_metrics(path) if int(row["step"]) <= step)
+        writer.writerows(filter(keeps, read_metrics(path)))
     self._file = open(path, "a", newline="")  # noqa: SIM115 (open as long as the run)
     self._writer = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
 
@@ -168,6 +170,10 @@ class Recorder:
   """Writes a run's figures to metrics.csv, TensorBoard and the progress bar.
 
   In every process but the first it writes nothing.
+
+  Args:
+    first_step: that the run goes on from.
+    evaluated: whether the state of that step was evaluated, and metrics.csv says so.
   """
 
   def __init__(
@@ -175,6 +181,7 @@ class Recorder:
     workdir: pathlib.Path,
     *,
     first_step: int,
+    evaluated: bool,
     total_steps: int,
     steps_per_epoch: int,
     batch_size: int,
@@ -186,7 +193,7 @@ class Recorder:
     self._steps_per_epoch = steps_per_epoch
     self.bar = Progress(first=first_step, total=total_steps, batch_size=batch_size, enabled=enabled)
     if enabled:
-      self._file = MetricsFile(workdir / "metrics.csv", first_step)
+      self._file = MetricsFile(workdir / "metrics.csv", first_step, evaluated=evaluated)
       self._board = metric_writers.SummaryWriter(str(workdir / "tensorboard"))
       self._board.write_hparams(hyperparameters)
 
@@ -308,7 +315,7 @@ class Tracer:
   def __init__(self, workdir: pathlib.Path, *, first: int, steps: int):
     self._directory = str(workdir / "tensorboard")
     self._first, self._last = first, first + steps
-    self._running = False
+    self._running, self._done = False, not steps
 
   def __enter__(self):
     return self
@@ -316,12 +323,14 @@ class Tracer:
   def __exit__(self, *_):
     if self._running:
       jax.profiler.stop_trace()
+    elif not self._done:
+      _log.info("the run ended before step %d: no step was profiled", self._first)
 
   def step(self, step: int) -> None:
     """Starts or ends the trace after this step."""
     if not self._running and step == self._first < self._last:
       jax.profiler.start_trace(self._directory)
-      self._running = True
+      self._running = self._done = True
     elif self._running and step >= self._last:
       jax.profiler.stop_trace()
       self._running = False

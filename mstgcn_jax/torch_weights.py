@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from mstgcn_jax import command, skeletons
+from mstgcn_jax import command, files, skeletons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.model.activations import Acon, MetaAcon
@@ -205,8 +205,8 @@ def load_state_dict(model: MSTGCN, state: Mapping[str, Any]) -> list[str]:
     split = [variable.shape[axis] for axis in axes]
     value = state[name].reshape(split).transpose(np.argsort(axes))
     variable[...] = jnp.asarray(value, variable.dtype)
-  unused = constants.keys() - {n for n in constants if _UNUSED_THERE in n}
-  return sorted(state.keys() - {name for name, *_ in tensors} - unused)
+  used = constants.keys() - {name for name in constants if _UNUSED_THERE in name}
+  return sorted(state.keys() - {name for name, *_ in tensors} - used)
 
 
 def state_dict(model: MSTGCN) -> dict[str, np.ndarray]:
@@ -360,7 +360,8 @@ def write_state_dict(state: Mapping[str, np.ndarray], path: str | pathlib.Path) 
   if not path.parent.is_dir():
     raise DataError(f"{path} cannot be written: there is no folder {path.parent}")
   try:
-    save(state, path)
+    with files.written_whole(path) as aside:
+      save(state, aside)
   except Exception as error:  # SafetensorError, and RuntimeError of PyTorch
     raise DataError(f"{path} cannot be written ({' '.join(str(error).split())})") from error
 

@@ -168,8 +168,10 @@ def _accumulated(task: Task, params, batch_stats, x, targets):
     values, grads, batch_stats = _forward_and_backward(task, params, batch_stats, *part)
     return (jax.tree.map(jnp.add, sums, (values, grads)), batch_stats), None
 
-  first = ((jnp.zeros((), x.dtype),) * 2, jax.tree.map(jnp.zeros_like, params))
   parts_in = (split(x), split(targets))
+  one = functools.partial(_forward_and_backward, task, params, batch_stats)
+  shapes = jax.eval_shape(one, *(a[0] for a in parts_in))
+  first = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes[:2])
   (sums, batch_stats), _ = jax.lax.scan(body, (first, batch_stats), parts_in)
   values, grads = jax.tree.map(lambda a: a / parts, sums)
   return values, grads, batch_stats

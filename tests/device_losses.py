@@ -29,7 +29,7 @@ def losses(devices: int) -> list[float]:
     num_classes=5,
     skeleton=skeleton,
     num_persons=1,
-    blocks=((3, 8, False, 1), (8, 8, True, 1)),
+    blocks=((3, 8, False, 1), (8, 8, True, 2)),
     spatial_scales=2,
     temporal_scales=2,
     kernel_size=3,

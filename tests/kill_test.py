@@ -14,17 +14,15 @@ import time
 
 import tiny
 
-EPOCHS = 64
 
-
-def command(data: pathlib.Path, workdir: pathlib.Path) -> list[str]:
+def command(data: pathlib.Path, workdir: pathlib.Path, epochs: int) -> list[str]:
   """The command of a run that takes some seconds and saves every seventh step."""
   return [
     *tiny.TRAIN,
     f"--config={tiny.CONFIG}",
     f"--workdir={workdir}",
     f"--config.data.dir={data}",
-    f"--config.epochs={EPOCHS}",
+    f"--config.epochs={epochs}",
     "--config.save_every_steps=7",
     "--config.eval_every=5",
   ]
@@ -65,12 +63,12 @@ def load(workdir: pathlib.Path):
   return step, arrays, (workdir / "metrics.csv").read_bytes()
 
 
-def compare(kills: int, seed: int, root: pathlib.Path) -> tuple[int, list[str]]:
+def compare(kills: int, seed: int, root: pathlib.Path, epochs: int) -> tuple[int, list[str]]:
   """Runs both and returns how often it was killed and what differs in the end."""
   data = tiny.prepare(root / "data")
   whole, killed = root / "whole", root / "killed"
-  subprocess.run(command(data, whole), check=True, stdout=subprocess.DEVNULL)
-  done, status = run_with_kills(command(data, killed), kills, seed, root / "killed.log")
+  subprocess.run(command(data, whole, epochs), check=True, stdout=subprocess.DEVNULL)
+  done, status = run_with_kills(command(data, killed, epochs), kills, seed, root / "killed.log")
   if status:
     return done, [f"the last start ended with {status}: {(root / 'killed.log').read_text()}"]
   (step_a, arrays_a, rows_a), (step_b, arrays_b, rows_b) = load(whole), load(killed)
@@ -83,13 +81,14 @@ def main() -> int:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--kills", type=int, default=20)
   parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--epochs", type=int, default=64, help="enough for the kills (default 64)")
   args = parser.parse_args()
   with tempfile.TemporaryDirectory() as root:
-    done, different = compare(args.kills, args.seed, pathlib.Path(root))
+    done, different = compare(args.kills, args.seed, pathlib.Path(root), args.epochs)
   if done < args.kills:
-    print(f"the run ended after {done} kills; make EPOCHS larger for {args.kills}")
+    print(f"the run ended after {done} kills; --epochs is too small for {args.kills}")
   print(f"killed {done} times; " + (f"DIFFERENT: {different}" if different else "bitwise equal"))
-  return 1 if different else 0
+  return 1 if different or done < args.kills else 0
 
 
 if __name__ == "__main__":

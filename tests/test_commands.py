@@ -1,20 +1,34 @@
 """The commands as a user types them: results, and one clear line for every mistake."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
 from flax import nnx
 
-from mstgcn_jax import checkpoints, ensemble, evaluate, loop, metrics, run_log, skeletons
+from mstgcn_jax import (
+  checkpoints,
+  command,
+  ensemble,
+  evaluate,
+  files,
+  loop,
+  metrics,
+  run_log,
+  skeletons,
+)
 from mstgcn_jax.classifier import Classifier
 from mstgcn_jax.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.evaluation import Scores
 from mstgcn_jax.model import MSTGCN
+from mstgcn_jax.scores import Scores
 
 STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
 
@@ -64,6 +78,38 @@ def test_help_prints_flags_and_with_a_config_every_field():
   assert "--config.seed=7" in fields and "--config.model.attention=None" in fields
 
 
+FUSED = "--xla_cpu_experimental_ynn_fusion_type=+eltwise"
+
+
+@pytest.mark.parametrize(
+  ("given", "expected"),
+  [
+    ("", FUSED),
+    ("--xla_dump_to=/tmp/x", f"--xla_dump_to=/tmp/x {FUSED}"),
+    *[(f, f) for f in ("--xla_cpu_experimental_ynn_fusion_type=reduce", "/a/file/of/flags")],
+    # YNNPACK refuses layouts of programs that are split over several devices.
+    ("--xla_force_host_platform_device_count=2",) * 2,
+  ],
+)
+def test_elementwise_work_is_fused_where_a_cpu_is_the_only_device(monkeypatch, given, expected):
+  monkeypatch.setenv("XLA_FLAGS", given)
+  command.fuse_elementwise_on_cpu()
+  assert os.environ["XLA_FLAGS"] == expected
+
+
+def test_the_fusion_takes_effect():  # conftest.py asks for it
+  compiled = jax.jit(lambda x: jnp.tanh(2 * x + 1)).lower(jnp.ones((64, 64))).compile()
+  assert "ynn_fusion" in compiled.as_text()
+
+
+def test_a_second_command_in_the_same_workdir_is_refused(tiny_data, tmp_path):
+  with files.only_writer(tmp_path / "run"):
+    status, message = train(
+      f"--config={tiny.CONFIG}", f"--config.data.dir={tiny_data}", f"--workdir={tmp_path / 'run'}"
+    )
+  assert status == 1 and "another command is writing into" in message
+
+
 def test_a_reader_that_has_seen_enough_is_no_error():
   argv = [sys.executable, "-m", "mstgcn_jax.summary", "--config", "configs/quickstart.py"]
   with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -77,6 +123,17 @@ def test_streams_are_reported_each_and_fused(four_streams):
   evaluated = {r["stream"] for r in rows if r["split"] == "eval"}
   assert evaluated == {*STREAMS, "fused_equal", "fused_2211", "fused_fitted"}
   assert {r["stream"] for r in rows if r["split"] == "holdout"} >= set(STREAMS)
+
+
+def test_all_streams_share_one_compilation(four_streams, tiny_data):
+  from mstgcn_jax import train_step
+  from mstgcn_jax.experiment import set_up
+
+  changes = {"streams": STREAMS, "epochs": 2, "data.holdout_subjects": (5,)}
+  run = set_up(tiny.config(tiny_data, **changes))
+  (mesh,) = set(run.meshes.values())
+  # The function that the run of the fixture used, since task and mesh are equal.
+  assert train_step.make_train_step(run.task, mesh)._cache_size() == 1
 
 
 def test_a_stream_of_several_equals_a_run_of_its_own(four_streams, tiny_data, tmp_path):
@@ -213,11 +270,19 @@ def test_a_normalised_run_is_classified_as_it_was_evaluated(tiny_data, tmp_path)
   np.testing.assert_allclose(classify(clip[None]), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_workdir_does_not_run_code_unless_trusted(four_streams, tmp_path):
+def test_a_workdir_does_not_run_code_unless_trusted(four_streams, tmp_path, monkeypatch):
   facts = checkpoints.read_model_facts(four_streams)
   facts["model"]["block_type"] = "antigravity:anything"
   with pytest.raises(ConfigError, match="code of its own, 'antigravity:anything'"):
     checkpoints.read_model_config(facts)
+  workdir = shutil.copytree(four_streams, tmp_path / "run")
+  content = json.loads((workdir / "config.json").read_text())
+  content["model"]["block_type"] = "antigravity:anything"
+  (workdir / "config.json").write_text(json.dumps(content))
+  monkeypatch.setattr(sys, "argv", ["evaluate", "--workdir", str(workdir)])
+  with pytest.raises(ConfigError, match="code of its own, 'antigravity:anything'"):
+    evaluate.main()
+  assert "antigravity" not in sys.modules
 
 
 def test_a_stream_that_was_not_trained_is_named(four_streams):

@@ -13,9 +13,9 @@ from data_prep import __main__ as data_prep
 from data_prep import synthetic
 from mstgcn_jax import config as config_lib
 from mstgcn_jax import loop
-from mstgcn_jax.evaluation import Scores
 from mstgcn_jax.experiment import set_up
 from mstgcn_jax.model import MSTGCN
+from mstgcn_jax.scores import Scores
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 FILES = sorted(path.name for path in CONFIGS.glob("*.py"))

@@ -14,7 +14,7 @@ import pytest
 import tiny
 
 from mstgcn_jax import checkpoints, run_log
-from mstgcn_jax.evaluation import Scores
+from mstgcn_jax.scores import Scores
 
 TESTS = pathlib.Path(__file__).parent
 
@@ -43,7 +43,7 @@ def test_losses_in_float32_differ_by_rounding():
 def command(data, workdir, *extra: str) -> list[str]:
   return [
     *tiny.TRAIN, f"--config={tiny.CONFIG}", f"--workdir={workdir}", f"--config.data.dir={data}",
-    "--config.batch_size=8", "--config.model.blocks=((3, 8, False, 1),)", *extra,
+    "--config.batch_size=8", *extra,
   ]  # fmt: skip
 
 
@@ -111,7 +111,11 @@ def wait_for_steps(workdir: pathlib.Path, processes: list[subprocess.Popen]) -> 
   pytest.fail("no checkpoint within two minutes")
 
 
-LONG = ("--config.epochs=100000", "--config.eval_every=100000", "--config.save_every_steps=20")
+ONE_BLOCK = "--config.model.blocks=((3, 8, False, 1),)"
+LONG = (
+  *(ONE_BLOCK, "--config.epochs=100000", "--config.eval_every=100000"),
+  "--config.save_every_steps=20",
+)
 
 
 def test_a_lost_process_ends_the_other_and_rerunning_resumes(tiny_data, tmp_path):
@@ -125,7 +129,7 @@ def test_a_lost_process_ends_the_other_and_rerunning_resumes(tiny_data, tmp_path
   # The heartbeat takes 10 s; the rest is for a loaded machine, the point is that it doesn't hang.
   assert time.monotonic() - killed < 55
   both[1].communicate()
-  again = start(tiny_data, workdir, "--config.epochs=1", processes=2, devices=2)
+  again = start(tiny_data, workdir, ONE_BLOCK, "--config.epochs=1", processes=2, devices=2)
   for status, output in finish(again):
     assert status == 0, output
   assert checkpoints.load_variables(workdir)[1] >= 20

@@ -519,7 +519,7 @@ def test_two_preparations_at_once_do_not_meet(tmp_path):
   def second(raw, args):
     write.prepare(prepared.source(prepared.random_clips(2)), prepared.arguments(tmp_path))
 
-  with pytest.raises(DataError, match="another preparation is writing into"):
+  with pytest.raises(DataError, match="another command is writing into"):
     write.prepare(Source("fake", "", second, makes_raw=True), prepared.arguments(tmp_path))
 
 

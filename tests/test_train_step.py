@@ -77,6 +77,16 @@ def test_accumulated_micro_batches_equal_the_large_batch_without_batch_norm():
   assert float(small.batch_stats["seen"]) == float(large.batch_stats["seen"]) == 3 * BATCH
 
 
+def test_micro_batches_of_float64_accumulate():
+  with jax.enable_x64(True):
+    task, state = make(optimizer={"accumulate": 2})
+    wide = lambda tree: jax.tree.map(lambda x: x.astype("float64"), tree)
+    params = wide(state.params)
+    state = state.replace(params=params, opt_state=task.transformation().init(params))
+    after, figures = run(task, state)
+    assert after.params["linear"]["kernel"].dtype == figures["grad_norm"].dtype == "float64"
+
+
 def test_label_smoothing_spreads_the_target():
   task, state = make(label_smoothing=0.3)
   _, figures = run(task, state)

@@ -1,0 +1,47 @@
+"""scores.npz: what a run says of each clip of a split."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from mstgcn_jax import files
+from mstgcn_jax.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+  """What a run says of the clips of a split.
+
+  Attributes:
+    names: [clip] recording names.
+    labels: int [clip].
+    logits: float [clip, class]; of fused scores, log probabilities.
+  """
+
+  names: np.ndarray
+  labels: np.ndarray
+  logits: np.ndarray
+
+  def save(self, path: pathlib.Path, **facts: Any) -> None:
+    """Writes a scores.npz, whole or not at all."""
+    with files.written_whole(path) as aside, open(aside, "wb") as file:
+      np.savez_compressed(
+        file, names=self.names.astype(str), labels=self.labels, logits=self.logits, **facts
+      )
+
+  @classmethod
+  def load(cls, path: pathlib.Path) -> "Scores":
+    """Reads a scores.npz; DataError names the file and what is wrong with it."""
+    try:
+      with np.load(path, allow_pickle=False) as file:
+        scores = cls(file["names"], file["labels"], file["logits"])
+    except FileNotFoundError:
+      raise DataError(f"{path} does not exist; a run writes it when it ends") from None
+    except Exception as error:
+      raise DataError(f"{path} is not a scores file ({error})") from error
+    n = len(scores.names)
+    if scores.logits.ndim != 2 or len(scores.labels) != n or len(scores.logits) != n:
+      raise DataError(f"{path}: names, labels and logits differ in length")
+    return scores
