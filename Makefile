@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --ed
 
 train: .venv/.ready
 	$(BIN)/python -m data_prep synthetic --raw raw/synthetic --out data
-	# Huge pages save a seventh of a step, which allocates and frees gigabytes (benchmarks/README.md).
+	# Huge pages save a quarter of a step, which allocates and frees gigabytes (benchmarks/README.md).
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python train.py --config configs/quickstart.py
 
 test: .venv/.test-ready
