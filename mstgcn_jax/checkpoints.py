@@ -145,8 +145,11 @@ def _says_why_not(manager):
     yield
   except Exception as error:  # Orbax and TensorStore raise many types for a full disk
     steps = sorted(manager.all_steps())
-    whole = "checkpoints {steps} are whole; the same command goes on from the newest"
-    whole = whole.format(steps=steps) if steps else "it would have been the first"
+    whole = (
+      f"checkpoints {steps} are whole; the same command goes on from the newest"
+      if steps
+      else "it would have been the first"
+    )
     raise RunError(f"the checkpoint could not be written ({first_line(error)}); {whole}") from error
 
 

@@ -26,7 +26,7 @@ def fuse(paths: list[pathlib.Path], weights: list[float] | None = None) -> Score
     raise ConfigError(f"{len(weights)} weights for {len(paths)} runs; give one a run")
   if weights is not None and not (min(weights) >= 0 and 0 < sum(weights) < math.inf):
     raise ConfigError(f"weights {weights}: expected finite numbers from 0, and one above 0")
-  files = [path / "scores.npz" if path.is_dir() else path for path in paths]
+  files = [_scores_file(path) for path in paths]
   first, *others = [Scores.load(file) for file in files]
   matched = [first.logits]
   order = np.argsort(first.names, kind="stable")
@@ -54,6 +54,10 @@ def fuse(paths: list[pathlib.Path], weights: list[float] | None = None) -> Score
   return Scores(first.names, first.labels, metrics.fuse(matched, weights))
 
 
+def _scores_file(path: pathlib.Path) -> pathlib.Path:
+  return path / "scores.npz" if path.is_dir() else path
+
+
 def main() -> None:
   parser = argparse.ArgumentParser(prog="python -m mstgcn_jax.ensemble", description=__doc__)
   parser.add_argument("runs", nargs="+", type=pathlib.Path, help="workdirs or scores files")
@@ -64,7 +68,7 @@ def main() -> None:
     raise ConfigError(f"--out {args.out} must end in .npz")
   scores = fuse(args.runs, args.weights)
   for path in args.runs:
-    single = Scores.load(path / "scores.npz" if path.is_dir() else path)
+    single = Scores.load(_scores_file(path))
     print(f"{path}: top-1 {100 * metrics.top_k(single.logits, single.labels):.2f} %")
   figures = metrics.summarize(scores.logits, scores.labels)
   low, high = metrics.bootstrap_interval(metrics.ranks(scores.logits, scores.labels) < 1)

@@ -30,7 +30,7 @@ def report(scores: Scores, class_names: list[str]) -> str:
   rank = metrics.ranks(logits, labels)
   lines = []
   shown = [("top-1", rank < 1), ("top-5", rank < 5)]
-  for name, right in shown if logits.shape[1] > 5 else shown[:1]:
+  for name, right in shown if metrics.top5_tells(logits.shape[1]) else shown[:1]:
     low, high = metrics.bootstrap_interval(right.astype(np.float64))
     lines.append(
       f"{name:10}  {100 * right.mean():6.2f} %  (95 % interval over clips "
@@ -112,7 +112,7 @@ def evaluate_workdir(args: argparse.Namespace) -> None:
 
 def _trained_on(config: ConfigDict, facts: dict, run: Experiment) -> str:
   """How many of the evaluated clips a run of this config was trained on, where there are any."""
-  if facts.get("data") != run.facts()["data"]:
+  if "data" not in facts:  # an imported model doesn't know its data
     return ""
   count = np.isin(run.split.eval, make_split(config, run.data_set).train).sum()
   return f" ({count} of {len(run.split.eval)} clips were trained on)" if count else ""

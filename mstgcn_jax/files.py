@@ -34,11 +34,12 @@ def only_writer(folder: pathlib.Path) -> Iterator[None]:
   folder.mkdir(parents=True, exist_ok=True)
   descriptor = os.open(folder, os.O_RDONLY)
   try:
-    with contextlib.suppress(OSError):  # a file system without locks
-      try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError:
-        raise DataError(f"another command is writing into {folder}; wait for it") from None
+    try:
+      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise DataError(f"another command is writing into {folder}; wait for it") from None
+    except OSError:  # a file system without locks
+      pass
     yield
   finally:
     os.close(descriptor)

@@ -43,10 +43,15 @@ def loss(logits: np.ndarray, labels: np.ndarray) -> float:
   return float(np.mean(log_sum - np.take_along_axis(shifted, labels[:, None], 1)[:, 0]))
 
 
+def top5_tells(num_classes: int) -> bool:
+  """Whether top-5 says anything: of five classes or fewer it is always 100 %."""
+  return num_classes > 5
+
+
 def in_words(figures: dict[str, float], num_classes: int) -> str:
-  """top-1, top-5 (where there are more than five classes) and mean class, in percent."""
+  """top-1, top-5 (where it tells something) and mean class, in percent."""
   names = {"top-1": "top1", "top-5": "top5", "mean class": "mean_class"}
-  if num_classes <= 5:
+  if not top5_tells(num_classes):
     del names["top-5"]
   return ", ".join(f"{name} {100 * figures[key]:.2f} %" for name, key in names.items())
 

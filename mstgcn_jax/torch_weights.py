@@ -288,10 +288,10 @@ def _constants(model: MSTGCN) -> dict[str, np.ndarray]:
       constants[f"{name}.num_batches_tracked"] = np.asarray(0)
   if model.config.layer_types[1] == "ms":
     for i, block in list(enumerate(model.config.blocks))[1:]:
-      name = f"layers.{i}{_UNUSED_THERE}".removesuffix(".")
+      prefix = f"layers.{i}{_UNUSED_THERE}"
       for leaf, fill in (("weight", 1), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
-        constants[f"{name}.{leaf}"] = np.full(block.out_channels, fill, np.float32)
-      constants[f"{name}.num_batches_tracked"] = np.asarray(0)
+        constants[f"{prefix}{leaf}"] = np.full(block.out_channels, fill, np.float32)
+      constants[f"{prefix}num_batches_tracked"] = np.asarray(0)
   return constants
 
 
