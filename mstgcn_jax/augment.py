@@ -93,7 +93,9 @@ def _is_number(value: object) -> bool:
   return number and math.isfinite(value)
 
 
-def apply(key: jax.Array, clips: jax.Array, options: Augmentation, skeleton: Skeleton) -> jax.Array:
+def apply(
+  key: jax.Array, clips: jax.Array, options: Augmentation, skeleton: Skeleton, *, first=0
+) -> jax.Array:
   """Augments a batch; a clip's result depends on the key and its place in the batch only.
 
   Order: link persons, mirror, random_move, rotation x scale x shear, jitter, joint and frame
@@ -101,9 +103,10 @@ def apply(key: jax.Array, clips: jax.Array, options: Augmentation, skeleton: Ske
 
   Args:
     key: A jax.random key, a new one each step.
-    clips: [batch, person, frame, joint, channel], the global batch.
+    clips: [batch, person, frame, joint, channel], the global batch or a device's share of it.
     options: Static: what to do.
     skeleton: Static: its `mirror` pairs, and `center`, which lies at 0 though it is tracked.
+    first: place of the first clip in the global batch.
   Returns:
     Clips of the same shape and type.
   Raises:
@@ -117,7 +120,7 @@ def apply(key: jax.Array, clips: jax.Array, options: Augmentation, skeleton: Ske
       "channels; set augment.dimensions to the number of coordinates"
     )
   # A key of its own for every clip: the draws don't depend on the batch size or on sharding.
-  keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(clips.shape[0]))
+  keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(clips.shape[0]))
   return jax.vmap(lambda k, clip: _augment_clip(k, clip, options, skeleton))(keys, clips)
 
 

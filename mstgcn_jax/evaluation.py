@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from mstgcn_jax import metrics, train_step
 from mstgcn_jax.errors import RunError
@@ -37,22 +38,29 @@ def predict(
   sums = {name: np.zeros((len(rows), run.task.num_classes)) for name in variables}
   steps = {mesh: train_step.make_eval_step(run.task, mesh) for mesh in run.meshes.values()}
   for batch in run.eval_batches(rows):
-    fields = {k: batch[k] for k in ("clips", "index", "valid")}
-    shards = {mesh: train_step.shard_batch(mesh, fields) for mesh in set(run.meshes.values())}
+    clips = {"clips": batch["clips"]}
+    shards = {mesh: train_step.shard_batch(mesh, clips) for mesh in set(run.meshes.values())}
     outputs = {}
     for number, (name, mesh) in enumerate(run.meshes.items()):
       outputs[name] = steps[mesh](variables[name], shards[mesh], np.int32(number))
-    for name, output in jax.device_get(outputs).items():
-      valid = output["valid"]
-      where = np.asarray([position[int(row)] for row in output["index"][valid]], np.int64)
-      logits = output["logits"][valid]
+    valid = batch["valid"]
+    where = np.asarray([position[int(row)] for row in batch["index"][valid]], np.int64)
+    for name, output in outputs.items():
+      logits = train_step.local_rows(output)[valid]
       np.add.at(sums[name], where, logits if views == 1 else metrics.softmax(logits))
     np.add.at(seen, where, 1)
+  seen = _sum_over_processes(seen)
+  sums = {name: _sum_over_processes(total) for name, total in sums.items()}
   if not np.all(seen == views):
     raise RunError("evaluation did not see every clip exactly once; please report this")
   if views > 1:
     sums = {name: np.log(np.maximum(total / views, 1e-30)) for name, total in sums.items()}
   return {name: total.astype(np.float32) for name, total in sums.items()}
+
+
+def _sum_over_processes(x: np.ndarray) -> np.ndarray:
+  """Every process has seen its own clips; the sum has them all."""
+  return x if jax.process_count() == 1 else multihost_utils.process_allgather(x).sum(0)
 
 
 def stream_weights(names: Iterable[str]) -> list[float]:

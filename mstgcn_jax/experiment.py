@@ -176,7 +176,8 @@ def set_up(config: ConfigDict, *, train: bool = True) -> Experiment:
     input_pipeline.steps_per_epoch(len(split.train), config.batch_size) if train else 0
   )
   task = train_step.Task(
-    graphdef=nnx.graphdef(abstract),
+    graphdef=train_step.split_model(abstract)[0],
+    random_streams=train_step.random_streams(abstract),
     skeleton=data_set.skeleton,
     num_classes=model_config.num_classes,
     streams=tuple(config.streams),
@@ -193,6 +194,8 @@ def set_up(config: ConfigDict, *, train: bool = True) -> Experiment:
   for mesh in meshes.values():
     if train:
       check_divisible("batch_size", config.batch_size, mesh, task.optimizer.accumulate)
+      if config.mixup and mesh.size > 1:  # which blends neighbours, on one device
+        check_divisible("batch_size", config.batch_size, mesh, 2)
     check_divisible("eval_batch_size", config.eval_batch_size, mesh)
   return Experiment(config, data_set, split, model_config, task, steps_per_epoch, meshes)
 
@@ -206,7 +209,7 @@ def check_own_layers(model: MSTGCN, window: int) -> None:
   except Exception as error:  # whatever a layer of somebody else's raises
     raise ConfigError(
       f"model.block_type {config.block_type!r}: the layers don't fit together "
-      f"({type(error).__name__}: {first_line(error)}). A spatial layer takes [joint, clip, frame, "
+      f"({type(error).__name__}: {first_line(error)}). A spatial layer takes [clip, joint, frame, "
       "in_channels] to out_channels; a temporal one keeps out_channels and every stride-th frame"
     ) from error
 

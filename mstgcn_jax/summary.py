@@ -55,7 +55,7 @@ def rows(config: ModelConfig, frames: int = 300) -> list[Row]:
   def trace():  # only shapes are computed
     model = MSTGCN(config, rngs=nnx.Rngs(0))
     joints, persons = config.skeleton.num_joints, config.num_persons
-    x = jnp.zeros((joints, persons, frames, config.in_channels))
+    x = jnp.zeros((persons, joints, frames, config.in_channels))
     result.append(Row("norm_in", _clip_shape(x), _parameters(model.norm_in), 0))
     for i, block in enumerate(model.blocks):
       for name in ("spatial", "temporal", "attention"):
@@ -94,7 +94,7 @@ def table(config: ModelConfig, frames: int = 300) -> str:
 
 
 def _clip_shape(x: jax.Array) -> tuple[int, ...]:
-  joints, persons, frames, channels = x.shape
+  persons, joints, frames, channels = x.shape
   return persons, frames, joints, channels
 
 

@@ -1,8 +1,9 @@
 """One training step and one evaluation step, jitted over a mesh with a `data` axis.
 
-The batch is split over the devices, the state is whole on each. Everything that has to be global
-(BatchNorm's statistics, the mean loss, the gradient) is written as if there were one device and
-becomes global by sharding.
+The batch is split over the devices, the state is whole on each. What a device does with its share
+is spelled out (`jax.shard_map`): it sees its own clips only, so nothing of their size can travel.
+What has to be global is summed explicitly, BatchNorm's statistics in the norms, gradients and
+figures in one sum at the end. Left to hints, XLA's partitioner gathered activations, silently.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ from typing import Any
 
 import flax.struct
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -18,9 +20,13 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mstgcn_jax import augment, optimizer, skeletons, streams
+from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.skeletons import Skeleton
 
 Batch = dict[str, Any]
+
+# The mesh axis that clips are split over.
+DATA_AXIS = "data"
 
 
 @flax.struct.dataclass
@@ -51,6 +57,7 @@ class Task:
 
   Attributes:
     graphdef: structure of the model, from `split_model`.
+    random_streams: of the model, from `random_streams`.
     skeleton: a `skeletons.Skeleton`.
     num_classes: of the classifier.
     streams: names of the streams that a step can be asked for, of equal channel count.
@@ -72,6 +79,7 @@ class Task:
   batch_size: int
   label_smoothing: float = 0.0
   mixup: float = 0.0
+  random_streams: tuple[tuple[Any, ...], ...] = ()
 
   def schedule(self):
     return optimizer.learning_rate(
@@ -87,8 +95,33 @@ class Task:
 
 def split_model(model: nnx.Module) -> tuple[nnx.GraphDef, Any, Any]:
   """A model as (structure, parameters, running statistics), the latter two as nested dicts."""
-  graphdef, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+  graphdef, params, batch_stats, _ = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
   return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
+
+
+def random_streams(model: nnx.Module) -> tuple[tuple[Any, ...], ...]:
+  """Paths of the random streams in a model (of an `nnx.Dropout`, say); a step seeds them anew.
+
+  Raises:
+    ConfigError: the model has state that is neither nnx.Param, nnx.BatchStat nor random.
+  """
+  _, _, _, random, other = nnx.split(model, nnx.Param, nnx.BatchStat, nnx.RngState, ...)
+  if kinds := sorted({type(variable).__name__ for _, variable in nnx.to_flat_state(other)}):
+    raise ConfigError(
+      f"the model has state of the kind {', '.join(kinds)}; training keeps nnx.Param and "
+      "nnx.BatchStat and draws random state (nnx.Rngs) anew in each step, nothing else"
+    )
+  return tuple(path[:-1] for path, leaf in nnx.to_flat_state(random) if isinstance(leaf, nnx.RngKey))
+
+
+def _merge(task: Task, params, batch_stats, key: jax.Array) -> nnx.Module:
+  """The model of these values, its random streams seeded from a key."""
+  seeded = {}
+  for i, path in enumerate(task.random_streams):
+    seeded[(*path, "key")] = jax.random.fold_in(key, i)
+    seeded[(*path, "count")] = jnp.zeros((), jnp.uint32)
+  random = nnx.traversals.unflatten_mapping(seeded)
+  return nnx.merge(task.graphdef, params, batch_stats, *([random] if random else []))
 
 
 def init_state(task: Task, params: Any, batch_stats: Any, *, seed: int) -> TrainState:
@@ -105,7 +138,7 @@ def init_state(task: Task, params: Any, batch_stats: Any, *, seed: int) -> Train
 
 def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
   """A mesh with one axis, `data`, over the given devices (default: all of all processes)."""
-  return Mesh(np.asarray(jax.devices() if devices is None else devices), ("data",))
+  return Mesh(np.asarray(jax.devices() if devices is None else devices), (DATA_AXIS,))
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
@@ -121,8 +154,14 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
 
 def shard_batch(mesh: Mesh, batch: Batch) -> Batch:
   """This process's slice of a batch, put on its devices as part of the global batch."""
-  sharding = NamedSharding(mesh, PartitionSpec("data"))
+  sharding = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
   return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
+
+
+def local_rows(x: jax.Array) -> np.ndarray:
+  """The rows of a batch's result that belong to this process's slice, in its order."""
+  shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+  return np.concatenate([np.asarray(shard.data) for shard in shards])
 
 
 def model_input(
@@ -140,37 +179,40 @@ def model_input(
   return x
 
 
-def _forward_and_backward(task: Task, params, batch_stats, x, targets):
-  """Loss, gradient, new running statistics and the count of right answers of one micro-batch."""
+def _forward_and_backward(task: Task, axis: str | None, params, batch_stats, key, x, targets):
+  """Loss, gradient, new running statistics and share of right answers of one micro-batch.
+
+  Loss, gradient and share are those of this device's clips, through global statistics.
+  """
 
   def loss_fn(params):
-    model = nnx.merge(task.graphdef, params, batch_stats)
-    model.train()
+    model = _merge(task, params, batch_stats, key)
+    model.train(axis_name=axis)
     logits = model(x)
     loss = optax.losses.softmax_cross_entropy(logits, targets).mean()
     return loss, (nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)), logits)
 
   (loss, (batch_stats, logits)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
-  right = jnp.mean(jnp.argmax(logits, -1) == jnp.argmax(targets, -1))
+  right = jnp.mean(jnp.argmax(logits, -1) == jnp.argmax(targets, -1), dtype=loss.dtype)
   return (loss, right), grads, batch_stats
 
 
-def _accumulated(task: Task, params, batch_stats, x, targets):
+def _accumulated(task: Task, axis: str | None, params, batch_stats, key, x, targets):
   """As `_forward_and_backward`, averaged over `optimizer.accumulate` micro-batches in turn."""
   parts = task.optimizer.accumulate
+  one = functools.partial(_forward_and_backward, task, axis, params)
   if parts == 1:
-    return _forward_and_backward(task, params, batch_stats, x, targets)
-  # Micro-batch i takes every parts-th clip, so that each device holds a share of it.
+    return one(batch_stats, key, x, targets)
+  # Micro-batch i takes every parts-th clip: the same ones, however many devices share the batch.
   split = lambda a: a.reshape(a.shape[0] // parts, parts, *a.shape[1:]).swapaxes(0, 1)
 
   def body(carry, part):
     sums, batch_stats = carry
-    values, grads, batch_stats = _forward_and_backward(task, params, batch_stats, *part)
+    values, grads, batch_stats = one(batch_stats, *part)
     return (jax.tree.map(jnp.add, sums, (values, grads)), batch_stats), None
 
-  parts_in = (split(x), split(targets))
-  one = functools.partial(_forward_and_backward, task, params, batch_stats)
-  shapes = jax.eval_shape(one, *(a[0] for a in parts_in))
+  parts_in = (jax.random.split(key, parts), split(x), split(targets))
+  shapes = jax.eval_shape(one, batch_stats, *(a[0] for a in parts_in))
   first = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes[:2])
   (sums, batch_stats), _ = jax.lax.scan(body, (first, batch_stats), parts_in)
   values, grads = jax.tree.map(lambda a: a / parts, sums)
@@ -178,13 +220,52 @@ def _accumulated(task: Task, params, batch_stats, x, targets):
 
 
 def _mixup(key, alpha: float, x, targets):
-  """Blends every clip with its mirror position in the (already shuffled) batch."""
+  """Blends every clip with its neighbour in the (already shuffled) batch: 0 with 1, 2 with 3, …
+
+  Neighbours are on one device, as long as a device's share is even; a last one alone stays as it is.
+  """
   share = jax.random.beta(key, alpha, alpha, dtype=x.dtype)
-  blend = lambda a: share * a + (1 - share) * jnp.flip(a, 0)
+  partner = np.arange(x.shape[0]) ^ 1
+  partner[partner == x.shape[0]] -= 1
+  blend = lambda a: share * a + (1 - share) * a[partner]
   return blend(x), blend(targets)
 
 
-def train_step(task: Task, state: TrainState, batch: Batch, stream) -> tuple[TrainState, Batch]:
+def _gradient(task: Task, axis: str | None, state: TrainState, batch: Batch, stream):
+  """What one device computes from its share of the batch, summed over the devices of `axis`.
+
+  Returns:
+    (loss, top1, stop), gradient and new running statistics, the same on every device.
+  """
+  key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+  augment_key, mixup_key = jax.random.split(key)
+  clips, device = batch["clips"], 0 if axis is None else jax.lax.axis_index(axis)
+  clips = augment.apply(
+    augment_key, clips, task.augmentation, task.skeleton, first=device * clips.shape[0]
+  )
+  x = model_input(clips, task.streams, stream, task.skeleton, state.normalization)
+  smoothing = task.label_smoothing
+  targets = jax.nn.one_hot(batch["label"], task.num_classes, dtype=x.dtype)
+  targets = (1 - smoothing) * targets + smoothing / task.num_classes
+  if task.mixup:
+    x, targets = _mixup(mixup_key, task.mixup, x, targets)
+  # Random layers draw by device: their draws, unlike augmentation, depend on how clips are split.
+  key = jax.random.fold_in(jax.random.fold_in(key, 2), device)
+  (loss, top1), grads, batch_stats = _accumulated(
+    task, axis, state.params, state.batch_stats, key, x, targets
+  )
+  stop = jnp.max(batch["stop"]).astype(loss.dtype)
+  if axis is not None:
+    # Everything in one vector, hence in one all-reduce.
+    summed, restore = jax.flatten_util.ravel_pytree((loss, top1, grads, stop))
+    devices = jax.lax.axis_size(axis)
+    loss, top1, grads, stop = restore(jax.lax.psum(summed, axis) / devices)
+  return (loss, top1, stop > 0), grads, batch_stats
+
+
+def train_step(
+  task: Task, state: TrainState, batch: Batch, stream, *, mesh: Mesh | None = None
+) -> tuple[TrainState, Batch]:
   """One step of training on a global batch.
 
   Args:
@@ -193,20 +274,22 @@ def train_step(task: Task, state: TrainState, batch: Batch, stream) -> tuple[Tra
     batch: clips float32 [batch, person, frame, joint, channel]; label int32 [batch]; stop int32
       [batch], above 0 where a process was asked to end.
     stream: int32 index into task.streams.
+    mesh: devices that share the batch; None is one.
   Returns:
-    The new state, and scalars loss, top1 (on this batch), learning_rate, grad_norm, finite, stop.
-    Where loss or gradient are not finite the state is the one that went in.
+    The new state, and scalars loss, top1 (on this batch), learning_rate, grad_norm, finite, stop
+    (whether any process was asked to end). Where loss or gradient are not finite the state is the
+    one that went in.
   """
-  key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-  augment_key, mixup_key = jax.random.split(key)
-  clips = augment.apply(augment_key, batch["clips"], task.augmentation, task.skeleton)
-  x = model_input(clips, task.streams, stream, task.skeleton, state.normalization)
-  smoothing = task.label_smoothing
-  targets = jax.nn.one_hot(batch["label"], task.num_classes, dtype=x.dtype)
-  targets = (1 - smoothing) * targets + smoothing / task.num_classes
-  if task.mixup:
-    x, targets = _mixup(mixup_key, task.mixup, x, targets)
-  (loss, top1), grads, batch_stats = _accumulated(task, state.params, state.batch_stats, x, targets)
+  gradient = functools.partial(_gradient, task, None)
+  if mesh is not None and mesh.size > 1:
+    gradient = jax.shard_map(
+      functools.partial(_gradient, task, DATA_AXIS),
+      mesh=mesh,
+      in_specs=(PartitionSpec(), PartitionSpec(DATA_AXIS), PartitionSpec()),
+      out_specs=PartitionSpec(),
+      check_vma=False,  # the sums are ours: every device ends with the same values
+    )
+  (loss, top1, stop), grads, batch_stats = gradient(state, batch, stream)
   grad_norm = optax.tree.norm(grads)
   updates, opt_state = task.transformation().update(grads, state.opt_state, state.params)
   new = state.replace(
@@ -229,22 +312,22 @@ def train_step(task: Task, state: TrainState, batch: Batch, stream) -> tuple[Tra
     "learning_rate": jnp.asarray(task.schedule()(state.step)),
     "grad_norm": grad_norm,
     "finite": finite,
-    "stop": jnp.max(batch["stop"]),
+    "stop": stop,
   }
 
 
-def eval_step(task: Task, variables: Batch, batch: Batch, stream) -> Batch:
-  """Logits of a global batch, beside its `index` and `valid` columns.
+def eval_step(task: Task, variables: Batch, batch: Batch, stream) -> jax.Array:
+  """Logits [clip, class] of a batch, or of a device's share of one.
 
   Args:
     variables: from `eval_variables`.
   """
-  model = nnx.merge(task.graphdef, variables["params"], variables["batch_stats"])
+  key = jax.random.key(0)  # random layers are off
+  model = _merge(task, variables["params"], variables["batch_stats"], key)
   model.eval()
   normalization = variables["normalization"]
   x = model_input(batch["clips"], task.streams, stream, task.skeleton, normalization)
-  logits = model(x)
-  return {"logits": logits, "index": batch["index"], "valid": batch["valid"]}
+  return model(x)
 
 
 def eval_variables(state: TrainState) -> Batch:
@@ -266,7 +349,7 @@ def saved_eval_variables(saved: dict[str, Any]) -> Batch:
 def make_train_step(task: Task, mesh: Mesh):
   """`train_step(state, batch, stream)`, jitted for a mesh; the state is donated."""
   return jax.jit(
-    functools.partial(train_step, task),
+    functools.partial(train_step, task, mesh=mesh),
     donate_argnums=0,
     out_shardings=NamedSharding(mesh, PartitionSpec()),
   )
@@ -274,7 +357,16 @@ def make_train_step(task: Task, mesh: Mesh):
 
 @functools.lru_cache(maxsize=8)
 def make_eval_step(task: Task, mesh: Mesh):
-  """`eval_step(variables, batch, stream)`, jitted for a mesh; results whole on each device."""
+  """`eval_step(variables, batch, stream)`, jitted for a mesh; each device keeps its clips' logits.
+
+  `local_rows` reads them.
+  """
   return jax.jit(
-    functools.partial(eval_step, task), out_shardings=NamedSharding(mesh, PartitionSpec())
+    jax.shard_map(
+      functools.partial(eval_step, task),
+      mesh=mesh,
+      in_specs=(PartitionSpec(), PartitionSpec(DATA_AXIS), PartitionSpec()),
+      out_specs=PartitionSpec(DATA_AXIS),
+      check_vma=False,
+    )
   )

@@ -137,11 +137,11 @@ def test_a_strided_temporal_convolution_is_the_librarys_and_so_are_its_gradients
 def test_a_layer_can_be_lifted_out_and_jitted_differentiated_and_vmapped():
   adjacency = graph.adjacency(skeletons.get("ntu_rgbd"))
   conv = GraphConv(3, 6, adjacency, rngs=nnx.Rngs(0))
-  x = jax.random.normal(jax.random.key(0), (4, 25, 2, 7, 3))  # [many, joint, clip, frame, channel]
+  x = jax.random.normal(jax.random.key(0), (4, 2, 25, 7, 3))  # [many, clip, joint, frame, channel]
   one = nnx.jit(lambda conv, x: conv(x))(conv, x[0])
   # Σ_k A_kᵀ (x W_k + b_k), written out.
   total = adjacency + np.asarray(conv.learned_adjacency[...])
-  expected = np.einsum("vbtc,kcd,kvw->wbtd", x[0], conv.weight[...], total)
+  expected = np.einsum("bvtc,kcd,kvw->bwtd", x[0], conv.weight[...], total)
   np.testing.assert_allclose(one, expected, atol=1e-5)
   many = nnx.vmap(lambda conv, x: conv(x), in_axes=(None, 0))(conv, x)
   np.testing.assert_allclose(many[0], one, atol=1e-5)
@@ -155,8 +155,8 @@ class Neighbours(nnx.Module):
   def __init__(self, config, block, *, rngs):
     self.project = nnx.Linear(block.in_channels, block.out_channels, rngs=rngs)
 
-  def __call__(self, x):  # [joint, clip, frame, channel]
-    return jax.nn.relu(self.project(x + x.mean(0)))
+  def __call__(self, x):  # [clip, joint, frame, channel]
+    return jax.nn.relu(self.project(x + x.mean(1, keepdims=True)))
 
 
 def test_a_spatial_layer_of_ones_own_needs_no_change_to_the_package():
@@ -177,7 +177,7 @@ def test_the_readmes_lines_on_changing_the_network_run(tmp_path, monkeypatch):
   lifted_out, layers = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
   names = {}
   exec(lifted_out, names)
-  assert names["y"].shape == (25, 2, 30, 6) and names["many"].shape == (4, 25, 2, 30, 6)
+  assert names["y"].shape == (2, 25, 30, 6) and names["many"].shape == (4, 2, 25, 30, 6)
   np.testing.assert_allclose(names["many"][0], names["y"], rtol=1e-5, atol=1e-5)
   assert names["grads"].weight[...].shape == (3, 3, 6)
 
@@ -262,7 +262,7 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_parameters_and_statistics_in_fl
   assert {str(leaf.dtype) for leaf in jax.tree.leaves(nnx.state(model))} == {"float32"}
   reference = _trained(SMALL)
   model.eval(), reference.eval()
-  assert model.blocks[1](jnp.ones((25, 2, 4, 8))).dtype == "bfloat16"
+  assert model.blocks[1](jnp.ones((2, 25, 4, 8))).dtype == "bfloat16"
   expected = reference(CLIPS)
   assert model(CLIPS).dtype == "float32"
   # Eight bits of mantissa: 0.4 % a rounding.
@@ -313,5 +313,5 @@ def test_the_parts_of_a_layer_are_put_together_by_hand_as_by_the_network():
   ours = spatial_layer("basic", config, block, rngs=nnx.Rngs(3))
   conv = GraphConv(3, 8, config.adjacency(), rngs=nnx.Rngs(3))
   by_hand = Residual(ConvNorm(conv, BatchNorm(8), identity), None, jax.nn.relu)
-  x = jax.random.normal(jax.random.key(0), (25, 2, 4, 3))
+  x = jax.random.normal(jax.random.key(0), (2, 25, 4, 3))
   np.testing.assert_array_equal(ours(x), by_hand(x))

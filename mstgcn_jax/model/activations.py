@@ -1,13 +1,37 @@
 """Activations: functions, and modules where they have parameters."""
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mstgcn_jax.model.compose import Features, join, split
 from mstgcn_jax.model.norm import BatchNorm
 from mstgcn_jax.model.temporal import TemporalConv
+
+
+@jax.custom_vjp
+def relu(x: jax.Array) -> jax.Array:
+  """max(x, 0). Its gradient asks the result, not x, so that x need not be kept or made again."""
+  return jnp.maximum(x, 0)
+
+
+def _relu_forward(x):
+  y = relu(x)
+  return y, y
+
+
+relu.defvjp(_relu_forward, lambda y, dy: (jnp.where(y > 0, dy, 0),))
+
+
+# Activations without parameters, of features or of a tuple of channel groups.
+PLAIN = {
+  "relu": functools.partial(jax.tree.map, relu),
+  "swish": functools.partial(jax.tree.map, jax.nn.swish),
+  "hswish": functools.partial(jax.tree.map, jax.nn.hard_swish),
+}
 
 
 def _acon(x: jax.Array, p1: jax.Array, p2: jax.Array, beta: jax.Array) -> jax.Array:
@@ -26,14 +50,15 @@ class Acon(nnx.Module):
     self.beta = nnx.Param(jnp.ones(channels, param_dtype))
     self.dtype = dtype
 
-  def __call__(self, x: jax.Array) -> jax.Array:
-    return _acon(x, self.p1[...], self.p2[...], self.beta[...]).astype(self.dtype)
+  def __call__(self, x: Features) -> Features:
+    y = _acon(join(x), self.p1[...], self.p2[...], self.beta[...]).astype(self.dtype)
+    return split(y, len(x)) if isinstance(x, tuple) else y
 
 
 class MetaAcon(nnx.Module):
   """Meta-ACON: as ACON-C, with β computed from the features of each clip and person.
 
-  x: [joint, clip, frame, channel]; β = σ(BN(1×1(BN(1×1(mean of x over joints and frames))))).
+  x: [clip, joint, frame, channel]; β = σ(BN(1×1(BN(1×1(mean of x over joints and frames))))).
   """
 
   def __init__(self, channels: int, *, dtype: str = "float32", rngs: nnx.Rngs):
@@ -47,15 +72,17 @@ class MetaAcon(nnx.Module):
     self.bn2 = BatchNorm(channels, dtype=dtype)
     self.dtype = dtype
 
-  def __call__(self, x: jax.Array) -> jax.Array:
-    pooled = jnp.mean(x, (0, 2))
+  def __call__(self, x: Features) -> Features:
+    joined = join(x)
+    pooled = jnp.mean(joined, (1, 2))
     beta = jax.nn.sigmoid(self.bn2(self.fc2(self.bn1(self.fc1(pooled)))))
-    return _acon(x, self.p1[...], self.p2[...], beta[:, None]).astype(self.dtype)
+    y = _acon(joined, self.p1[...], self.p2[...], beta[:, None, None]).astype(self.dtype)
+    return split(y, len(x)) if isinstance(x, tuple) else y
 
 
 def make_activation(
   name: str, channels: int, *, dtype: str = "float32", rngs: nnx.Rngs
-) -> Callable[[jax.Array], jax.Array]:
+) -> Callable[[Features], Features]:
   """The activation of that name (`config.ACTIVATIONS`) for features of that many channels."""
   match name:
     case "acon":
@@ -63,4 +90,4 @@ def make_activation(
     case "meta_acon":
       return MetaAcon(channels, dtype=dtype, rngs=rngs)
     case _:
-      return {"relu": jax.nn.relu, "swish": jax.nn.swish, "hswish": jax.nn.hard_swish}[name]
+      return PLAIN[name]

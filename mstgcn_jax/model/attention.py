@@ -12,7 +12,7 @@ from mstgcn_jax.model.temporal import TemporalConv
 
 
 class Gated(nnx.Module):
-  """norm(x · gate(x)); x is [joint, clip, frame, channel], the gate broadcasts to it."""
+  """norm(x · gate(x)); x is [clip, joint, frame, channel], the gate broadcasts to it."""
 
   def __init__(self, gate: nnx.Module, norm: BatchNorm):
     self.gate = gate
@@ -38,15 +38,15 @@ class JointFrameGate(nnx.Module):
     self.channel = expand() if by_channel else None
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    by_frame = jnp.mean(x, 0)  # [clip, frame, channel]
-    by_joint = jnp.swapaxes(jnp.mean(x, 2), 0, 1)  # [clip, joint, channel]
+    by_frame = jnp.mean(x, 1)  # [clip, frame, channel]
+    by_joint = jnp.mean(x, 2)  # [clip, joint, channel]
     reduced = self.shared(jnp.concatenate([by_frame, by_joint], 1))
     by_frame, by_joint = jnp.split(reduced, [x.shape[2]], axis=1)
-    gate = jax.nn.sigmoid(self.frame(by_frame))
-    gate = gate * jnp.swapaxes(jax.nn.sigmoid(self.joint(by_joint)), 0, 1)[:, :, None]
+    gate = jax.nn.sigmoid(self.frame(by_frame))[:, None]
+    gate = gate * jax.nn.sigmoid(self.joint(by_joint))[:, :, None]
     if self.channel is not None:
       pooled = (jnp.mean(by_frame, 1) + jnp.mean(by_joint, 1)) / 2
-      gate = gate * jax.nn.sigmoid(self.channel(pooled))[:, None]
+      gate = gate * jax.nn.sigmoid(self.channel(pooled))[:, None, None]
     return gate
 
 
@@ -62,9 +62,9 @@ class PartGate(nnx.Module):
     self.part_of_joint = tuple(part_of[joint] for joint in range(len(part_of)))
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    scores = self.expand(self.reduce(jnp.mean(x, (0, 2))))
+    scores = self.expand(self.reduce(jnp.mean(x, (1, 2))))
     weights = jax.nn.softmax(scores.reshape(*scores.shape[:-1], x.shape[-1], -1))
-    return jnp.moveaxis(weights[..., jnp.array(self.part_of_joint)], -1, 0)[:, :, None]
+    return jnp.moveaxis(weights[..., jnp.array(self.part_of_joint)], -1, 1)[:, :, None]
 
 
 class JointGate(nnx.Module):
@@ -75,8 +75,8 @@ class JointGate(nnx.Module):
     self.expand = TemporalConv(joints // 2, joints, dtype=dtype, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    weights = jax.nn.softmax(self.expand(self.reduce(jnp.mean(x, (2, 3)).T)))
-    return weights.T[:, :, None, None]
+    weights = jax.nn.softmax(self.expand(self.reduce(jnp.mean(x, (2, 3)))))
+    return weights[:, :, None, None]
 
 
 class ChannelGate(nnx.Module):
@@ -87,7 +87,7 @@ class ChannelGate(nnx.Module):
     self.expand = TemporalConv(channels // 4, channels, dtype=dtype, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    return jax.nn.sigmoid(self.expand(self.reduce(jnp.mean(x, (0, 2)))))[:, None]
+    return jax.nn.sigmoid(self.expand(self.reduce(jnp.mean(x, (1, 2)))))[:, None, None]
 
 
 class FrameGate(nnx.Module):
@@ -97,7 +97,7 @@ class FrameGate(nnx.Module):
     self.conv = TemporalConv(2, 1, 9, dtype=dtype, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    return self.conv(jnp.stack([jnp.mean(x, (0, 3)), jnp.max(x, (0, 3))], -1))
+    return self.conv(jnp.stack([jnp.mean(x, (1, 3)), jnp.max(x, (1, 3))], -1)[:, None])
 
 
 def make_attention(config: ModelConfig, channels: int, *, rngs: nnx.Rngs) -> Residual:

@@ -11,8 +11,22 @@ from mstgcn_jax.model.norm import BatchNorm
 Function = Callable[[jax.Array], jax.Array]
 
 
-def identity(x: jax.Array) -> jax.Array:
+# Features of all channels, or a tuple of channel groups.
+Features = jax.Array | tuple[jax.Array, ...]
+
+
+def identity(x: Features) -> Features:
   return x
+
+
+def split(x: Features, groups: int) -> tuple[jax.Array, ...]:
+  """The channels as a tuple of equal groups; a tuple is taken as it is."""
+  return x if isinstance(x, tuple) else tuple(jnp.split(x, groups, axis=-1))
+
+
+def join(groups: Features) -> jax.Array:
+  """All channels in one array."""
+  return jnp.concatenate(groups, axis=-1) if isinstance(groups, tuple) else groups
 
 
 class ConvNorm(nnx.Module):
@@ -54,8 +68,9 @@ class Separable(nnx.Module):
 class MultiScale(nnx.Module):
   """Hierarchical residual over channel groups (Chen et al. 2021, MS-GC and MT-GC).
 
-  Splits norm_in(x) into one group a branch; with `hierarchical`, y[i] = branch[i](x[i] + y[i-1]),
-  so group i aggregates i+1 hops (or i+1 temporal kernels). Shapes: [..., C] -> [..., C_out].
+  Takes norm_in(x) as one group per branch; with `hierarchical`,
+  y[i] = branch[i](x[i] + y[i-1]), so group i aggregates i+1 hops (or i+1 temporal kernels).
+  Shapes: [..., C] -> [..., C_out]; given a tuple of groups, it returns one.
   """
 
   def __init__(
@@ -65,24 +80,44 @@ class MultiScale(nnx.Module):
     self.branches = nnx.List(branches)
     self.hierarchical = hierarchical
 
-  def __call__(self, x: jax.Array) -> jax.Array:
-    groups = jnp.split(self.norm_in(x), len(self.branches), axis=-1)
+  def __call__(self, x: Features) -> Features:
+    groups = self.norm_in(split(x, len(self.branches)))
     outputs = []
     for branch, group in zip(self.branches, groups, strict=True):
       if self.hierarchical and outputs:
         group = group + outputs[-1]
       outputs.append(branch(group))
-    return jnp.concatenate(outputs, axis=-1)
+    return tuple(outputs) if isinstance(x, tuple) else join(tuple(outputs))
 
 
 class Residual(nnx.Module):
-  """activation(body(x) + shortcut(x)); shortcut None is no shortcut."""
+  """activation(body(x) + shortcut(x)); shortcut None is no shortcut.
 
-  def __init__(self, body: Function, shortcut: Function | None, activation: Function = identity):
+  With `groups` above 1, x is split into that many channel groups for the body and for what follows
+  it, and joined again at the end. XLA cancels the end of one layer against the beginning of the
+  next, so that groups are not copied between layers.
+  """
+
+  def __init__(
+    self,
+    body: Function,
+    shortcut: Function | None,
+    activation: Function = identity,
+    *,
+    groups: int = 1,
+  ):
     self.body = body
     self.shortcut = shortcut
     self.activation = activation
+    self.groups = groups
 
   def __call__(self, x: jax.Array) -> jax.Array:
+    x = self._divide(x)
     y = self.body(x)
-    return self.activation(y if self.shortcut is None else y + self.shortcut(x))
+    if self.shortcut is not None:
+      shortcut = x if self.shortcut is identity else self._divide(self.shortcut(join(x)))
+      y = jax.tree.map(jnp.add, y, shortcut)
+    return join(self.activation(y))
+
+  def _divide(self, x: jax.Array) -> Features:
+    return split(x, self.groups) if self.groups > 1 else x

@@ -20,9 +20,12 @@ from mstgcn_jax.model.compose import (
   identity,
 )
 from mstgcn_jax.model.config import BlockConfig, ModelConfig, inner_channels
-from mstgcn_jax.model.norm import BatchNorm, Shift
+from mstgcn_jax.model.norm import STATISTICS, BatchNorm, Shift
 from mstgcn_jax.model.spatial import DepthwiseGraphConv, GraphConv
 from mstgcn_jax.model.temporal import TemporalConv
+
+# What rematerialisation keeps of a block besides its input.
+_KEPT = jax.checkpoint_policies.save_only_these_names(STATISTICS)
 
 
 def make_layer(
@@ -99,13 +102,14 @@ def make_layer(
   elif residual:
     projection = pointwise(in_channels, out_channels, stride=stride)
     shortcut = conv_norm(projection, out_channels, activate=False)
-  return Residual(body, shortcut, identity if kind == "sep" else act(out_channels))
+  activation = identity if kind == "sep" else act(out_channels)
+  return Residual(body, shortcut, activation, groups=scales if kind == "ms" else 1)
 
 
 def spatial_layer(
   kind: str, config: ModelConfig, block: BlockConfig, *, rngs: nnx.Rngs
 ) -> nnx.Module:
-  """[joint, clip, frame, in_channels] -> [joint, clip, frame, out_channels].
+  """[clip, joint, frame, in_channels] -> [clip, joint, frame, out_channels].
 
   Args:
     kind: one of `config.BLOCK_TYPES`, or 'package.module:function', which is then called with the
@@ -131,7 +135,7 @@ def spatial_layer(
 def temporal_layer(
   kind: str, config: ModelConfig, block: BlockConfig, *, rngs: nnx.Rngs
 ) -> nnx.Module:
-  """[joint, clip, frame, out_channels] -> [joint, clip, frame / stride, out_channels].
+  """[clip, joint, frame, out_channels] -> [clip, joint, frame / stride, out_channels].
 
   Args:
     kind: as for `spatial_layer`.
@@ -173,7 +177,7 @@ def _import(name: str) -> Callable[..., nnx.Module]:
 
 
 class Block(nnx.Module):
-  """Spatial layer, temporal layer, optionally attention; [joint, clip, frame, channel]."""
+  """Spatial layer, temporal layer, optionally attention; [clip, joint, frame, channel]."""
 
   def __init__(
     self, spatial: nnx.Module, temporal: nnx.Module, attention: nnx.Module | None = None
@@ -206,8 +210,7 @@ class MSTGCN(nnx.Module):
 
   clips float32 [batch, person, frame, joint, channel] -> logits [batch, class]
 
-  Inside, features are joint-major, [joint, batch · person, frame, channel]: aggregation over the
-  graph is then one matrix product, the temporal convolution a plain 1-D one.
+  Inside, features are [clip, joint, frame, channel], every person a clip of its own.
   """
 
   def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
@@ -228,16 +231,16 @@ class MSTGCN(nnx.Module):
 
   def __call__(self, clips: jax.Array) -> jax.Array:
     """Logits [batch, class], float32."""
-    x = self._joint_major_features(clips)
-    pooled = jnp.mean(x.astype(self.classifier.param_dtype), (0, 2))
-    pooled = pooled.reshape(len(clips), self.config.num_persons, -1).mean(1)
+    x = self._features_by_person(clips)
+    pooled = jnp.mean(x.astype(self.classifier.param_dtype), (1, 2))
+    pooled = pooled.reshape(clips.shape[0], self.config.num_persons, -1).mean(1)
     return self.classifier(pooled)
 
   def features(self, clips: jax.Array) -> jax.Array:
     """The last block's map, [batch, person, frame, joint, channel]; frames after all strides."""
-    x = self._joint_major_features(clips)
-    x = x.reshape(len(x), len(clips), self.config.num_persons, *x.shape[2:])
-    return jnp.transpose(x, (1, 2, 3, 0, 4))
+    x = self._features_by_person(clips)
+    x = x.reshape(clips.shape[0], self.config.num_persons, *x.shape[1:])
+    return jnp.swapaxes(x, 2, 3)
 
   def fold(self) -> "MSTGCN":
     """A copy for inference alone: norms scaled into the convolutions before, A + PA one constant.
@@ -255,15 +258,16 @@ class MSTGCN(nnx.Module):
         module.fold_adjacency()
     return model
 
-  def _joint_major_features(self, clips: jax.Array) -> jax.Array:
+  def _features_by_person(self, clips: jax.Array) -> jax.Array:
     self._check(clips)
     batch, persons, frames, joints, channels = clips.shape
     # One norm feature a person, joint and channel: statistics over clips and frames.
     x = jnp.transpose(clips, (0, 2, 1, 3, 4)).reshape(batch, frames, -1)
     x = self.norm_in(x).reshape(batch, frames, persons, joints, channels)
-    x = jnp.transpose(x, (3, 0, 2, 1, 4)).reshape(joints, batch * persons, frames, channels)
+    x = jnp.transpose(x, (0, 2, 3, 1, 4)).reshape(batch * persons, joints, frames, channels)
+    run_block = nnx.remat(Block.__call__, policy=_KEPT) if self.config.remat else Block.__call__
     for block in self.blocks:
-      x = nnx.remat(Block.__call__)(block, x) if self.config.remat else block(x)
+      x = run_block(block, x)
     return x
 
   def _check(self, clips: jax.Array) -> None:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from mstgcn_jax.model.platform import by_platform
 from mstgcn_jax.model.temporal import kaiming_fan_out
 
 
@@ -40,7 +41,7 @@ class _Aggregation(nnx.Module):
   def effective_adjacency(self) -> jax.Array:
     """A + PA, [K, V, V]."""
     fixed = np.asarray(self.adjacency, self.param_dtype)
-    return (fixed + self.learned_adjacency[...]).astype(self.dtype)
+    return fixed + self.learned_adjacency[...]
 
   def fold_adjacency(self) -> None:
     """Makes A + PA one constant, for inference."""
@@ -51,7 +52,7 @@ class _Aggregation(nnx.Module):
 class GraphConv(_Aggregation):
   """Σ_k A_kᵀ (x W_k + b_k): each joint takes up its neighbours' projected features.
 
-  Joint axis first: [joint, ..., in_channels] -> [joint, ..., out_channels].
+  [clip, joint, frame, in_channels] -> [clip, joint, frame, out_channels].
   Weight: [K, in_channels, out_channels]; bias: [K · out_channels].
   """
 
@@ -71,18 +72,12 @@ class GraphConv(_Aggregation):
     self.bias = nnx.Param(jnp.zeros(subsets * out_channels, self.param_dtype))
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    x, weight = x.astype(self.dtype), self.weight[...].astype(self.dtype)
-    bias = self.bias[...].astype(self.dtype).reshape(weight.shape[0], -1)
-    adjacency = self.effective_adjacency()
-    # Aggregating before projecting is less work where the layer widens. Every product is of two
-    # matrices whose axes are in order, forward and backward, so that nothing is transposed.
-    by_joint = x.reshape(len(x), -1)
-    y = 0
-    for a, w in zip(adjacency, weight, strict=True):
-      y += (a.T @ by_joint).reshape(-1, x.shape[-1]) @ w
-    y = y.reshape(*x.shape[:-1], -1)
-    shift = jnp.einsum("kvw,kd->wd", adjacency, bias)
-    return y + shift.reshape(len(y), *(1,) * (y.ndim - 2), -1)
+    adjacency, weight = self.effective_adjacency(), self.weight[...]
+    bias = self.bias[...].reshape(len(weight), -1)
+    aggregate = by_platform(cpu=_subset_by_subset, gpu=_in_one_product)
+    y = aggregate(x.astype(self.dtype), adjacency, weight)
+    shift = jnp.einsum("kvw,kd->wd", adjacency, bias).astype(self.dtype)
+    return y + shift[:, None]
 
   def scale_outputs(self, scale: jax.Array) -> None:
     """Multiplies every output channel by a constant, in the weights."""
@@ -90,10 +85,35 @@ class GraphConv(_Aggregation):
     self.bias[...] *= jnp.tile(scale, len(self.weight[...]))
 
 
+def _subset_by_subset(x: jax.Array, adjacency: jax.Array, weight: jax.Array) -> jax.Array:
+  """Σ_k A_kᵀ x W_k, with the least arithmetic.
+
+  Aggregating before projecting is less work where the layer widens. Every product is of matrices
+  whose axes are in order, forward and backward, so that nothing is transposed.
+  """
+  adjacency, weight = adjacency.astype(x.dtype), weight.astype(x.dtype)
+  by_joint = x.reshape(*x.shape[:2], -1)
+  y = 0
+  for a, w in zip(adjacency, weight, strict=True):
+    a = jnp.broadcast_to(a.T, (len(x), *a.shape))  # without, clips end up behind joints
+    y += (a @ by_joint).reshape(-1, x.shape[-1]) @ w
+  return y.reshape(*x.shape[:-1], -1)
+
+
+def _in_one_product(x: jax.Array, adjacency: jax.Array, weight: jax.Array) -> jax.Array:
+  """Σ_k A_kᵀ x W_k, with the least memory traffic.
+
+  The sum is linear in (joint, channel): with M[(v, c), (w, d)] = Σ_k A[k, v, w] W[k, c, d] it is
+  one product, which reads x once and writes y once. It costs several times the arithmetic.
+  """
+  mixing = jnp.einsum("kvw,kcd->vcwd", adjacency, weight).astype(x.dtype)
+  return jnp.einsum("nvtc,vcwd->nwtd", x, mixing)
+
+
 class DepthwiseGraphConv(_Aggregation):
   """As `GraphConv`, with one scalar weight a channel and subset instead of a projection.
 
-  Joint axis first: [joint, ..., channel] -> the same shape.
+  [clip, joint, frame, channel] -> the same shape.
   Weight: [channel, K]; bias: [channel · K].
   """
 
@@ -106,14 +126,12 @@ class DepthwiseGraphConv(_Aggregation):
     self.bias = nnx.Param(jnp.zeros(shape[0] * shape[1], self.param_dtype))
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    x, weight = x.astype(self.dtype), self.weight[...].astype(self.dtype)
-    bias = self.bias[...].astype(self.dtype).reshape(weight.shape)
+    adjacency, weight = self.effective_adjacency(), self.weight[...]
     # Per channel one joint-to-joint matrix: Σ_k A_k · weight[k].
-    adjacency = self.effective_adjacency()
-    mixing = jnp.einsum("kvw,ck->cvw", adjacency, weight)
-    y = jnp.einsum("v...c,cvw->w...c", x, mixing)
-    shift = jnp.einsum("kvw,ck->wc", adjacency, bias)
-    return y + shift.reshape(len(y), *(1,) * (y.ndim - 2), -1)
+    mixing = jnp.einsum("kvw,ck->cvw", adjacency, weight).astype(self.dtype)
+    shift = jnp.einsum("kvw,ck->wc", adjacency, self.bias[...].reshape(weight.shape))
+    y = jnp.einsum("nvtc,cvw->nwtc", x.astype(self.dtype), mixing)
+    return y + shift.astype(self.dtype)[:, None]
 
   def scale_outputs(self, scale: jax.Array) -> None:
     """Multiplies every output channel by a constant, in the weights."""

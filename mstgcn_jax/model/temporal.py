@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
+from mstgcn_jax.model.platform import by_platform
+
 
 def kaiming_fan_out(rngs: nnx.Rngs, shape: tuple[int, ...], fan_out: int, dtype) -> nnx.Param:
   """Weights drawn from N(0, 2 / fan_out) (He et al. 2015); fan_out = outputs · kernel elements."""
@@ -17,8 +19,8 @@ def kaiming_fan_out(rngs: nnx.Rngs, shape: tuple[int, ...], fan_out: int, dtype)
 class TemporalConv(nnx.Module):
   """k×1 convolution over frames, zero-padded; k = 1 is the pointwise convolution.
 
-  [..., frame, in_channels] -> [..., ceil(frame / stride), out_channels]; k = 1 with stride 1 needs
-  no frame axis. `groups` = in_channels makes it depthwise.
+  [clip, joint, frame, in_channels] -> [clip, joint, ceil(frame / stride), out_channels]; k = 1 with
+  stride 1 takes any axes before the channels. `groups` = in_channels makes it depthwise.
 
   Weight: [k, in_channels / groups, out_channels].
   """
@@ -44,11 +46,10 @@ class TemporalConv(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     x, weight, bias = (a.astype(self.dtype) for a in (x, self.weight[...], self.bias[...]))
-    kernel_size = len(weight)
-    if kernel_size == 1 and self.groups == 1:
-      x = x if self.stride == 1 else x[..., :: self.stride, :]
-      return x @ weight[0] + bias
-    return _convolve(x, weight, self.stride) + bias
+    if len(weight) == 1 and self.groups == 1:
+      return _every(x, self.stride) @ weight[0] + bias
+    convolve = by_platform(cpu=_convolve_in_phases, gpu=_convolve)
+    return convolve(x, weight, stride=self.stride) + bias
 
   def scale_outputs(self, scale: jax.Array) -> None:
     """Multiplies every output channel by a constant, in the weights."""
@@ -56,8 +57,33 @@ class TemporalConv(nnx.Module):
     self.bias[...] *= scale
 
 
-def _convolve(x: jax.Array, weight: jax.Array, stride: int) -> jax.Array:
-  """[..., frame, in] with [k, in / groups, out] -> [..., ceil(frame / stride), out].
+def _every(x: jax.Array, stride: int) -> jax.Array:
+  """Every stride-th frame, from the first on."""
+  if stride == 1:
+    return x
+  # Not x[..., ::stride, :]: XLA of jaxlib 0.10 dies on a product that reads a strided slice on a
+  # GPU (openxla/xla issue 47381).
+  frames = -(-x.shape[-2] // stride)
+  x = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, frames * stride - x.shape[-2]), (0, 0)])
+  return x.reshape(*x.shape[:-2], frames, stride, x.shape[-1])[..., 0, :]
+
+
+def _convolve(x: jax.Array, weight: jax.Array, *, stride: int) -> jax.Array:
+  """[clip, joint, frame, in] with [k, in / groups, out] -> [clip, joint, frame / stride, out]."""
+  return lax.conv_general_dilated(
+    x,
+    weight[:, None],
+    window_strides=(stride, 1),
+    padding=[(len(weight) // 2,) * 2, (0, 0)],
+    # Frames are the first of the two dimensions that are slid over, joints the second: XLA then
+    # lays features out frame by frame, as the graph convolution of a GPU reads them.
+    dimension_numbers=lax.ConvDimensionNumbers((0, 3, 2, 1), (3, 2, 0, 1), (0, 3, 2, 1)),
+    feature_group_count=x.shape[-1] // weight.shape[1],
+  )
+
+
+def _convolve_in_phases(x: jax.Array, weight: jax.Array, *, stride: int) -> jax.Array:
+  """As `_convolve`, by convolutions over one dimension without stride.
 
   A stride is spelled as one convolution for each phase of the frames, summed: the gradient of a
   strided convolution is one with holes, which is slow on a CPU.

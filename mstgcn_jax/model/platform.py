@@ -1,0 +1,41 @@
+"""The one place that decides which form of a computation runs on which device.
+
+The forms of one computation are the same function, up to rounding. They differ in what is cheap: a
+CPU is short of arithmetic, a GPU of memory traffic, and their compilers have fast paths for
+different products and convolutions (benchmarks/README.md has the figures).
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+
+import jax
+from jax import lax
+
+_forced: list[str] = []
+
+
+def by_platform(*, cpu: Callable[..., jax.Array], gpu: Callable[..., jax.Array]) -> Callable:
+  """A function of arrays and keyword options that is `cpu` on a CPU and `gpu` elsewhere.
+
+  The choice is made when a program is lowered for its devices, so that a program compiled here for
+  a machine elsewhere takes that machine's form.
+  """
+
+  def chosen(*arrays: jax.Array, **options) -> jax.Array:
+    if _forced:
+      return {"cpu": cpu, "gpu": gpu}[_forced[-1]](*arrays, **options)
+    forms = {"cpu": functools.partial(cpu, **options), "default": functools.partial(gpu, **options)}
+    return lax.platform_dependent(*arrays, **forms)
+
+  return chosen
+
+
+@contextlib.contextmanager
+def forced(form: str) -> Iterator[None]:
+  """Traces the forms of 'cpu' or 'gpu' inside the context, whatever the device: for tests."""
+  _forced.append(form)
+  try:
+    yield
+  finally:
+    _forced.pop()
