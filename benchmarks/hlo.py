@@ -176,7 +176,9 @@ class Speed:
 
   def seconds(self, kernel: Kernel) -> float:
     """The least time that a kernel can take."""
-    return max(kernel.bytes / self.bandwidth, kernel.flops / self.peak.get(kernel.operand_type, 1e15))
+    return max(
+      kernel.bytes / self.bandwidth, kernel.flops / self.peak.get(kernel.operand_type, 1e15)
+    )
 
 
 def table(kernels: list[Kernel], speed: Speed, key) -> list[str]:

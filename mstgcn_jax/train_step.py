@@ -111,7 +111,9 @@ def random_streams(model: nnx.Module) -> tuple[tuple[Any, ...], ...]:
       f"the model has state of the kind {', '.join(kinds)}; training keeps nnx.Param and "
       "nnx.BatchStat and draws random state (nnx.Rngs) anew in each step, nothing else"
     )
-  return tuple(path[:-1] for path, leaf in nnx.to_flat_state(random) if isinstance(leaf, nnx.RngKey))
+  return tuple(
+    path[:-1] for path, leaf in nnx.to_flat_state(random) if isinstance(leaf, nnx.RngKey)
+  )
 
 
 def _merge(task: Task, params, batch_stats, key: jax.Array) -> nnx.Module:

@@ -40,6 +40,34 @@ def test_losses_in_float32_differ_by_rounding():
     np.testing.assert_allclose(by_devices[devices], by_devices[1], rtol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def programs() -> list[dict]:
+  """Compiled steps, single and four-stream, training and evaluation (device_programs.py)."""
+  paths = (str(TESTS.parent / "benchmarks"), str(TESTS.parent), os.environ.get("PYTHONPATH", ""))
+  env = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+  argv = [sys.executable, TESTS / "device_programs.py"]
+  output = subprocess.run(argv, check=True, env=env, capture_output=True, text=True).stdout
+  return json.loads(output)
+
+
+def test_devices_share_the_work_of_a_compiled_step(programs):
+  alone = {p["name"]: p["flops"] for p in programs if p["devices"] == 1}
+  assert len(alone) == 4 and min(alone.values()) > 1e6
+  for p in programs:
+    assert p["flops"] == pytest.approx(alone[p["name"]] / p["devices"], rel=0.05), p
+
+
+def test_compiled_steps_exchange_gradients_statistics_and_figures_and_nothing_else(programs):
+  for p in programs:
+    if p["devices"] == 1 or "evaluation" in p["name"]:
+      assert p["collectives"] == [], p
+      continue
+    assert {operation for operation, _ in p["collectives"]} == {"all-reduce"}, p
+    # Of each norm one sum forward and one backward, and everything else in one.
+    assert len(p["collectives"]) <= 2 * p["norms"] + 1, p
+    assert sum(size for _, size in p["collectives"]) <= 1.2 * p["state_bytes"], p
+
+
 def command(data, workdir, *extra: str) -> list[str]:
   return [
     *tiny.TRAIN, f"--config={tiny.CONFIG}", f"--workdir={workdir}", f"--config.data.dir={data}",

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mstgcn_jax.model.norm import BatchNorm
+from mstgcn_jax.model.temporal import TemporalConv
 
 Function = Callable[[jax.Array], jax.Array]
 
@@ -30,15 +31,25 @@ def join(groups: Features) -> jax.Array:
 
 
 class ConvNorm(nnx.Module):
-  """activation(norm(conv(x)))."""
+  """activation(norm(conv(x))), of every `stride`-th frame of x."""
 
-  def __init__(self, conv: nnx.Module, norm: BatchNorm, activation: Function = identity):
+  def __init__(
+    self, conv: nnx.Module, norm: BatchNorm, activation: Function = identity, *, stride: int = 1
+  ):
     self.conv = conv
     self.norm = norm
     self.activation = activation
+    self.stride = stride
 
-  def __call__(self, x: jax.Array) -> jax.Array:
-    return self.activation(self.norm(self.conv(x)))
+  def __call__(self, x: Features) -> jax.Array:
+    if self.stride > 1:
+      x = jax.tree.map(lambda group: group[..., :: self.stride, :], x)
+    options = {}
+    if isinstance(self.conv, TemporalConv) and isinstance(self.norm, BatchNorm):
+      # A norm over the batch takes any constant away: a bias before it has a gradient of 0, which
+      # would only be found by reading everything once more.
+      options["constant_bias"] = not self.norm.use_running_average
+    return self.activation(self.norm(self.conv(join(x), **options)))
 
 
 class Bottleneck(nnx.Module):
@@ -115,7 +126,7 @@ class Residual(nnx.Module):
     x = self._divide(x)
     y = self.body(x)
     if self.shortcut is not None:
-      shortcut = x if self.shortcut is identity else self._divide(self.shortcut(join(x)))
+      shortcut = x if self.shortcut is identity else self._divide(self.shortcut(x))
       y = jax.tree.map(jnp.add, y, shortcut)
     return join(self.activation(y))
 

@@ -55,8 +55,8 @@ def make_layer(
   act = functools.partial(make_activation, config.activation, dtype=config.dtype, rngs=rngs)
   pointwise = functools.partial(TemporalConv, dtype=config.dtype, rngs=rngs)
 
-  def conv_norm(conv, channels, *, activate):
-    return ConvNorm(conv, norm(channels), act(channels) if activate else identity)
+  def conv_norm(conv, channels, *, activate, stride=1):
+    return ConvNorm(conv, norm(channels), act(channels) if activate else identity, stride=stride)
 
   def separable(c_in, c_out):
     inner = c_in * (config.expand_ratio or 1)
@@ -100,8 +100,8 @@ def make_layer(
   if residual and same_shape:
     shortcut = identity
   elif residual:
-    projection = pointwise(in_channels, out_channels, stride=stride)
-    shortcut = conv_norm(projection, out_channels, activate=False)
+    projection = pointwise(in_channels, out_channels)
+    shortcut = conv_norm(projection, out_channels, activate=False, stride=stride)
   activation = identity if kind == "sep" else act(out_channels)
   return Residual(body, shortcut, activation, groups=scales if kind == "ms" else 1)
 

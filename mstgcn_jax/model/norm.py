@@ -4,9 +4,12 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
+
+from mstgcn_jax.model.platform import by_platform
 
 # Rematerialisation keeps values of this name: they are few, and computing them again would read
 # whole maps and, on several devices, sum over all of them once more.
@@ -49,26 +52,23 @@ class BatchNorm(nnx.Module):
 
   def __call__(self, x):
     groups = x if isinstance(x, tuple) else (x,)
-    ends = [sum(g.shape[-1] for g in groups[: i + 1]) for i in range(len(groups))]
-    variables = (self.weight, self.bias, self.running_mean, self.running_var)
-    parts = zip(*(jnp.split(v[...], ends[:-1]) for v in variables), strict=True)
     if self.use_running_average:
-      outputs = [self._normalise(g, *part) for g, part in zip(groups, parts, strict=True)]
+      outputs = self._normalise_by_running(groups)
     else:
-      outputs, means, variances = zip(
-        *(
-          _normalise_batch(g, *part[:3], self.epsilon, self.dtype, self.axis_name)
-          for g, part in zip(groups, parts, strict=True)
-        ),
-        strict=True,
-      )
-      self._update(jnp.concatenate(means), jnp.concatenate(variances), _count(x, self.axis_name))
-    return tuple(outputs) if isinstance(x, tuple) else outputs[0]
+      values = self.weight[...], self.bias[...], self.running_mean[...]
+      options = self.epsilon, self.dtype, self.axis_name
+      outputs, mean, var = _normalise_batch(groups, *values, *options)
+      self._update(mean, var, _count(groups, self.axis_name))
+    return outputs if isinstance(x, tuple) else outputs[0]
 
-  def _normalise(self, x, weight, bias, mean, var):
+  def _normalise_by_running(self, groups):
     # Not x · scale + (bias - mean · scale), which loses digits where |mean| is large.
-    scale = weight * lax.rsqrt(var + self.epsilon)
-    return ((x - mean) * scale + bias).astype(self.dtype)
+    scale = self.weight[...] * lax.rsqrt(self.running_var[...] + self.epsilon)
+    parts = _by_group(groups, self.running_mean[...], scale, self.bias[...])
+    return tuple(
+      ((x - mean) * scale + bias).astype(self.dtype)
+      for x, (mean, scale, bias) in zip(groups, parts, strict=True)
+    )
 
   def _update(self, mean, var, count):
     unbiased = var * (count / max(count - 1, 1))
@@ -93,8 +93,8 @@ class Shift(nnx.Module):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
-def _normalise_batch(x, weight, bias, origin, epsilon, dtype, axis_name):
-  """Normalised x, and the batch's mean and biased variance (not differentiated).
+def _normalise_batch(groups, weight, bias, origin, epsilon, dtype, axis_name):
+  """Normalised channel groups, and the batch's mean and biased variance (not differentiated).
 
   Autodiff would keep x - mean and read it in four passes; this keeps x and three vectors.
 
@@ -104,47 +104,82 @@ def _normalise_batch(x, weight, bias, origin, epsilon, dtype, axis_name):
     dtype: of the result.
     axis_name: the mesh axis that the batch is split over, or None.
   """
-  return _forward(x, weight, bias, origin, epsilon, dtype, axis_name)[0]
+  return _forward(groups, weight, bias, origin, epsilon, dtype, axis_name)[0]
 
 
-def _forward(x, weight, bias, origin, epsilon, dtype, axis_name):
-  wide = x.astype(weight.dtype)
-  axes = tuple(range(x.ndim - 1))
-  from_origin = wide - origin
-  first, second = _sum_over_devices(
-    (jnp.sum(from_origin, axes), jnp.sum(jnp.square(from_origin), axes)), axis_name
-  )
-  count = _count(x, axis_name)
+def _forward(groups, weight, bias, origin, epsilon, dtype, axis_name):
+  def sums(x, origin):
+    from_origin = x.astype(weight.dtype) - origin
+    return _sums(from_origin, jnp.square(from_origin))
+
+  origins = [part for (part,) in _by_group(groups, origin)]
+  first, second = _total(map(sums, groups, origins), axis_name)
+  count = _count(groups, axis_name)
   offset = first / count
   var = jnp.maximum(second / count - jnp.square(offset), 0)
   mean = checkpoint_name(origin + offset, STATISTICS)
   inverse = checkpoint_name(lax.rsqrt(var + epsilon), STATISTICS)
-  y = ((wide - mean) * (inverse * weight) + bias).astype(dtype)
-  return (y, mean, var), (x, weight, mean, inverse)
+  outputs = tuple(
+    ((x.astype(weight.dtype) - mean) * scale + bias).astype(dtype)
+    for x, (mean, scale, bias) in zip(
+      groups, _by_group(groups, mean, inverse * weight, bias), strict=True
+    )
+  )
+  return (outputs, mean, var), (groups, weight, mean, inverse)
 
 
 def _backward(epsilon, dtype, axis_name, kept, cotangents):
-  x, weight, mean, inverse = kept
-  axes = tuple(range(x.ndim - 1))
-  dy = cotangents[0].astype(weight.dtype)
-  normalised = (x.astype(weight.dtype) - mean) * inverse
-  d_bias, d_weight = jnp.sum(dy, axes), jnp.sum(dy * normalised, axes)
-  count = _count(x, axis_name)
-  all_bias, all_weight = _sum_over_devices((d_bias, d_weight), axis_name)
-  dx = weight * inverse * (dy - all_bias / count - normalised * (all_weight / count))
-  return dx.astype(x.dtype), d_weight, d_bias, jnp.zeros_like(mean)
+  groups, weight, mean, inverse = kept
+  wide = lambda arrays: [a.astype(weight.dtype) for a in arrays]
+  dy = wide(cotangents[0])
+  normalised = [
+    (x - mean) * inverse
+    for x, (mean, inverse) in zip(wide(groups), _by_group(groups, mean, inverse), strict=True)
+  ]
+  sums = [_sums(d, d * n) for d, n in zip(dy, normalised, strict=True)]
+  d_bias, d_weight = _total(sums, None)
+  all_bias, all_weight = _total(sums, axis_name)
+  count = _count(groups, axis_name)
+  parts = _by_group(groups, weight * inverse, all_bias / count, all_weight / count)
+  dx = tuple(
+    (scale * (d - b - n * w)).astype(x.dtype)
+    for x, d, n, (scale, b, w) in zip(groups, dy, normalised, parts, strict=True)
+  )
+  return dx, d_weight, d_bias, jnp.zeros_like(mean)
 
 
 _normalise_batch.defvjp(_forward, _backward)
 
 
-def _sum_over_devices(pair, axis_name):
-  """Two vectors summed over a mesh axis, in one all-reduce."""
-  return pair if axis_name is None else lax.psum(jnp.stack(pair), axis_name)
+def _two_sums(a, b):
+  axes = tuple(range(a.ndim - 1))
+  return jnp.sum(a, axes), jnp.sum(b, axes)
 
 
-def _count(x, axis_name) -> int:
+def _two_sums_in_one_reduction(a, b):
+  zero = jnp.zeros((), a.dtype)
+  add = lambda x, y: (x[0] + y[0], x[1] + y[1])
+  return tuple(lax.reduce((a, b), (zero, zero), add, tuple(range(a.ndim - 1))))
+
+
+# Sums of two arrays over all but the last axis. XLA for GPUs reads what both are made of once only
+# where they are one reduction; for CPUs it has no fast path for such a one.
+_sums = by_platform(cpu=_two_sums, gpu=_two_sums_in_one_reduction)
+
+
+def _total(sums_of_groups, axis_name):
+  """Two sums for each group -> two vectors over all channels and devices, in one all-reduce."""
+  first, second = (jnp.concatenate(s) for s in zip(*sums_of_groups, strict=True))
+  return (first, second) if axis_name is None else lax.psum(jnp.stack([first, second]), axis_name)
+
+
+def _by_group(groups, *vectors):
+  """Vectors over all channels, cut for each group: a tuple of its parts per group."""
+  ends = np.cumsum([x.shape[-1] for x in groups])[:-1]
+  return list(zip(*(jnp.split(v, ends) for v in vectors), strict=True))
+
+
+def _count(groups, axis_name) -> int:
   """Positions that a channel's statistics are taken over, on all devices."""
-  first = x[0] if isinstance(x, tuple) else x
   devices = 1 if axis_name is None else lax.axis_size(axis_name)
-  return first.size // first.shape[-1] * devices
+  return groups[0].size // groups[0].shape[-1] * devices

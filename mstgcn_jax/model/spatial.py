@@ -106,8 +106,11 @@ def _in_one_product(x: jax.Array, adjacency: jax.Array, weight: jax.Array) -> ja
   The sum is linear in (joint, channel): with M[(v, c), (w, d)] = Σ_k A[k, v, w] W[k, c, d] it is
   one product, which reads x once and writes y once. It costs several times the arithmetic.
   """
+  clips, joints, frames, channels = x.shape
   mixing = jnp.einsum("kvw,kcd->vcwd", adjacency, weight).astype(x.dtype)
-  return jnp.einsum("nvtc,vcwd->nwtd", x, mixing)
+  rows = x.swapaxes(1, 2).reshape(clips * frames, joints * channels)
+  y = rows @ mixing.reshape(joints * channels, -1)
+  return y.reshape(clips, frames, joints, -1).swapaxes(1, 2)
 
 
 class DepthwiseGraphConv(_Aggregation):

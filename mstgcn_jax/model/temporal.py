@@ -44,11 +44,16 @@ class TemporalConv(nnx.Module):
     self.groups = groups
     self.dtype = dtype
 
-  def __call__(self, x: jax.Array) -> jax.Array:
+  def __call__(self, x: jax.Array, *, constant_bias: bool = False) -> jax.Array:
+    """The convolution; with `constant_bias`, the bias is no variable of the gradient."""
     x, weight, bias = (a.astype(self.dtype) for a in (x, self.weight[...], self.bias[...]))
-    if len(weight) == 1 and self.groups == 1:
-      return _every(x, self.stride) @ weight[0] + bias
-    convolve = by_platform(cpu=_convolve_in_phases, gpu=_convolve)
+    bias = lax.stop_gradient(bias) if constant_bias else bias
+    if len(weight) > 1 or self.groups > 1:
+      convolve = by_platform(cpu=_convolve_in_phases, gpu=_convolve)
+    elif x.ndim == 4:
+      convolve = by_platform(cpu=_project, gpu=_convolve)
+    else:
+      convolve = _project
     return convolve(x, weight, stride=self.stride) + bias
 
   def scale_outputs(self, scale: jax.Array) -> None:
@@ -57,15 +62,9 @@ class TemporalConv(nnx.Module):
     self.bias[...] *= scale
 
 
-def _every(x: jax.Array, stride: int) -> jax.Array:
-  """Every stride-th frame, from the first on."""
-  if stride == 1:
-    return x
-  # Not x[..., ::stride, :]: XLA of jaxlib 0.10 dies on a product that reads a strided slice on a
-  # GPU (openxla/xla issue 47381).
-  frames = -(-x.shape[-2] // stride)
-  x = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, frames * stride - x.shape[-2]), (0, 0)])
-  return x.reshape(*x.shape[:-2], frames, stride, x.shape[-1])[..., 0, :]
+def _project(x: jax.Array, weight: jax.Array, *, stride: int) -> jax.Array:
+  """[..., in] with [1, in, out] -> [..., out], of every stride-th frame."""
+  return (x if stride == 1 else x[..., ::stride, :]) @ weight[0]
 
 
 def _convolve(x: jax.Array, weight: jax.Array, *, stride: int) -> jax.Array:

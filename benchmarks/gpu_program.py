@@ -1,0 +1,360 @@
+"""Compiles the project's own steps for CUDA GPUs, on a machine without one, and counts what they do.
+
+  make gpu-check                                # every program of gpu_programs.json, and small ones
+  python benchmarks/gpu_program.py --dtype bfloat16 --devices 4 --clips 256 --top 20   # one program
+  python benchmarks/gpu_program.py --update     # writes the figures that --check compares with
+
+XLA compiles against a description of the card. Without the card nothing is tuned: which kernels a
+real run takes differs in detail, the list of fusions and what they read and write hardly does. The
+time is a floor: for each kernel the larger of its bytes / bandwidth and its FLOPs / peak. It needs
+jax's CUDA plugin of the same version as jaxlib, no driver and no GPU.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import os
+import pathlib
+import sys
+import time
+
+os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
+os.environ["JAX_PLATFORMS"] = ""
+os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_autotune_level=0"
+
+import hlo
+import jax
+import numpy as np
+from flax import nnx
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mstgcn_jax import augment, optimizer, train_step
+from mstgcn_jax.model import MSTGCN, ModelConfig
+
+FIGURES = pathlib.Path(__file__).with_name("gpu_programs.json")
+TOLERANCE = 1.05
+_DESCRIPTION = """
+gpu_device_info {{
+  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
+  shared_memory_per_core: {shared} threads_per_core_limit: {threads} core_count: {cores}
+  fpus_per_core: {fpus} block_dim_limit_x: 2147483647 block_dim_limit_y: 65535
+  block_dim_limit_z: 65535 memory_bandwidth: {nominal} l2_cache_size: {l2} clock_rate_ghz: {clock}
+  device_memory_size: {memory} shared_memory_per_block_optin: {optin}
+  cuda_compute_capability {{ major: {major} minor: {minor} }}
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+}}
+platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 7 }}
+runtime_version {{ major: 12 minor: 8 }} device_description_str: "{name}"
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+  """A card as XLA sees it, and what large copies and products reach on it."""
+
+  description: dict
+  speed: hlo.Speed
+
+
+def _card(bandwidth, peak, **description) -> Card:
+  return Card(description, hlo.Speed(bandwidth, peak))
+
+
+CARDS = {
+  "h100": _card(
+    3.0e12, {"f32": 400e12, "bf16": 800e12},
+    name="NVIDIA H100 80GB HBM3", major=9, minor=0, cores=132, fpus=128, threads=2048,
+    shared=233472, optin=232448, nominal=3352320000000, l2=52428800, clock=1.98,
+    memory=84929347584,
+  ),
+  "a100": _card(
+    1.8e12, {"f32": 130e12, "bf16": 260e12},
+    name="NVIDIA A100-SXM4-80GB", major=8, minor=0, cores=108, fpus=64, threads=2048,
+    shared=167936, optin=166912, nominal=2039000000000, l2=41943040, clock=1.41,
+    memory=85100000000,
+  ),
+  "t4": _card(
+    0.27e12, {"f32": 7e12, "bf16": 7e12},
+    name="Tesla T4", major=7, minor=5, cores=40, fpus=64, threads=1024, shared=65536,
+    optin=65536, nominal=320000000000, l2=4194304, clock=1.59, memory=15800000000,
+  ),
+}  # fmt: skip
+
+# What `--check` compiles at the published size.
+PROGRAMS = {
+  "h100 float32": {},
+  "h100 bfloat16": {"dtype": "bfloat16"},
+  "h100 bfloat16, remat": {"dtype": "bfloat16", "remat": True},
+  "h100 bfloat16, 4 devices, 64 clips each": {"dtype": "bfloat16", "devices": 4, "clips": 256},
+  "h100 bfloat16, 8 devices, 16 clips each": {"dtype": "bfloat16", "devices": 8, "clips": 128},
+  "h100 bfloat16, evaluation": {"dtype": "bfloat16", "evaluate": True},
+  "h100 bfloat16, folded": {"dtype": "bfloat16", "folded": True},
+  "a100 bfloat16, 2 devices, 32 clips each": {
+    "card": "a100", "dtype": "bfloat16", "devices": 2, "clips": 64
+  },
+  "t4 float32, 16 clips": {"card": "t4", "clips": 16},
+}  # fmt: skip
+
+# Variants of a small network: that they compile is what is checked.
+_BLOCKS = ((3, 16, False, 1), (16, 32, True, 2), (32, 32, True, 1))
+_VARIANTS = (
+  *({"block_type": kind} for kind in ("basic", "bottle", "sep", "ms", "ms_bottle")),
+  *({"attention": kind} for kind in ("stja", "stcja", "pa", "ca", "fa", "ja")),
+  *({"activation": kind} for kind in ("swish", "hswish", "acon", "meta_acon")),
+  {"layer_type": "sep", "expand_ratio": 2},
+)
+
+
+@dataclasses.dataclass
+class Report:
+  """A compiled program, counted."""
+
+  kernels: list[hlo.Kernel]
+  speed: hlo.Speed
+  collectives: list[tuple[str, int]]
+  clips_per_device: int
+  temporaries: float
+  state_bytes: int
+  compile_seconds: float
+
+  @property
+  def gb_per_clip(self) -> float:
+    return sum(k.bytes for k in self.kernels) / self.clips_per_device / 1e9
+
+  @property
+  def floor(self) -> float:
+    """Seconds that a step takes at least."""
+    return sum(self.speed.seconds(k) for k in self.kernels)
+
+  def figures(self) -> dict[str, float]:
+    return {
+      "gb_per_clip": round(self.gb_per_clip, 3),
+      "clips_per_second": round(self.clips_per_device / self.floor),
+      "temporaries_gb": round(self.temporaries, 1),
+      "kernels": len(self.kernels),
+    }
+
+  def faults(self, *, training: bool) -> list[str]:
+    """What its exchanges between devices should not be."""
+    if not training:
+      return [f"evaluation exchanges {operation}" for operation, _ in self.collectives]
+    faults = [
+      f"{operation} of {size} bytes"
+      for operation, size in self.collectives
+      if operation.removesuffix("-start") != "all-reduce"
+    ]
+    total = sum(size for _, size in self.collectives)
+    if total > 1.2 * self.state_bytes:
+      faults.append(
+        f"all-reduces of {total} bytes; parameters and statistics have {self.state_bytes}"
+      )
+    return faults
+
+  def text(self, top: int = 0) -> str:
+    flops = sum(k.flops for k in self.kernels)
+    exchanged = sum(size for _, size in self.collectives)
+    lines = [
+      f"{self.gb_per_clip:.3f} GB moved per clip, {flops / 1e12:.2f} TFLOP counted, "
+      f"{self.temporaries:.1f} GB of temporaries, {len(self.kernels)} kernels; "
+      f"compiled in {self.compile_seconds:.0f} s",
+      f"floor {self.floor * 1e3:.1f} ms: at most {self.clips_per_device / self.floor:.0f} clips/s "
+      f"per device; {len(self.collectives)} collectives of {exchanged / 1e6:.2f} MB",
+      "by kind:",
+      *hlo.by_kind(self.kernels, self.speed)[:10],
+      "by source file:",
+      *hlo.by_room(self.kernels, self.speed)[:14],
+    ]
+    for k in sorted(self.kernels, key=self.speed.seconds, reverse=True)[:top]:
+      origin = (k.instruction.attribute(r'op_name="([^"]+)"') or "")[-60:]
+      lines.append(
+        f"    {self.speed.seconds(k) * 1e3:7.3f} ms {k.bytes / 1e9:6.3f} GB "
+        f"{k.flops / 1e9:7.1f} GFLOP {k.kind} {k.instruction.name} {origin}"
+      )
+    return "\n".join(lines)
+
+
+def lower_for_absent_gpus() -> None:
+  """Has jax lower programs for the platform 'cuda' though it has no device of it."""
+  import jax._src.xla_bridge as bridge
+
+  known = bridge.canonicalize_platform
+
+  def canonical(name: str) -> str:  # lowering for a platform without a device: jax issue 23971
+    try:
+      return known(name)
+    except RuntimeError:
+      return "cuda"
+
+  bridge.canonicalize_platform = canonical
+  jax.devices("cpu")
+
+
+def mesh_of(card: str, devices: int) -> Mesh:
+  """A mesh of cards that are not there.
+
+  Raises:
+    Exception: of whatever kind, where this jax cannot describe them (the CUDA plugin is missing or
+      has changed).
+  """
+  topology = topologies.get_topology_desc(
+    platform="cuda",
+    target_config=_DESCRIPTION.format(**CARDS[card].description),
+    topology=f"1x1x{devices}",
+  )
+  return topologies.make_mesh(topology, (devices,), (train_step.DATA_AXIS,))
+
+
+def compile_step(
+  config: ModelConfig,
+  mesh: Mesh,
+  card: str,
+  *,
+  clips: int,
+  frames: int,
+  evaluate: bool = False,
+  folded: bool = False,
+) -> Report:
+  """Counts the project's training or evaluation step for a mesh of cards.
+
+  Args:
+    folded: the forward pass of a network with its norms folded, in place of a step.
+  """
+  whole, share = (
+    NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (train_step.DATA_AXIS,))
+  )
+  place = lambda tree, sharding: jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+  )
+  shape = (clips, config.num_persons, frames, config.skeleton.num_joints, config.in_channels)
+  batch = {
+    "clips": jax.ShapeDtypeStruct(shape, np.float32, sharding=share),
+    "label": jax.ShapeDtypeStruct((clips,), np.int32, sharding=share),
+    "stop": jax.ShapeDtypeStruct((clips,), np.int32, sharding=share),
+  }
+  model = nnx.eval_shape(lambda: MSTGCN(config, rngs=nnx.Rngs(0)))
+  graphdef, params, batch_stats = train_step.split_model(model)
+  task = train_step.Task(
+    graphdef=graphdef,
+    skeleton=config.skeleton,
+    num_classes=config.num_classes,
+    streams=("joint",),
+    augmentation=augment.Augmentation(),
+    optimizer=optimizer.OptimizerConfig(),
+    steps_per_epoch=600,
+    epochs=0,
+    batch_size=clips,
+  )
+  init = lambda params, stats: train_step.init_state(task, params, stats, seed=0)
+  state = place(jax.eval_shape(init, params, batch_stats), whole)
+  number = jax.ShapeDtypeStruct((), np.int32, sharding=whole)
+  start = time.perf_counter()
+  if folded:
+    structure, constants = nnx.split(
+      nnx.eval_shape(lambda: MSTGCN(config, rngs=nnx.Rngs(0)).fold())
+    )
+    forward = jax.jit(lambda constants, clips: nnx.merge(structure, constants)(clips))
+    lowered = forward.lower(place(constants, whole), batch["clips"])
+  elif evaluate:
+    variables = train_step.eval_variables(state)
+    lowered = train_step.make_eval_step(task, mesh).lower(variables, batch, number)
+  else:
+    lowered = train_step.make_train_step(task, mesh).lower(state, batch, number)
+  compiled = lowered.compile()
+  program = hlo.Program(compiled.as_text())
+  return Report(
+    program.kernels(),
+    CARDS[card].speed,
+    [
+      (i.opcode, sum(hlo.nbytes(program.shape(n)) for n in i.operands))
+      for i in program.collectives()
+    ],
+    clips // mesh.size,
+    compiled.memory_analysis().temp_size_in_bytes / 1e9,
+    sum(x.size * 4 for x in jax.tree.leaves((params, batch_stats))),
+    time.perf_counter() - start,
+  )
+
+
+def published(
+  *, card="h100", devices=1, clips=64, frames=300, dtype="float32", remat=False, **kind
+) -> Report:
+  """The published configuration's step."""
+  config = ModelConfig(num_classes=60, dtype=dtype, remat=remat)
+  mesh = mesh_of(card, devices)
+  return compile_step(config, mesh, card, clips=clips, frames=frames, **kind)
+
+
+def check_small() -> list[str]:
+  """Compiles every variant of a small network; what failed, a line each."""
+  faults = []
+  for fields, (dtype, remat) in itertools.product(
+    _VARIANTS, (("float32", False), ("bfloat16", True))
+  ):
+    name = f"small network, {fields}, {dtype}{', remat' if remat else ''}"
+    config = ModelConfig(num_classes=5, blocks=_BLOCKS, dtype=dtype, remat=remat, **fields)
+    try:
+      report = compile_step(config, mesh_of("h100", 2), "h100", clips=4, frames=16)
+      faults += [f"{name}: {fault}" for fault in report.faults(training=True)]
+    except Exception as error:
+      faults.append(f"{name}: does not compile: {str(error).splitlines()[0]}")
+    print(f"{name}: compiled", flush=True)
+  return faults
+
+
+def check_published(*, update: bool) -> list[str]:
+  """Compares the published configuration's programs with the committed figures."""
+  known = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+  found, faults = {}, []
+  for name, options in PROGRAMS.items():
+    report = published(**options)
+    found[name] = report.figures()
+    print(f"{name}: {found[name]}", flush=True)
+    training = not (options.get("evaluate") or options.get("folded"))
+    faults += [f"{name}: {fault}" for fault in report.faults(training=training)]
+    limit = known.get(name, {}).get("gb_per_clip", 0) * TOLERANCE
+    if not update and found[name]["gb_per_clip"] > limit:
+      faults.append(f"{name}: {found[name]['gb_per_clip']} GB per clip, more than {limit:.3f}")
+  if update:
+    FIGURES.write_text(json.dumps(found, indent=2) + "\n")
+  return faults
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--check", action="store_true", help="all programs, against the figures")
+  parser.add_argument("--update", action="store_true", help="write the figures")
+  parser.add_argument("--card", choices=CARDS, default="h100")
+  parser.add_argument("--devices", type=int, default=1)
+  parser.add_argument("--clips", type=int, default=64, help="in the global batch")
+  parser.add_argument("--frames", type=int, default=300)
+  parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+  parser.add_argument("--remat", action="store_true")
+  parser.add_argument("--evaluate", action="store_true", help="the evaluation step")
+  parser.add_argument("--folded", action="store_true", help="the forward pass for inference")
+  parser.add_argument("--top", type=int, default=0, help="list that many kernels")
+  args = vars(parser.parse_args())
+  check, update, top = args.pop("check"), args.pop("update"), args.pop("top")
+  try:
+    lower_for_absent_gpus()
+    mesh_of("h100", 1)
+  except Exception as error:
+    reason = str(error).splitlines()[0]
+    print(f"SKIPPED gpu_program: jax {jax.__version__} describes no GPU here: {reason}")
+    return
+  if not (check or update):
+    print(published(**args).text(top))
+    return
+  faults = check_published(update=update) + check_small()
+  if faults:
+    sys.exit("\n".join(["gpu_program: FAILED", *faults]))
+  print(
+    f"gpu_program: {len(PROGRAMS) + 2 * len(_VARIANTS)} programs compile, jax {jax.__version__}"
+  )
+
+
+if __name__ == "__main__":
+  main()
