@@ -36,9 +36,7 @@ def predict(
   seen = np.zeros(len(rows), np.int64)
   sums = {name: np.zeros((len(rows), run.task.num_classes)) for name in variables}
   steps = {mesh: train_step.make_eval_step(run.task, mesh) for mesh in run.meshes.values()}
-  for batch in run.eval_batches(rows):
-    fields = {k: batch[k] for k in ("clips", "index", "valid")}
-    shards = {mesh: train_step.shard_batch(mesh, fields) for mesh in set(run.meshes.values())}
+  for shards in run.eval_batches(rows):
     outputs = {}
     for number, (name, mesh) in enumerate(run.meshes.items()):
       outputs[name] = steps[mesh](variables[name], shards[mesh], np.int32(number))

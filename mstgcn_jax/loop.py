@@ -101,10 +101,9 @@ def train(
   with record, manager, tracer:
     while step < total_steps and not stopping:
       with clock.waiting():
-        batch = next(batches)
-      fields = {"clips": batch["clips"], "label": batch["label"]}
-      fields["stop"] = np.full(len(batch["label"]), stop.received, np.int32)
-      shards = {mesh: train_step.shard_batch(mesh, fields) for mesh in updates}
+        shards = next(batches)
+      asked = {"stop": np.full(config.batch_size // jax.process_count(), stop.received, np.int32)}
+      shards = {mesh: s | train_step.shard_batch(mesh, asked) for mesh, s in shards.items()}
       outputs = {}
       for number, (name, mesh) in enumerate(run.meshes.items()):
         states[name], outputs[name] = updates[mesh](states[name], shards[mesh], np.int32(number))
