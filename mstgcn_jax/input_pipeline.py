@@ -27,7 +27,7 @@ from mstgcn_jax.errors import ConfigError, DataError, first_line
 
 Batch = dict[str, np.ndarray]
 
-_PARALLEL = 4  # batches in the making
+THREADS = 4  # each with a batch in the making
 _PREFETCH = 4  # batches ready
 _FOREVER = np.iinfo(np.int64).max
 
@@ -243,7 +243,7 @@ def _batches(
     return dict(zip(types, arrays, strict=True))
 
   data = tf.data.Dataset.range(steps.start, steps.stop)
-  data = data.map(load, num_parallel_calls=_PARALLEL, deterministic=True)
+  data = data.map(load, num_parallel_calls=THREADS, deterministic=True)
   batches = _as_numpy(data.prefetch(_PREFETCH), failures)
   _open_iterators.add(batches)
   return batches
