@@ -119,7 +119,13 @@ class DataSet:
       start = self._ends[shard] - self.shards[shard]["clips"]
       records = self._read_shard(shard, (rows[places] - start).tolist())
       for place, record in zip(places, records, strict=True):
-        clips[place] = self._decode(record)
+        try:
+          clips[place] = self._decode(record)
+        except (ValueError, IndexError, KeyError) as error:
+          raise DataError(
+            f"{self.path / self.shards[shard]['file']}: clip {rows[place]} is not what was written "
+            f"({error!r}); prepare the data set again with --overwrite or copy it again"
+          ) from error
     return clips
 
   def sample(

@@ -41,7 +41,7 @@ def on_devices(
   Yields:
     mesh -> clips float32 [batch, person, frame, joint, channel], and the fields; global arrays.
   """
-  meshes = set(meshes)
+  meshes = dict.fromkeys(meshes)  # each once
 
   def put(batch: dict[str, Any]) -> dict[Mesh, dict[str, jax.Array]]:
     result = {}
