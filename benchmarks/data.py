@@ -5,7 +5,7 @@
 Prints CPU milliseconds to read and normalise one `.skeleton` recording; wall time, speed-up and
 resident memory of whole preparations over numbers of worker processes; bytes per clip, frame and
 person of the prepared data sets, and what that makes of the published ones; clips per second of the
-input pipeline, up to the host batch.
+input pipeline, up to the host batch, over numbers of threads; what the device does with it.
 """
 
 import argparse
@@ -176,23 +176,56 @@ def sizes(folder: pathlib.Path) -> None:
     )
 
 
-def pipeline(data_set: DataSet, steps: int = 60) -> None:
-  """Clips a second with nothing else to do, 300 frames, 2 people, batches of 64."""
+def pipeline(data_set: DataSet, threads: int, steps: int = 24, repeats: int = 20) -> None:
+  """Clips a second with nothing else to do, 300 frames, 2 people, batches of 64.
+
+  The best of several short runs, because other programs may use the same cores.
+  """
   from mstgcn_jax import input_pipeline
 
+  input_pipeline.THREADS = threads
   batches = input_pipeline.train_batches(
     data_set, np.arange(len(data_set)), batch_size=64, window=300, num_persons=2, seed=0
   )
   for _ in range(10):
-    next(batches)
-  wall, cpu = time.perf_counter(), time.process_time()
-  for _ in range(steps):
-    next(batches)
-  wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    batch = next(batches)
+  runs = []
+  for _ in range(repeats):
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(steps):
+      batch = next(batches)
+    runs.append((time.perf_counter() - wall, time.process_time() - cpu))
   batches.close()
+  wall, cpu = np.min(runs, axis=0)
+  clips = steps * 64
   print(
-    f"input pipeline: {steps * 64 / wall:.0f} clips a second "
-    f"({data_set.skeleton.num_joints} joints, {cpu / wall:.1f} cores)"
+    f"input pipeline, {threads} thread(s): {clips / wall:.0f} clips a second, "
+    f"{1e6 * cpu / clips:.0f} us CPU a clip ({data_set.skeleton.num_joints} joints), "
+    f"{(batch['frames'].nbytes + batch['shown'].nbytes) / 64e3:.0f} kB a clip to the device"
+  )
+
+
+def expansion(data_set: DataSet, repeats: int = 50) -> None:
+  """Time of making clips of such a batch, on JAX's first device."""
+  import jax
+
+  from mstgcn_jax import device_batches, input_pipeline, train_step
+
+  mesh = train_step.make_mesh(jax.devices()[:1])
+  batches = input_pipeline.train_batches(
+    data_set, np.arange(len(data_set)), batch_size=64, window=300, num_persons=2, seed=0
+  )
+  batch = next(batches)
+  batches.close()
+  arrays = train_step.shard_batch(mesh, {name: batch[name] for name in ("frames", "shown")})
+  expand = device_batches.expander(mesh, data_set.scale, data_set.center)
+  seconds = []
+  for _ in range(repeats):
+    start = time.perf_counter()
+    jax.block_until_ready(expand(arrays["frames"], arrays["shown"]))
+    seconds.append(time.perf_counter() - start)
+  print(
+    f"clips of a batch, {jax.devices()[0].device_kind}: {1e6 * min(seconds) / 64:.1f} us a clip"
   )
 
 
@@ -210,7 +243,10 @@ def main() -> None:
     reading(paths)
     scaling(paths, folder, args.workers)
     sizes(folder)
-    pipeline(open_data_set(folder / "benchmark"))
+    data_set = open_data_set(folder / "benchmark")
+    for threads in (1, 2, 4, 8):
+      pipeline(data_set, threads)
+    expansion(data_set)
 
 
 if __name__ == "__main__":

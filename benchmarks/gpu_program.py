@@ -1,4 +1,4 @@
-"""Compiles the project's own steps for CUDA GPUs, on a machine without one, and counts what they do.
+"""Compiles the project's own steps for CUDA GPUs, on a machine without one, and counts their work.
 
   make gpu-check                                # every program of gpu_programs.json, and small ones
   python benchmarks/gpu_program.py --dtype bfloat16 --devices 4 --clips 256 --top 20   # one program

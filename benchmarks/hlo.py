@@ -113,8 +113,11 @@ class Program:
   def shape(self, name: str) -> str:
     return self._shapes.get(name, "")
 
+  def operand_bytes(self, i: Instruction) -> int:
+    return sum(nbytes(self.shape(name)) for name in i.operands)
+
   def _kernel(self, i: Instruction) -> Kernel:
-    moved = nbytes(i.shape) + sum(nbytes(self.shape(name)) for name in i.operands)
+    moved = nbytes(i.shape) + self.operand_bytes(i)
     called = self.computations.get(i.attribute(r"(?:calls|to_apply)=%?([\w.\-]+)") or "", [])
     flops, operand_type = 0, "f32"
     for inner in (i, *called):

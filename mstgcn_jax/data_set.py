@@ -9,7 +9,6 @@ file carries what loading needs: skeleton, class names, fill, centre, scale, sha
 import csv
 import dataclasses
 import functools
-import itertools
 import json
 import pathlib
 from collections.abc import Sequence
@@ -72,6 +71,11 @@ class DataSet:
   def __len__(self) -> int:
     return self.num_clips
 
+  @property
+  def stored_type(self) -> type[np.int16] | type[np.float32]:
+    """Of the coordinates on the disk."""
+    return np.int16 if self.scale else np.float32
+
   @functools.cached_property
   def table(self) -> dict[str, np.ndarray]:
     """The clip table by column: name, label, persons, frames and the source's facts."""
@@ -98,6 +102,13 @@ class DataSet:
       A list over clips of lists over persons of float32 [frames_m, joint, channel], neither looped
       nor centred.
     """
+    stored = self.read_stored(indices)
+    if not self.scale:
+      return stored
+    return [[np.divide(p, self.scale, dtype=np.float32) for p in persons] for persons in stored]
+
+  def read_stored(self, indices: Sequence[int]) -> list[list[np.ndarray]]:
+    """As `read`, but coordinates as they are stored: int16, `scale` times as large, or float32."""
     rows = np.asarray(indices, dtype=np.int64)
     if len(rows) and not 0 <= rows.min() <= rows.max() < self.num_clips:
       raise IndexError(f"clips {rows.min()}..{rows.max()} of a data set of {self.num_clips}")
@@ -108,7 +119,13 @@ class DataSet:
       start = self._ends[shard] - self.shards[shard]["clips"]
       records = self._read_shard(shard, (rows[places] - start).tolist())
       for place, record in zip(places, records, strict=True):
-        clips[place] = self._decode(record)
+        try:
+          clips[place] = self._decode(record)
+        except (ValueError, IndexError, KeyError) as error:
+          raise DataError(
+            f"{self.path / self.shards[shard]['file']}: clip {rows[place]} is not what was written "
+            f"({error!r}); prepare the data set again with --overwrite or copy it again"
+          ) from error
     return clips
 
   def sample(
@@ -146,23 +163,52 @@ class DataSet:
     ]
 
   def _decode(self, record: bytes) -> list[np.ndarray]:
-    # What TFDS's features.deserialize_example_np(record) does, for the two fields needed here: it
-    # takes five times as long, more than reading and looping the clip.
-    fields = _example_type().FromString(record).features.feature
-    joints = np.frombuffer(
-      fields["coordinates"].bytes_list.value[0], np.int16 if self.scale else np.float32
-    ).reshape(-1, self.skeleton.num_joints, self.channels)
-    if self.scale:
-      joints = np.divide(joints, self.scale, dtype=np.float32)
-    ends = list(itertools.accumulate(fields["lengths"].int64_list.value))
-    return [joints[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    (start, stop), (first, last) = _find(record, b"coordinates", b"lengths")
+    joints = np.frombuffer(memoryview(record)[start:stop], self.stored_type)
+    joints = joints.reshape(-1, self.skeleton.num_joints, self.channels)
+    persons, begin = [], 0
+    while first < last:
+      length, first = _varint(record, first)
+      persons.append(joints[begin : begin + length])
+      begin += length
+    return persons
 
 
-@functools.cache
-def _example_type() -> Any:
-  from tensorflow_datasets.proto import tf_example_pb2
+def _find(record: bytes, *names: bytes) -> list[tuple[int, int]]:
+  """Where in a serialised tf.train.Example the contents of these features lie.
 
-  return tf_example_pb2.Example
+  What a protobuf class does for all of it, without copying and without an import that takes
+  seconds. An Example is nested fields of a one-byte tag, a size and so many bytes: features > one
+  entry each > key, value > list > content.
+  """
+  found = {}
+  ((start, stop),) = _fields(record, 0, len(record))
+  for entry in _fields(record, start, stop):
+    (start, stop), value = _fields(record, *entry)
+    if (name := record[start:stop]) in names:
+      ((start, stop),) = _fields(record, *value)
+      (found[name],) = _fields(record, start, stop)
+  return [found[name] for name in names]
+
+
+def _fields(record: bytes, at: int, end: int) -> list[tuple[int, int]]:
+  """First byte of every field between `at` and `end`, and one beyond its last."""
+  found = []
+  while at < end:
+    size, at = _varint(record, at + 1)
+    found.append((at, at + size))
+    at += size
+  return found
+
+
+def _varint(record: bytes, at: int) -> tuple[int, int]:
+  """A whole number of seven bits a byte, lowest first, and where the next thing begins."""
+  value = shift = 0
+  while record[at] >= 128:
+    value |= (record[at] - 128) << shift
+    shift += 7
+    at += 1
+  return value | record[at] << shift, at + 1
 
 
 def open_data_set(path: str | pathlib.Path) -> DataSet:

@@ -37,14 +37,12 @@ def predict(
   seen = np.zeros(len(rows), np.int64)
   sums = {name: np.zeros((len(rows), run.task.num_classes)) for name in variables}
   steps = {mesh: train_step.make_eval_step(run.task, mesh) for mesh in run.meshes.values()}
-  for batch in run.eval_batches(rows):
-    clips = {"clips": batch["clips"]}
-    shards = {mesh: train_step.shard_batch(mesh, clips) for mesh in set(run.meshes.values())}
+  for shards in run.eval_batches(rows):
     outputs = {}
     for number, (name, mesh) in enumerate(run.meshes.items()):
       outputs[name] = steps[mesh](variables[name], shards[mesh], np.int32(number))
-    valid = batch["valid"]
-    where = np.asarray([position[int(row)] for row in batch["index"][valid]], np.int64)
+    index, valid = (train_step.local_rows(shards[mesh][name]) for name in ("index", "valid"))
+    where = np.asarray([position[int(row)] for row in index[valid]], np.int64)
     for name, output in outputs.items():
       logits = train_step.local_rows(output)[valid]
       np.add.at(sums[name], where, logits if views == 1 else metrics.softmax(logits))

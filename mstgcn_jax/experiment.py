@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -14,11 +15,21 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from mstgcn_jax import checkpoints, input_pipeline, protocols, skeletons, streams, train_step
+from mstgcn_jax import (
+  checkpoints,
+  device_batches,
+  input_pipeline,
+  protocols,
+  skeletons,
+  streams,
+  temporal_sampling,
+  train_step,
+)
 from mstgcn_jax import config as config_lib
 from mstgcn_jax.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, first_line
 from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.train_step import Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +108,10 @@ class Experiment:
       states[name] = train_step.replicate(mesh, state)
     return states
 
-  def train_batches(self, first_step: int):
-    """Endless training batches of this process, from step `first_step` on."""
-    return input_pipeline.train_batches(
+  def train_batches(self, first_step: int) -> Iterator[dict[Mesh, Batch]]:
+    """Endless training batches on the devices of each mesh, from step `first_step` on: clips and
+    label."""
+    batches = input_pipeline.train_batches(
       self.data_set,
       self.split.train,
       batch_size=self.config.batch_size,
@@ -107,17 +119,26 @@ class Experiment:
       first_step=first_step,
       **self._reading(),
     )
+    return self._on_devices(batches, ("label",))
 
-  def eval_batches(self, rows: np.ndarray):
-    """Batches of this process that cover these rows of the clip table once a view."""
+  def eval_batches(self, rows: np.ndarray) -> Iterator[dict[Mesh, Batch]]:
+    """Batches that cover these rows of the clip table once a view, on the devices of each mesh:
+    clips, index and valid."""
     views, devices = self.config.data.views, jax.device_count()
     all_at_once = -(-len(rows) * views // devices) * devices
-    return input_pipeline.eval_batches(
+    batches = input_pipeline.eval_batches(
       self.data_set,
       rows,
       batch_size=min(self.config.eval_batch_size, all_at_once),
       views=views,
       **self._reading(),
+    )
+    return self._on_devices(batches, ("index", "valid"))
+
+  def _on_devices(self, batches, fields: tuple[str, ...]) -> Iterator[dict[Mesh, Batch]]:
+    scale, center = self.data_set.scale, self.data_set.center
+    return device_batches.on_devices(
+      batches, fields, self.meshes.values(), scale=scale, center=center
     )
 
   def _reading(self) -> dict[str, Any]:
@@ -128,6 +149,7 @@ class Experiment:
       "sampling": data.sampling,
       "process_index": jax.process_index(),
       "process_count": jax.process_count(),
+      "shares": next(iter(self.meshes.values())).size // jax.process_count(),
     }
 
   def _normalization(self, stream: str) -> dict[str, np.ndarray]:
@@ -137,11 +159,17 @@ class Experiment:
       self.data_set,
       self.split.train,
       batch_size=self.config.eval_batch_size,
-      **(self._reading() | {"sampling": "loop", "process_index": 0, "process_count": 1}),
+      **(
+        self._reading()
+        | {"sampling": "loop"}
+        | {"process_index": 0, "process_count": 1, "shares": 1}
+      ),
     )
+    scale, center = self.data_set.scale, self.data_set.center
+    expand = jax.jit(functools.partial(temporal_sampling.expand, scale=scale, center=center))
     skeleton = self.task.skeleton
     for batch in batches:
-      clips = batch["clips"][batch["valid"]]
+      clips = np.asarray(expand(batch["frames"], batch["shown"]))[batch["valid"]]
       seen = skeletons.tracked(clips, skeleton.center)[..., None]
       x = np.asarray(streams.apply(clips, stream, skeleton.bone_parents), np.float64) * seen
       total = total + x.sum((0, 1, 2))

@@ -24,6 +24,7 @@ from mstgcn_jax import (
 from mstgcn_jax import config as config_lib
 from mstgcn_jax.errors import ConfigError, DataError, RunError
 from mstgcn_jax.experiment import Experiment, set_up
+from mstgcn_jax.watchdog import Watchdog
 
 # Steps between dispatching a step and reading its figures, so that devices never wait for the
 # host.
@@ -98,13 +99,15 @@ def train(
   batches = run.train_batches(first_step=step)
   pending: collections.deque = collections.deque()
   results, logits, stopping = {}, {}, False
-  with record, manager, tracer:
+  watchdog = Watchdog()
+  with record, manager, tracer, watchdog:
     while step < total_steps and not stopping:
+      watchdog.waits_for(f"the data of step {step + 1} ({run.data_set.path})")
       with clock.waiting():
-        batch = next(batches)
-      fields = {"clips": batch["clips"], "label": batch["label"]}
-      fields["stop"] = np.full(len(batch["label"]), stop.received, np.int32)
-      shards = {mesh: train_step.shard_batch(mesh, fields) for mesh in updates}
+        shards = next(batches)
+      watchdog.waits_for(f"step {step + 1} to be compiled or started")
+      asked = {"stop": np.full(config.batch_size // jax.process_count(), stop.received, np.int32)}
+      shards = {mesh: s | train_step.shard_batch(mesh, asked) for mesh, s in shards.items()}
       outputs = {}
       for number, (name, mesh) in enumerate(run.meshes.items()):
         states[name], outputs[name] = updates[mesh](states[name], shards[mesh], np.int32(number))
@@ -117,8 +120,11 @@ def train(
       evaluates = step == total_steps or (within == 0 and epoch % config.eval_every == 0)
       saves = config.save_every_steps and step % config.save_every_steps == 0
       while len(pending) > (0 if evaluates or saves or stopping else LAG):
+        watchdog.waits_for(f"the devices to end step {pending[0][0]}")
         stopping |= _read_step(record, *pending.popleft())
+        watchdog.step_done()
       if evaluates:
+        watchdog.waits_for(f"the evaluation after step {step}")
         record.scalars(step, clock.figures(step, config.batch_size))
         results, logits = _evaluate(run, states)
         _record_evaluation(record, step, results, states)
@@ -127,15 +133,19 @@ def train(
           _log.info("no new best in %d evaluations: ending early", config.early_stopping)
           total_steps = step
       if evaluates or saves or stopping:
+        watchdog.waits_for(f"the checkpoint of step {step}")
         record.flush()
         top1 = _judged_top1(results) if evaluates else None
         checkpoints.save(manager, step, states, progress, top1=top1)
         clock.restart(step)
+        watchdog.step_done()
+    watchdog.waits_for("the last checkpoint to be on the disk")
     checkpoints.wait(manager)
     if step < total_steps:
       raise Preempted(f"asked to end: saved step {step}; the same command goes on from there")
 
     # End.
+    watchdog.waits_for("the results to be written")
     if not results:  # ended between its last checkpoint and here, or asked for fewer epochs
       results, logits = _evaluate(run, states)
       if progress["judged_step"] != step:

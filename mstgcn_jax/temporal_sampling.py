@@ -1,14 +1,21 @@
-"""The temporal part of loading: sequences of unequal length to one window, in NumPy.
+"""The temporal part of loading: sequences of unequal length to one window.
 
 A clip comes as one array a person, [frames_m, joint, channel], each at its own length. Sampling
-first chooses the *times* of the window's frames (the same for everybody the model sees), then looks
-every person up at these times (`gather`), and centres (`fill_window`); `sample` does both. In this
-order the result is the reference's, which loops each person with its own period before it centres
-all on person 0.
+first chooses the *times* of the window's frames (the same for everybody the model sees), then which
+frame of each person is shown at these times (`select`), then looks these up and centres (`expand`).
+In this order the result is the reference's, which loops each person with its own period before it
+centres all on person 0.
+
+The first two are the host's, `expand` is the device's: what travels between them is every frame
+once, as it is stored, and the numbers of those that the windows show. `sample` does all of it for
+one clip in NumPy.
 """
 
 from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from mstgcn_jax.errors import ConfigError
@@ -30,7 +37,7 @@ def check(sampling: str, views: int = 1) -> None:
 
 
 def loop_times(length: int, window: int) -> np.ndarray:
-  """The clip from its start, beyond its end as `gather` fills; if longer, its central part."""
+  """The clip from its start, beyond its end as `select` fills; if longer, its central part."""
   return np.arange(window) + max(0, length - window) // 2
 
 
@@ -133,32 +140,64 @@ def _tracked_span(persons: Sequence[np.ndarray]) -> tuple[int, int]:
   return min(int(s[0]) for s in spans), max(int(s[-1]) for s in spans) + 1
 
 
-def gather(
-  persons: Sequence[np.ndarray], times: np.ndarray, fill: str, out: np.ndarray
-) -> np.ndarray:
-  """Looks every person up at `times`; beyond its last frame it loops or is untracked.
+def select(
+  persons: Sequence[np.ndarray], times: np.ndarray, fill: str, first: int, shown: np.ndarray
+) -> list[np.ndarray]:
+  """The frames that a clip's window shows, each person's one after the other, and where.
 
   Args:
     persons: [frames_m, joint, channel] each.
     times: [window]; UNTRACKED shows nobody.
-    fill: 'loop': frame t of person m is its frame t modulo frames_m; 'zero'.
-    out: float32 [person, window, joint, channel], overwritten; people beyond its first axis are
-      left out, rows beyond the people become 0.
+    fill: what is beyond a person's last frame: 'loop': frame t of person m is its frame t modulo
+      frames_m; 'zero': nobody.
+    first: number of the first of these frames, where they follow those of other clips.
+    shown: int32 [person, window], overwritten: the number of the frame, or UNTRACKED. People beyond
+      its first axis are left out, rows beyond the people show nobody.
   Returns:
-    `out`.
+    [frame, joint, channel] for each person: all frames, or `window`, if that is less.
   """
-  untracked = times < 0
-  for row, person in zip(out, persons, strict=False):
+  shown[:] = UNTRACKED
+  frames = []
+  for row, person in zip(shown, persons, strict=False):
     length = len(person)
     if not length:
-      row[:] = 0
       continue
-    np.take(person, times % length, axis=0, out=row, mode="clip")
-    absent = untracked if fill == "loop" else untracked | (times >= length)
-    if absent.any():
-      row[absent] = 0
-  out[len(persons) :] = 0
-  return out
+    numbers = times % length
+    tracked = times >= 0 if fill == "loop" else (times >= 0) & (times < length)
+    if length > len(times):
+      person, numbers = person[numbers], np.arange(len(times))
+    np.add(numbers, first, out=row, where=tracked, casting="same_kind")
+    frames.append(person)
+    first += len(person)
+  return frames
+
+
+def expand(frames: Any, shown: Any, scale: float, center: int | None, xp: ModuleType = jnp) -> Any:
+  """Clips as the model sees them; the same to the last bit in NumPy and in JAX.
+
+  Looks up what is shown, then subtracts the first person's joint `center`, frame by frame, from
+  every tracked joint of everybody; a joint whose coordinates are all zero is untracked and stays
+  so.
+
+  Args:
+    frames: [frame, joint, channel], as they are stored; one at least.
+    shown: int32 [..., person, window], numbers of frames, or UNTRACKED.
+    scale: stored whole numbers divided by this are coordinates; 0 where floats are stored.
+    center: None where the coordinates are to be taken as they are.
+    xp: numpy, or jax.numpy.
+  Returns:
+    float32 [..., person, window, joint, channel].
+  """
+  clips = xp.take(frames, shown, axis=0, mode="clip").astype(np.float32)
+  if scale:
+    # XLA divides by a constant, or by one number for all, by multiplying with its reciprocal, which
+    # can differ in the last bit; so here is one divisor each.
+    clips = clips / xp.where(clips == 0, np.float32(1), np.float32(scale))
+  clips = xp.where((shown >= 0)[..., None, None], clips, np.float32(0))
+  if center is None:
+    return clips
+  origin = clips[..., :1, :, center : center + 1, :]
+  return xp.where((clips != 0).any(-1, keepdims=True), clips - origin, np.float32(0))
 
 
 def fill_window(
@@ -168,32 +207,14 @@ def fill_window(
   center: int | None,
   out: np.ndarray,
 ) -> np.ndarray:
-  """`gather`, then subtracts the first person's joint `center`, frame by frame, from every tracked
-  joint of everybody; a joint whose coordinates are all zero is untracked and stays so.
+  """`select` and `expand` of one clip's float32 persons.
 
   Args:
-    center: None where the coordinates are to be taken as they are.
-    Otherwise as `gather`.
+    out: float32 [person, window, joint, channel], overwritten.
   Returns:
     `out`.
   """
-  if center is None or not persons:
-    return gather(persons, times, fill, out)
-  first, *others = persons
-  # The first person is the same centred before it loops, which is half the work.
-  gather([_subtract(first, first[:, center]), *others], times, fill, out)
-  if others:
-    origin = np.empty((1, len(times), 1, first.shape[-1]), np.float32)
-    gather([first[:, center, None]], times, fill, origin)
-    for person in out[1 : len(persons)]:
-      person[:] = _subtract(person, origin[0, :, 0])
+  shown = np.empty(out.shape[:2], np.int32)
+  frames = [np.zeros((1, *out.shape[2:]), np.float32), *select(persons, times, fill, 1, shown)]
+  out[:] = expand(np.concatenate(frames), shown, 0, center, np)
   return out
-
-
-def _subtract(person: np.ndarray, origin: np.ndarray) -> np.ndarray:
-  """person [frame, joint, channel] - origin [frame, channel], where tracked."""
-  # subtracting an array of the full shape is faster than broadcasting over three channels
-  moved = person - np.tile(origin, (1, person.shape[1])).reshape(person.shape)
-  if not person.all():
-    moved[~person.any(axis=-1)] = 0
-  return moved

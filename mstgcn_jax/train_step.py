@@ -224,7 +224,7 @@ def _accumulated(task: Task, axis: str | None, params, batch_stats, key, x, targ
 def _mixup(key, alpha: float, x, targets):
   """Blends every clip with its neighbour in the (already shuffled) batch: 0 with 1, 2 with 3, …
 
-  Neighbours are on one device, as long as a device's share is even; a last one alone stays as it is.
+  Neighbours are on one device, as long as a device's share is even; a last one alone stays.
   """
   share = jax.random.beta(key, alpha, alpha, dtype=x.dtype)
   partner = np.arange(x.shape[0]) ^ 1

@@ -83,10 +83,7 @@ def program(devices: int, streams, *, evaluate: bool = False, **options) -> dict
     "devices": devices,
     "norms": len(jax.tree.leaves(state.batch_stats)) // 2,
     "accumulate": options.get("accumulate", 1),
-    "collectives": [
-      [i.opcode, sum(hlo.nbytes(compiled.shape(name)) for name in i.operands)]
-      for i in compiled.collectives()
-    ],
+    "collectives": [[i.opcode, compiled.operand_bytes(i)] for i in compiled.collectives()],
     "flops": compiled.flops(),
     "state_bytes": sum(4 * x.size for x in values),
   }

@@ -10,7 +10,7 @@ import pytest
 from prepared import NTU, prepare, random_clips
 
 from data_prep import store
-from mstgcn_jax.data_set import open_data_set
+from mstgcn_jax.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
 CLIPS = random_clips(30)
@@ -185,6 +185,13 @@ def test_flipped_bytes_in_a_shard_are_noticed(copy):
   data_set = open_data_set(copy)
   with pytest.raises(DataError, match=r"00000-of-.* is damaged"):
     data_set.read(range(10))
+
+
+@pytest.mark.parametrize("record", [b"", b"\n", b"\n\x04\n\x02ab", b"\xff" * 9])
+def test_a_record_that_is_no_clip_is_named(folder, monkeypatch, record):
+  monkeypatch.setattr(DataSet, "_read_shard", lambda self, shard, rows: [record])
+  with pytest.raises(DataError, match=r"00000-of-.*: clip 3 is not what was written \("):
+    open_data_set(folder).read([3])
 
 
 def test_a_missing_data_set_says_how_to_prepare_it(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from prepared import prepare, random_clips
 
-from mstgcn_jax import input_pipeline
+from mstgcn_jax import input_pipeline, temporal_sampling
 from mstgcn_jax.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
@@ -34,15 +34,24 @@ def evaluate(data_set, **changes):
   return list(input_pipeline.eval_batches(data_set, INDICES, **{"batch_size": 8} | SHAPE | changes))
 
 
-def assert_same(a, b):
-  assert a.keys() == b.keys()
-  for key in a:
-    np.testing.assert_array_equal(a[key], b[key])
+def clips_of(data_set, batch):
+  """Clips of a batch that is not divided among devices, [clip, person, frame, joint, channel]."""
+  arrays = batch["frames"], batch["shown"], data_set.scale, data_set.center
+  return temporal_sampling.expand(*arrays, np)
+
+
+def assert_same(data_set, whole, *parts):
+  """Asserts that the parts of a batch, one after the other, are the whole."""
+  for key in whole.keys() - {"frames", "shown"}:
+    np.testing.assert_array_equal(whole[key], np.concatenate([part[key] for part in parts]))
+  clips = np.concatenate([clips_of(data_set, part) for part in parts])
+  np.testing.assert_array_equal(clips_of(data_set, whole), clips)
 
 
 def test_a_batch_has_the_promised_shapes_and_types(data_set):
   (batch,) = train(data_set, 1)
-  assert batch["clips"].shape == (8, 2, 12, 25, 3) and batch["clips"].dtype == np.float32
+  assert batch["frames"].shape[1:] == (25, 3) and batch["frames"].dtype == np.float32
+  assert batch["shown"].shape == (8, 2, 12) and batch["shown"].dtype == np.int32
   assert batch["label"].shape == (8,) and batch["label"].dtype == np.int32
   assert batch["index"].shape == (8,) and batch["index"].dtype == np.int32
   np.testing.assert_array_equal(batch["label"], data_set.table["label"][batch["index"]])
@@ -50,7 +59,7 @@ def test_a_batch_has_the_promised_shapes_and_types(data_set):
 
 def test_clips_are_looped_and_centred(data_set):
   (batch,) = train(data_set, 1)
-  for clip, row in zip(batch["clips"], batch["index"], strict=True):
+  for clip, row in zip(clips_of(data_set, batch), batch["index"], strict=True):
     np.testing.assert_array_equal(clip, data_set.sample(row, 12))
 
 
@@ -68,7 +77,7 @@ def test_people_whom_the_model_does_not_see_do_not_decide_what_it_sees(tmp_path,
     shape = {"batch_size": 2, "window": 64, "num_persons": 1, "sampling": sampling}
     trained = input_pipeline.train_batches(data_set, [0, 1], **shape, seed=0)
     evaluated = input_pipeline.eval_batches(data_set, [0, 1], **shape)
-    clips.append([next(trained)["clips"], next(evaluated)["clips"]])
+    clips.append([clips_of(data_set, next(batches)) for batches in (trained, evaluated)])
     trained.close()
     np.testing.assert_array_equal(clips[-1][1][0], data_set.sample(0, 64, 1, sampling))
   np.testing.assert_array_equal(*clips)
@@ -88,7 +97,7 @@ def test_resuming_repeats_and_skips_nothing(data_set, sampling):
   whole = train(data_set, 7, sampling=sampling)
   resumed = train(data_set, 3, sampling=sampling, first_step=4)
   for a, b in zip(whole[4:], resumed, strict=True):
-    assert_same(a, b)
+    assert_same(data_set, a, b)
 
 
 def test_another_seed_gives_other_batches(data_set):
@@ -100,7 +109,7 @@ def test_random_sampling_differs_from_epoch_to_epoch(data_set):
   batches = train(data_set, 8, sampling="random_crop", window=4)
   seen = {}
   for batch in batches:
-    for clip, row in zip(batch["clips"], batch["index"].tolist(), strict=True):
+    for clip, row in zip(clips_of(data_set, batch), batch["index"].tolist(), strict=True):
       seen.setdefault(row, []).append(clip)
   pairs = [clips for clips in seen.values() if len(clips) == 2]
   assert any(not np.array_equal(*pair) for pair in pairs)
@@ -113,7 +122,8 @@ def test_processes_see_the_slices_of_the_batch_that_one_would(data_set, sampling
     train(data_set, 5, sampling=sampling, process_index=i, process_count=4) for i in range(4)
   ]
   for step, batch in enumerate(whole):
-    assert_same(batch, {key: np.concatenate([part[step][key] for part in parts]) for key in batch})
+    assert_same(data_set, batch, *(part[step] for part in parts))
+    assert len({part[step]["frames"].shape for part in parts}) == 1  # pieces of one global array
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 8, 37, 64])
@@ -130,7 +140,7 @@ def test_evaluation_covers_every_clip_exactly_once_a_view(data_set, batch_size, 
 def test_padding_is_empty_and_masked(data_set):
   last = evaluate(data_set)[-1]
   assert last["valid"].tolist() == [True] * 5 + [False] * 3
-  assert not last["clips"][5:].any() and not last["label"][5:].any()
+  assert not clips_of(data_set, last)[5:].any() and not last["label"][5:].any()
 
 
 def test_evaluation_processes_get_equally_many_batches(data_set):
@@ -138,13 +148,50 @@ def test_evaluation_processes_get_equally_many_batches(data_set):
   parts = [evaluate(data_set, process_index=i, process_count=4) for i in range(4)]
   assert {len(part) for part in parts} == {len(whole)}
   for step, batch in enumerate(whole):
-    assert_same(batch, {key: np.concatenate([part[step][key] for part in parts]) for key in batch})
+    assert_same(data_set, batch, *(part[step] for part in parts))
+    assert len({part[step]["frames"].shape for part in parts}) == 1  # pieces of one global array
 
 
 def test_views_show_a_clip_differently(data_set):
   batch = evaluate(data_set, views=2, sampling="uniform", window=4)[0]
   assert batch["index"][0] == batch["index"][1]
-  assert not np.array_equal(batch["clips"][0], batch["clips"][1])
+  assert not np.array_equal(*clips_of(data_set, batch)[:2])
+
+
+def test_devices_get_the_frames_of_their_own_clips(data_set):
+  (whole,), (divided,) = train(data_set, 1), train(data_set, 1, shares=4)
+  parts = [
+    {"frames": frames, "shown": shown}
+    for frames, shown in zip(
+      np.split(divided["frames"], 4), np.split(divided["shown"], 4), strict=True
+    )
+  ]
+  clips = np.concatenate([clips_of(data_set, part) for part in parts])
+  np.testing.assert_array_equal(clips, clips_of(data_set, whole))
+
+
+def test_a_frame_is_sent_once_and_only_if_it_is_shown(tmp_path):
+  # Windows of 8: all 5 frames of the short clip, 8 of the long one's 20.
+  clips = random_clips(1, frames=(5, 6)) + random_clips(1, frames=(20, 21))
+  clips = [dataclasses.replace(clip, name=f"c{i}") for i, clip in enumerate(clips)]
+  for sampling in ("loop", "random_crop", "random_shift", "uniform"):
+    data_set = prepare(tmp_path / sampling, clips)
+    shape = {"batch_size": 2, "window": 8, "num_persons": 2, "sampling": sampling}
+    (batch,) = input_pipeline.eval_batches(data_set, [0, 1], **shape)
+    assert batch["shown"].max() == 5 + 8 - 1
+    assert len(batch["frames"]) == 14  # 13, rounded up: 8, 10, 12, 14, 16, 20, 24, …
+
+
+def test_whole_numbers_are_sent_as_they_are_stored(tmp_path):
+  clips = [
+    dataclasses.replace(clip, persons=[np.round(p, 2) for p in clip.persons])
+    for clip in random_clips(8)
+  ]
+  data_set = prepare(tmp_path, clips, storage_scale=100)
+  (batch,) = input_pipeline.eval_batches(data_set, range(8), batch_size=8, **SHAPE)
+  assert batch["frames"].dtype == np.int16
+  for clip, row in zip(clips_of(data_set, batch), batch["index"], strict=True):
+    np.testing.assert_array_equal(clip, data_set.sample(row, 12))
 
 
 def test_too_few_clips_for_a_batch_names_both_numbers(data_set):
@@ -159,6 +206,7 @@ def test_too_few_clips_for_a_batch_names_both_numbers(data_set):
     ({"window": 0}, "window=0: expected 1 or more"),
     ({"num_persons": 0}, "num_persons=0: expected 1 or more"),
     ({"process_count": 3}, "batch_size=8 cannot be divided among 3 processes"),
+    ({"process_count": 2, "shares": 3}, "batch_size=8 cannot be divided among 6 devices"),
   ],
 )
 def test_wrong_arguments_are_refused_before_the_first_batch(data_set, changes, message):
@@ -183,9 +231,17 @@ def test_a_shard_that_breaks_while_training_is_a_data_error(tmp_path):
   assert len(str(error.value).splitlines()) == 1
 
 
-def test_an_unfinished_iterator_does_not_crash_the_end_of_the_program(data_set):
+def test_threads_import_nothing_and_unfinished_ones_do_not_crash_the_end_of_the_program(data_set):
   script = f"""
+import sys, threading
 from mstgcn_jax import data_set, input_pipeline
+
+class Imports:  # what is imported beside the main thread, where two can wait for each other
+  def find_spec(self, name, *_):
+    if threading.current_thread() is not threading.main_thread():
+      print(name)
+
+sys.meta_path.insert(0, Imports())
 opened = data_set.open_data_set({str(data_set.path)!r})
 batches = input_pipeline.train_batches(
   opened, range(40), batch_size=4, window=9, num_persons=1, seed=0)

@@ -1,5 +1,8 @@
 """Temporal sampling against the reference's outputs and arithmetic done by hand."""
 
+import functools
+
+import jax
 import numpy as np
 import pytest
 from golden import golden
@@ -211,3 +214,25 @@ def test_everybody_whom_the_model_sees_decides_how_long_the_clip_is():
 def test_an_unknown_sampling_is_refused_by_name():
   with pytest.raises(ConfigError, match="'zoom' is unknown; expected one of loop"):
     temporal_sampling.sample_times([counting(9)], 3, "zoom", "loop")
+
+
+@pytest.mark.parametrize("center", [None, 1])
+def test_a_device_makes_the_same_clips_to_the_last_bit(center):
+  rng = np.random.default_rng(0)
+  frames = rng.normal(size=(40, 5, 3)).astype(np.float32)
+  frames[rng.random(frames.shape[:2]) < 0.2] = 0
+  frames[3, 2, 1] = frames[4, 1, 0] = 0  # tracked all the same
+  shown = rng.integers(-1, 40, (6, 2, 9)).astype(np.int32)
+  expected = temporal_sampling.expand(frames, shown, 0, center, np)
+  device = jax.jit(functools.partial(temporal_sampling.expand, scale=0, center=center))
+  clips = np.asarray(device(frames, shown))
+  assert clips.dtype == np.float32 and clips.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("scale", [3, 1000, 1024, 7.5])
+def test_a_device_divides_every_whole_number_as_numpy_does(scale):
+  numbers = np.arange(-(2**15), 2**15, dtype=np.int16).reshape(-1, 4, 2)
+  expected = np.divide(numbers, scale, dtype=np.float32)
+  device = jax.jit(functools.partial(temporal_sampling.expand, scale=scale, center=None))
+  shown = np.arange(len(numbers), dtype=np.int32)[None]
+  assert np.asarray(device(numbers, shown))[0].tobytes() == expected.tobytes()

@@ -1,0 +1,54 @@
+"""Batches arrive whole on the devices, ahead of the step that needs them."""
+
+import itertools
+
+import numpy as np
+import pytest
+from prepared import prepare, random_clips
+
+from mstgcn_jax import device_batches, input_pipeline, train_step
+
+SHAPE = {"batch_size": 4, "window": 12, "num_persons": 2}
+
+
+@pytest.fixture(scope="module")
+def data_set(tmp_path_factory):
+  return prepare(tmp_path_factory.mktemp("data"), random_clips(9))
+
+
+def on_devices(data_set, batches, meshes, *fields):
+  return device_batches.on_devices(
+    batches, fields, meshes, scale=data_set.scale, center=data_set.center
+  )
+
+
+def test_clips_on_a_device_are_those_of_the_data_set(data_set):
+  mesh = train_step.make_mesh()
+  host = input_pipeline.eval_batches(data_set, range(9), shares=mesh.size, **SHAPE)
+  seen = []
+  for batch in on_devices(data_set, host, [mesh, mesh], "index", "valid"):
+    assert batch.keys() == {mesh}  # once, however many streams sit there
+    arrays = {name: np.asarray(array) for name, array in batch[mesh].items()}
+    assert arrays.keys() == {"clips", "index", "valid"}
+    for clip, row in zip(arrays["clips"][arrays["valid"]], arrays["index"], strict=False):
+      np.testing.assert_array_equal(clip, data_set.sample(row, 12))
+      seen.append(int(row))
+  assert seen == list(range(9))
+
+
+def test_two_batches_are_on_the_devices_before_they_are_needed(data_set):
+  taken = []
+
+  def host():
+    for number in itertools.count():
+      taken.append(number)
+      shown = np.zeros((4, 2, 12), np.int32)
+      yield {"frames": np.ones((8, 25, 3), np.float32), "shown": shown, "label": np.full(4, number)}
+
+  mesh = train_step.make_mesh()
+  batches = on_devices(data_set, host(), [mesh], "label")
+  labels = []
+  for number in range(3):
+    labels.append(int(next(batches)[mesh]["label"][0]))
+    assert len(taken) == number + 2
+  assert labels == [0, 1, 2]
