@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from reference import Reference, gradient_errors, relative_error
 
+from mstgcn_jax.model import platform
+
 NAMES = (
   "basic_kinetics",
   "basic_ntu",
@@ -86,6 +88,24 @@ def test_the_first_step_in_float32_gives_the_references_logits_and_loss(name):
 def test_training_gives_the_references_losses_gradients_and_state(name):
   with jax.enable_x64(True):
     check_training(name, "float64")
+
+
+# The forms that run on GPUs, here on a CPU: one file for each kind of layer that has such a form.
+@pytest.mark.parametrize("name", ("ms", "ms_kinetics", "sep_kinetics", "ms_bottle_kinetics"))
+def test_the_forms_for_gpus_train_as_the_reference(name):
+  with jax.enable_x64(True), platform.forced("gpu"):
+    check_training(name, "float64")
+
+
+@pytest.mark.parametrize(
+  "name", ("ms", "ms_odd_length_kinetics", "ms_fa_kinetics", "bottle_kinetics")
+)
+def test_the_forms_for_gpus_evaluate_as_the_reference(name):
+  reference = Reference(name)
+  with platform.forced("gpu"):
+    logits, features = reference.evaluate()
+  assert relative_error(logits, reference["eval/logits"]) < 1e-5
+  assert relative_error(features, reference["eval/features"]) < 1e-5
 
 
 @pytest.mark.parametrize("name", WITHOUT_KINKS)

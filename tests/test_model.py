@@ -15,7 +15,7 @@ from flax import nnx
 
 from mstgcn_jax import graph, skeletons
 from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.model import MSTGCN, ModelConfig, platform
 from mstgcn_jax.model.activations import make_activation
 from mstgcn_jax.model.compose import ConvNorm, Residual, identity
 from mstgcn_jax.model.network import spatial_layer
@@ -129,6 +129,82 @@ def test_a_strided_temporal_convolution_is_the_librarys_and_so_are_its_gradients
   np.testing.assert_allclose(actual, expected, atol=1e-5)  # other order of summation
   for a, b in zip(actual_vjp(expected), expected_vjp(expected), strict=True):
     np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+# One function in the form of each platform.
+
+
+def _value_and_gradients(form, function, *args):
+  def both(*args):
+    y, vjp = jax.vjp(function, *args)
+    return y, vjp(jax.random.normal(jax.random.key(7), y.shape))
+
+  with platform.forced(form):
+    return jax.jit(both)(*args)
+
+
+def assert_forms_agree(module, x):
+  graphdef, state = nnx.split(module)
+  run = lambda state, x: nnx.merge(graphdef, state)(x)
+  cpu, gpu = (_value_and_gradients(form, run, state, x) for form in ("cpu", "gpu"))
+  for a, b in zip(jax.tree.leaves(cpu), jax.tree.leaves(gpu), strict=True):
+    # Sums in another order: a few roundings of the largest value.
+    np.testing.assert_allclose(a, b, atol=1e-5 * max(1.0, float(jnp.abs(a).max())))
+
+
+SHAPES = [(1, 1, 1), (1, 2, 1), (5, 2, 1), (5, 3, 4)]
+
+
+@pytest.mark.parametrize(("kernel_size", "stride", "groups"), SHAPES)
+@pytest.mark.parametrize("frames", [2, 11, 12])
+def test_a_temporal_convolution_is_the_same_on_every_platform(kernel_size, stride, groups, frames):
+  conv = TemporalConv(4, 8, kernel_size, stride=stride, groups=groups, rngs=nnx.Rngs(0))
+  assert_forms_agree(conv, jax.random.normal(jax.random.key(1), (2, 3, frames, 4)))
+
+
+def test_a_graph_convolution_is_the_same_on_every_platform():
+  conv = GraphConv(3, 6, SMALL.adjacency(), rngs=nnx.Rngs(0))
+  assert_forms_agree(conv, jax.random.normal(jax.random.key(1), (2, 25, 7, 3)))
+
+
+def test_a_norm_is_the_same_on_every_platform_and_for_channel_groups():
+  x = 3 + jax.random.normal(jax.random.key(1), (2, 25, 7, 8))
+  assert_forms_agree(BatchNorm(8), x)
+  whole, groups = BatchNorm(8), BatchNorm(8)
+  y = jnp.concatenate(groups(tuple(jnp.split(x, 4, axis=-1))), axis=-1)
+  np.testing.assert_allclose(y, whole(x), atol=1e-6)
+  np.testing.assert_allclose(groups.running_var[...], whole.running_var[...], rtol=1e-6)
+
+
+def test_a_norms_gradient_is_that_of_its_formula():
+  def formula(weight, bias, x):
+    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    return (x - mean) / jnp.sqrt(var + 1e-5) * weight + bias
+
+  def ours(weight, bias, x):
+    norm = BatchNorm(5)
+    norm.weight[...], norm.bias[...] = weight, bias
+    return norm(x)
+
+  keys = jax.random.split(jax.random.key(0), 4)
+  args = [jax.random.normal(k, (5,)) for k in keys[:2]]
+  args.append(jax.random.normal(keys[2], (2, 3, 4, 5)))
+  y, vjp = jax.vjp(formula, *args)
+  z, our_vjp = jax.vjp(ours, *args)
+  np.testing.assert_allclose(z, y, atol=1e-5)
+  cotangent = jax.random.normal(keys[3], y.shape)
+  for a, b in zip(our_vjp(cotangent), vjp(cotangent), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5)  # float32 sums of 24 values
+
+
+def test_a_norm_keeps_its_digits_where_the_running_mean_is_near_a_large_mean():
+  # Deviation 1 at a mean of 4,000: Σx² has no digit left for it, Σ(x - origin)² has all.
+  x = 4000 + jax.random.normal(jax.random.key(0), (64, 64, 1))
+  norm = BatchNorm(1)
+  norm.running_mean[...] = jnp.full(1, 3999.0)
+  y = np.asarray(norm(x))
+  exact = np.asarray(x, np.float64)
+  np.testing.assert_allclose(y, (exact - exact.mean()) / exact.std(), atol=1e-3)
 
 
 # What a researcher does on the first day.

@@ -1,5 +1,6 @@
 """The train step's options, on a model of one matrix so that every number can be worked out."""
 
+import dataclasses
 import functools
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from flax import nnx
 
 from mstgcn_jax import skeletons, train_step
 from mstgcn_jax.augment import Augmentation
+from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.optimizer import OptimizerConfig
 
 SKELETON = skeletons.get("utd_mhad")
@@ -180,6 +182,67 @@ def test_stop_is_the_largest_of_all_processes():
   batch = make_batch()
   batch["stop"][-1] = 1
   assert int(run(*make(), batch=batch)[1]["stop"]) == 1
+
+
+class Dropping(Toy):
+  """With a layer that draws at random."""
+
+  def __init__(self, rngs):
+    super().__init__(rngs)
+    self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+  def __call__(self, clips):
+    return super().__call__(self.dropout(clips))
+
+
+def make_dropping():
+  model = Dropping(nnx.Rngs(0))
+  task, state = make(random_streams=train_step.random_streams(model))
+  return dataclasses.replace(task, graphdef=train_step.split_model(model)[0]), state
+
+
+def test_random_layers_draw_from_the_seed_and_the_step_and_are_off_in_evaluation():
+  task, state = make_dropping()
+  batch = make_batch()
+  _, first = run(task, state, batch=batch)
+  _, again = run(task, state, batch=batch)
+  _, second = run(task, state.replace(step=state.step + 1), batch=batch)
+  _, plain = run(*make(), batch=batch)
+  assert float(first["loss"]) == float(again["loss"])  # a resumed run draws the same
+  assert len({float(first["loss"]), float(second["loss"]), float(plain["loss"])}) == 3
+  variables = train_step.eval_variables(state)
+  logits = train_step.eval_step(task, variables, batch, np.int32(0))
+  without = train_step.eval_step(make()[0], variables, batch, np.int32(0))
+  np.testing.assert_array_equal(logits, without)
+
+
+def test_micro_batches_draw_differently():
+  task, state = make_dropping()
+  task = dataclasses.replace(task, optimizer=dataclasses.replace(task.optimizer, accumulate=2))
+  batch = make_batch()
+  batch["clips"][1::2] = batch["clips"][::2]  # both micro-batches are the same
+  batch["label"][1::2] = batch["label"][::2]
+  half = {name: values[::2] for name, values in batch.items()}
+  _, both = run(task, state, batch=batch)
+  alone = [
+    run(dataclasses.replace(task, optimizer=make()[0].optimizer), state, batch=half)[1]["loss"]
+  ]
+  assert float(both["loss"]) != pytest.approx(float(alone[0]), rel=1e-4)
+
+
+def test_state_of_another_kind_is_refused_by_name():
+  class Counting(nnx.Module):
+    def __init__(self):
+      self.calls = nnx.Cache(jnp.zeros(()))
+
+  with pytest.raises(ConfigError, match="state of the kind Cache"):
+    train_step.random_streams(Counting())
+
+
+def test_an_odd_last_clip_is_mixed_with_itself():
+  task, state = make(mixup=0.5)
+  _, figures = run(task, state, batch=make_batch(n=3))
+  assert np.isfinite(figures["loss"])
 
 
 def test_model_and_step_import_without_tensorflow():
