@@ -404,6 +404,8 @@ def warm_start(
 ) -> tuple[Any, Any]:
   """Fresh parameters and statistics, replaced by the newest ones of another workdir.
 
+  What is taken is what the other run was evaluated with: averaged parameters where it has them.
+
   Args:
     stream: taken from a run of several streams; a run of one gives its only one.
     ignore: tensors whose dotted path contains one of these stay fresh.
@@ -413,7 +415,7 @@ def warm_start(
   tree, _ = load_variables(workdir)
   if stream not in tree and len(tree) > 1:
     raise ConfigError(f"init_from {workdir} has no stream {stream!r}; it has {', '.join(tree)}")
-  source = tree[stream] if stream in tree else next(iter(tree.values()))
+  source = saved_eval_variables(tree[stream] if stream in tree else next(iter(tree.values())))
   problems, kept = [], set()
 
   def choose(kind):

@@ -4,15 +4,19 @@ A folder DATA_DIR/NAME/VERSION holds a TFDS data set with one split, `clips`, in
 (TFDS loads it without this package: `tfds.builder_from_directory(path).as_data_source("clips")`),
 the clip table `clips.csv`, and `report.csv`, which lists the recordings left out. TFDS's metadata
 file carries what loading needs: skeleton, class names, fill, centre, scale, shard sizes and sums.
+
+What a data set *is* (`DataSet.identity`) is its content, not these bytes: prepared again from the
+same recordings, or written in other shards, it is the same.
 """
 
 import csv
 import dataclasses
 import functools
+import hashlib
 import itertools
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +31,8 @@ TABLE = "clips.csv"
 REPORT = "report.csv"
 METADATA = "metadata.json"
 KNOWN_FACTS = ("subject", "camera", "setup", "replication", "split")
+_CHUNK = 64  # clips read at a time where all are
+_LOADING = ("channels", "fill", "center", "rotated")  # fields that decide how clips are loaded
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,6 +56,7 @@ class DataSet:
     columns: names of the clip table's columns, and whether 'int' or 'str'.
     shards: file name, bytes, sha256 and number of clips of every shard.
     table_sha256: of the clip table's file.
+    clips_digest: `joined_digest` of `clip_digests`; '' where an earlier version did not record it.
   """
 
   path: pathlib.Path
@@ -68,6 +75,7 @@ class DataSet:
   shards: tuple[dict[str, Any], ...]
   num_clips: int
   table_sha256: str
+  clips_digest: str = ""
 
   def __len__(self) -> int:
     return self.num_clips
@@ -112,12 +120,52 @@ class DataSet:
     return clips
 
   def sample(
-    self, index: int, window: int, num_persons: int = 2, sampling: str = "loop"
+    self,
+    index: int,
+    window: int,
+    num_persons: int = 2,
+    sampling: str = "loop",
+    view: int = 0,
+    views: int = 1,
   ) -> np.ndarray:
     """One clip as the model sees it in evaluation: float32 [person, window, joint, channel]."""
     out = np.empty((num_persons, window, self.skeleton.num_joints, self.channels), np.float32)
     (persons,) = self.read([index])
-    return temporal_sampling.sample(persons, sampling, self.fill, self.center, out)
+    return temporal_sampling.sample(
+      persons, sampling, self.fill, self.center, out, view=view, views=views
+    )
+
+  @property
+  def joint_at_zero(self) -> int | None:
+    """The first person's joint that lies at 0 in a sample although it is tracked, if any.
+
+    The one that loading subtracts, or that somebody else has subtracted from arrays before.
+    """
+    return self.skeleton.center if self.rotated is None else self.center
+
+  @functools.cached_property
+  def identity(self) -> dict[str, Any]:
+    """What decides what is trained on and measured, by name, as JSON; compare by `differences`.
+
+    Long things are given by a digest. For a data set of an earlier version every clip is read.
+    """
+    long = {"class names": self.class_names, "skeleton": self.skeleton.to_dict()}
+    long |= {f"column {name!r}": column.tolist() for name, column in self.table.items()}
+    return {
+      "clips": self.clips_digest or joined_digest(self.clip_digests()),
+      **{name: _digest(json.dumps(value, sort_keys=True)) for name, value in long.items()},
+      **{name: getattr(self, name) for name in _LOADING},
+    }
+
+  def clip_digests(self) -> Iterator[str]:
+    """`clip_digest` of every clip as its record on the disk has it; reads them all."""
+    for shard, facts in enumerate(self.shards):
+      for start in range(0, facts["clips"], _CHUNK):
+        positions = list(range(start, min(start + _CHUNK, facts["clips"])))
+        for record in self._read_shard(shard, positions):
+          fields = _example_type().FromString(record).features.feature
+          (name,), (label,) = fields["name"].bytes_list.value, fields["label"].int64_list.value
+          yield clip_digest(name.decode(), label, self._decode(record))
 
   def _read_shard(self, shard: int, positions: list[int]) -> list[bytes]:
     try:
@@ -165,6 +213,47 @@ def _example_type() -> Any:
   return tf_example_pb2.Example
 
 
+def deterministic(record: bytes) -> bytes:
+  """A serialised tf.train.Example with its fields in order; else that differs by process."""
+  return _example_type().FromString(record).SerializeToString(deterministic=True)
+
+
+def _digest(content: str | bytes) -> str:
+  content = content.encode() if isinstance(content, str) else content
+  return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def clip_digest(name: str, label: int, persons: Sequence[np.ndarray]) -> str:
+  """A digest of a clip's content: name, label and everybody's float32 [frame, joint, channel]."""
+  header = json.dumps([name, int(label), [person.shape for person in persons]])
+  # -0 is 0: whole numbers have no other
+  joints = np.concatenate(persons, dtype="<f4") + np.float32(0)
+  return _digest(header.encode() + joints.tobytes())
+
+
+def joined_digest(digests: Iterable[str]) -> str:
+  """One digest for those of all clips, in their order."""
+  return _digest("".join(digests))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+  """In what a data set differs from the one that a run knows, a few words each.
+
+  Args:
+    old: `DataSet.identity`, as the run recorded it.
+    new: that of the data set here; columns that the run doesn't know change nothing for it.
+  """
+
+  def words(name: str) -> str:
+    if name in _LOADING:
+      return f"{name}: {old[name]} -> {new.get(name)}"
+    if name == "clips":
+      return "the clips (their joints, lengths, names or labels)"
+    return f"the clip table's {name}" if name.startswith("column ") else f"the {name}"
+
+  return [words(name) for name in old if old[name] != new.get(name)]
+
+
 def open_data_set(path: str | pathlib.Path) -> DataSet:
   """Opens DATA_DIR/NAME/VERSION, or DATA_DIR/NAME where it holds one version.
 
@@ -197,6 +286,7 @@ def open_data_set(path: str | pathlib.Path) -> DataSet:
       shards=tuple(metadata["shards"]),
       num_clips=metadata["num_clips"],
       table_sha256=metadata["table"]["sha256"],
+      clips_digest=metadata.get("clips_digest", ""),
     )
     _check(opened)
     return opened

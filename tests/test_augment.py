@@ -1,6 +1,7 @@
 """Augmentation: cores against the reference and by hand; draws keyed, per clip, mask kept."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,9 @@ ALL = Augmentation(
   random_move=True,
 )
 KEY = jax.random.key(7)
-apply = jax.jit(augment.apply, static_argnums=(2, 3))
+apply = functools.partial(
+  jax.jit(augment.apply, static_argnames=("options", "skeleton", "center")), center=None
+)
 
 
 def clips_of(batch: int = 4, frames: int = 6) -> jax.Array:
@@ -98,8 +101,8 @@ def test_normalise_counts_a_standard_deviation_of_zero_as_one_and_keeps_the_untr
 
 def test_nothing_is_done_when_everything_is_off():
   clips = clips_of()
-  assert augment.apply(KEY, clips, Augmentation(), NTU) is clips
-  assert augment.apply(KEY, clips, Augmentation(dimensions=2), NTU) is clips
+  assert augment.apply(KEY, clips, Augmentation(), NTU, None) is clips
+  assert augment.apply(KEY, clips, Augmentation(dimensions=2), NTU, None) is clips
 
 
 def test_what_is_untracked_stays_zero():
@@ -150,9 +153,16 @@ def test_rotation_keeps_lengths_and_scale_is_within_its_bounds():
 
 def test_an_untracked_centre_of_another_person_stays_untracked():
   clips = clips_of().at[:, :, :, NTU.center].set(0)  # of person 0, because clips are centred on it
-  result = apply(KEY, clips, Augmentation(jitter=0.1, random_move=True), NTU)
+  options = Augmentation(jitter=0.1, random_move=True)
+  result = apply(KEY, clips, options, NTU, center=NTU.center)
   assert np.all(result[:, 0, :, NTU.center].any(-1))
   assert not np.any(result[:, 1, :, NTU.center])
+
+
+def test_an_untracked_centre_stays_untracked_where_clips_are_not_centred():
+  clips = clips_of().at[:, :, :, NTU.center].set(0)
+  result = apply(KEY, clips, Augmentation(jitter=0.1, random_move=True), NTU, center=None)
+  assert not np.any(result[:, :, :, NTU.center])
 
 
 def test_a_rotation_is_within_its_limits_and_goes_both_ways():
@@ -222,9 +232,9 @@ def test_openpose_match_is_applied_before_the_rest():
 def test_what_the_skeleton_or_the_clips_do_not_have_is_refused_by_name():
   hand = skeletons.get("shrec")
   with pytest.raises(ConfigError, match=r"mirroring needs `mirror`.*'shrec'"):
-    augment.apply(KEY, jnp.ones((1, 1, 2, 22, 3)), Augmentation(mirror=0.5), hand)
+    augment.apply(KEY, jnp.ones((1, 1, 2, 22, 3)), Augmentation(mirror=0.5), hand, None)
   with pytest.raises(ConfigError, match="dimensions is 3, the clips have 2 channels"):
-    augment.apply(KEY, jnp.ones((1, 1, 2, 17, 2)), Augmentation(shear=0.5), hand)
+    augment.apply(KEY, jnp.ones((1, 1, 2, 17, 2)), Augmentation(shear=0.5), hand, None)
   with pytest.raises(ConfigError, match="needs x, y and score"):
     augment.openpose_match(jnp.ones((2, 3, 18, 2)))
 

@@ -1,6 +1,8 @@
 """Opening and reading a prepared data set."""
 
+import dataclasses
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import pytest
 from prepared import NTU, prepare, random_clips
 
 from data_prep import store
+from mstgcn_jax import data_set as library
 from mstgcn_jax.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
@@ -116,6 +119,125 @@ def test_what_is_not_exact_is_stored_as_floats(tmp_path, capsys):
   assert data_set.scale == 0
   assert "not whole multiples of 1/1000; starting again" in capsys.readouterr().err
   assert_is_clip(data_set.read([1])[0], CLIPS[1])
+
+
+@pytest.mark.parametrize(("largest", "scale"), [(32.767, 1000), (32.768, 0), (-32.768, 0)])
+def test_whole_numbers_beyond_two_bytes_are_stored_as_floats(tmp_path, largest, scale):
+  person = np.full((2, 25, 3), 0.5, np.float32)
+  person[1, 7, 2] = largest
+  data_set = prepare(tmp_path, [type(CLIPS[0])("a", 0, [person])], storage_scale=1000)
+  assert data_set.scale == scale
+  np.testing.assert_array_equal(data_set.read([0])[0][0], person)
+
+
+@pytest.mark.parametrize(
+  ("center", "rotated", "expected"),
+  # Arrays that somebody else has centred (rotated: None) lie at 0 where their skeleton says.
+  [(2, True, 2), (None, False, None), (None, None, NTU.center)],
+)
+def test_the_joint_at_zero_is_the_one_that_the_data_are_centred_on(
+  tmp_path, center, rotated, expected
+):
+  data_set = prepare(tmp_path, CLIPS[:1], center=center, rotated=rotated)
+  assert data_set.joint_at_zero == expected
+
+
+# --- identity: what decides what is trained on and measured
+
+FEW = CLIPS[:4]
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+  return prepare(tmp_path_factory.mktemp("few"), FEW)
+
+
+def with_facts(**facts):
+  return [dataclasses.replace(clip, facts={**clip.facts, **facts}) for clip in FEW]
+
+
+def with_joint_moved():
+  joints = FEW[2].persons[0].copy()
+  joints[1, 3, 0] = np.nextafter(joints[1, 3, 0], np.float32(9))
+  return [*FEW[:2], dataclasses.replace(FEW[2], persons=[joints]), FEW[3]]
+
+
+def with_person_dropped():
+  return [FEW[0], dataclasses.replace(FEW[1], persons=FEW[1].persons[:1]), *FEW[2:]]
+
+
+@pytest.mark.parametrize(
+  ("clips", "fields", "words"),
+  [
+    (FEW, {}, []),
+    (with_joint_moved(), {}, ["the clips (their joints, lengths, names or labels)"]),
+    (
+      with_person_dropped(),
+      {},
+      [
+        "the clips (their joints, lengths, names or labels)",
+        *("the clip table's column 'persons'", "the clip table's column 'frames'"),
+      ],
+    ),
+    (with_facts(subject=9), {}, ["the clip table's column 'subject'"]),
+    (with_facts(city="Jena"), {}, []),  # a column that the run doesn't know
+    (FEW, {"class_names": tuple("abcdfe")}, ["the class names"]),
+    (FEW, {"skeleton": dataclasses.replace(NTU, mirror=((5, 9),))}, ["the skeleton"]),
+    (FEW, {"fill": "zero"}, ["fill: loop -> zero"]),
+    (FEW, {"center": None}, ["center: 1 -> None"]),
+    (FEW, {"rotated": True}, ["rotated: False -> True"]),
+    (FEW, {"citation": "@misc{y}", "warnings": ("none",)}, []),
+  ],
+)  # fmt: skip
+def test_every_difference_that_matters_is_named_and_no_other(few, tmp_path, clips, fields, words):
+  other = prepare(tmp_path, clips, **fields)
+  recorded = json.loads(json.dumps(few.identity))  # as a workdir holds it
+  assert library.differences(recorded, other.identity) == words
+
+
+def test_the_same_content_in_other_bytes_is_the_same_data(tmp_path, monkeypatch):
+  whole = [np.rint(clip.persons[0] * 1000).astype(np.float32) / 1000 for clip in FEW]
+  whole[0][0, 0] = -0.0, 0.0, -0.0
+  clips = [
+    dataclasses.replace(clip, persons=[person]) for clip, person in zip(FEW, whole, strict=True)
+  ]
+  small = prepare(tmp_path / "small", clips, storage_scale=1000)
+  monkeypatch.setattr(store, "_SHARD_BYTES", 1)
+  large = prepare(tmp_path / "large", clips)
+  assert (small.scale, large.scale, len(small.shards), len(large.shards)) == (1000, 0, 1, 4)
+  assert small.identity == large.identity
+
+
+def test_a_data_set_of_an_earlier_version_has_the_same_identity(few, tmp_path):
+  prepare(tmp_path, FEW)
+  path = tmp_path / "fake" / store.VERSION / "metadata.json"
+  metadata = json.loads(path.read_text())
+  del metadata["clips_digest"]
+  path.write_text(json.dumps(metadata))
+  assert open_data_set(path.parent).identity == few.identity
+
+
+def test_two_processes_write_equal_files(tmp_path):
+  script = f"""
+import pathlib, sys
+sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
+import prepared
+prepared.prepare(pathlib.Path(sys.argv[1]), prepared.random_clips(40))
+"""
+  # Hashes, and with them the order of a protobuf map, differ by process.
+  outs = [tmp_path / seed for seed in ("1", "2", "3")]
+  processes = [
+    subprocess.Popen(
+      [sys.executable, "-c", script, out], env=os.environ | {"PYTHONHASHSEED": out.name}
+    )
+    for out in outs
+  ]
+  assert [process.wait() for process in processes] == [0, 0, 0]
+  contents = [
+    {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for out in outs
+  ]
+  assert contents[0] and contents[0] == contents[1] == contents[2]
 
 
 def damage_truncate(folder: pathlib.Path):

@@ -21,6 +21,16 @@ def test_a_model_that_says_nothing_is_not_right():
   assert metrics.top_k(np.zeros((4, 10)), np.zeros(4, int), 5) == 0
 
 
+def test_top_1_and_the_confusion_matrix_agree_on_ties():
+  logits = np.asarray([[0.0, 0.0, 0.0], [2.0, 2.0, 1.0], [1.0, 3.0, 3.0], [5.0, 0.0, 0.0]])
+  labels = np.asarray([0, 1, 1, 0])  # the right class leads in the last only
+  matrix = metrics.confusion_matrix(logits, labels)
+  np.testing.assert_array_equal(matrix, [[1, 1, 0], [1, 0, 1], [0, 0, 0]])
+  assert metrics.top_k(logits, labels) == np.trace(matrix) / 4
+  assert np.trace(metrics.confusion_matrix(np.zeros((3, 3)), np.arange(3))) == 0
+  assert np.trace(metrics.confusion_matrix(np.full((3, 3), np.nan), np.arange(3))) == 0
+
+
 def test_scores_that_are_not_numbers_are_not_right():
   assert metrics.top_k(np.full((4, 10), np.nan), np.zeros(4, int), 5) == 0
 
@@ -54,6 +64,12 @@ def test_bootstrap_of_the_mean_class_is_wider_than_nothing_and_around_the_mean()
   mean = np.mean(metrics.per_class(logits, labels))
   low, high = metrics.bootstrap_mean_class(logits, labels)
   assert low < mean < high < low + 0.25
+
+
+def test_the_mean_class_of_one_clip_a_class_is_uncertain():
+  # Two clips drawn of two, one right: both are the right one in a quarter of the draws, as are
+  # both the wrong one, so that 95 % of the means lie in nothing narrower than 0 to 1.
+  assert metrics.bootstrap_mean_class(np.asarray([[1.0, 0], [1, 0]]), np.asarray([0, 1])) == (0, 1)
 
 
 def test_fusion_adds_softmax_scores():

@@ -170,12 +170,20 @@ def test_views_of_crops_are_spread_over_the_clip():
     )
     for k in range(3)
   ]
-  assert starts == [1, 5, 8]
+  assert starts == [1, 4, 8]
 
 
-def test_a_single_evaluation_crop_is_the_centre():
-  times = temporal_sampling.sample_times([counting(9)], 3, "random_crop", "loop")
-  assert times.tolist() == [3, 4, 5]
+@pytest.mark.parametrize("fill", ["loop", "zero"])
+@pytest.mark.parametrize(("sampling", "view", "views"), [
+  ("random_shift", 0, 1), ("random_crop", 0, 1), ("random_crop", 1, 3),
+])  # fmt: skip
+@pytest.mark.parametrize(("length", "first"), [(4, 0), (5, 0), (9, 2), (10, 3)])
+def test_evaluation_of_a_longer_clip_shows_the_centre_that_loop_shows(
+  length, first, sampling, view, views, fill
+):
+  for how, at in (("loop", {}), (sampling, {"view": view, "views": views})):
+    times = temporal_sampling.sample_times([counting(length)], 4, how, fill, **at)
+    assert times.tolist() == [first, first + 1, first + 2, first + 3], how
 
 
 def test_a_shift_moves_the_tracked_span():
