@@ -20,7 +20,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -113,7 +113,8 @@ def _compare(folder: pathlib.Path, table: store.Table) -> None:
     columns = [column.tolist() for column in written.table.values()]
     if list(zip(*columns, strict=True)) != table.rows:
       raise DataError(f"{data_set.TABLE} reads otherwise than it was written")
-    for row, (found, meant) in enumerate(zip(written.clip_digests(), table.digests, strict=True)):
+    found_and_meant = zip(written.clip_digests(), table.digests, strict=True)
+    for row, (found, meant) in enumerate(_bar(found_and_meant, len(table.rows), "reading back")):
       if found != meant:
         raise DataError(f"the shards hold another clip than {table.rows[row][0]} in its place")
   except (DataError, ValueError) as error:  # a ValueError: other numbers of columns or clips
@@ -164,6 +165,12 @@ def _sync(path: pathlib.Path) -> None:
     os.fsync(descriptor)
   finally:
     os.close(descriptor)
+
+
+def _bar(items: Iterable[Any], total: int, title: str) -> Iterable[Any]:
+  """The items, with a progress bar on a terminal."""
+  hidden = not sys.stderr.isatty()
+  return tqdm.tqdm(items, total=total, desc=title, unit=" recordings", disable=hidden)
 
 
 def _say(line: str) -> None:
@@ -268,13 +275,7 @@ def _write(
   num_bad, total = 0, len(recordings.keys)
   allowed = args.max_bad / 100 * total
   with store.Shards(folder, compress=bool(recordings.storage_scale)) as shards:
-    for clip in tqdm.tqdm(
-      _read_all(recordings, args.workers),
-      total=total,
-      desc=args.name,
-      unit=" recordings",
-      disable=not sys.stderr.isatty(),
-    ):
+    for clip in _bar(_read_all(recordings, args.workers), total, args.name):
       if isinstance(clip, Clip) and not any(len(person) for person in clip.persons):
         left_out.append(_Bad(clip.name, _NOBODY))
         continue

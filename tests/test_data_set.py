@@ -319,9 +319,24 @@ def test_a_folder_above_data_sets_says_what_lies_below(folder):
     open_data_set(folder.parent.parent)
 
 
-def test_a_row_outside_the_table_is_an_index_error(folder):
-  with pytest.raises(IndexError):
-    open_data_set(folder).read([30])
+@pytest.mark.parametrize("rows", [[30], [-1], [0, 30], [29, -1]])
+def test_a_row_outside_the_table_is_an_index_error(folder, rows):
+  with pytest.raises(IndexError, match=r"clips .* of a data set of 30"):
+    open_data_set(folder).read(rows)
+
+
+def test_no_row_is_no_clip(folder):
+  assert open_data_set(folder).read([]) == []
+
+
+def test_of_several_versions_one_has_to_be_named(copy):
+  newer = copy.with_name("1.2.0")
+  newer.mkdir()
+  for path in copy.iterdir():
+    (newer / path.name).write_bytes(path.read_bytes())
+  with pytest.raises(DataError, match=r"holds the versions 1\.0\.0, 1\.2\.0; name one: .*/1\.2\.0"):
+    open_data_set(copy.parent)
+  assert open_data_set(newer).path == newer
 
 
 def test_a_missing_column_is_named(folder):

@@ -19,6 +19,15 @@ def rates(config, *, steps_per_epoch=7, epochs=110, batch_size=32):
   return np.asarray([at(step) for step in range(0, epochs * steps_per_epoch, steps_per_epoch)])
 
 
+def test_the_defaults_are_the_published_recipe():  # Chen et al. 2021, section 4.1, and their YAML
+  assert OptimizerConfig() == OptimizerConfig(
+    **{"name": "sgd", "learning_rate": 0.15, "momentum": 0.9, "nesterov": True},
+    **{"weight_decay": 1e-4, "decay_mask": "all", "schedule": "step", "warmup_epochs": 10},
+    **{"decay_epochs": (50, 70, 90), "decay_factor": 0.1, "reference_batch_size": 0},
+    **{"clip_norm": 0, "accumulate": 1, "ema": 0, "freeze_adjacency_through": -1},
+  )
+
+
 def test_step_schedule_equals_the_reference():
   expected = np.load(golden("data/lr_schedule.npz"))["lr"]
   np.testing.assert_allclose(rates(OptimizerConfig()), expected, rtol=1e-6)  # float32
