@@ -56,6 +56,15 @@ def test_clips_come_back_as_they_were_in_any_order(folder):
     assert_is_clip(clip, CLIPS[row])
 
 
+def test_every_row_is_its_own_clip_alone_and_among_all(folder):
+  data_set = open_data_set(folder)
+  for row, (clip, alone) in enumerate(
+    zip(data_set.read(range(30)), (data_set.read([row])[0] for row in range(30)), strict=True)
+  ):
+    assert_is_clip(clip, CLIPS[row])
+    assert_is_clip(alone, CLIPS[row])
+
+
 def test_the_folder_describes_itself(folder):
   data_set = open_data_set(folder)
   assert len(data_set) == 30
@@ -100,7 +109,16 @@ def test_a_sample_is_the_clip_as_the_model_sees_it(folder):
   person = CLIPS[0].persons[0]
   looped = person[np.arange(40) % len(person)]
   np.testing.assert_allclose(clip[0], looped - looped[:, 1:2])
-  assert not clip[1].any()
+  assert clip.shape == (2, 40, 25, 3) and not clip[1].any()
+
+
+def test_a_sample_shows_the_view_asked_for(folder):
+  person = CLIPS[0].persons[0]
+  length = len(person)  # one frame a view: the middle one of its third of the clip
+  for view in range(3):
+    clip = open_data_set(folder).sample(0, 1, 1, "uniform", view=view, views=3)
+    frame = person[int((view + 0.5) / 3 * length)]
+    np.testing.assert_allclose(clip[0, 0], frame - frame[1])
 
 
 def test_whole_numbers_are_stored_exactly_in_two_bytes(tmp_path):
