@@ -76,10 +76,12 @@ def test_the_folder_describes_itself(folder):
   assert data_set.missing_facts == ("replication", "split")
 
 
-def test_the_table_is_there_without_reading_a_clip(copy):
+def test_the_table_is_there_without_reading_a_clip(copy, folder):
   for shard in copy.glob("*.array_record*"):
     shard.write_bytes(b"\0" * shard.stat().st_size)
-  table = open_data_set(copy).table
+  data_set = open_data_set(copy)
+  assert data_set.identity == open_data_set(folder).identity  # nor does this need a clip
+  table = data_set.table
   assert list(table) == ["name", "label", "persons", "frames", "subject", "camera", "setup"]
   assert table["name"].tolist() == [clip.name for clip in CLIPS]
   assert table["label"].tolist() == [clip.label for clip in CLIPS]
@@ -308,13 +310,32 @@ def test_a_flipped_digit_in_the_table_is_noticed(copy):
 
 
 @pytest.mark.parametrize(
-  "change", [{"columns": ["name"]}, {"num_clips": 31}, {"center": 99}, {"fill": "lop"}]
+  "change",
+  [
+    *({"columns": ["name"]}, {"columns": {"name": "text"}}, {"num_clips": 31}, {"fill": "lop"}),
+    *({"center": 25}, {"center": -1}),  # of 25 joints
+  ],
 )
 def test_metadata_that_contradicts_itself_is_refused(copy, change):
   path = copy / "metadata.json"
   path.write_text(json.dumps(json.loads(path.read_text()) | change))
   with pytest.raises(DataError, match="is not a whole prepared data set"):
     open_data_set(copy)
+
+
+@pytest.mark.parametrize("center", [0, 24])
+def test_the_first_and_the_last_joint_can_be_the_centre(copy, center):
+  path = copy / "metadata.json"
+  path.write_text(json.dumps(json.loads(path.read_text()) | {"center": center}))
+  assert open_data_set(copy).center == center
+
+
+@pytest.mark.parametrize("columns", [{"name": "str"}, {"a": "str", "b": "str"}])
+def test_a_table_of_other_columns_than_the_metadata_s_is_damaged(copy, columns):
+  path = copy / "metadata.json"
+  path.write_text(json.dumps(json.loads(path.read_text()) | {"columns": columns}))
+  with pytest.raises(DataError, match=r"clips\.csv is damaged"):
+    _ = open_data_set(copy).table
 
 
 def test_flipped_bytes_in_a_shard_are_noticed(copy):
