@@ -320,3 +320,10 @@ def test_an_empty_first_person_does_not_hide_the_second():
   for sampling in temporal_sampling.SAMPLINGS:
     clip = sampled([counting(0), second], 3, 2, sampling, "zero")
     assert clip.tolist() == [[0, 0, 0], [1, 2, 3]]
+
+
+def test_a_clip_as_long_as_the_window_is_shifted_by_what_is_untracked_in_it():
+  person = counting(4)
+  person[0] = 0
+  assert drawn([person], 4, "random_shift", "loop") == {(2, 3, 4, 0), (0, 2, 3, 4)}
+  assert sampled([person], 4, 1, "random_shift", "loop").tolist() == [[2, 3, 4, 0]]
