@@ -77,9 +77,12 @@ def _unfit(value: Any) -> str:
 
 
 class Table:
-  """The clip table while it grows."""
+  """The clip table while it grows, and what is known of all clips together."""
 
-  def __init__(self):
+  def __init__(self, recordings: Recordings):
+    # Arrays that somebody else may have centred: as long as no clip's centre lies elsewhere.
+    self._looks = recordings.rotated is None
+    self.joint_at_zero = recordings.skeleton.center if self._looks else recordings.center
     self.rows: list[tuple[int | str, ...]] = []
     self.columns: dict[str, str] = {}
     self.digests: list[str] = []  # `data_set.clip_digest` of every clip
@@ -107,6 +110,9 @@ class Table:
   def add(self, clip: Clip) -> None:
     self.columns = self.columns or self._columns_of(clip)
     self._names.add(clip.name)
+    at_zero = self.joint_at_zero
+    if self._looks and at_zero is not None and clip.persons[0][:, at_zero].any():
+      self.joint_at_zero = None
     self.digests.append(data_set.clip_digest(clip.name, clip.label, clip.persons))
     frames = max(len(person) for person in clip.persons)
     facts = (clip.facts[fact] for fact in list(self.columns)[len(_FILLED) :])
@@ -205,6 +211,7 @@ def write_metadata(
     "channels": recordings.channels,
     "fill": recordings.fill,
     "center": recordings.center,
+    "joint_at_zero": table.joint_at_zero,
     "rotated": recordings.rotated,
     "scale": recordings.storage_scale,
     "citation": recordings.citation,

@@ -270,7 +270,7 @@ def _write(
   shutil.rmtree(folder, ignore_errors=True)
   folder.mkdir(parents=True)
   features = store.features(recordings)
-  table = store.Table()
+  table = store.Table(recordings)
   left_out: list[_Bad] = []
   num_bad, total = 0, len(recordings.keys)
   allowed = args.max_bad / 100 * total

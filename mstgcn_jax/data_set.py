@@ -32,7 +32,8 @@ REPORT = "report.csv"
 METADATA = "metadata.json"
 KNOWN_FACTS = ("subject", "camera", "setup", "replication", "split")
 _CHUNK = 64  # clips read at a time where all are
-_LOADING = ("channels", "fill", "center", "rotated")  # fields that decide how clips are loaded
+# Fields that decide how clips are loaded.
+_LOADING = ("channels", "fill", "center", "joint_at_zero", "rotated")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,6 +49,8 @@ class DataSet:
     channels: coordinates of a joint.
     fill: 'loop' or 'zero': what follows a person's last frame.
     center: joint of the first person to be subtracted; None for none.
+    joint_at_zero: joint of the first person that lies at 0 in a sample although it is tracked:
+      `center`, or the skeleton's where clips came as arrays centred on it; None for none.
     rotated: whether the clips were turned, upright or to the front; None where they came as
       arrays that somebody else may have turned and centred.
     scale: stored whole numbers divided by this are coordinates; 0 where floats are stored.
@@ -67,6 +70,7 @@ class DataSet:
   channels: int
   fill: str
   center: int | None
+  joint_at_zero: int | None
   rotated: bool | None
   scale: float
   citation: str
@@ -134,14 +138,6 @@ class DataSet:
     return temporal_sampling.sample(
       persons, sampling, self.fill, self.center, out, view=view, views=views
     )
-
-  @property
-  def joint_at_zero(self) -> int | None:
-    """The first person's joint that lies at 0 in a sample although it is tracked, if any.
-
-    The one that loading subtracts, or that somebody else has subtracted from arrays before.
-    """
-    return self.skeleton.center if self.rotated is None else self.center
 
   @functools.cached_property
   def identity(self) -> dict[str, Any]:
@@ -269,16 +265,20 @@ def open_data_set(path: str | pathlib.Path) -> DataSet:
         f"to {FORMAT}: update it, or prepare the data set again"
       )
     _check_shards(path, metadata["shards"])
+    skeleton, rotated = Skeleton.from_dict(metadata["skeleton"]), metadata["rotated"]
+    # Earlier versions did not look, and took the arrays of others for centred.
+    at_zero = skeleton.center if rotated is None else metadata["center"]
     opened = DataSet(
       path=path,
       name=metadata["name"],
       version=metadata["version"],
-      skeleton=Skeleton.from_dict(metadata["skeleton"]),
+      skeleton=skeleton,
       class_names=tuple(metadata["class_names"]),
       channels=metadata["channels"],
       fill=metadata["fill"],
       center=metadata["center"],
-      rotated=metadata["rotated"],
+      joint_at_zero=metadata.get("joint_at_zero", at_zero),
+      rotated=rotated,
       scale=metadata["scale"],
       citation=metadata["citation"],
       missing_facts=tuple(metadata["missing_facts"]),
@@ -335,8 +335,10 @@ def _check(data_set: DataSet) -> None:
     raise ValueError(f"{data_set.num_clips} clips, {clips} in the shards")
   if data_set.fill not in ("loop", "zero"):
     raise ValueError(f"fill {data_set.fill!r}")
-  if data_set.center is not None and not 0 <= data_set.center < data_set.skeleton.num_joints:
-    raise ValueError(f"center {data_set.center}")
+  for field in ("center", "joint_at_zero"):
+    joint = getattr(data_set, field)
+    if joint is not None and not 0 <= joint < data_set.skeleton.num_joints:
+      raise ValueError(f"{field} {joint}")
   if not set(data_set.columns.values()) <= {"int", "str"}:
     raise ValueError(f"columns {data_set.columns}")
 

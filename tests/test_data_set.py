@@ -150,16 +150,37 @@ def test_whole_numbers_beyond_two_bytes_are_stored_as_floats(tmp_path, largest, 
   np.testing.assert_array_equal(data_set.read([0])[0][0], person)
 
 
+def with_center_at_zero(clip):
+  persons = [person.copy() for person in clip.persons]
+  persons[0][:, NTU.center] = 0
+  return dataclasses.replace(clip, persons=persons)
+
+
+CENTERED = [with_center_at_zero(clip) for clip in CLIPS[:2]]
+
+
 @pytest.mark.parametrize(
-  ("center", "rotated", "expected"),
-  # Arrays that somebody else has centred (rotated: None) lie at 0 where their skeleton says.
-  [(2, True, 2), (None, False, None), (None, None, NTU.center)],
-)
+  ("clips", "center", "rotated", "expected"),
+  [
+    (CLIPS[:2], 2, True, 2),
+    (CENTERED, None, False, None),
+    # Arrays that somebody else has centred (rotated: None), or hasn't.
+    (CENTERED, None, None, NTU.center),
+    (CLIPS[:2], None, None, None),
+    ([CENTERED[0], CLIPS[1]], None, None, None),
+    ([CLIPS[0], CENTERED[1]], None, None, None),
+  ],
+)  # fmt: skip
 def test_the_joint_at_zero_is_the_one_that_the_data_are_centred_on(
-  tmp_path, center, rotated, expected
+  tmp_path, clips, center, rotated, expected
 ):
-  data_set = prepare(tmp_path, CLIPS[:1], center=center, rotated=rotated)
+  data_set = prepare(tmp_path, clips, center=center, rotated=rotated)
   assert data_set.joint_at_zero == expected
+  path = data_set.path / "metadata.json"
+  metadata = json.loads(path.read_text())
+  del metadata["joint_at_zero"]  # as an earlier version wrote it, which did not look
+  path.write_text(json.dumps(metadata))
+  assert open_data_set(data_set.path).joint_at_zero == (NTU.center if rotated is None else center)
 
 
 # --- identity: what decides what is trained on and measured
@@ -204,7 +225,7 @@ def with_person_dropped():
     (FEW, {"class_names": tuple("abcdfe")}, ["the class names"]),
     (FEW, {"skeleton": dataclasses.replace(NTU, mirror=((5, 9),))}, ["the skeleton"]),
     (FEW, {"fill": "zero"}, ["fill: loop -> zero"]),
-    (FEW, {"center": None}, ["center: 1 -> None"]),
+    (FEW, {"center": None}, ["center: 1 -> None", "joint_at_zero: 1 -> None"]),
     (FEW, {"rotated": True}, ["rotated: False -> True"]),
     (FEW, {"citation": "@misc{y}", "warnings": ("none",)}, []),
   ],
@@ -313,7 +334,7 @@ def test_a_flipped_digit_in_the_table_is_noticed(copy):
   "change",
   [
     *({"columns": ["name"]}, {"columns": {"name": "text"}}, {"num_clips": 31}, {"fill": "lop"}),
-    *({"center": 25}, {"center": -1}),  # of 25 joints
+    *({"center": 25}, {"center": -1}, {"joint_at_zero": 25}),  # of 25 joints
   ],
 )
 def test_metadata_that_contradicts_itself_is_refused(copy, change):
