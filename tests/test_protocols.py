@@ -100,7 +100,7 @@ def test_given_splits_come_from_their_column(tmp_path):
   person = np.ones((3, 25, 3), np.float32)
   clips = [
     Clip(f"c{i}", 0, [person], {"split": split, "split_xsub": other})
-    for i, (split, other) in enumerate([("train", ""), ("val", "train"), ("", "val")])
+    for i, (split, other) in enumerate([("train", ""), ("val", "train"), ("", "test")])
   ]
   data_set = prepare(tmp_path, clips)
   assert [side.tolist() for side in protocols.split(data_set, "given")] == [[0], [1]]
