@@ -69,6 +69,28 @@ def test_the_folds_evaluate_every_subject_once(data_set):
   assert sorted(s for side in sides for s in side) == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_what_a_protocol_does_not_say_is_the_default(data_set):
+  for short, long in (
+    ("kfold", "kfold:column=subject,k=5,fold=0,seed=0"),
+    ("leave_one_out:value=3", "leave_one_out:column=subject,value=3"),
+  ):
+    for a, b in zip(protocols.split(data_set, short), protocols.split(data_set, long), strict=True):
+      np.testing.assert_array_equal(a, b)
+
+
+def test_of_many_values_some_are_named(tmp_path):
+  def message(subjects):
+    person = np.ones((1, 25, 3), np.float32)
+    clips = [Clip(f"c{i}", 0, [person], {"subject": i}) for i in range(subjects)]
+    with pytest.raises(ConfigError) as error:
+      protocols.split(prepare(tmp_path / str(subjects), clips), "leave_one_out:value=99")
+    return str(error.value)
+
+  shown = "no clip has subject '99'; there are " + ", ".join(map(str, range(20)))
+  assert message(20) == f"leave_one_out: {shown}"
+  assert message(21) == f"leave_one_out: {shown}, …"
+
+
 def test_another_seed_gives_other_folds(data_set):
   folds = {
     tuple(protocols.split(data_set, f"kfold:k=2,seed={seed}")[1].tolist()) for seed in range(8)
@@ -114,6 +136,10 @@ def test_given_splits_come_from_their_column(tmp_path):
     ("xsubb", "'xsubb' is unknown; expected one of xsub, xview"),
     ("given", "no column 'split'; it has name, label, persons, frames, subject"),
     ("kfold:folds=3", "option 'folds=3' is unknown; options: column=subject, k=5"),
+    ("kfold:k", "option 'k' is unknown; options: column=subject, k=5, fold=0, seed=0"),
+    ("xsub:k=3", "option 'k=3' is unknown; options: none"),
+    ("kfold:k=1", "k=1 is not possible with the 7 values of column 'subject'; expected 2 to 7"),
+    ("kfold:fold=-1", "fold=-1 is outside 0..4"),
     ("kfold:k=many", "k must be a whole number, not 'many'"),
     ("kfold:k=9", "k=9 is not possible with the 7 values of column 'subject'"),
     ("kfold:k=3,fold=3", "fold=3 is outside 0..2"),
