@@ -179,6 +179,26 @@ def test_clips_are_mirrored_with_the_probability_asked_for():
   assert abs(mirrored.mean() - 0.3) < 0.09  # four standard deviations
 
 
+def test_random_move_draws_its_two_poses_from_the_reference_s_candidates():
+  # Joints at x = 1 and x = 2, y = 0: their difference tells angle and scale, the rest the shift.
+  clips = jnp.zeros((400, 1, 2, 25, 3)).at[..., 0].set(1.0).at[..., 1, 0].set(2.0)
+  moved = apply(KEY, clips, Augmentation(random_move=True), KINETICS)
+  moved = np.asarray(moved, np.float64)[:, 0]
+  across = moved[:, :, 1, :2] - moved[:, :, 0, :2]  # [clip, frame, x and y]
+  shift = moved[:, :, 0, :2] - across
+  angle = np.degrees(np.arctan2(across[..., 1], across[..., 0]))
+  found = lambda values: np.unique(values.round(3) + 0.0).tolist()
+  for frame in range(2):
+    assert found(angle[:, frame]) == [-10, -5, 0, 5, 10]
+    assert found(np.linalg.norm(across[:, frame], axis=-1)) == [0.9, 1.0, 1.1]
+    for axis in range(2):
+      assert found(shift[:, frame, axis]) == [-0.2, -0.1, 0, 0.1, 0.2]
+  # The poses are drawn apart, and so are x and y.
+  assert np.abs(angle[:, 0] - angle[:, 1]).max() > 19
+  assert np.abs(shift[:, 0] - shift[:, 1]).max() > 0.39
+  assert np.abs(shift[..., 0] - shift[..., 1]).max() > 0.39
+
+
 def test_shear_is_within_its_limit_and_comes_before_the_rotation():
   clips = jnp.eye(3)[:, None, None, None] * jnp.ones((1, 1, 1, 25, 1))
   keys = jax.random.split(KEY, 200)
@@ -205,6 +225,19 @@ def test_dropout_probabilities_are_those_asked_for():
   frames = apply(KEY, clips, Augmentation(frame_dropout=0.2), KINETICS)
   dropped = np.all(frames == 0, axis=(1, 3, 4))  # for both persons
   assert abs(dropped.mean() - 0.2) < 0.035 and dropped.sum() == (frames == 0).sum() / 150
+
+
+def test_dropped_joints_are_each_person_s_own_and_dropped_frames_everybody_s():
+  clips = jnp.ones((20, 2, 8, 25, 3))
+  joints = np.asarray(apply(KEY, clips, Augmentation(joint_dropout=0.5), KINETICS))[..., 0]
+  assert (joints == joints[:, :, :1]).all() and (joints[:, 0] != joints[:, 1]).any()
+  frames = np.asarray(apply(KEY, clips, Augmentation(frame_dropout=0.5), KINETICS))[..., 0]
+  assert (frames == frames[:, :1, :, :1]).all() and (frames[0] != frames[1]).any()
+
+
+def test_noise_is_every_joint_s_frame_s_and_coordinate_s_own():
+  noise = np.asarray(apply(KEY, jnp.ones((1, 2, 3, 25, 3)), Augmentation(jitter=1.0), KINETICS))
+  assert len(np.unique(noise)) == noise.size
 
 
 def test_jitter_has_the_standard_deviation_asked_for():
