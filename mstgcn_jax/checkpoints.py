@@ -327,6 +327,15 @@ def checkpoint_step(manager: ocp.CheckpointManager, which: str) -> int:
   return int(which)
 
 
+def forget_figures(manager: ocp.CheckpointManager) -> None:
+  """Deletes the accuracies that choose the best: from now on something else is measured."""
+  if jax.process_index() == 0:
+    for path in pathlib.Path(manager.directory).glob("*/metrics"):
+      shutil.rmtree(path)
+  multihost_utils.sync_global_devices("deleted metrics of another evaluation")
+  manager.reload()
+
+
 def best_step(workdir: str | pathlib.Path) -> int | None:
   """The step of the best checkpoint; None where none was evaluated."""
   with make_manager(workdir, read_only=True) as manager:

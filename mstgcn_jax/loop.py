@@ -75,6 +75,7 @@ def train(
   if any(what.startswith("data") for what in changed):
     # Figures from before were measured on something else.
     progress = checkpoints.NO_PROGRESS
+    checkpoints.forget_figures(manager)
     if is_first:
       (workdir / "summary.json").unlink(missing_ok=True)
   elif step == total_steps and (figures := _finished(workdir, step)):

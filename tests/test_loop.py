@@ -353,6 +353,9 @@ def test_a_finished_run_answers_another_protocol_with_its_own_figures(copy, tiny
   )
   assert float(last["loss"]) == figures["joint"]["loss"] != float(before["loss"])
   assert loop.train(tiny.config(tiny_data, **changes), copy) == figures
+  assert checkpoints.best_step(copy) is None  # none was measured by this protocol when it was saved
+  loop.train(tiny.config(tiny_data, **(changes | {"epochs": 4})), copy)
+  assert checkpoints.best_step(copy) == 24
 
 
 def test_a_loss_that_is_not_finite_names_the_first_bad_step_and_stops(copy, tiny_data):
