@@ -1,6 +1,7 @@
 """What of recordings is written, what is left out, and what the command says of it."""
 
 import csv
+import dataclasses
 import functools
 import pathlib
 
@@ -108,6 +109,19 @@ def test_class_names_are_printable_and_different(tmp_path, names):
 def test_a_name_that_is_no_folder_s_is_wrong_usage(tmp_path, name):
   with pytest.raises(ConfigError, match="expected small letters, digits and _"):
     write.prepare(source(random_clips(1)), arguments(tmp_path, name=name))
+
+
+@pytest.mark.parametrize("makes_raw", [True, False])
+@pytest.mark.parametrize("exists", [True, False])
+def test_recordings_have_to_be_there_unless_the_source_makes_them(tmp_path, makes_raw, exists):
+  fake = dataclasses.replace(source(random_clips(1)), makes_raw=makes_raw)
+  raw = tmp_path if exists else tmp_path / "none"
+  if exists or makes_raw:
+    write.prepare(fake, arguments(tmp_path, raw=raw))
+    assert len(open_data_set(tmp_path / "fake")) == 1
+  else:
+    with pytest.raises(DataError, match=r"--raw .*none does not exist; expected the recordings"):
+      write.prepare(fake, arguments(tmp_path, raw=raw))
 
 
 @pytest.mark.parametrize(
