@@ -240,6 +240,7 @@ def compile_step(
   task = train_step.Task(
     graphdef=graphdef,
     skeleton=config.skeleton,
+    center=config.skeleton.center,
     num_classes=config.num_classes,
     streams=("joint",),
     augmentation=augment.Augmentation(),

@@ -114,7 +114,7 @@ def _padded(persons: Sequence[np.ndarray], frames: int) -> np.ndarray:
 
 def joint_at_zero(data: DataSet) -> int | None:
   """The joint that the stored clips are centred on: only where they came so."""
-  return data.skeleton.center if data.rotated is None else None
+  return data.joint_at_zero if data.rotated is None else None
 
 
 def _class_name(data: DataSet, index: int) -> str:

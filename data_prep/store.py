@@ -1,6 +1,7 @@
 """A prepared data set's files: records in ArrayRecord shards, the clip table, TFDS's metadata."""
 
 import csv
+import io
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ _SHARD_BYTES = 256 << 20
 # Compression saves a third of whole numbers, but 8 % of floats, and costs half of the reading time.
 _WHOLE = "group_size:1,zstd:3"
 _FLOATS = "group_size:1,uncompressed"
+_FILLED = {"name": "str", "label": "int", "persons": "int", "frames": "int"}  # columns, first
 
 
 class InexactError(Exception):
@@ -48,7 +50,7 @@ def serialize(clip: Clip, features: Any, scale: float) -> bytes:
     if not fits or not np.array_equal(np.divide(whole, scale).astype(np.float32), joints):
       raise InexactError(f"{clip.name} has coordinates that are not whole multiples of 1/{scale:g}")
     joints = whole.astype(np.int16)
-  return features.serialize_example(
+  record = features.serialize_example(
     {
       "coordinates": joints,
       "lengths": np.array([len(person) for person in clip.persons]),
@@ -56,20 +58,45 @@ def serialize(clip: Clip, features: Any, scale: float) -> bytes:
       "name": clip.name,
     }
   )
+  return data_set.deterministic(record)
+
+
+def _unfit(value: Any) -> str:
+  """Why a cell of the clip table would not come back as this value; '' where it does."""
+  if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+    return "" if -(2**63) <= value < 2**63 else f"is {value:.3g}, beyond 64 bits"
+  if not isinstance(value, str):
+    return f"is {value!r}; expected a whole number or a text"
+  if len(value) > csv.field_size_limit():
+    return f"has {len(value):,} characters; expected at most {csv.field_size_limit():,}"
+  try:
+    value.encode("utf-8")
+  except UnicodeEncodeError:
+    return f"is {value!r}, which is no text in UTF-8"
+  return f"is {value!r}; a NUL cannot be stored" if "\0" in value else ""
 
 
 class Table:
-  """The clip table while it grows."""
+  """The clip table while it grows, and what is known of all clips together."""
 
-  def __init__(self):
+  def __init__(self, recordings: Recordings):
+    # Arrays that somebody else may have centred: as long as no clip's centre lies elsewhere.
+    self._looks = recordings.rotated is None
+    self.joint_at_zero = recordings.skeleton.center if self._looks else recordings.center
     self.rows: list[tuple[int | str, ...]] = []
     self.columns: dict[str, str] = {}
+    self.digests: list[str] = []  # `data_set.clip_digest` of every clip
     self._names: set[str] = set()
 
   def refuses(self, clip: Clip) -> str:
     """Why this clip cannot be added; '' where it can."""
     if clip.name in self._names:
       return f"a second recording has the name {clip.name}"
+    for fact, value in {"name": clip.name, **clip.facts}.items():
+      if reason := _unfit(value):
+        return f"its {fact} {reason}"
+    if taken := sorted(clip.facts.keys() & _FILLED):
+      return f"its facts include {taken[0]!r}, which the preparation fills"
     columns = self._columns_of(clip)
     if self.columns and columns != self.columns:
       return f"its facts are {columns}; those of the recordings before are {self.columns}"
@@ -78,13 +105,18 @@ class Table:
   @staticmethod
   def _columns_of(clip: Clip) -> dict[str, str]:
     facts = {key: "str" if isinstance(value, str) else "int" for key, value in clip.facts.items()}
-    return {"name": "str", "label": "int", "persons": "int", "frames": "int"} | facts
+    return _FILLED | facts
 
   def add(self, clip: Clip) -> None:
-    self.columns = self._columns_of(clip)
+    self.columns = self.columns or self._columns_of(clip)
     self._names.add(clip.name)
+    at_zero = self.joint_at_zero
+    if self._looks and at_zero is not None and clip.persons[0][:, at_zero].any():
+      self.joint_at_zero = None
+    self.digests.append(data_set.clip_digest(clip.name, clip.label, clip.persons))
     frames = max(len(person) for person in clip.persons)
-    self.rows.append((clip.name, clip.label, len(clip.persons), frames, *clip.facts.values()))
+    facts = (clip.facts[fact] for fact in list(self.columns)[len(_FILLED) :])
+    self.rows.append((clip.name, clip.label, len(clip.persons), frames, *facts))
 
   def write(self, path: pathlib.Path) -> None:
     write_csv(path, tuple(self.columns), self.rows)
@@ -93,9 +125,14 @@ class Table:
 def write_csv(path: pathlib.Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
   # A file name on the disk need not be text.
   with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    file.writelines(map(_csv_line, [header, *rows]))
+
+
+def _csv_line(row: Sequence[Any]) -> str:
+  # Only what is in `lineterminator` is quoted, and a bare \r in a cell ends a line for a reader.
+  line = io.StringIO(newline="")
+  csv.writer(line, lineterminator="\r\n").writerow(row)
+  return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 class Shards:
@@ -174,12 +211,14 @@ def write_metadata(
     "channels": recordings.channels,
     "fill": recordings.fill,
     "center": recordings.center,
+    "joint_at_zero": table.joint_at_zero,
     "rotated": recordings.rotated,
     "scale": recordings.storage_scale,
     "citation": recordings.citation,
     "columns": table.columns,
     "missing_facts": [fact for fact in data_set.KNOWN_FACTS if fact not in table.columns],
     "table": {"sha256": files.sha256(folder / data_set.TABLE)},
+    "clips_digest": data_set.joined_digest(table.digests),
     "shards": list(shard_infos),
   }
   split = tfds.core.SplitInfo(

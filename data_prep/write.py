@@ -1,7 +1,8 @@
 """Recordings to a prepared data set, in worker processes; it appears whole or not at all.
 
-Everything is written into a hidden folder beside the final one, which then takes its name: a
-preparation that is killed leaves nothing that opens, and the next one clears it away.
+Everything is written into a hidden folder beside the final one, read back, compared with what was
+meant, and then takes the final name: a preparation that is killed leaves nothing that opens, and
+the next one clears it away.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -92,17 +93,35 @@ def _prepare(recordings: Recordings, target: pathlib.Path, args: argparse.Namesp
   temporary = target.with_name(f".{target.name}.incomplete")
   try:
     try:
-      summary = _write(recordings, temporary, args)
+      summary, table = _write(recordings, temporary, args)
     except store.InexactError as error:
       _say(f"{args.name}: {error}; starting again, storing float32")
       recordings = dataclasses.replace(recordings, storage_scale=0)
-      summary = _write(recordings, temporary, args)
-    data_set.open_data_set(temporary)
+      summary, table = _write(recordings, temporary, args)
+    _compare(temporary, table)
     _move(temporary, target)
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
   seconds = time.monotonic() - started
   print(f"{args.name}: {summary}, {seconds:.0f} s: {target}")
+
+
+def _compare(folder: pathlib.Path, table: store.Table) -> None:
+  """DataError unless the data set in `folder` opens and holds the clips and the table meant."""
+  try:
+    written = data_set.open_data_set(folder)
+    columns = [column.tolist() for column in written.table.values()]
+    if list(zip(*columns, strict=True)) != table.rows:
+      raise DataError(f"{data_set.TABLE} reads otherwise than it was written")
+    found_and_meant = zip(written.clip_digests(), table.digests, strict=True)
+    for row, (found, meant) in enumerate(_bar(found_and_meant, len(table.rows), "reading back")):
+      if found != meant:
+        raise DataError(f"the shards hold another clip than {table.rows[row][0]} in its place")
+  except (DataError, ValueError) as error:  # a ValueError: other numbers of columns or clips
+    raise DataError(
+      f"what was written cannot be read back ({error}): a fault of the disk, the memory or this "
+      "program. Nothing was kept."
+    ) from error
 
 
 def _check_class_names(names: Sequence[str]) -> None:
@@ -146,6 +165,12 @@ def _sync(path: pathlib.Path) -> None:
     os.fsync(descriptor)
   finally:
     os.close(descriptor)
+
+
+def _bar(items: Iterable[Any], total: int, title: str) -> Iterable[Any]:
+  """The items, with a progress bar on a terminal."""
+  hidden = not sys.stderr.isatty()
+  return tqdm.tqdm(items, total=total, desc=title, unit=" recordings", disable=hidden)
 
 
 def _say(line: str) -> None:
@@ -238,23 +263,19 @@ def _read_all(recordings: Recordings, workers: int) -> Iterator[Clip | _Bad]:
 # --- writing
 
 
-def _write(recordings: Recordings, folder: pathlib.Path, args: argparse.Namespace) -> str:
-  """Writes the whole data set into `folder`; returns a line that says what is in it."""
+def _write(
+  recordings: Recordings, folder: pathlib.Path, args: argparse.Namespace
+) -> tuple[str, store.Table]:
+  """Writes the whole data set into `folder`; a line that says what is in it, and its table."""
   shutil.rmtree(folder, ignore_errors=True)
   folder.mkdir(parents=True)
   features = store.features(recordings)
-  table = store.Table()
+  table = store.Table(recordings)
   left_out: list[_Bad] = []
   num_bad, total = 0, len(recordings.keys)
   allowed = args.max_bad / 100 * total
   with store.Shards(folder, compress=bool(recordings.storage_scale)) as shards:
-    for clip in tqdm.tqdm(
-      _read_all(recordings, args.workers),
-      total=total,
-      desc=args.name,
-      unit=" recordings",
-      disable=not sys.stderr.isatty(),
-    ):
+    for clip in _bar(_read_all(recordings, args.workers), total, args.name):
       if isinstance(clip, Clip) and not any(len(person) for person in clip.persons):
         left_out.append(_Bad(clip.name, _NOBODY))
         continue
@@ -271,9 +292,7 @@ def _write(recordings: Recordings, folder: pathlib.Path, args: argparse.Namespac
   if num_bad > allowed:
     raise DataError(_too_many_bad(left_out, num_bad, total, args))
   if not table.rows:
-    raise DataError(
-      f"{args.raw} holds no clip: {_NOBODY} in any of {total} recordings. Nothing was written."
-    )
+    raise DataError(_no_clip(left_out, num_bad, total, args))
   shard_infos = shards.finish(args.name)
   table.write(folder / data_set.TABLE)
   store.write_csv(
@@ -283,7 +302,7 @@ def _write(recordings: Recordings, folder: pathlib.Path, args: argparse.Namespac
   for path in folder.iterdir():
     _sync(path)
   _sync(folder)
-  return _summary(recordings, table, shard_infos, left_out, num_bad, args)
+  return _summary(recordings, table, shard_infos, left_out, num_bad, args), table
 
 
 def _too_many_bad(
@@ -296,6 +315,19 @@ def _too_many_bad(
     f"{some}{num_bad:,} of {total:,} recordings in {args.raw} could not be read (first: "
     f"{first.name}: {first.reason}). Nothing was written; --max-bad {args.max_bad:g} allows "
     f"{args.max_bad:g} %{enough}."
+  )
+
+
+def _no_clip(left_out: Sequence[_Bad], num_bad: int, total: int, args: argparse.Namespace) -> str:
+  if not num_bad:
+    return (
+      f"{args.raw} holds no clip: {_NOBODY} in any of {total:,} recordings. Nothing was written."
+    )
+  first = next(bad for bad in left_out if bad.reason != _NOBODY)
+  rest = f", and {_NOBODY} in the other {total - num_bad:,}" if total > num_bad else ""
+  return (
+    f"{args.raw} holds no clip: {num_bad:,} of {total:,} recordings could not be read (first: "
+    f"{first.name}: {first.reason}){rest}. Nothing was written."
   )
 
 

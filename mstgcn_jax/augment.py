@@ -94,7 +94,13 @@ def _is_number(value: object) -> bool:
 
 
 def apply(
-  key: jax.Array, clips: jax.Array, options: Augmentation, skeleton: Skeleton, *, first=0
+  key: jax.Array,
+  clips: jax.Array,
+  options: Augmentation,
+  skeleton: Skeleton,
+  center: int | None,
+  *,
+  first: jax.Array | int = 0,
 ) -> jax.Array:
   """Augments a batch; a clip's result depends on the key and its place in the batch only.
 
@@ -105,7 +111,9 @@ def apply(
     key: A jax.random key, a new one each step.
     clips: [batch, person, frame, joint, channel], the global batch or a device's share of it.
     options: Static: what to do.
-    skeleton: Static: its `mirror` pairs, and `center`, which lies at 0 though it is tracked.
+    skeleton: Static: its `mirror` pairs.
+    center: Static: joint of the first person that lies at 0 although it is tracked, because clips
+      are centred on it; None where they are not.
     first: place of the first clip in the global batch.
   Returns:
     Clips of the same shape and type.
@@ -121,17 +129,17 @@ def apply(
     )
   # A key of its own for every clip: the draws don't depend on the batch size or on sharding.
   keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(clips.shape[0]))
-  return jax.vmap(lambda k, clip: _augment_clip(k, clip, options, skeleton))(keys, clips)
+  return jax.vmap(lambda k, clip: _augment_clip(k, clip, options, skeleton, center))(keys, clips)
 
 
 def _augment_clip(
-  key: jax.Array, clip: jax.Array, options: Augmentation, skeleton: Skeleton
+  key: jax.Array, clip: jax.Array, options: Augmentation, skeleton: Skeleton, center: int | None
 ) -> jax.Array:
   """One clip [person, frame, joint, channel]; every operation has a key of its own."""
   keys = jax.random.split(key, 8)
   if options.openpose_match:
     clip = openpose_match(clip)
-  seen = skeletons.tracked(clip, skeleton.center)
+  seen = skeletons.tracked(clip, center)
   persons, frames, joints, _ = clip.shape
 
   if options.mirror > 0:

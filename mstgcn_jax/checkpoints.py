@@ -327,6 +327,15 @@ def checkpoint_step(manager: ocp.CheckpointManager, which: str) -> int:
   return int(which)
 
 
+def forget_figures(manager: ocp.CheckpointManager) -> None:
+  """Deletes the accuracies that choose the best: from now on something else is measured."""
+  if jax.process_index() == 0:
+    for path in pathlib.Path(manager.directory).glob("*/metrics"):
+      shutil.rmtree(path)
+  multihost_utils.sync_global_devices("deleted metrics of another evaluation")
+  manager.reload()
+
+
 def best_step(workdir: str | pathlib.Path) -> int | None:
   """The step of the best checkpoint; None where none was evaluated."""
   with make_manager(workdir, read_only=True) as manager:
@@ -404,6 +413,8 @@ def warm_start(
 ) -> tuple[Any, Any]:
   """Fresh parameters and statistics, replaced by the newest ones of another workdir.
 
+  What is taken is what the other run was evaluated with: averaged parameters where it has them.
+
   Args:
     stream: taken from a run of several streams; a run of one gives its only one.
     ignore: tensors whose dotted path contains one of these stay fresh.
@@ -413,7 +424,7 @@ def warm_start(
   tree, _ = load_variables(workdir)
   if stream not in tree and len(tree) > 1:
     raise ConfigError(f"init_from {workdir} has no stream {stream!r}; it has {', '.join(tree)}")
-  source = tree[stream] if stream in tree else next(iter(tree.values()))
+  source = saved_eval_variables(tree[stream] if stream in tree else next(iter(tree.values())))
   problems, kept = [], set()
 
   def choose(kind):

@@ -183,7 +183,7 @@ def from_model(model: ModelConfig, stream: str, data_name: str = "ntu60") -> Con
 
 def input_facts(config: ConfigDict) -> dict[str, Any]:
   """How clips become the network's input: arguments of `DataSet.sample`."""
-  return {name: config.data[name] for name in ("window", "num_persons", "sampling")}
+  return {name: config.data[name] for name in ("window", "num_persons", "sampling", "views")}
 
 
 def optimizer_config(config: ConfigDict) -> OptimizerConfig:

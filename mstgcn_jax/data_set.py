@@ -4,14 +4,18 @@ A folder DATA_DIR/NAME/VERSION holds a TFDS data set with one split, `clips`, in
 (TFDS loads it without this package: `tfds.builder_from_directory(path).as_data_source("clips")`),
 the clip table `clips.csv`, and `report.csv`, which lists the recordings left out. TFDS's metadata
 file carries what loading needs: skeleton, class names, fill, centre, scale, shard sizes and sums.
+
+What a data set *is* (`DataSet.identity`) is its content, not these bytes: prepared again from the
+same recordings, or written in other shards, it is the same.
 """
 
 import csv
 import dataclasses
 import functools
+import hashlib
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +30,9 @@ TABLE = "clips.csv"
 REPORT = "report.csv"
 METADATA = "metadata.json"
 KNOWN_FACTS = ("subject", "camera", "setup", "replication", "split")
+_CHUNK = 64  # clips read at a time where all are
+# Fields that decide how clips are loaded.
+_LOADING = ("channels", "fill", "center", "joint_at_zero", "rotated")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,6 +48,8 @@ class DataSet:
     channels: coordinates of a joint.
     fill: 'loop' or 'zero': what follows a person's last frame.
     center: joint of the first person to be subtracted; None for none.
+    joint_at_zero: joint of the first person that lies at 0 in a sample although it is tracked:
+      `center`, or the skeleton's where clips came as arrays centred on it; None for none.
     rotated: whether the clips were turned, upright or to the front; None where they came as
       arrays that somebody else may have turned and centred.
     scale: stored whole numbers divided by this are coordinates; 0 where floats are stored.
@@ -49,6 +58,7 @@ class DataSet:
     columns: names of the clip table's columns, and whether 'int' or 'str'.
     shards: file name, bytes, sha256 and number of clips of every shard.
     table_sha256: of the clip table's file.
+    clips_digest: `joined_digest` of `clip_digests`; '' where an earlier version did not record it.
   """
 
   path: pathlib.Path
@@ -59,6 +69,7 @@ class DataSet:
   channels: int
   fill: str
   center: int | None
+  joint_at_zero: int | None
   rotated: bool | None
   scale: float
   citation: str
@@ -67,6 +78,7 @@ class DataSet:
   shards: tuple[dict[str, Any], ...]
   num_clips: int
   table_sha256: str
+  clips_digest: str = ""
 
   def __len__(self) -> int:
     return self.num_clips
@@ -102,10 +114,12 @@ class DataSet:
       A list over clips of lists over persons of float32 [frames_m, joint, channel], neither looped
       nor centred.
     """
-    stored = self.read_stored(indices)
+    return [self._as_floats(persons) for persons in self.read_stored(indices)]
+
+  def _as_floats(self, persons: list[np.ndarray]) -> list[np.ndarray]:
     if not self.scale:
-      return stored
-    return [[np.divide(p, self.scale, dtype=np.float32) for p in persons] for persons in stored]
+      return persons
+    return [np.divide(person, self.scale, dtype=np.float32) for person in persons]
 
   def read_stored(self, indices: Sequence[int]) -> list[list[np.ndarray]]:
     """As `read`, but coordinates as they are stored: int16, `scale` times as large, or float32."""
@@ -129,12 +143,44 @@ class DataSet:
     return clips
 
   def sample(
-    self, index: int, window: int, num_persons: int = 2, sampling: str = "loop"
+    self,
+    index: int,
+    window: int,
+    num_persons: int = 2,
+    sampling: str = "loop",
+    view: int = 0,
+    views: int = 1,
   ) -> np.ndarray:
     """One clip as the model sees it in evaluation: float32 [person, window, joint, channel]."""
     out = np.empty((num_persons, window, self.skeleton.num_joints, self.channels), np.float32)
     (persons,) = self.read([index])
-    return temporal_sampling.sample(persons, sampling, self.fill, self.center, out)
+    return temporal_sampling.sample(
+      persons, sampling, self.fill, self.center, out, view=view, views=views
+    )
+
+  @functools.cached_property
+  def identity(self) -> dict[str, Any]:
+    """What decides what is trained on and measured, by name, as JSON; compare by `differences`.
+
+    Long things are given by a digest. For a data set of an earlier version every clip is read.
+    """
+    long = {"class names": self.class_names, "skeleton": self.skeleton.to_dict()}
+    long |= {f"column {name!r}": column.tolist() for name, column in self.table.items()}
+    return {
+      "clips": self.clips_digest or joined_digest(self.clip_digests()),
+      **{name: _digest(json.dumps(value, sort_keys=True)) for name, value in long.items()},
+      **{name: getattr(self, name) for name in _LOADING},
+    }
+
+  def clip_digests(self) -> Iterator[str]:
+    """`clip_digest` of every clip as its record on the disk has it; reads them all."""
+    for shard, facts in enumerate(self.shards):
+      for start in range(0, facts["clips"], _CHUNK):
+        positions = list(range(start, min(start + _CHUNK, facts["clips"])))
+        for record in self._read_shard(shard, positions):
+          (start, stop), (label, _) = _find(record, b"name", b"label")
+          persons = self._as_floats(self._decode(record))
+          yield clip_digest(record[start:stop].decode(), _varint(record, label)[0], persons)
 
   def _read_shard(self, shard: int, positions: list[int]) -> list[bytes]:
     try:
@@ -211,6 +257,50 @@ def _varint(record: bytes, at: int) -> tuple[int, int]:
   return value | record[at] << shift, at + 1
 
 
+def deterministic(record: bytes) -> bytes:
+  """A serialised tf.train.Example with its fields in order; else that differs by process."""
+  from tensorflow_datasets.proto import tf_example_pb2
+
+  example = tf_example_pb2.Example.FromString(record)
+  return example.SerializeToString(deterministic=True)
+
+
+def _digest(content: str | bytes) -> str:
+  content = content.encode() if isinstance(content, str) else content
+  return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def clip_digest(name: str, label: int, persons: Sequence[np.ndarray]) -> str:
+  """A digest of a clip's content: name, label and everybody's float32 [frame, joint, channel]."""
+  header = json.dumps([name, int(label), [person.shape for person in persons]])
+  # -0 is 0: whole numbers have no other
+  joints = np.concatenate(persons, dtype="<f4") + np.float32(0)
+  return _digest(header.encode() + joints.tobytes())
+
+
+def joined_digest(digests: Iterable[str]) -> str:
+  """One digest for those of all clips, in their order."""
+  return _digest("".join(digests))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+  """In what a data set differs from the one that a run knows, a few words each.
+
+  Args:
+    old: `DataSet.identity`, as the run recorded it.
+    new: that of the data set here; columns that the run doesn't know change nothing for it.
+  """
+
+  def words(name: str) -> str:
+    if name in _LOADING:
+      return f"{name}: {old[name]} -> {new.get(name)}"
+    if name == "clips":
+      return "the clips (their joints, lengths, names or labels)"
+    return f"the clip table's {name}" if name.startswith("column ") else f"the {name}"
+
+  return [words(name) for name in old if old[name] != new.get(name)]
+
+
 def open_data_set(path: str | pathlib.Path) -> DataSet:
   """Opens DATA_DIR/NAME/VERSION, or DATA_DIR/NAME where it holds one version.
 
@@ -226,16 +316,20 @@ def open_data_set(path: str | pathlib.Path) -> DataSet:
         f"to {FORMAT}: update it, or prepare the data set again"
       )
     _check_shards(path, metadata["shards"])
+    skeleton, rotated = Skeleton.from_dict(metadata["skeleton"]), metadata["rotated"]
+    # Earlier versions did not look, and took the arrays of others for centred.
+    at_zero = skeleton.center if rotated is None else metadata["center"]
     opened = DataSet(
       path=path,
       name=metadata["name"],
       version=metadata["version"],
-      skeleton=Skeleton.from_dict(metadata["skeleton"]),
+      skeleton=skeleton,
       class_names=tuple(metadata["class_names"]),
       channels=metadata["channels"],
       fill=metadata["fill"],
       center=metadata["center"],
-      rotated=metadata["rotated"],
+      joint_at_zero=metadata.get("joint_at_zero", at_zero),
+      rotated=rotated,
       scale=metadata["scale"],
       citation=metadata["citation"],
       missing_facts=tuple(metadata["missing_facts"]),
@@ -243,6 +337,7 @@ def open_data_set(path: str | pathlib.Path) -> DataSet:
       shards=tuple(metadata["shards"]),
       num_clips=metadata["num_clips"],
       table_sha256=metadata["table"]["sha256"],
+      clips_digest=metadata.get("clips_digest", ""),
     )
     _check(opened)
     return opened
@@ -291,8 +386,10 @@ def _check(data_set: DataSet) -> None:
     raise ValueError(f"{data_set.num_clips} clips, {clips} in the shards")
   if data_set.fill not in ("loop", "zero"):
     raise ValueError(f"fill {data_set.fill!r}")
-  if data_set.center is not None and not 0 <= data_set.center < data_set.skeleton.num_joints:
-    raise ValueError(f"center {data_set.center}")
+  for field in ("center", "joint_at_zero"):
+    joint = getattr(data_set, field)
+    if joint is not None and not 0 <= joint < data_set.skeleton.num_joints:
+      raise ValueError(f"{field} {joint}")
   if not set(data_set.columns.values()) <= {"int", "str"}:
     raise ValueError(f"columns {data_set.columns}")
 

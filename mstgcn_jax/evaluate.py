@@ -20,7 +20,13 @@ command.quiet_libraries()
 from mstgcn_jax import checkpoints, evaluation, metrics, plots, train_step  # noqa: E402
 from mstgcn_jax import config as config_lib  # noqa: E402
 from mstgcn_jax.errors import ConfigError  # noqa: E402
-from mstgcn_jax.experiment import Experiment, make_split, set_up  # noqa: E402
+from mstgcn_jax.experiment import (  # noqa: E402
+  UNKNOWN_DATA,
+  Experiment,
+  data_differences,
+  make_split,
+  set_up,
+)
 from mstgcn_jax.scores import Scores  # noqa: E402
 
 
@@ -63,14 +69,14 @@ def evaluate_workdir(args: argparse.Namespace) -> None:
   config = config_lib.read(args.workdir / "config.json")
   checkpoints.check_trusted(config.model.block_type, args.trust)
   trained, run = config.data, _set_up(config, args)
-  now = run.facts()
   differences = [
     f"{name}: {_short(old)} in the run, {_short(here)} here"
-    for field in ("model", "data")
-    for name, here in now[field].items()
-    # An imported model doesn't know its data.
-    if (old := facts.get(field, now[field]).get(name)) != here
-  ]
+    for name, here in run.facts()["model"].items()
+    if (old := facts["model"].get(name)) != here
+  ] + data_differences(facts, run.data_set)
+  if differences == [UNKNOWN_DATA]:
+    print(f"warning: whether {run.data_set.path} fits is not known: {UNKNOWN_DATA}")
+    differences = []
   if differences:
     raise ConfigError(
       f"{run.data_set.path} does not fit the run in {args.workdir} ({'; '.join(differences)}); "

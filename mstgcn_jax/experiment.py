@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
-import json
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -26,10 +24,17 @@ from mstgcn_jax import (
   train_step,
 )
 from mstgcn_jax import config as config_lib
+from mstgcn_jax import data_set as data_set_lib
 from mstgcn_jax.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, first_line
 from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.train_step import Batch
+
+# What `data_differences` says of a workdir from before data sets had an identity.
+UNKNOWN_DATA = (
+  "the run is of an earlier version, which did not record the content of its data; if this data "
+  "set is unchanged, train.py with --config.allow_config_change=True goes on and records it"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +69,10 @@ class Experiment:
       "model": self.model_config.to_dict(),
       "class_names": list(self.data_set.class_names),
       "streams": list(self.task.streams),
-      "data": {"name": self.data_set.name, "fingerprint": _fingerprint(self.data_set)},
+      "data": {"name": self.data_set.name, "identity": self.data_set.identity},
       "input": config_lib.input_facts(self.config),
       "loading": {"fill": self.data_set.fill, "center": self.data_set.center},
+      "joint_at_zero": self.data_set.joint_at_zero,
     }
 
   def abstract_states(self) -> dict[str, train_step.TrainState]:
@@ -170,7 +176,7 @@ class Experiment:
     skeleton = self.task.skeleton
     for batch in batches:
       clips = np.asarray(expand(batch["frames"], batch["shown"]))[batch["valid"]]
-      seen = skeletons.tracked(clips, skeleton.center)[..., None]
+      seen = skeletons.tracked(clips, self.task.center)[..., None]
       x = np.asarray(streams.apply(clips, stream, skeleton.bone_parents), np.float64) * seen
       total = total + x.sum((0, 1, 2))
       square = square + (x**2).sum((0, 1, 2))
@@ -207,6 +213,7 @@ def set_up(config: ConfigDict, *, train: bool = True) -> Experiment:
     graphdef=train_step.split_model(abstract)[0],
     random_streams=train_step.random_streams(abstract),
     skeleton=data_set.skeleton,
+    center=data_set.joint_at_zero,
     num_classes=model_config.num_classes,
     streams=tuple(config.streams),
     augmentation=config_lib.augmentation(config),
@@ -262,6 +269,15 @@ def make_split(config: ConfigDict, data_set: DataSet) -> Split:
   return Split(train[~held], evaluated, train[held])
 
 
+def data_differences(facts: dict[str, Any], data_set: DataSet) -> list[str]:
+  """In what a data set is not the one that a workdir's facts know; none for an imported model."""
+  if "data" not in facts:
+    return []
+  if "identity" not in facts["data"]:
+    return [UNKNOWN_DATA]
+  return data_set_lib.differences(facts["data"]["identity"], data_set.identity)
+
+
 def place_streams(names: tuple[str, ...], devices_each: int) -> dict[str, Mesh]:
   """stream -> mesh: all devices for every stream, or `devices_each` apart for each in turn."""
   devices = jax.devices()
@@ -285,8 +301,3 @@ def check_divisible(field: str, batch_size: int, mesh: Mesh, accumulate: int = 1
       + (f" and {accumulate} micro-batches" if accumulate > 1 else "")
       + f"; take a multiple of {parts}"
     )
-
-
-def _fingerprint(data_set: DataSet) -> str:
-  shards = json.dumps(data_set.shards, sort_keys=True)
-  return hashlib.blake2b(shards.encode(), digest_size=16).hexdigest()

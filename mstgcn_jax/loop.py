@@ -23,7 +23,7 @@ from mstgcn_jax import (
 )
 from mstgcn_jax import config as config_lib
 from mstgcn_jax.errors import ConfigError, DataError, RunError
-from mstgcn_jax.experiment import Experiment, set_up
+from mstgcn_jax.experiment import Experiment, data_differences, set_up
 from mstgcn_jax.watchdog import Watchdog
 
 # Steps between dispatching a step and reading its figures, so that devices never wait for the
@@ -64,8 +64,7 @@ def train(
   workdir.mkdir(parents=True, exist_ok=True)
   run_log.start_logging(workdir, quiet=not is_first)
   manager = checkpoints.make_manager(workdir)
-  if manager.latest_step() is not None:
-    check_same_run(workdir, run)
+  changed = [] if manager.latest_step() is None else check_same_run(workdir, run)
   restored = checkpoints.restore_newest(manager, run.abstract_states())
   if restored is not None:
     step, states, progress = restored
@@ -74,7 +73,13 @@ def train(
     progress = checkpoints.NO_PROGRESS
   multihost_utils.assert_equal(np.int32(step), "processes restored different steps")
   total_steps = step if _ends_early(config, progress) else max(step, total_steps)
-  if step == total_steps and (figures := _finished(workdir, step)):
+  if any(what.startswith("data") for what in changed):
+    # Figures from before were measured on something else.
+    progress = checkpoints.NO_PROGRESS
+    checkpoints.forget_figures(manager)
+    if is_first:
+      (workdir / "summary.json").unlink(missing_ok=True)
+  elif step == total_steps and (figures := _finished(workdir, step)):
     manager.close()
     return figures
   if is_first:
@@ -157,21 +162,25 @@ def train(
   return results["eval"]
 
 
-def check_same_run(workdir: pathlib.Path, run: Experiment) -> None:
-  """Raises ConfigError where a workdir's checkpoints belong to another computation."""
+def check_same_run(workdir: pathlib.Path, run: Experiment) -> list[str]:
+  """In what a workdir's checkpoints belong to another computation, where the config allows that.
+
+  Raises:
+    ConfigError: they do, and it is not allowed.
+  """
   facts, now = checkpoints.read_model_facts(workdir), run.facts()
   changed = config_lib.differences(config_lib.read(workdir / "config.json"), run.config)
-  if facts["model"] != now["model"] and not changed:
-    changed = ["the data set's skeleton, channels or classes"]
   # An imported model doesn't know its data.
-  if (old_data := facts.get("data", now["data"])) != now["data"]:
-    changed.append(f"the data set's content: {old_data} -> {now['data']}")
+  changed += [f"data set: {what}" for what in data_differences(facts, run.data_set)]
+  if facts["model"] != now["model"] and not changed:
+    changed = ["data set: skeleton, channels or classes"]
   if changed and not run.config.allow_config_change:
     raise ConfigError(
       f"{workdir} holds a run of another config; it differs in\n  "
       + "\n  ".join(changed)
       + "\nTake another --workdir, or resume all the same with --config.allow_config_change=True"
     )
+  return changed
 
 
 def describe(run: Experiment, step: int, total_steps: int) -> str:

@@ -23,6 +23,18 @@ def ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
   return above + (ties + 1) // 2
 
 
+def predictions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """The class of highest score, int64 [clip]; by `ranks`' rule the right one only where it leads.
+
+  Where the right class shares the highest score with others, the first of these is the answer: so
+  what is counted as right here is what `top_k` counts.
+  """
+  first = logits.argmax(1)
+  others = logits.astype(np.float64)
+  np.put_along_axis(others, labels[:, None], -np.inf, 1)
+  return np.where((first == labels) & (ranks(logits, labels) > 0), others.argmax(1), first)
+
+
 def top_k(logits: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
   """Share of clips whose right class is among the k of highest score."""
   return float(np.mean(ranks(logits, labels) < k))
@@ -69,7 +81,7 @@ def summarize(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 def confusion_matrix(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
   """Counts, int64 [true class, predicted class]."""
   num_classes = logits.shape[1]
-  cells = labels * num_classes + logits.argmax(1)
+  cells = labels * num_classes + predictions(logits, labels)
   return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
@@ -98,13 +110,18 @@ def bootstrap_interval(
 def bootstrap_mean_class(
   logits: np.ndarray, labels: np.ndarray, *, level: float = 0.95, resamples: int = 2000, seed=0
 ) -> tuple[float, float]:
-  """As `bootstrap_interval`, of the mean-class accuracy; clips are drawn within each class."""
+  """As `bootstrap_interval`, of the mean-class accuracy; a class that is not drawn doesn't count.
+
+  Clips are drawn from all classes together: within a class of one clip there is nothing to draw.
+  """
   rng = np.random.default_rng(seed)
-  right = ranks(logits, labels) == 0
-  groups = [right[labels == label] for label in np.unique(labels)]
-  # A resample of n clips of which a share p is right holds Binomial(n, p) right ones.
-  draws = [rng.binomial(len(g), g.mean(), resamples) / len(g) for g in groups]
-  low, high = np.quantile(np.mean(draws, 0), [(1 - level) / 2, (1 + level) / 2])
+  count = np.bincount(labels)
+  share = np.nan_to_num(per_class(logits, labels)[: len(count)])
+  # Of n resampled clips of a class of which a share p is right, Binomial(n, p) are right.
+  drawn = rng.multinomial(len(labels), count / len(labels), resamples)
+  right = rng.binomial(drawn, share)
+  means = np.nanmean(np.where(drawn > 0, right / np.maximum(drawn, 1), np.nan), axis=1)
+  low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
   return float(low), float(high)
 
 

@@ -100,8 +100,9 @@ def sample_times(
   - loop: the whole clip; beyond its end it is filled as the data set says; a longer clip is cropped
     at its centre. Never random.
   - random_crop: `window` successive frames from a random start; evaluation: starts spread evenly,
-    a single view is the centre. A clip shorter than the window starts anywhere in its loop (fill
-    loop) or lies anywhere in the window (fill zero); its single evaluation view is `loop`'s.
+    a single view, as the middle one of several, is `loop`'s. A clip shorter than the window starts
+    anywhere in its loop (fill loop) or lies anywhere in the window (fill zero); its single
+    evaluation view is `loop`'s.
   - random_shift: the tracked span at a random place of the window, untracked around it; longer
     clips are cropped at random; evaluation: as `loop` for longer clips, else at the start.
   - uniform: one frame from each of `window` equal segments, at random within the segment;
@@ -123,8 +124,8 @@ def sample_times(
     return shift_times(first, last, window, begin)
   if length >= window:
     starts = length - window + 1
-    begin = (2 * view + 1) * starts // (2 * views) if rng is None else int(rng.integers(starts))
-    return crop_times(window, min(begin, starts - 1))
+    spread = ((2 * view + 1) * starts - 1) // (2 * views)
+    return crop_times(window, spread if rng is None else int(rng.integers(starts)))
   if fill == "loop":
     return crop_times(window, view * length // views if rng is None else int(rng.integers(length)))
   places = window - length + 1

@@ -441,9 +441,16 @@ def import_checkpoint(
     "class_names": [str(i + 1) for i in range(model_config.num_classes)],
     "streams": [stream],
     "input": config_lib.input_facts(config),
+    "loading": reference_loading(model_config.skeleton),
   }
   checkpoints.write_model_facts(workdir, facts)
   return unused
+
+
+def reference_loading(skeleton: skeletons.Skeleton) -> dict[str, Any]:
+  """How the reference fills and centres clips: it loops NTU's, and pads Kinetics' with zeros."""
+  fill = "zero" if skeleton.name == "kinetics" else "loop"
+  return {"fill": fill, "center": skeleton.center}
 
 
 def _model_args(path: pathlib.Path) -> Mapping[str, Any]:

@@ -59,6 +59,8 @@ class Task:
     graphdef: structure of the model, from `split_model`.
     random_streams: of the model, from `random_streams`.
     skeleton: a `skeletons.Skeleton`.
+    center: joint of the first person that lies at 0 although it is tracked; None where there is
+      none (`DataSet.joint_at_zero`: the data's, which the skeleton's need not be).
     num_classes: of the classifier.
     streams: names of the streams that a step can be asked for, of equal channel count.
     augmentation: an `augment.Augmentation`.
@@ -70,6 +72,7 @@ class Task:
 
   graphdef: nnx.GraphDef
   skeleton: Skeleton
+  center: int | None
   num_classes: int
   streams: tuple[str, ...]
   augmentation: augment.Augmentation
@@ -167,16 +170,25 @@ def local_rows(x: jax.Array) -> np.ndarray:
 
 
 def model_input(
-  clips: jax.Array, names: tuple[str, ...], number, skeleton: Skeleton, normalization: Any
+  clips: jax.Array,
+  names: tuple[str, ...],
+  number,
+  skeleton: Skeleton,
+  center: int | None,
+  normalization: Any,
 ) -> jax.Array:
-  """Stream `names[number]` of the joints, normalised where the state holds a normalisation."""
+  """Stream `names[number]` of the joints, normalised where the state holds a normalisation.
+
+  Args:
+    center: as of `Task`.
+  """
   branches = [
     functools.partial(streams.apply, stream=name, bone_parents=skeleton.bone_parents)
     for name in names
   ]
   x = branches[0](clips) if len(branches) == 1 else jax.lax.switch(number, branches, clips)
   if normalization is not None:
-    seen = skeletons.tracked(clips, skeleton.center)
+    seen = skeletons.tracked(clips, center)
     x = augment.normalise(x, normalization["mean"], normalization["std"], seen)
   return x
 
@@ -195,7 +207,10 @@ def _forward_and_backward(task: Task, axis: str | None, params, batch_stats, key
     return loss, (nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)), logits)
 
   (loss, (batch_stats, logits)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
-  right = jnp.mean(jnp.argmax(logits, -1) == jnp.argmax(targets, -1), dtype=loss.dtype)
+  # As `metrics.top_k` counts: the right class has to lead alone.
+  chosen = jax.nn.one_hot(jnp.argmax(targets, -1), task.num_classes, dtype=bool)
+  best = lambda these: jnp.max(logits, -1, where=these, initial=-jnp.inf)
+  right = jnp.mean(best(chosen) > best(~chosen), dtype=loss.dtype)
   return (loss, right), grads, batch_stats
 
 
@@ -243,9 +258,14 @@ def _gradient(task: Task, axis: str | None, state: TrainState, batch: Batch, str
   augment_key, mixup_key = jax.random.split(key)
   clips, device = batch["clips"], 0 if axis is None else jax.lax.axis_index(axis)
   clips = augment.apply(
-    augment_key, clips, task.augmentation, task.skeleton, first=device * clips.shape[0]
+    augment_key,
+    clips,
+    task.augmentation,
+    task.skeleton,
+    task.center,
+    first=device * clips.shape[0],
   )
-  x = model_input(clips, task.streams, stream, task.skeleton, state.normalization)
+  x = model_input(clips, task.streams, stream, task.skeleton, task.center, state.normalization)
   smoothing = task.label_smoothing
   targets = jax.nn.one_hot(batch["label"], task.num_classes, dtype=x.dtype)
   targets = (1 - smoothing) * targets + smoothing / task.num_classes
@@ -328,8 +348,8 @@ def eval_step(task: Task, variables: Batch, batch: Batch, stream) -> jax.Array:
   model = _merge(task, variables["params"], variables["batch_stats"], key)
   model.eval()
   normalization = variables["normalization"]
-  x = model_input(batch["clips"], task.streams, stream, task.skeleton, normalization)
-  return model(x)
+  clips = batch["clips"]
+  return model(model_input(clips, task.streams, stream, task.skeleton, task.center, normalization))
 
 
 def eval_variables(state: TrainState) -> Batch:

@@ -39,6 +39,7 @@ def losses(devices: int) -> list[float]:
   task = train_step.Task(
     graphdef=graphdef,
     skeleton=skeleton,
+    center=skeleton.center,
     num_classes=5,
     streams=("joint",),
     # Draws belong to a clip's place in the global batch, not to a device.

@@ -44,6 +44,7 @@ def make_task(streams, **options) -> tuple[train_step.Task, train_step.TrainStat
   task = train_step.Task(
     graphdef=graphdef,
     skeleton=skeletons.get("utd_mhad"),
+    center=None,
     num_classes=5,
     streams=streams,
     augmentation=augment.Augmentation(rotation=(0.3, 0.3, 0.3), mirror=0.5),

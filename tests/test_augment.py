@@ -1,6 +1,7 @@
 """Augmentation: cores against the reference and by hand; draws keyed, per clip, mask kept."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,9 @@ ALL = Augmentation(
   random_move=True,
 )
 KEY = jax.random.key(7)
-apply = jax.jit(augment.apply, static_argnums=(2, 3))
+apply = functools.partial(
+  jax.jit(augment.apply, static_argnames=("options", "skeleton", "center")), center=None
+)
 
 
 def clips_of(batch: int = 4, frames: int = 6) -> jax.Array:
@@ -98,8 +101,8 @@ def test_normalise_counts_a_standard_deviation_of_zero_as_one_and_keeps_the_untr
 
 def test_nothing_is_done_when_everything_is_off():
   clips = clips_of()
-  assert augment.apply(KEY, clips, Augmentation(), NTU) is clips
-  assert augment.apply(KEY, clips, Augmentation(dimensions=2), NTU) is clips
+  assert augment.apply(KEY, clips, Augmentation(), NTU, None) is clips
+  assert augment.apply(KEY, clips, Augmentation(dimensions=2), NTU, None) is clips
 
 
 def test_what_is_untracked_stays_zero():
@@ -150,9 +153,16 @@ def test_rotation_keeps_lengths_and_scale_is_within_its_bounds():
 
 def test_an_untracked_centre_of_another_person_stays_untracked():
   clips = clips_of().at[:, :, :, NTU.center].set(0)  # of person 0, because clips are centred on it
-  result = apply(KEY, clips, Augmentation(jitter=0.1, random_move=True), NTU)
+  options = Augmentation(jitter=0.1, random_move=True)
+  result = apply(KEY, clips, options, NTU, center=NTU.center)
   assert np.all(result[:, 0, :, NTU.center].any(-1))
   assert not np.any(result[:, 1, :, NTU.center])
+
+
+def test_an_untracked_centre_stays_untracked_where_clips_are_not_centred():
+  clips = clips_of().at[:, :, :, NTU.center].set(0)
+  result = apply(KEY, clips, Augmentation(jitter=0.1, random_move=True), NTU, center=None)
+  assert not np.any(result[:, :, :, NTU.center])
 
 
 def test_a_rotation_is_within_its_limits_and_goes_both_ways():
@@ -167,6 +177,26 @@ def test_clips_are_mirrored_with_the_probability_asked_for():
   clips = jnp.ones((400, 1, 1, 25, 3))
   mirrored = apply(KEY, clips, Augmentation(mirror=0.3), NTU)[:, 0, 0, 0, 0] < 0
   assert abs(mirrored.mean() - 0.3) < 0.09  # four standard deviations
+
+
+def test_random_move_draws_its_two_poses_from_the_reference_s_candidates():
+  # Joints at x = 1 and x = 2, y = 0: their difference tells angle and scale, the rest the shift.
+  clips = jnp.zeros((400, 1, 2, 25, 3)).at[..., 0].set(1.0).at[..., 1, 0].set(2.0)
+  moved = apply(KEY, clips, Augmentation(random_move=True), KINETICS)
+  moved = np.asarray(moved, np.float64)[:, 0]
+  across = moved[:, :, 1, :2] - moved[:, :, 0, :2]  # [clip, frame, x and y]
+  shift = moved[:, :, 0, :2] - across
+  angle = np.degrees(np.arctan2(across[..., 1], across[..., 0]))
+  found = lambda values: np.unique(values.round(3) + 0.0).tolist()
+  for frame in range(2):
+    assert found(angle[:, frame]) == [-10, -5, 0, 5, 10]
+    assert found(np.linalg.norm(across[:, frame], axis=-1)) == [0.9, 1.0, 1.1]
+    for axis in range(2):
+      assert found(shift[:, frame, axis]) == [-0.2, -0.1, 0, 0.1, 0.2]
+  # The poses are drawn apart, and so are x and y.
+  assert np.abs(angle[:, 0] - angle[:, 1]).max() > 19
+  assert np.abs(shift[:, 0] - shift[:, 1]).max() > 0.39
+  assert np.abs(shift[..., 0] - shift[..., 1]).max() > 0.39
 
 
 def test_shear_is_within_its_limit_and_comes_before_the_rotation():
@@ -197,6 +227,19 @@ def test_dropout_probabilities_are_those_asked_for():
   assert abs(dropped.mean() - 0.2) < 0.035 and dropped.sum() == (frames == 0).sum() / 150
 
 
+def test_dropped_joints_are_each_person_s_own_and_dropped_frames_everybody_s():
+  clips = jnp.ones((20, 2, 8, 25, 3))
+  joints = np.asarray(apply(KEY, clips, Augmentation(joint_dropout=0.5), KINETICS))[..., 0]
+  assert (joints == joints[:, :, :1]).all() and (joints[:, 0] != joints[:, 1]).any()
+  frames = np.asarray(apply(KEY, clips, Augmentation(frame_dropout=0.5), KINETICS))[..., 0]
+  assert (frames == frames[:, :1, :, :1]).all() and (frames[0] != frames[1]).any()
+
+
+def test_noise_is_every_joint_s_frame_s_and_coordinate_s_own():
+  noise = np.asarray(apply(KEY, jnp.ones((1, 2, 3, 25, 3)), Augmentation(jitter=1.0), KINETICS))
+  assert len(np.unique(noise)) == noise.size
+
+
 def test_jitter_has_the_standard_deviation_asked_for():
   clips = jnp.ones((8, 2, 40, 25, 3))
   noise = apply(KEY, clips, Augmentation(jitter=0.05), KINETICS) - 1
@@ -222,9 +265,9 @@ def test_openpose_match_is_applied_before_the_rest():
 def test_what_the_skeleton_or_the_clips_do_not_have_is_refused_by_name():
   hand = skeletons.get("shrec")
   with pytest.raises(ConfigError, match=r"mirroring needs `mirror`.*'shrec'"):
-    augment.apply(KEY, jnp.ones((1, 1, 2, 22, 3)), Augmentation(mirror=0.5), hand)
+    augment.apply(KEY, jnp.ones((1, 1, 2, 22, 3)), Augmentation(mirror=0.5), hand, None)
   with pytest.raises(ConfigError, match="dimensions is 3, the clips have 2 channels"):
-    augment.apply(KEY, jnp.ones((1, 1, 2, 17, 2)), Augmentation(shear=0.5), hand)
+    augment.apply(KEY, jnp.ones((1, 1, 2, 17, 2)), Augmentation(shear=0.5), hand, None)
   with pytest.raises(ConfigError, match="needs x, y and score"):
     augment.openpose_match(jnp.ones((2, 3, 18, 2)))
 

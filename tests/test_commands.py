@@ -23,6 +23,7 @@ from mstgcn_jax import (
   metrics,
   run_log,
   skeletons,
+  train_step,
 )
 from mstgcn_jax.classifier import Classifier
 from mstgcn_jax.data_set import open_data_set
@@ -126,7 +127,6 @@ def test_streams_are_reported_each_and_fused(four_streams):
 
 
 def test_all_streams_share_one_compilation(four_streams, tiny_data):
-  from mstgcn_jax import train_step
   from mstgcn_jax.experiment import set_up
 
   changes = {"streams": STREAMS, "epochs": 2, "data.holdout_subjects": (5,)}
@@ -205,6 +205,31 @@ def test_evaluating_on_other_data_says_what_does_not_fit(four_streams, tmp_path,
   monkeypatch.setattr(sys, "argv", argv)
   with pytest.raises(ConfigError, match="skeleton: utd_mhad in the run, ntu_rgbd here"):
     evaluate.main()
+
+
+def test_evaluating_on_the_same_clips_of_other_subjects_is_refused(
+  four_streams, tmp_path, monkeypatch
+):
+  data = tiny.prepare(tmp_path / "data", first_subject=2)
+  argv = ["evaluate", "--workdir", str(four_streams), "--data", str(data)]
+  monkeypatch.setattr(sys, "argv", argv)
+  with pytest.raises(ConfigError, match=r"does not fit .*\(the clip table's column 'subject'\)"):
+    evaluate.main()
+
+
+def test_evaluating_data_prepared_again_or_a_run_of_an_earlier_version(
+  four_streams, tmp_path, monkeypatch, capsys
+):
+  workdir = shutil.copytree(four_streams, tmp_path / "run")
+  data = tiny.prepare(tmp_path / "data")
+  monkeypatch.setattr(sys, "argv", ["evaluate", "--workdir", str(workdir), "--data", str(data)])
+  evaluate.main()
+  assert "warning" not in capsys.readouterr().out
+  facts = json.loads((workdir / "model.json").read_text())
+  facts["data"] = {"name": "tiny", "fingerprint": "of the shards' bytes"}
+  (workdir / "model.json").write_text(json.dumps(facts))
+  evaluate.main()
+  assert "is not known: the run is of an earlier version" in capsys.readouterr().out
 
 
 def test_ensemble_matches_by_name_and_equals_the_runs_own_fusion(four_streams, tmp_path):
@@ -290,19 +315,24 @@ def test_a_stream_that_was_not_trained_is_named(four_streams):
     checkpoints.load_model(four_streams, stream="joint+bone")
 
 
-def test_classifier_takes_the_frames_that_evaluation_took(tiny_data, tmp_path):
+def test_classifier_takes_the_frames_and_views_that_evaluation_took(tiny_data, tmp_path):
   # Windows of 8 of clips of up to 23 frames: uniform samples and the central crop differ.
-  changes = {"data.sampling": "uniform", "data.window": 8, "epochs": 1}
+  changes = {"data.sampling": "uniform", "data.window": 8, "data.views": 3, "epochs": 1}
   loop.train(tiny.config(tiny_data, **changes), tmp_path / "run")
   classify = Classifier(tmp_path / "run")
   scores = Scores.load(tmp_path / "run/scores.npz")
   data_set = open_data_set(tiny_data / "tiny")
   (row,) = np.flatnonzero(data_set.table["name"] == scores.names[0])
-  expected = metrics.softmax(scores.logits[:1])
   clip = classify.sample(data_set, int(row))
+  assert clip.shape == (3, 1, 8, 20, 3)
   np.testing.assert_array_equal(classify.window(data_set.read([row])[0]), clip)
-  got = classify(clip[None])
-  np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+  # Scores of several views are the log of their mean probability.
+  np.testing.assert_allclose(
+    classify(clip[None])[0], np.exp(scores.logits[0]), rtol=1e-4, atol=1e-6
+  )
+  views = np.asarray(classify(clip))
+  np.testing.assert_allclose(views.mean(0), np.exp(scores.logits[0]), rtol=1e-4, atol=1e-6)
+  assert np.ptp(views, axis=0).max() > 1e-3
 
 
 def test_best_is_the_checkpoint_of_the_highest_accuracy(four_streams):
@@ -312,7 +342,6 @@ def test_best_is_the_checkpoint_of_the_highest_accuracy(four_streams):
 
 
 def test_warm_start_keeps_what_is_named_fresh_and_names_what_does_not_fit(four_streams, tiny_data):
-  from mstgcn_jax import train_step
   from mstgcn_jax.experiment import set_up
 
   config = tiny.config(tiny_data)

@@ -1,6 +1,8 @@
 """Opening and reading a prepared data set."""
 
+import dataclasses
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import pytest
 from prepared import NTU, prepare, random_clips
 
 from data_prep import store
+from mstgcn_jax import data_set as library
 from mstgcn_jax.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
@@ -53,6 +56,15 @@ def test_clips_come_back_as_they_were_in_any_order(folder):
     assert_is_clip(clip, CLIPS[row])
 
 
+def test_every_row_is_its_own_clip_alone_and_among_all(folder):
+  data_set = open_data_set(folder)
+  for row, (clip, alone) in enumerate(
+    zip(data_set.read(range(30)), (data_set.read([row])[0] for row in range(30)), strict=True)
+  ):
+    assert_is_clip(clip, CLIPS[row])
+    assert_is_clip(alone, CLIPS[row])
+
+
 def test_the_folder_describes_itself(folder):
   data_set = open_data_set(folder)
   assert len(data_set) == 30
@@ -64,10 +76,12 @@ def test_the_folder_describes_itself(folder):
   assert data_set.missing_facts == ("replication", "split")
 
 
-def test_the_table_is_there_without_reading_a_clip(copy):
+def test_the_table_is_there_without_reading_a_clip(copy, folder):
   for shard in copy.glob("*.array_record*"):
     shard.write_bytes(b"\0" * shard.stat().st_size)
-  table = open_data_set(copy).table
+  data_set = open_data_set(copy)
+  assert data_set.identity == open_data_set(folder).identity  # nor does this need a clip
+  table = data_set.table
   assert list(table) == ["name", "label", "persons", "frames", "subject", "camera", "setup"]
   assert table["name"].tolist() == [clip.name for clip in CLIPS]
   assert table["label"].tolist() == [clip.label for clip in CLIPS]
@@ -97,7 +111,16 @@ def test_a_sample_is_the_clip_as_the_model_sees_it(folder):
   person = CLIPS[0].persons[0]
   looped = person[np.arange(40) % len(person)]
   np.testing.assert_allclose(clip[0], looped - looped[:, 1:2])
-  assert not clip[1].any()
+  assert clip.shape == (2, 40, 25, 3) and not clip[1].any()
+
+
+def test_a_sample_shows_the_view_asked_for(folder):
+  person = CLIPS[0].persons[0]
+  length = len(person)  # one frame a view: the middle one of its third of the clip
+  for view in range(3):
+    clip = open_data_set(folder).sample(0, 1, 1, "uniform", view=view, views=3)
+    frame = person[int((view + 0.5) / 3 * length)]
+    np.testing.assert_allclose(clip[0, 0], frame - frame[1])
 
 
 def test_whole_numbers_are_stored_exactly_in_two_bytes(tmp_path):
@@ -116,6 +139,146 @@ def test_what_is_not_exact_is_stored_as_floats(tmp_path, capsys):
   assert data_set.scale == 0
   assert "not whole multiples of 1/1000; starting again" in capsys.readouterr().err
   assert_is_clip(data_set.read([1])[0], CLIPS[1])
+
+
+@pytest.mark.parametrize(("largest", "scale"), [(32.767, 1000), (32.768, 0), (-32.768, 0)])
+def test_whole_numbers_beyond_two_bytes_are_stored_as_floats(tmp_path, largest, scale):
+  person = np.full((2, 25, 3), 0.5, np.float32)
+  person[1, 7, 2] = largest
+  data_set = prepare(tmp_path, [type(CLIPS[0])("a", 0, [person])], storage_scale=1000)
+  assert data_set.scale == scale
+  np.testing.assert_array_equal(data_set.read([0])[0][0], person)
+
+
+def with_center_at_zero(clip):
+  persons = [person.copy() for person in clip.persons]
+  persons[0][:, NTU.center] = 0
+  return dataclasses.replace(clip, persons=persons)
+
+
+CENTERED = [with_center_at_zero(clip) for clip in CLIPS[:2]]
+
+
+@pytest.mark.parametrize(
+  ("clips", "center", "rotated", "expected"),
+  [
+    (CLIPS[:2], 2, True, 2),
+    (CENTERED, None, False, None),
+    # Arrays that somebody else has centred (rotated: None), or hasn't.
+    (CENTERED, None, None, NTU.center),
+    (CLIPS[:2], None, None, None),
+    ([CENTERED[0], CLIPS[1]], None, None, None),
+    ([CLIPS[0], CENTERED[1]], None, None, None),
+  ],
+)  # fmt: skip
+def test_the_joint_at_zero_is_the_one_that_the_data_are_centred_on(
+  tmp_path, clips, center, rotated, expected
+):
+  data_set = prepare(tmp_path, clips, center=center, rotated=rotated)
+  assert data_set.joint_at_zero == expected
+  path = data_set.path / "metadata.json"
+  metadata = json.loads(path.read_text())
+  del metadata["joint_at_zero"]  # as an earlier version wrote it, which did not look
+  path.write_text(json.dumps(metadata))
+  assert open_data_set(data_set.path).joint_at_zero == (NTU.center if rotated is None else center)
+
+
+# --- identity: what decides what is trained on and measured
+
+FEW = CLIPS[:4]
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+  return prepare(tmp_path_factory.mktemp("few"), FEW)
+
+
+def with_facts(**facts):
+  return [dataclasses.replace(clip, facts={**clip.facts, **facts}) for clip in FEW]
+
+
+def with_joint_moved():
+  joints = FEW[2].persons[0].copy()
+  joints[1, 3, 0] = np.nextafter(joints[1, 3, 0], np.float32(9))
+  return [*FEW[:2], dataclasses.replace(FEW[2], persons=[joints]), FEW[3]]
+
+
+def with_person_dropped():
+  return [FEW[0], dataclasses.replace(FEW[1], persons=FEW[1].persons[:1]), *FEW[2:]]
+
+
+@pytest.mark.parametrize(
+  ("clips", "fields", "words"),
+  [
+    (FEW, {}, []),
+    (with_joint_moved(), {}, ["the clips (their joints, lengths, names or labels)"]),
+    (
+      with_person_dropped(),
+      {},
+      [
+        "the clips (their joints, lengths, names or labels)",
+        *("the clip table's column 'persons'", "the clip table's column 'frames'"),
+      ],
+    ),
+    (with_facts(subject=9), {}, ["the clip table's column 'subject'"]),
+    (with_facts(city="Jena"), {}, []),  # a column that the run doesn't know
+    (FEW, {"class_names": tuple("abcdfe")}, ["the class names"]),
+    (FEW, {"skeleton": dataclasses.replace(NTU, mirror=((5, 9),))}, ["the skeleton"]),
+    (FEW, {"fill": "zero"}, ["fill: loop -> zero"]),
+    (FEW, {"center": None}, ["center: 1 -> None", "joint_at_zero: 1 -> None"]),
+    (FEW, {"rotated": True}, ["rotated: False -> True"]),
+    (FEW, {"citation": "@misc{y}", "warnings": ("none",)}, []),
+  ],
+)  # fmt: skip
+def test_every_difference_that_matters_is_named_and_no_other(few, tmp_path, clips, fields, words):
+  other = prepare(tmp_path, clips, **fields)
+  recorded = json.loads(json.dumps(few.identity))  # as a workdir holds it
+  assert library.differences(recorded, other.identity) == words
+
+
+def test_the_same_content_in_other_bytes_is_the_same_data(tmp_path, monkeypatch):
+  whole = [np.rint(clip.persons[0] * 1000).astype(np.float32) / 1000 for clip in FEW]
+  whole[0][0, 0] = -0.0, 0.0, -0.0
+  clips = [
+    dataclasses.replace(clip, persons=[person]) for clip, person in zip(FEW, whole, strict=True)
+  ]
+  small = prepare(tmp_path / "small", clips, storage_scale=1000)
+  monkeypatch.setattr(store, "_SHARD_BYTES", 1)
+  large = prepare(tmp_path / "large", clips)
+  assert (small.scale, large.scale, len(small.shards), len(large.shards)) == (1000, 0, 1, 4)
+  assert small.identity == large.identity
+
+
+def test_a_data_set_of_an_earlier_version_has_the_same_identity(few, tmp_path):
+  prepare(tmp_path, FEW)
+  path = tmp_path / "fake" / store.VERSION / "metadata.json"
+  metadata = json.loads(path.read_text())
+  del metadata["clips_digest"]
+  path.write_text(json.dumps(metadata))
+  assert open_data_set(path.parent).identity == few.identity
+
+
+def test_two_processes_write_equal_files(tmp_path):
+  script = f"""
+import pathlib, sys
+sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
+import prepared
+prepared.prepare(pathlib.Path(sys.argv[1]), prepared.random_clips(40))
+"""
+  # Hashes, and with them the order of a protobuf map, differ by process.
+  outs = [tmp_path / seed for seed in ("1", "2", "3")]
+  processes = [
+    subprocess.Popen(
+      [sys.executable, "-c", script, out], env=os.environ | {"PYTHONHASHSEED": out.name}
+    )
+    for out in outs
+  ]
+  assert [process.wait() for process in processes] == [0, 0, 0]
+  contents = [
+    {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for out in outs
+  ]
+  assert contents[0] and contents[0] == contents[1] == contents[2]
 
 
 def damage_truncate(folder: pathlib.Path):
@@ -168,13 +331,32 @@ def test_a_flipped_digit_in_the_table_is_noticed(copy):
 
 
 @pytest.mark.parametrize(
-  "change", [{"columns": ["name"]}, {"num_clips": 31}, {"center": 99}, {"fill": "lop"}]
+  "change",
+  [
+    *({"columns": ["name"]}, {"columns": {"name": "text"}}, {"num_clips": 31}, {"fill": "lop"}),
+    *({"center": 25}, {"center": -1}, {"joint_at_zero": 25}),  # of 25 joints
+  ],
 )
 def test_metadata_that_contradicts_itself_is_refused(copy, change):
   path = copy / "metadata.json"
   path.write_text(json.dumps(json.loads(path.read_text()) | change))
   with pytest.raises(DataError, match="is not a whole prepared data set"):
     open_data_set(copy)
+
+
+@pytest.mark.parametrize("center", [0, 24])
+def test_the_first_and_the_last_joint_can_be_the_centre(copy, center):
+  path = copy / "metadata.json"
+  path.write_text(json.dumps(json.loads(path.read_text()) | {"center": center}))
+  assert open_data_set(copy).center == center
+
+
+@pytest.mark.parametrize("columns", [{"name": "str"}, {"a": "str", "b": "str"}])
+def test_a_table_of_other_columns_than_the_metadata_s_is_damaged(copy, columns):
+  path = copy / "metadata.json"
+  path.write_text(json.dumps(json.loads(path.read_text()) | {"columns": columns}))
+  with pytest.raises(DataError, match=r"clips\.csv is damaged"):
+    _ = open_data_set(copy).table
 
 
 def test_flipped_bytes_in_a_shard_are_noticed(copy):
@@ -204,9 +386,24 @@ def test_a_folder_above_data_sets_says_what_lies_below(folder):
     open_data_set(folder.parent.parent)
 
 
-def test_a_row_outside_the_table_is_an_index_error(folder):
-  with pytest.raises(IndexError):
-    open_data_set(folder).read([30])
+@pytest.mark.parametrize("rows", [[30], [-1], [0, 30], [29, -1]])
+def test_a_row_outside_the_table_is_an_index_error(folder, rows):
+  with pytest.raises(IndexError, match=r"clips .* of a data set of 30"):
+    open_data_set(folder).read(rows)
+
+
+def test_no_row_is_no_clip(folder):
+  assert open_data_set(folder).read([]) == []
+
+
+def test_of_several_versions_one_has_to_be_named(copy):
+  newer = copy.with_name("1.2.0")
+  newer.mkdir()
+  for path in copy.iterdir():
+    (newer / path.name).write_bytes(path.read_bytes())
+  with pytest.raises(DataError, match=r"holds the versions 1\.0\.0, 1\.2\.0; name one: .*/1\.2\.0"):
+    open_data_set(copy.parent)
+  assert open_data_set(newer).path == newer
 
 
 def test_a_missing_column_is_named(folder):

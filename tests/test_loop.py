@@ -19,7 +19,7 @@ import pytest
 import tiny
 from kill_test import compare
 
-from mstgcn_jax import checkpoints, loop, run_log, train_step
+from mstgcn_jax import checkpoints, loop, metrics, run_log, train_step
 from mstgcn_jax.errors import ConfigError, DataError, RunError
 from mstgcn_jax.scores import Scores
 
@@ -219,6 +219,17 @@ def test_the_best_of_equals_is_the_first_and_is_kept(tmp_path):
     assert sorted(manager.all_steps()) == [2, 4, 5]
 
 
+def test_a_warm_start_takes_the_parameters_that_were_evaluated(tmp_path):
+  step, key = jnp.zeros((), jnp.int32), jnp.zeros(2, jnp.uint32)
+  state = train_step.TrainState(step, key, {"w": jnp.ones(2)}, {}, {}, ema={"w": jnp.full(2, 3.0)})
+  checkpoints.write_model_facts(tmp_path, {})
+  with checkpoints.make_manager(tmp_path) as manager:
+    checkpoints.save(manager, 1, {"joint": state}, {})
+    checkpoints.wait(manager)
+  params, _ = checkpoints.warm_start(tmp_path, "joint", {"w": jnp.zeros(2)}, {})
+  np.testing.assert_array_equal(params["w"], [3, 3])
+
+
 def test_a_digest_finds_a_changed_array(copy):
   manager = checkpoints.make_manager(copy, read_only=True)
   tree, _ = checkpoints._read(manager, 18)
@@ -297,12 +308,54 @@ def test_resuming_does_not_need_what_the_run_started_from(finished, tiny_data, t
   assert arrays(tmp_path / "run")[0] == 12
 
 
-def test_changed_data_is_refused(copy, tiny_data):
+def test_the_same_clips_of_other_subjects_are_refused(copy, tmp_path):
+  data = tiny.prepare(tmp_path / "data", first_subject=2)  # the sides change places
+  with pytest.raises(
+    ConfigError, match="differs in\n  data set: the clip table's column 'subject'\n"
+  ):
+    loop.train(tiny.config(data, epochs=4), copy)
+
+
+def test_data_prepared_again_are_the_same(copy, tmp_path):
+  assert loop.train(tiny.config(tiny.prepare(tmp_path / "data"), epochs=4), copy)
+  assert arrays(copy)[0] == 24
+
+
+def test_a_run_of_an_earlier_version_says_how_to_go_on(copy, tiny_data):
   facts = json.loads((copy / "model.json").read_text())
-  facts["data"]["fingerprint"] = "of other clips"
+  facts["data"] = {"name": "tiny", "fingerprint": "of the shards' bytes"}
   (copy / "model.json").write_text(json.dumps(facts))
-  with pytest.raises(ConfigError, match="data set's content"):
+  with pytest.raises(ConfigError, match=r"earlier version, .*allow_config_change=True goes on and"):
     loop.train(tiny.config(tiny_data, epochs=4), copy)
+  loop.train(tiny.config(tiny_data, epochs=4, allow_config_change=True), copy)
+  loop.train(tiny.config(tiny_data, epochs=5), copy)
+  assert arrays(copy)[0] == 30
+
+
+def test_a_finished_run_answers_another_protocol_with_its_own_figures(copy, tiny_data):
+  before = list(run_log.read_metrics(copy / "metrics.csv"))[-1]
+  changes = {"data.protocol": "kfold:column=subject,k=2", "allow_config_change": True}
+  figures = loop.train(tiny.config(tiny_data, **changes), copy)
+  scores = Scores.load(copy / "scores.npz")
+  # Not the even subjects, on which it was evaluated before.
+  subjects = {name.split("_")[1] for name in scores.names}
+  assert len(subjects) == 3 and subjects != {"s2", "s4", "s6"}
+  assert figures["joint"]["top1"] == metrics.top_k(scores.logits, scores.labels)
+  summary = json.loads((copy / "summary.json").read_text())
+  assert summary["last"] == figures
+  assert summary["best"]["best_top1"] == figures["joint"]["top1"]  # of this protocol, too
+  *_, train, last = run_log.read_metrics(copy / "metrics.csv")
+  assert (train["step"], train["split"], last["step"], last["split"]) == (
+    "18",
+    "train",
+    "18",
+    "eval",
+  )
+  assert float(last["loss"]) == figures["joint"]["loss"] != float(before["loss"])
+  assert loop.train(tiny.config(tiny_data, **changes), copy) == figures
+  assert checkpoints.best_step(copy) is None  # none was measured by this protocol when it was saved
+  loop.train(tiny.config(tiny_data, **(changes | {"epochs": 4})), copy)
+  assert checkpoints.best_step(copy) == 24
 
 
 def test_a_loss_that_is_not_finite_names_the_first_bad_step_and_stops(copy, tiny_data):

@@ -21,6 +21,16 @@ def test_a_model_that_says_nothing_is_not_right():
   assert metrics.top_k(np.zeros((4, 10)), np.zeros(4, int), 5) == 0
 
 
+def test_top_1_and_the_confusion_matrix_agree_on_ties():
+  logits = np.asarray([[0.0, 0.0, 0.0], [2.0, 2.0, 1.0], [1.0, 3.0, 3.0], [5.0, 0.0, 0.0]])
+  labels = np.asarray([0, 1, 1, 0])  # the right class leads in the last only
+  matrix = metrics.confusion_matrix(logits, labels)
+  np.testing.assert_array_equal(matrix, [[1, 1, 0], [1, 0, 1], [0, 0, 0]])
+  assert metrics.top_k(logits, labels) == np.trace(matrix) / 4
+  assert np.trace(metrics.confusion_matrix(np.zeros((3, 3)), np.arange(3))) == 0
+  assert np.trace(metrics.confusion_matrix(np.full((3, 3), np.nan), np.arange(3))) == 0
+
+
 def test_scores_that_are_not_numbers_are_not_right():
   assert metrics.top_k(np.full((4, 10), np.nan), np.zeros(4, int), 5) == 0
 
@@ -33,10 +43,52 @@ def test_loss_of_equal_scores_is_the_logarithm_of_the_classes():
   assert metrics.loss(np.zeros((2, 3)), np.asarray([0, 2])) == pytest.approx(np.log(3))
 
 
+def test_loss_and_probabilities_by_hand_and_far_from_zero():
+  p = np.asarray([[0.7, 0.2, 0.1], [0.5, 0.25, 0.25]])
+  for offset in (0, 1000, -1000):
+    np.testing.assert_allclose(metrics.softmax(np.log(p) + offset), p, rtol=1e-9)
+    loss = metrics.loss(np.log(p) + offset, np.asarray([1, 0]))
+    assert loss == pytest.approx((-np.log(0.2) - np.log(0.5)) / 2)
+
+
+def test_a_summary_and_its_words():
+  logits = np.tile(np.arange(6.0, 0, -1), (6, 1))  # clip i has rank i
+  labels = np.arange(6)
+  figures = metrics.summarize(logits, labels)
+  log_sum = np.log(np.exp(np.arange(1.0, 7)).sum())
+  assert figures == pytest.approx(
+    {"loss": log_sum - 3.5, "top1": 1 / 6, "top5": 5 / 6, "mean_class": 1 / 6}
+  )
+  assert metrics.in_words(figures, 6) == "top-1 16.67 %, top-5 83.33 %, mean class 16.67 %"
+  assert metrics.in_words(figures, 5) == "top-1 16.67 %, mean class 16.67 %"
+
+
 def test_confusions():
   matrix = metrics.confusion_matrix(LOGITS, LABELS)
   np.testing.assert_array_equal(matrix, [[1, 0, 0], [0, 1, 0], [0, 1, 1]])
   assert metrics.most_confused(matrix) == [(2, 1, 1)]
+
+
+def test_the_most_confused_come_first_and_equals_in_their_order():
+  matrix = np.asarray([[9, 1, 0, 3], [0, 9, 1, 0], [2, 1, 9, 0], [0, 0, 0, 9]])
+  found = [(0, 3, 3), (2, 0, 2), (0, 1, 1), (1, 2, 1), (2, 1, 1)]
+  assert metrics.most_confused(matrix) == found
+  assert metrics.most_confused(matrix, 2) == found[:2]
+
+
+def test_the_middle_half_of_the_resampled_figures():
+  # Normal: 0.8 ± 0.674 · 0.04, and of the mean of two classes of 100 ± 0.674 · 0.0283.
+  labels = np.repeat([0, 1], 100)
+  right = np.tile(np.repeat([True, False], [80, 20]), 2)
+  logits = np.eye(2)[np.where(right, labels, 1 - labels)]
+  one = metrics.bootstrap_interval(right[:100].astype(float), level=0.5, resamples=20_000)
+  two = metrics.bootstrap_mean_class(logits, labels, level=0.5, resamples=20_000)
+  assert one == pytest.approx((0.8 - 0.027, 0.8 + 0.027), abs=0.006)  # a clip is 0.01
+  assert two == pytest.approx((0.8 - 0.019, 0.8 + 0.019), abs=0.004)
+
+
+def test_where_all_clips_are_right_the_mean_class_is_certain():
+  assert metrics.bootstrap_mean_class(np.eye(3), np.arange(3)) == (1, 1)
 
 
 def test_bootstrap_interval_of_a_share():
@@ -56,6 +108,12 @@ def test_bootstrap_of_the_mean_class_is_wider_than_nothing_and_around_the_mean()
   assert low < mean < high < low + 0.25
 
 
+def test_the_mean_class_of_one_clip_a_class_is_uncertain():
+  # Two clips drawn of two, one right: both are the right one in a quarter of the draws, as are
+  # both the wrong one, so that 95 % of the means lie in nothing narrower than 0 to 1.
+  assert metrics.bootstrap_mean_class(np.asarray([[1.0, 0], [1, 0]]), np.asarray([0, 1])) == (0, 1)
+
+
 def test_fusion_adds_softmax_scores():
   a, b = np.log([[0.6, 0.4]]), np.log([[0.1, 0.9]])
   np.testing.assert_allclose(np.exp(metrics.fuse([a, b])), [[0.35, 0.65]])
@@ -68,3 +126,22 @@ def test_fitted_weights_find_the_stream_that_knows():
   good, noise = 4 * np.eye(4)[labels], 4 * np.eye(4)[rng.integers(0, 4, 200)]
   weights = metrics.fit_weights([noise, good], labels)
   assert weights[1] > 0.5 and weights.sum() == pytest.approx(1)
+
+
+def test_fitted_weights_are_eighths_and_the_best_of_all():
+  # Right: the first clip where w > 0.538 of the first stream, the second where w < 0.692.
+  first, second = np.log([[0.8, 0.2], [0.3, 0.7]]), np.log([[0.15, 0.85], [0.95, 0.05]])
+  labels = np.asarray([0, 0])
+  np.testing.assert_array_equal(metrics.fit_weights([first, second], labels), [5 / 8, 3 / 8])
+  # Where one stream alone is best it gets all, first or last.
+  sure, wrong = np.log([[0.9, 0.1]]), np.log([[0.1, 0.9]])
+  for streams in ([sure, wrong, wrong], [wrong, sure, wrong], [wrong, wrong, sure]):
+    weights = metrics.fit_weights(streams, np.asarray([0]))
+    np.testing.assert_array_equal(weights, [float(stream is sure) for stream in streams])
+
+
+def test_fusion_wants_a_weight_a_stream_and_stays_finite():
+  sure = np.asarray([[1e4, -1e4]])
+  assert np.isfinite(metrics.fuse([sure, sure])).all()
+  with pytest.raises(ValueError, match="zip"):
+    metrics.fuse([sure, sure], [1.0])

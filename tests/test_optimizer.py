@@ -19,6 +19,15 @@ def rates(config, *, steps_per_epoch=7, epochs=110, batch_size=32):
   return np.asarray([at(step) for step in range(0, epochs * steps_per_epoch, steps_per_epoch)])
 
 
+def test_the_defaults_are_the_published_recipe():  # Chen et al. 2021, section 4.1, and their YAML
+  assert OptimizerConfig() == OptimizerConfig(
+    **{"name": "sgd", "learning_rate": 0.15, "momentum": 0.9, "nesterov": True},
+    **{"weight_decay": 1e-4, "decay_mask": "all", "schedule": "step", "warmup_epochs": 10},
+    **{"decay_epochs": (50, 70, 90), "decay_factor": 0.1, "reference_batch_size": 0},
+    **{"clip_norm": 0, "accumulate": 1, "ema": 0, "freeze_adjacency_through": -1},
+  )
+
+
 def test_step_schedule_equals_the_reference():
   expected = np.load(golden("data/lr_schedule.npz"))["lr"]
   np.testing.assert_allclose(rates(OptimizerConfig()), expected, rtol=1e-6)  # float32
@@ -90,16 +99,73 @@ def test_the_gradient_is_clipped_to_its_norm():
   np.testing.assert_allclose(updates["a"], [-0.6, -0.8], rtol=1e-6)
 
 
+def test_the_gradient_is_clipped_before_it_decays():
+  config = OptimizerConfig(clip_norm=1.0, weight_decay=0.1, momentum=0.0, nesterov=False)
+  tx = optimizer.make_optimizer(config, lambda step: 1.0)
+  params = {"a": jnp.asarray([100.0, 0.0])}
+  updates, _ = tx.update({"a": jnp.asarray([0.0, 5.0])}, tx.init(params), params)
+  np.testing.assert_allclose(updates["a"], [-10, -1], rtol=1e-6)
+
+
+def test_momentum_is_nesterov_s_unless_switched_off():
+  gradient = {"a": jnp.ones(1)}
+  for nesterov, steps in ((True, [1.5, 1.75]), (False, [1.0, 1.5])):
+    config = OptimizerConfig(momentum=0.5, nesterov=nesterov, weight_decay=0.0)
+    tx = optimizer.make_optimizer(config, lambda step: 1.0)
+    state = tx.init(gradient)
+    for step in steps:
+      updates, state = tx.update(gradient, state, gradient)
+      np.testing.assert_allclose(updates["a"], -step)
+
+
+def test_only_learned_adjacencies_are_kept_and_only_while_frozen():
+  old = {"graph": {"learned_adjacency": jnp.zeros(2), "weight": jnp.zeros(2)}}
+  new = jax.tree.map(jnp.ones_like, old)
+  for frozen, expected in ((True, 0), (False, 1)):
+    kept = optimizer.keep_learned_adjacency(jnp.asarray(frozen), new, old)["graph"]
+    np.testing.assert_array_equal(kept["learned_adjacency"], [expected] * 2)
+    np.testing.assert_array_equal(kept["weight"], [1, 1])
+
+
+@pytest.mark.parametrize(
+  ("warmup", "epochs", "expected"),
+  [
+    (0, 2, [1, 0.75, 0.5, 0.25, 0]),  # half a cosine from the first step to the last
+    (2, 2, [0.5, 0.5, 1, 1, 1]),  # nothing is left of it
+    (3, 2, [1 / 3, 1 / 3, 2 / 3, 2 / 3, 1]),
+  ],
+)
+def test_cosine_schedule_with_and_without_warm_up(warmup, epochs, expected):
+  config = OptimizerConfig(schedule="cosine", warmup_epochs=warmup, learning_rate=1.0)
+  at = optimizer.learning_rate(config, steps_per_epoch=2, epochs=epochs, batch_size=1)
+  if warmup == 0:
+    expected = (1 + np.cos(np.pi * (1 - np.asarray(expected)))) / 2
+  np.testing.assert_allclose([float(at(step)) for step in range(5)], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  "options",
+  [
+    *({"momentum": 0.0}, {"ema": 0.0}, {"accumulate": 1}, {"learning_rate": 1e-9}),
+    *({"weight_decay": 0.0}, {"warmup_epochs": 0}, {"clip_norm": 0.0}, {"momentum": 0.999}),
+  ],
+)
+def test_the_least_that_is_allowed_is_allowed(options):
+  OptimizerConfig(**options)
+
+
 @pytest.mark.parametrize(
   ("field", "value"),
   [
     ("name", "lion"),
     ("schedule", "poly"),
     ("decay_mask", "none"),
-    ("learning_rate", 0.0),
-    ("ema", 1.0),
+    *(("learning_rate", value) for value in (0.0, -0.1, float("inf"), float("nan"))),
+    *(("momentum", value) for value in (-0.1, 1.0, float("nan"))),
+    *(("ema", value) for value in (-0.1, 1.0)),
     ("accumulate", 0),
-    ("weight_decay", -1.0),
+    *(("weight_decay", value) for value in (-1.0, float("inf"), float("nan"))),
+    *((field, -1) for field in ("reference_batch_size", "warmup_epochs", "clip_norm")),
   ],
 )
 def test_a_wrong_option_is_named(field, value):

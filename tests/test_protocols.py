@@ -28,16 +28,20 @@ def test_every_clip_is_on_exactly_one_side(data_set, protocol):
   assert len(train) and len(evaluate)
 
 
-def test_xsub_trains_on_the_published_performers(data_set):
+def test_xsub_trains_on_the_published_performers(data_set, tmp_path):
   train, evaluate = protocols.split(data_set, "xsub")
   assert subjects(data_set, train) == {1, 2, 4, 5}
   assert subjects(data_set, evaluate) == {3, 6, 7}
+  person = np.ones((1, 25, 3), np.float32)
+  everybody = [Clip(f"c{s}", 0, [person], {"subject": s}) for s in range(1, 107)]
+  train, evaluate = protocols.split(all_of_them := prepare(tmp_path, everybody), "xsub")
   # Shahroudy et al. 2016, section 3.2.1
   of_60 = {1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38}
   # Liu et al. 2020, section 4.2, those beyond the first 40
   of_120 = {45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84, 85}
   of_120 |= {86, 89, 91, 92, 93, 94, 95, 97, 98, 100, 103}
-  assert set(protocols._XSUB_PERFORMERS) == of_60 | of_120
+  assert subjects(all_of_them, train) == of_60 | of_120
+  assert len(train) + len(evaluate) == 106
 
 
 def test_xview_trains_on_cameras_two_and_three(data_set):
@@ -63,6 +67,28 @@ def test_the_folds_evaluate_every_subject_once(data_set):
     subjects(data_set, protocols.split(data_set, f"kfold:k=3,fold={i}")[1]) for i in range(3)
   ]
   assert sorted(s for side in sides for s in side) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_what_a_protocol_does_not_say_is_the_default(data_set):
+  for short, long in (
+    ("kfold", "kfold:column=subject,k=5,fold=0,seed=0"),
+    ("leave_one_out:value=3", "leave_one_out:column=subject,value=3"),
+  ):
+    for a, b in zip(protocols.split(data_set, short), protocols.split(data_set, long), strict=True):
+      np.testing.assert_array_equal(a, b)
+
+
+def test_of_many_values_some_are_named(tmp_path):
+  def message(subjects):
+    person = np.ones((1, 25, 3), np.float32)
+    clips = [Clip(f"c{i}", 0, [person], {"subject": i}) for i in range(subjects)]
+    with pytest.raises(ConfigError) as error:
+      protocols.split(prepare(tmp_path / str(subjects), clips), "leave_one_out:value=99")
+    return str(error.value)
+
+  shown = "no clip has subject '99'; there are " + ", ".join(map(str, range(20)))
+  assert message(20) == f"leave_one_out: {shown}"
+  assert message(21) == f"leave_one_out: {shown}, …"
 
 
 def test_another_seed_gives_other_folds(data_set):
@@ -96,7 +122,7 @@ def test_given_splits_come_from_their_column(tmp_path):
   person = np.ones((3, 25, 3), np.float32)
   clips = [
     Clip(f"c{i}", 0, [person], {"split": split, "split_xsub": other})
-    for i, (split, other) in enumerate([("train", ""), ("val", "train"), ("", "val")])
+    for i, (split, other) in enumerate([("train", ""), ("val", "train"), ("", "test")])
   ]
   data_set = prepare(tmp_path, clips)
   assert [side.tolist() for side in protocols.split(data_set, "given")] == [[0], [1]]
@@ -110,6 +136,10 @@ def test_given_splits_come_from_their_column(tmp_path):
     ("xsubb", "'xsubb' is unknown; expected one of xsub, xview"),
     ("given", "no column 'split'; it has name, label, persons, frames, subject"),
     ("kfold:folds=3", "option 'folds=3' is unknown; options: column=subject, k=5"),
+    ("kfold:k", "option 'k' is unknown; options: column=subject, k=5, fold=0, seed=0"),
+    ("xsub:k=3", "option 'k=3' is unknown; options: none"),
+    ("kfold:k=1", "k=1 is not possible with the 7 values of column 'subject'; expected 2 to 7"),
+    ("kfold:fold=-1", "fold=-1 is outside 0..4"),
     ("kfold:k=many", "k must be a whole number, not 'many'"),
     ("kfold:k=9", "k=9 is not possible with the 7 values of column 'subject'"),
     ("kfold:k=3,fold=3", "fold=3 is outside 0..2"),

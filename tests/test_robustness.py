@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -16,12 +17,13 @@ import numpy as np
 import prepared
 import pytest
 import scipy.io
+from array_record.python import array_record_module
 from golden import golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep import __main__ as command
-from data_prep import kinetics, ntu, utd_mhad, write
+from data_prep import kinetics, ntu, store, utd_mhad, write
 from data_prep.mat import read_array
 from data_prep.source import Clip, Source
 from mstgcn_jax.data_set import open_data_set
@@ -320,6 +322,15 @@ def test_nothing_but_empty_clips_is_an_error(tmp_path):
     prepared.prepare(tmp_path, [Clip("nobody", 0, [], {})])
 
 
+def test_nothing_but_bad_and_empty_clips_says_how_many_of_each(tmp_path):
+  clips = [Clip("nobody", 0, [], {}), DataError("is torn")]
+  message = (
+    r"1 of 2 recordings could not be read \(first: 1: is torn\), and nobody is tracked in the"
+  )
+  with pytest.raises(DataError, match=message):
+    prepared.prepare(tmp_path, clips, arguments_={"max_bad": 100})
+
+
 @pytest.mark.parametrize(
   ("clip", "reason"),
   [
@@ -494,25 +505,133 @@ def test_a_full_disk_leaves_nothing_that_opens(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("step", ["rename_old", "rename_new"])
-def test_killed_while_replacing_one_of_the_two_is_whole(tmp_path, monkeypatch, step):
-  prepared.prepare(tmp_path, prepared.random_clips(3))
-  rename, calls = pathlib.Path.rename, []
+class Killed(BaseException):
+  """What ends a process that `Killer` kills."""
 
-  def killed(self, target):
-    calls.append(target)
-    if len(calls) == {"rename_old": 2, "rename_new": 3}[step]:  # the first names the shard
-      raise KeyboardInterrupt
-    return rename(self, target)
 
-  monkeypatch.setattr(pathlib.Path, "rename", killed)
-  monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # as if killed: no tidying
-  with pytest.raises(KeyboardInterrupt):
-    prepared.prepare(tmp_path, prepared.random_clips(5), arguments_={"overwrite": True})
-  monkeypatch.undo()
-  args = prepared.arguments(tmp_path)
-  write.prepare(prepared.source(prepared.random_clips(5)), args)  # finds the old one, leaves it
-  assert len(open_data_set(tmp_path / "fake")) == 3
+class Killer:
+  """Kills at the n-th time that a file or folder is made, moved or removed; nothing is after."""
+
+  EVENTS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree")
+
+  def __init__(self):
+    self.armed = False
+    sys.addaudithook(self._hear)  # for ever, so there is one
+
+  def _hear(self, event, _):
+    if self.armed and event in self.EVENTS:
+      self.left -= 1
+      if self.left < 0:
+        raise Killed
+
+  @contextlib.contextmanager
+  def after(self, changes: int):
+    self.left, self.armed = changes, True
+    try:
+      yield
+    finally:
+      self.armed = False
+
+
+KILLER = Killer()
+
+
+def test_killed_at_any_moment_of_replacing_one_of_the_two_is_whole(tmp_path):
+  kept = prepared.prepare(tmp_path / "kept", prepared.random_clips(3)).path.parent
+  found = []
+  for changes in itertools.count():
+    out = tmp_path / str(changes)
+    shutil.copytree(kept, out / "fake")
+    try:
+      with KILLER.after(changes):
+        prepared.prepare(out, prepared.random_clips(5), arguments_={"overwrite": True})
+    except Killed:
+      # The same command without --overwrite finds one that is there, and leaves it.
+      found.append(len(prepared.prepare(out, prepared.random_clips(4))))
+      assert [path.name for path in (out / "fake").iterdir()] == ["1.0.0"]
+    else:
+      break
+  old, new = found.count(3), found.count(5)
+  assert found == [3] * old + [5] * new
+  assert old > 2 and new  # killed before and after the new one was in place
+
+
+# --- read back
+
+
+def test_what_the_disk_holds_otherwise_is_not_kept(tmp_path, monkeypatch):
+  writer = array_record_module.ArrayRecordWriter
+
+  class Confused:
+    """Writes the first record in the place of the third."""
+
+    def __init__(self, *args):
+      self.writer, self.records = writer(*args), []
+
+    def write(self, record):
+      self.records.append(record)
+      self.writer.write(self.records[0] if len(self.records) == 3 else record)
+
+    def close(self):
+      self.writer.close()
+
+  monkeypatch.setattr(array_record_module, "ArrayRecordWriter", Confused)
+  with pytest.raises(DataError, match=r"the shards hold another clip than clip002 .*Nothing was k"):
+    prepared.prepare(tmp_path, prepared.random_clips(4))
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  ("written", "message"),
+  [("name,label\na,0\n", "damaged"), (None, r"reads otherwise than it was written")],
+)
+def test_a_table_that_reads_otherwise_is_not_kept(tmp_path, monkeypatch, written, message):
+  def write_csv(path, header, rows):
+    if written and path.name == "clips.csv":
+      path.write_text(written)
+    else:
+      right(path, header, [(*row[:-1], 0) for row in rows])
+
+  right = store.write_csv
+  monkeypatch.setattr(store, "write_csv", write_csv)
+  with pytest.raises(DataError, match=message):
+    prepared.prepare(tmp_path, prepared.random_clips(4))
+  assert not list(tmp_path.iterdir())
+
+
+def test_any_text_in_a_cell_comes_back(tmp_path):
+  texts = ["a\rb", "a\r\nb", "\n", '"', ",;'", "", " x ", "½ 日本", "\r", "\ufeff", "\x1a", "nan"]
+  person = np.ones((2, 25, 3), np.float32)
+  clips = [Clip(f"c{i}{text}", 0, [person], {"note": text}) for i, text in enumerate(texts)]
+  data_set = prepared.prepare(tmp_path, clips)
+  assert data_set.table["note"].tolist() == texts
+  assert data_set.table["name"].tolist() == [clip.name for clip in clips]
+
+
+@pytest.mark.parametrize(
+  ("facts", "reason"),
+  [
+    ({"note": "a\0"}, r"its note is 'a\x00'; a NUL cannot be stored"),
+    ({"note": "\ud800"}, r"its note is '\ud800', which is no text in UTF-8"),
+    ({"note": 0.5}, "its note is 0.5; expected a whole number or a text"),
+    ({"note": True}, "its note is True; expected a whole number or a text"),
+    ({"note": None}, "its note is None; expected"),
+    ({"note": 2**63}, "its note is 9.22e+18, beyond 64 bits"),
+    ({"note": "x" * 200_000}, "its note has 200,000 characters; expected at most 131,072"),
+    ({"frames": 3}, "its facts include 'frames', which the preparation fills"),
+  ],
+)
+def test_a_cell_that_would_not_come_back_makes_its_clip_bad(tmp_path, facts, reason):
+  clips = [*prepared.random_clips(1), Clip("x", 0, [np.ones((2, 25, 3))], facts)]
+  data_set = prepared.prepare(tmp_path, clips, arguments_={"max_bad": 50})
+  assert report(data_set)["x"].startswith(reason)
+
+
+def test_facts_in_another_order_go_into_their_own_columns(tmp_path):
+  person = [np.ones((2, 25, 3), np.float32)]
+  clips = [Clip("a", 0, person, {"x": 1, "y": 2}), Clip("b", 0, person, {"y": 4, "x": 3})]
+  table = prepared.prepare(tmp_path, clips).table
+  assert (table["x"].tolist(), table["y"].tolist()) == ([1, 3], [2, 4])
 
 
 def test_two_preparations_at_once_do_not_meet(tmp_path):

@@ -173,12 +173,21 @@ def test_views_of_crops_are_spread_over_the_clip():
     )
     for k in range(3)
   ]
-  assert starts == [1, 5, 8]
+  assert starts == [1, 4, 8]
 
 
-def test_a_single_evaluation_crop_is_the_centre():
-  times = temporal_sampling.sample_times([counting(9)], 3, "random_crop", "loop")
-  assert times.tolist() == [3, 4, 5]
+@pytest.mark.parametrize("fill", ["loop", "zero"])
+@pytest.mark.parametrize(("sampling", "view", "views"), [
+  ("random_shift", 0, 1), ("random_crop", 0, 1), ("random_crop", 1, 3),
+])  # fmt: skip
+@pytest.mark.parametrize(("length", "first"), [(4, 0), (5, 0), (9, 2), (10, 3)])
+def test_evaluation_of_a_longer_clip_shows_the_centre_that_loop_shows(
+  length, first, sampling, view, views, fill
+):
+  at_view = {"view": view, "views": views} if views > 1 else {}
+  for how, at in (("loop", {}), (sampling, at_view)):
+    times = temporal_sampling.sample_times([counting(length)], 4, how, fill, **at)
+    assert times.tolist() == [first, first + 1, first + 2, first + 3], how
 
 
 def test_a_shift_moves_the_tracked_span():
@@ -236,3 +245,110 @@ def test_a_device_divides_every_whole_number_as_numpy_does(scale):
   device = jax.jit(functools.partial(temporal_sampling.expand, scale=scale, center=None))
   shown = np.arange(len(numbers), dtype=np.int32)[None]
   assert np.asarray(device(numbers, shown))[0].tobytes() == expected.tobytes()
+
+
+def test_only_uniform_and_crops_have_several_views():
+  for sampling in temporal_sampling.SAMPLINGS:
+    temporal_sampling.check(sampling)
+    with pytest.raises(ConfigError, match="views=0 is not possible"):
+      temporal_sampling.check(sampling, 0)
+  for sampling in ("uniform", "random_crop"):
+    temporal_sampling.check(sampling, 2)
+  for sampling in ("loop", "random_shift"):
+    with pytest.raises(ConfigError, match=f"views=2 is not possible with sampling '{sampling}'"):
+      temporal_sampling.check(sampling, 2)
+  with pytest.raises(ConfigError, match="'zoom' is unknown"):
+    temporal_sampling.check("zoom")
+
+
+@pytest.mark.parametrize("sampling", ["random_crop", "uniform"])
+@pytest.mark.parametrize(
+  ("fill", "views", "begins"),
+  # A clip of 6 frames in a window of 10 starts anywhere in its loop, or lies at 5 places.
+  [
+    ("loop", 1, [0]),
+    ("loop", 3, [0, 2, 4]),
+    ("zero", 1, [0]),
+    ("zero", 3, [0, -1, -3]),
+    ("zero", 5, [0, -1, -2, -3, -4]),
+  ],
+)
+def test_views_of_a_shorter_clip_start_elsewhere(sampling, fill, views, begins):
+  for view, begin in enumerate(begins):
+    times = temporal_sampling.sample_times(
+      [counting(6)], 10, sampling, fill, view=view, views=views
+    )
+    assert times.tolist() == [max(-1, begin + i) for i in range(10)]
+
+
+def drawn(persons, window, sampling, fill, seeds=200):
+  """All windows that random sampling shows, as tuples of what a person of one joint shows."""
+  return {
+    tuple(sampled(persons, window, 1, sampling, fill, rng=np.random.default_rng(seed))[0].tolist())
+    for seed in range(seeds)
+  }
+
+
+@pytest.mark.parametrize(
+  ("sampling", "fill", "length", "expected"),
+  [
+    # Longer than the window of 4: every crop, nothing else.
+    ("random_crop", "loop", 6, [(1, 2, 3, 4), (2, 3, 4, 5), (3, 4, 5, 6)]),
+    ("random_shift", "loop", 5, [(1, 2, 3, 4), (2, 3, 4, 5)]),
+    ("loop", "loop", 7, [(2, 3, 4, 5)]),
+    # As long.
+    *((how, fill, 4, [(1, 2, 3, 4)]) for how in ("random_crop", "random_shift", "uniform", "loop")
+      for fill in ("loop", "zero")),
+    # Shorter: begun anywhere in its loop, or lying anywhere in the window.
+    *((how, "loop", 3, [(1, 2, 3, 1), (2, 3, 1, 2), (3, 1, 2, 3)])
+      for how in ("random_crop", "uniform")),
+    *((how, "zero", 2, [(1, 2, 0, 0), (0, 1, 2, 0), (0, 0, 1, 2)])
+      for how in ("random_crop", "uniform", "random_shift")),
+    ("random_shift", "loop", 2, [(1, 2, 0, 0), (0, 1, 2, 0), (0, 0, 1, 2)]),
+    ("loop", "zero", 2, [(1, 2, 0, 0)]),
+    ("loop", "loop", 3, [(1, 2, 3, 1)]),
+    # One frame of each of 4 segments of 2.
+    ("uniform", "loop", 8, [
+      (a, b, c, d) for a in (1, 2) for b in (3, 4) for c in (5, 6) for d in (7, 8)
+    ]),
+  ],
+)  # fmt: skip
+def test_what_random_sampling_can_show(sampling, fill, length, expected):
+  assert drawn([counting(length)], 4, sampling, fill) == set(expected)
+
+
+def test_a_shift_moves_what_is_tracked_of_anybody_and_nothing_where_nobody_is():
+  first, second = counting(6), counting(6, start=10)
+  first[[0, 4, 5]] = 0  # tracked in 1..3
+  second[:2] = second[5] = 0  # tracked in 2..4
+  times = temporal_sampling.sample_times([first, second], 8, "random_shift", "zero")
+  assert times.tolist() == [1, 2, 3, 4, -1, -1, -1, -1]  # evaluation: at the start
+  nobody = temporal_sampling.sample_times([counting(6) * 0], 8, "random_shift", "zero")
+  assert nobody.tolist() == [-1] * 8
+  rng = np.random.default_rng(0)
+  assert (
+    temporal_sampling.sample_times([counting(6) * 0], 8, "random_shift", "zero", rng) < 0
+  ).all()
+
+
+@pytest.mark.parametrize("sampling", temporal_sampling.SAMPLINGS)
+@pytest.mark.parametrize("people", [[], [np.zeros((0, 1, 1), np.float32)]])
+def test_a_clip_of_nobody_is_a_window_of_zeros(sampling, people):
+  for rng in (None, np.random.default_rng(0)):
+    assert not sampled(people, 4, 2, sampling, "loop", rng=rng).any()
+    out = np.full((1, 4, 2, 1), np.nan, np.float32)
+    assert not temporal_sampling.sample(people, sampling, "loop", 0, out, rng=rng).any()
+
+
+def test_an_empty_first_person_does_not_hide_the_second():
+  second = counting(3)
+  for sampling in temporal_sampling.SAMPLINGS:
+    clip = sampled([counting(0), second], 3, 2, sampling, "zero")
+    assert clip.tolist() == [[0, 0, 0], [1, 2, 3]]
+
+
+def test_a_clip_as_long_as_the_window_is_shifted_by_what_is_untracked_in_it():
+  person = counting(4)
+  person[0] = 0
+  assert drawn([person], 4, "random_shift", "loop") == {(2, 3, 4, 0), (0, 2, 3, 4)}
+  assert sampled([person], 4, 1, "random_shift", "loop").tolist() == [[2, 3, 4, 0]]

@@ -299,6 +299,26 @@ def test_an_imported_checkpoint_is_evaluated_classified_with_and_trained_on(
   assert checkpoints.load_variables(workdir)[1] == 3
 
 
+def test_an_imported_kinetics_model_sees_clips_padded_with_zeros_as_the_reference_shows_them(
+  tmp_path,
+):
+  args = ARGS | {"num_point": 18, "graph": "graph.kinetics.Graph"}
+  model = MSTGCN(torch_weights.config_from_reference(args), rngs=nnx.Rngs(0))
+  weights, reference, workdir = (tmp_path / name for name in ("w.safetensors", "r.yaml", "run"))
+  torch_weights.write_state_dict(torch_weights.state_dict(model), weights)
+  reference.write_text(yaml.safe_dump({"model_args": args}))
+  torch_weights.import_checkpoint(weights, reference, workdir)
+  person = np.random.default_rng(0).random((5, 18, 3), np.float32)
+  for facts in (checkpoints.read_model_facts(workdir), {}):
+    if not facts:  # as an earlier version imported
+      facts = checkpoints.read_model_facts(workdir)
+      del facts["loading"]
+      checkpoints.write_model_facts(workdir, facts)
+    clip = Classifier(workdir).window([person])
+    np.testing.assert_array_equal(clip[0, :5], person)  # not centred
+    assert clip.shape[1] == 300 and not clip[0, 5:].any() and not clip[1:].any()
+
+
 def mistake_weights_and_yaml_swapped(folder, weights, reference):
   return "import", reference, weights, folder / "run"
 

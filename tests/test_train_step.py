@@ -39,6 +39,7 @@ def make(streams=("joint",), optimizer=None, **options):
   task = train_step.Task(
     graphdef=graphdef,
     skeleton=SKELETON,
+    center=options.pop("center", None),
     num_classes=CLASSES,
     streams=streams,
     augmentation=options.pop("augmentation", Augmentation()),
@@ -173,9 +174,41 @@ def test_normalisation_is_part_of_the_state_and_leaves_untracked_joints():
   state = state.replace(normalization={"mean": np.ones(shape, "f4"), "std": np.zeros(shape, "f4")})
   clips = np.ones((1, 1, 2, *shape), np.float32) * 3
   clips[0, 0, 1] = 0
-  x = train_step.model_input(clips, task.streams, 0, SKELETON, state.normalization)
+  x = train_step.model_input(clips, task.streams, 0, SKELETON, None, state.normalization)
   assert np.all(x[0, 0, 0] == 2)  # a deviation of 0 counts as 1
   assert np.all(x[0, 0, 1] == 0)
+
+
+@pytest.mark.parametrize(("center", "expected"), [(None, 0), (SKELETON.center, -3)])
+def test_a_joint_at_zero_is_tracked_only_where_the_data_are_centred_on_it(center, expected):
+  shape = (SKELETON.num_joints, 3)
+  normalization = {"mean": np.full(shape, 3, "f4"), "std": np.ones(shape, "f4")}
+  clips = np.ones((1, 1, 2, *shape), np.float32)
+  clips[..., SKELETON.center, :] = 0
+  x = train_step.model_input(clips, ("joint",), 0, SKELETON, center, normalization)
+  assert np.all(x[..., SKELETON.center, :] == expected)
+
+
+def test_a_step_and_an_evaluation_ask_the_task_what_lies_at_zero():
+  # Normalised to mean 3, a centre at 0 changes the answers where it counts as tracked.
+  shape = (SKELETON.num_joints, 3)
+  normalization = {"mean": np.full(shape, 3, "f4"), "std": np.ones(shape, "f4")}
+  batch = make_batch()
+  batch["clips"][..., SKELETON.center, :] = 0
+  seen = batch | {"index": np.arange(BATCH), "valid": np.ones(BATCH, bool)}
+  losses, logits = [], []
+  for center in (None, SKELETON.center):
+    task, state = make(center=center)
+    state = state.replace(normalization=normalization)
+    losses.append(float(run(task, state, batch=batch)[1]["loss"]))
+    logits.append(train_step.eval_step(task, train_step.eval_variables(state), seen, 0))
+  assert losses[0] != losses[1] and not np.array_equal(*logits)
+
+
+def test_a_step_counts_as_right_only_a_class_that_leads_alone():
+  task, state = make()
+  zero = state.replace(params=jax.tree.map(jnp.zeros_like, state.params))
+  assert float(run(task, zero)[1]["top1"]) == 0  # all logits are equal
 
 
 def test_stop_is_the_largest_of_all_processes():

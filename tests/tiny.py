@@ -18,7 +18,7 @@ SKELETON = skeletons.get("utd_mhad")
 SUBJECTS, CLASSES, TRIALS = 6, 3, 3
 
 
-def read(key: tuple[int, int, int], num_joints: int) -> Clip:
+def read(key: tuple[int, int, int], num_joints: int, first_subject: int = 1) -> Clip:
   """A clip whose class is the speed at which the right hand circles."""
   subject, label, trial = key
   rng = np.random.default_rng(key)
@@ -28,17 +28,21 @@ def read(key: tuple[int, int, int], num_joints: int) -> Clip:
   angle = 0.3 * (label + 1) * np.arange(frames)
   joints[:, 11, 0] += np.cos(angle)
   joints[:, 11, 1] += np.sin(angle)
-  facts = {"subject": subject + 1, "trial": trial}
+  facts = {"subject": subject + first_subject, "trial": trial}
   return Clip(f"a{label + 1}_s{subject + 1}_t{trial + 1}", label, [joints], facts)
 
 
 def prepare(
-  directory: pathlib.Path, name: str = "tiny", skeleton: skeletons.Skeleton = SKELETON
+  directory: pathlib.Path,
+  name: str = "tiny",
+  skeleton: skeletons.Skeleton = SKELETON,
+  *,
+  first_subject: int = 1,
 ) -> pathlib.Path:
   """Writes a data set (27 training and 27 evaluation clips) below a folder."""
   recordings = Recordings(
     keys=[(s, c, t) for s in range(SUBJECTS) for c in range(CLASSES) for t in range(TRIALS)],
-    read=functools.partial(read, num_joints=skeleton.num_joints),
+    read=functools.partial(read, num_joints=skeleton.num_joints, first_subject=first_subject),
     skeleton=skeleton,
     class_names=("slow", "medium", "fast"),
     center=2,

@@ -1,0 +1,74 @@
+"""What a config and its data set become: statistics of the stream, worked out by hand."""
+
+import numpy as np
+import pytest
+import tiny
+from prepared import prepare
+
+from data_prep.source import Clip
+from mstgcn_jax.experiment import set_up
+from mstgcn_jax.skeletons import Skeleton
+
+ROOT, CENTER, NEVER = range(3)
+SKELETON = Skeleton("three", ("root", "center", "never"), bone_parents=(0, 0, 1), center=CENTER)
+
+
+def person(root, center) -> np.ndarray:
+  """Two frames; x as given (0: untracked), y ten times x, z 1; joint NEVER is never tracked."""
+  joints = np.zeros((2, 3, 3), np.float32)
+  for joint, values in ((ROOT, root), (CENTER, center)):
+    for frame, x in enumerate(values):
+      joints[frame, joint] = (x, 10 * x, 1) if x else 0
+  return joints
+
+
+def normalization(tmp_path, clips, stream="joint", center=None, **changes):
+  """Mean and deviation of x of every joint, of a run on these (split, subject, persons)."""
+  clips = [
+    Clip(f"c{i}", 0, persons, {"split": split, "subject": subject})
+    for i, (split, subject, persons) in enumerate(clips)
+  ]
+  prepare(tmp_path, clips, skeleton=SKELETON, center=center)
+  changes = {"data.window": 2, "data.normalize": True, "data.protocol": "given", **changes}
+  config = tiny.config(tmp_path, batch_size=2, eval_batch_size=2, streams=(stream,), **changes)
+  config.data.name = "fake"
+  run = set_up(config)
+  assert run.task.center == center
+  values = run.initial_states()[stream].normalization
+  np.testing.assert_allclose(values["mean"][:2, 1], 10 * values["mean"][:2, 0], rtol=1e-5)
+  return values["mean"][:, 0], values["std"][:, 0]
+
+
+def test_normalisation_counts_what_is_tracked_in_training_joint_by_joint(tmp_path):
+  clips = [
+    ("train", 1, [person((1, 3), (2, 0))]),
+    (
+      "train",
+      1,
+      [person((5, 5), (4, 6)), person((500, 500), (500, 500))],
+    ),  # the second is not seen
+    ("train", 1, [person((7, 7), (0, 0))]),
+    ("train", 9, [person((2000, 2000), (2000, 2000))]),  # held out
+    ("val", 1, [person((1000, 1000), (1000, 1000))]),
+    ("", 1, [person((3000, 3000), (3000, 3000))]),
+  ]
+  mean, std = normalization(tmp_path, clips, **{"data.holdout_subjects": (9,)})
+  np.testing.assert_allclose(mean, [np.mean([1, 3, 5, 5, 7, 7]), np.mean([2, 4, 6]), 0], rtol=1e-6)
+  np.testing.assert_allclose(std, [np.std([1, 3, 5, 5, 7, 7]), np.std([2, 4, 6]), 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("center", "root", "joint", "expected"),
+  [
+    # Centred, the centre lies at 0 and is tracked: bones of 1 and 3.
+    (CENTER, (1, 1), (2, 4), (2, 1)),
+    # Not centred, it is untracked in the second frame: one bone of 2, not also one of -3.
+    (None, (1, 3), (3, 0), (2, 0)),
+  ],
+)
+def test_the_centre_counts_as_tracked_where_the_data_are_centred(
+  tmp_path, center, root, joint, expected
+):
+  clips = [(split, 1, [person(root, joint)]) for split in ("train", "train", "val")]
+  mean, std = normalization(tmp_path, clips, "bone", center)
+  np.testing.assert_allclose((mean[CENTER], std[CENTER]), expected, atol=1e-6)
