@@ -1,21 +1,33 @@
 """What the formats that people exchange have in common: options, and facts found in names."""
 
 import argparse
+import collections
+import dataclasses
 import pathlib
 import re
 import reprlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from data_prep import normalise, ntu
+from data_prep import files, normalise, ntu
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
 
+NO_SCORE = (
+  "0 for every key point, so that none counts as tracked; write the estimator's scores, or 1 where "
+  "it gives none"
+)
 _MAX_CLASSES = 10_000
-_SPLIT = re.compile(r"(?P<protocol>.*?)[_-]?(?P<part>train|val|test)[_-]?(?P<number>\d*)")
+MAX_CHANNELS = 12  # two streams of 3-D coordinates are 6
+_HIGHEST_SCORE = 1.5  # HRNet's and RTMPose's go a little beyond 1
+_CLEARLY = 0.75  # bones of the right layout are that much shorter
+_SPLIT = re.compile(
+  r"(?P<protocol>.*?)[_-]?(?P<part>train[_-]?val(id|idation)?|train(ing)?|val(id|idation)?"
+  r"|eval(uation)?|dev|test(ing)?)[_-]?(?P<number>\d*)"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,11 +51,28 @@ def add_as_is(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def score_warnings(clip: np.ndarray, skeleton: Skeleton) -> list[str]:
-  """A line to print where a clip [..., 3] to be turned or centred seems to hold x, y, score."""
-  third = clip[..., 2]
+def some(items: Sequence[Any], count: int) -> list[Any]:
+  """At most `count` of the items, evenly spread."""
+  return [items[i * len(items) // count] for i in range(count)] if len(items) > count else [*items]
+
+
+def majority(values: Iterable[Any]) -> Any:
+  """The most frequent of some values; of equally frequent ones the first."""
+  return collections.Counter(values).most_common(1)[0][0]
+
+
+# --- what clips look like
+
+
+def is_score(third: np.ndarray) -> bool:
+  """Whether the third channel of key points looks like an estimator's score."""
+  return bool(third.any() and third.min() >= 0 and third.max() <= _HIGHEST_SCORE)
+
+
+def score_warnings(clips: Sequence[np.ndarray], skeleton: Skeleton) -> list[str]:
+  """A line to print where clips [..., 3] to be turned or centred seem to hold x, y, score."""
   moved = normalise.turns(skeleton) or skeleton.center is not None
-  if not (moved and third.any() and third.min() >= 0 and third.max() <= 1):
+  if not moved or not all(is_score(clip[..., 2]) for clip in clips):
     return []
   return [
     "the third channel lies between 0 and 1, as a score does, but is turned or centred as a "
@@ -51,38 +80,149 @@ def score_warnings(clip: np.ndarray, skeleton: Skeleton) -> list[str]:
   ]
 
 
-def skeleton_for(args: argparse.Namespace, num_joints: int) -> Skeleton:
-  """The layout asked for, or the only one with so many joints.
+def check_axes(shapes: Sequence[tuple[int, ...]]) -> list[str]:
+  """A line to print where clips [person, frame, joint, channel] may have their axes otherwise.
 
+  Args:
+    shapes: of clips that most are like; a clip of one person may lack its first axis.
   Raises:
-    ConfigError: none or several have so many joints, or there is no such layout.
+    DataError: the last axis cannot be channels.
+  """
+  shape = majority(shapes)
+  shown_shape = f"the clips have the shape {shape}, or alike"
+  if not 2 <= shape[-1] <= MAX_CHANNELS:
+    places = ("channel, frame, joint", "channel, frame, joint, person")[len(shape) - 3]
+    order = ("1, 2, 0", "3, 1, 2, 0")[len(shape) - 3]
+    hint = f"; if it is [{places}], save clip.transpose({order})" if shape[0] in (2, 3) else ""
+    raise DataError(
+      f"{shown_shape}; the last axis should be 2 or 3 coordinates, maybe with a score{hint}"
+    )
+  whole = [shape for shape in shapes if len(shape) == 4]
+  if whole and all(shape[0] == 3 and shape[-1] == 2 for shape in whole):
+    return [
+      f"{shown_shape}: read as 3 persons in 2-D. If they are [channel, frame, joint, person], as "
+      "ST-GCN orders them, save clip.transpose(3, 1, 2, 0) and prepare again with --overwrite"
+    ]
+  if whole and 2 * sum(shape[0] > shape[1] for shape in whole) > len(shapes):
+    return [
+      f"{shown_shape}: read as {shape[0]} persons in {shape[1]} frames. If they are [frame, "
+      "person, joint, channel], save clip.swapaxes(0, 1) and prepare again with --overwrite"
+    ]
+  return []
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+  """A layout that shares its number of joints with one known here, and its bones' parents."""
+
+  name: str
+  parents: tuple[int, ...]
+
+
+_RIVALS = {
+  "ntu_rgbd": _Layout(
+    "OpenPose's BODY_25",
+    (1, 1, 1, 2, 3, 1, 5, 6, 1, 8, 9, 10, 8, 12, 13, 0, 0, 15, 16, 14, 19, 14, 11, 22, 11),
+  ),
+  "coco": _Layout("Human3.6M", (0, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)),
+  "shrec": _Layout(
+    "SMPL's body (HumanML3D)",
+    (0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19),
+  ),
+}  # fmt: skip
+_CALLED = {
+  "ntu_rgbd": "Kinect v2, as in NTU RGB+D",
+  "kinetics": "OpenPose with 18 joints",
+  "coco": "COCO's key points",
+  "mediapipe": "MediaPipe Pose",
+  "shrec": "a hand, as in SHREC'17",
+}
+_FILE = (
+  "--skeleton FILE.json for a layout of your own, such as "
+  '{"name": "arm", "joints": ["shoulder", "elbow", "hand"], "inward": [["elbow", "shoulder"], '
+  '["hand", "elbow"]]}, where inward pairs every joint with the one it hangs on'
+)
+
+
+def skeleton_for(
+  args: argparse.Namespace, clips: Sequence[np.ndarray]
+) -> tuple[Skeleton, tuple[str, ...]]:
+  """The layout asked for, or the only one known with so many joints.
+
+  Args:
+    clips: some, [..., joint, channel], all with as many joints and channels.
+  Returns:
+    The layout, and lines to print that say what was chosen and why.
+  Raises:
+    ConfigError: none or several have so many joints, or another one fits the clips better.
     DataError: the layout asked for has another number of joints.
   """
-  if args.skeleton is None:
-    fitting = [name for name in skeletons.names() if skeletons.get(name).num_joints == num_joints]
-    if len(fitting) == 1:
-      return skeletons.get(fitting[0])
+  num_joints = clips[0].shape[-2]
+  if args.skeleton is not None:
+    skeleton = skeletons.resolve(args.skeleton)
+    if skeleton.num_joints != num_joints:
+      raise DataError(
+        f"the clips have {num_joints} joints, skeleton {skeleton.name} has {skeleton.num_joints}; "
+        "choose another with --skeleton"
+      )
+    return skeleton, ()
+  fitting = [name for name in skeletons.names() if skeletons.get(name).num_joints == num_joints]
+  if len(fitting) != 1:
     found = f"fits {' and '.join(fitting)}" if fitting else "fits no known layout"
     raise ConfigError(
       f"the clips have {num_joints} joints, which {found}; say which with --skeleton NAME, or "
-      "--skeleton FILE.json for a layout of your own, such as "
-      '{"name": "arm", "joints": ["shoulder", "elbow", "hand"], "inward": [["elbow", "shoulder"], '
-      '["hand", "elbow"]]}, where inward pairs every joint with the one it hangs on'
+      f"{_FILE}"
     )
-  skeleton = skeletons.resolve(args.skeleton)
-  if skeleton.num_joints != num_joints:
-    raise DataError(
-      f"the clips have {num_joints} joints, skeleton {skeleton.name} has {skeleton.num_joints}; "
-      "choose another with --skeleton"
+  skeleton = skeletons.get(fitting[0])
+  _refuse_implausible(skeleton, clips)
+  note = f"{num_joints} joints: taken for {skeleton.name}, {_CALLED[skeleton.name]}"
+  if skeleton.name in _RIVALS:
+    note += f"; {_RIVALS[skeleton.name].name} has as many: if it is that, give --skeleton FILE.json"
+  return skeleton, (note,)
+
+
+def _refuse_implausible(skeleton: Skeleton, clips: Sequence[np.ndarray]) -> None:
+  """ConfigError where clips are rather of another layout with as many joints."""
+  rival = _RIVALS.get(skeleton.name)
+  if rival is None:
+    return
+  channels = clips[0].shape[-1]
+  flat = channels == 2 or all(is_score(clip[..., 2]) for clip in clips)
+  reason = ""
+  if skeleton.name == "ntu_rgbd" and flat:
+    reason = "x and y alone, or with a score" if channels > 2 else "two coordinates"
+    reason = f"have {reason}, while {skeleton.name} is measured in 3-D"
+  dimensions = 2 if flat else 3
+  bones = [(child, parent) for child, parent in enumerate(rival.parents) if child != parent]
+  theirs, ours = (_bone_length(clips, edges, dimensions) for edges in (bones, skeleton.inward))
+  if theirs < _CLEARLY * ours:
+    reason = f"have joints that hang together otherwise than those of {skeleton.name}"
+  if reason:
+    raise ConfigError(
+      f"the clips {reason}; they seem to be {rival.name}. Say which they are: --skeleton "
+      f"{skeleton.name}, or {_FILE}"
     )
-  return skeleton
+
+
+def _bone_length(
+  clips: Sequence[np.ndarray], edges: Iterable[tuple[int, int]], dimensions: int
+) -> float:
+  """Mean distance of the two joints of an edge, where both are tracked."""
+  total, count = 0.0, 0
+  for clip in clips:
+    seen, points = clip.any(axis=-1), clip[..., :dimensions].astype(np.float64)
+    for child, parent in edges:
+      both = seen[..., child] & seen[..., parent]
+      lengths = np.linalg.norm(points[..., child, :] - points[..., parent, :], axis=-1)[both]
+      total, count = total + float(lengths.sum()), count + len(lengths)
+  return total / max(count, 1)
 
 
 def class_names(args: argparse.Namespace, labels: Iterable[int]) -> tuple[str, ...]:
   """Names from --classes, which must be enough for the labels; else the labels' numbers."""
   highest = max(labels, default=-1)
   if highest < 0:
-    raise DataError("no recording has a label of 0 or more")
+    raise DataError("no recording has a class number of 0 or more as its label")
   if args.classes is None:
     if highest >= _MAX_CLASSES:
       raise DataError(f"label {highest} is beyond the {_MAX_CLASSES:,} classes allowed for")
@@ -107,7 +247,8 @@ def map_npy(path: pathlib.Path) -> np.ndarray:
   except OSError as error:
     raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
   except Exception as error:  # numpy raises many kinds on damaged headers
-    raise DataError(f"{path} is not a .npy array, or a truncated one ({error})") from error
+    hint = files.pointer_hint(path) or f" ({error})"
+    raise DataError(f"{path} is not a .npy array, or a truncated one{hint}") from error
   if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":  # an .npz, renamed
     raise DataError(f"{path} holds no array of numbers")
   return array
@@ -134,10 +275,12 @@ def is_name(value: Any) -> bool:
 def as_float32(array: np.ndarray) -> np.ndarray:
   """The numbers as float32; DataError if one is not finite."""
   with np.errstate(over="ignore"):
-    array = array.astype(np.float32)
-  if not np.isfinite(array).all():
-    raise DataError("a coordinate is not a finite number")
-  return array
+    numbers = array.astype(np.float32)
+  finite = np.isfinite(numbers)
+  if not finite.all():
+    value = float(array[~finite][0])
+    raise DataError(f"a coordinate is {value:g}; expected {files.NOT_FINITE}")
+  return numbers
 
 
 def ntu_facts(names: Collection[str]) -> list[dict[str, int]]:
@@ -149,44 +292,75 @@ def ntu_facts(names: Collection[str]) -> list[dict[str, int]]:
   return [dict(zip(fields, map(int, match.groups()), strict=False)) for match in matches if match]
 
 
-def split_warnings(strange: Iterable[str]) -> list[str]:
-  """A line to print for every split that `split_columns` did not understand."""
-  return [f"the split {key!r} is left out: not a train, val or test part" for key in strange]
+def part_of(name: str) -> tuple[str, str] | None:
+  """Protocol and part ('train', 'trainval', 'val' or 'test') that a split's name says, if any."""
+  match = _SPLIT.fullmatch(name.lower())
+  if match is None:
+    return None
+  protocol = re.sub(r"[^a-z0-9]+", "_", match["protocol"] + match["number"]).strip("_")
+  part = re.sub("[^a-z]|(ing|id|idation)$", "", match["part"])
+  return protocol, "val" if part in ("evaluation", "eval", "dev") else part
 
 
 def split_columns(
-  splits: Mapping[str, Collection[str]],
+  splits: Mapping[str, Collection[str]], names: Collection[str]
 ) -> tuple[dict[str, dict[str, str]], list[str]]:
   """Columns of the clip table from given splits, {"xsub_train": names, "xsub_val": names, …}.
 
   `train`, `val` become column 'split', `NAME_train`, `NAME_val` column 'split_NAME', with values
   'train' and 'val'. A test part is the 'val' of its column; if there is a validation part beside
-  it, of a further column that ends in 'test'.
+  it, of a further column that ends in 'test'. A part `trainval` is what trains where `test` tests.
 
+  Args:
+    splits: with capitals or not.
+    names: of the clips that there are.
   Returns:
-    Column -> clip name -> value; and the splits that could not be understood.
+    Column -> clip name -> value, without columns that no clip is in; and lines to print.
   Raises:
     DataError: a clip is in both parts of a split.
   """
   parts: dict[tuple[str, str], set[str]] = {}
-  strange = []
-  for key, names in splits.items():
-    match = _SPLIT.fullmatch(key.lower())
-    if match is None:
-      strange.append(key)
+  known = set(names)
+  warnings = []
+  for key, members in splits.items():
+    place = part_of(key)
+    if place is None:
+      warnings.append(f"the split {key!r} is left out: not a train, val or test part")
       continue
-    protocol = re.sub(r"[^a-z0-9]+", "_", match["protocol"] + match["number"]).strip("_")
-    parts.setdefault((protocol, match["part"]), set()).update(names)
+    absent = set(members) - known
+    if absent:
+      warnings.append(
+        f"the split {key!r} names {len(absent):,} clips (of {len(set(members)):,}) that are not "
+        f"there, such as {min(absent)!r}; one that is there is called {min(known, default='')!r}"
+      )
+    parts.setdefault(place, set()).update(set(members) & known)
 
   columns: dict[str, dict[str, str]] = {}
   for protocol in dict.fromkeys(protocol for protocol, _ in parts):
-    held_out = [part for part in ("val", "test") if (protocol, part) in parts]
-    for part in held_out or ["val"]:
-      extra = part if part == "test" and len(held_out) > 1 else ""
-      train, val = parts.get((protocol, "train"), set()), parts.get((protocol, part), set())
+    for suffix, train, val in _trials({part: parts[p, part] for p, part in parts if p == protocol}):
       both = sorted(train & val)
       if both:
-        raise DataError(f"{both[0]} is in both parts of the split {protocol or part!r}")
-      column = "_".join(filter(None, ("split", protocol, extra)))
-      columns[column] = dict.fromkeys(train, "train") | dict.fromkeys(val, "val")
-  return columns, strange
+        raise DataError(f"{both[0]} is in both parts of the split {protocol or suffix or 'val'!r}")
+      column = "_".join(filter(None, ("split", protocol, suffix)))
+      if train or val:
+        columns[column] = dict.fromkeys(train, "train") | dict.fromkeys(val, "val")
+      warnings += _empty_part_warnings(column, train, val)
+  return columns, warnings
+
+
+def _trials(parts: Mapping[str, set[str]]) -> Iterator[tuple[str, set[str], set[str]]]:
+  """What trains and what evaluates, with a suffix for the column, from the parts of a protocol."""
+  empty: set[str] = set()
+  train, both = parts.get("train", empty), parts.get("trainval", empty)
+  if "val" in parts or "test" not in parts:
+    yield "", train or both - parts.get("val", empty), parts.get("val", empty)
+  if "test" in parts:
+    yield "test" if "val" in parts else "", both or train, parts["test"]
+
+
+def _empty_part_warnings(column: str, train: set[str], val: set[str]) -> list[str]:
+  if not train and not val:
+    return [f"the column {column!r} is left out: none of the clips of its parts is there"]
+  if not train or not val:
+    return [f"the column {column!r} has no clip that {'evaluates' if train else 'trains'}"]
+  return []

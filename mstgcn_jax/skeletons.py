@@ -375,6 +375,8 @@ def load(path: str | pathlib.Path) -> Skeleton:
     raise ConfigError(f"skeleton: {path} could not be read: {error.strerror}") from error
   except ValueError as error:
     raise ConfigError(f"skeleton: {path} is not JSON: {error}") from error
+  except RecursionError as error:
+    raise ConfigError(f"skeleton: {path} is nested too deeply") from error
   if not isinstance(values, dict):
     raise ConfigError(f"skeleton: {path} holds a {type(values).__name__}, not an object of fields")
   try:

@@ -97,7 +97,7 @@ class _Shell:
 @pytest.mark.parametrize(
   ("what", "named"),
   [
-    (np.array([{}], dtype=object), "type 'O8'"),
+    (np.array([], dtype="M8[s]"), "type 'M8'"),
     (np.zeros(2, dtype=[("a", "f4")]), "type 'V4'"),
     (argparse.Namespace(a=1), "argparse.Namespace"),
     (io.BytesIO, "_io.BytesIO"),
@@ -221,16 +221,16 @@ def test_given_splits_become_columns(tmp_path):
 
 def test_protocols_in_split_names_become_columns_of_their_own():
   splits = {"xsub_train": ["a"], "xsub_val": ["b"], "train1": ["a"], "test1": ["b"], "what": []}
-  columns, strange = exchange.split_columns(splits)
+  columns, warnings = exchange.split_columns(splits, "ab")
   assert columns == {
     "split_xsub": {"a": "train", "b": "val"},
     "split_1": {"a": "train", "b": "val"},
   }
-  assert strange == ["what"]
+  assert warnings == ["the split 'what' is left out: not a train, val or test part"]
 
 
 def test_a_test_part_beside_a_validation_part_is_a_column_of_its_own():
-  columns, _ = exchange.split_columns({"train": ["a"], "val": ["b"], "test": ["c"]})
+  columns, _ = exchange.split_columns({"train": ["a"], "val": ["b"], "test": ["c"]}, "abc")
   assert columns == {
     "split": {"a": "train", "b": "val"},
     "split_test": {"a": "train", "c": "val"},
@@ -239,7 +239,7 @@ def test_a_test_part_beside_a_validation_part_is_a_column_of_its_own():
 
 def test_a_clip_in_both_parts_of_a_split_is_refused():
   with pytest.raises(DataError, match="b is in both parts of the split 'xsub'"):
-    exchange.split_columns({"xsub_train": ["a", "b"], "xsub_val": ["b"]})
+    exchange.split_columns({"xsub_train": ["a", "b"], "xsub_val": ["b"]}, "ab")
 
 
 def test_three_dimensional_key_points_are_turned_upright_unless_taken_as_they_are(tmp_path):
@@ -268,7 +268,10 @@ def test_three_dimensional_key_points_are_turned_upright_unless_taken_as_they_ar
     ({"label": 10**5000}, "not one class number"),
     ({"total_frames": 10**5000}, "total_frames is int, keypoint has 4 frames"),
     ({"keypoint": np.zeros((3, 17, 2))}, "keypoint holds float64 of the shape"),
-    ({"keypoint": np.full((1, 4, 17, 2), np.nan)}, "not a finite number"),
+    (
+      {"keypoint": np.full((1, 4, 17, 2), np.nan)},
+      "coordinate is nan; expected a finite number, and 0 where",
+    ),
     ({"total_frames": 9}, "total_frames is 9, keypoint has 4 frames"),
     ({"img_shape": (0, 10)}, "img_shape is"),
     ({"img_shape": None}, "img_shape is None"),
@@ -301,7 +304,8 @@ def test_a_missing_field_is_named(tmp_path, missing):
     ([], "no list of annotations"),
     (annotation_file(split={"train": 7}), '"split" is not a dict of lists of names'),
     ([{"frame_dir": "a", "label": 0}], "no annotation has a keypoint array"),
-    ([annotation(label=None)], "no recording has a label"),
+    ([annotation(label=None)], r"no annotation has a class number as its label \(first: None\)"),
+    ([annotation(label="wave")], r"label \(first: 'wave'\); expected numbers from 0"),
     ([annotation(label=10**9)], "beyond the 10,000 classes"),
   ],
 )
@@ -674,7 +678,7 @@ def test_bad_clips_are_bad_alone(tmp_path):
     "channels": r"\(1, 4, 3, 2\); expected \[person, frame, 3 joints of arm, 3 channels\]",
     "flat": r"shape \(4, 9\); expected \[frame, joint, channel\]",
     "empty": r"not a .npy array|shape \(0, 3, 3\)",
-    "nan": "not a finite number",
+    "nan": "a coordinate is nan; expected a finite number, and 0 where a joint is not tracked",
     "text": "no array of numbers",
     "../out": "not the name of a clip below",
     "blank": "the CSV gives it no label",
@@ -691,7 +695,8 @@ def test_a_bad_clip_is_reported_by_its_name(tmp_path):
   data = prepare("own", tmp_path / "raw", tmp_path, "--max-bad", "50")
   with (data.path / REPORT).open(newline="") as file:
     rows = list(csv.reader(file))
-  assert rows == [["name", "reason"], ["nan", "a coordinate is not a finite number"]]
+  header, (name, reason) = rows
+  assert header == ["name", "reason"] and name == "nan" and "a coordinate is nan" in reason
 
 
 @pytest.mark.parametrize(
