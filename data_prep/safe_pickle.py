@@ -17,6 +17,7 @@ import numpy as np
 from data_prep import files
 from mstgcn_jax.errors import DataError
 
+_MAX_DEPTH = 8  # axes of an array given as lists
 _OBJECTS = "O8"
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|[US]\d{1,6})")
 
@@ -56,6 +57,8 @@ def as_array(value: Any) -> np.ndarray:
     if value.dtype != object:
       return value
     value = value.tolist()  # of numbers or texts, it is one of these
+  if _depth(value) > _MAX_DEPTH:  # NumPy would go through all of it, which may have no end
+    raise DataError(f"expected an array, found lists in lists, more than {_MAX_DEPTH} deep")
   try:
     array = np.asarray(value)
   except Exception as error:  # ragged lists
@@ -63,6 +66,14 @@ def as_array(value: Any) -> np.ndarray:
   if array.dtype.kind not in "biufUS":
     raise DataError(f"expected an array of numbers, found {type(value).__name__}")
   return array
+
+
+def _depth(value: Any) -> int:
+  """How many lists lie in one another, looking at their first items."""
+  depth = 0
+  while isinstance(value, (list, tuple)) and value and depth <= _MAX_DEPTH:
+    value, depth = value[0], depth + 1
+  return depth
 
 
 def as_list(value: Any) -> list[Any]:

@@ -1,6 +1,7 @@
 """The formats that people exchange: what comes out, and what is refused."""
 
 import argparse
+import collections
 import contextlib
 import csv
 import io
@@ -86,6 +87,36 @@ def test_old_and_new_module_paths_of_numpy_are_read_alike(tmp_path):
     np.testing.assert_array_equal(array, [0, 1, 2])
 
 
+def test_containers_of_python_are_data_at_every_protocol(tmp_path):
+  default = collections.defaultdict(list)
+  default["train"].append("a")
+  content = {
+    "ordered": collections.OrderedDict(b=1, a=2),
+    "default": default,
+    "counter": collections.Counter("aab"),
+    "sets": [{"a", "b"}, frozenset("c")],
+    "deque": collections.deque([1, 2], maxlen=5),
+    "names": np.array(["a", "bc"], dtype=object),
+  }
+  for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+    path = tmp_path / f"{protocol}.pkl"
+    path.write_bytes(pickle.dumps(content, protocol=protocol))
+    found = safe_pickle.load(path)
+    assert list(found["ordered"].items()) == [("b", 1), ("a", 2)]
+    assert found["default"] == {"train": ["a"]}
+    assert found["counter"] == {"a": 2, "b": 1}
+    assert found["sets"] == content["sets"] and found["deque"] == [1, 2]
+    assert safe_pickle.as_list(found["names"]) == ["a", "bc"]
+    assert safe_pickle.as_array(found["names"]).tolist() == ["a", "bc"]
+    assert safe_pickle.as_list(found["sets"][0]) == ["a", "b"]
+
+
+def test_an_array_of_things_that_are_no_data_is_refused_when_it_is_taken(tmp_path):
+  path = write_pickle(tmp_path / "a.pkl", np.array([{}, None], dtype=object))
+  with pytest.raises(DataError, match="expected an array of numbers"):
+    safe_pickle.as_array(safe_pickle.load(path))
+
+
 class _Shell:
   def __init__(self, target):
     self.target = target
@@ -127,6 +158,8 @@ def test_a_pickle_that_runs_a_command_does_not(tmp_path):
     b"cnumpy.core.multiarray\n_reconstruct\n(dS'x'\nI1\nsb.",
     b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\ndtype\n(I0\ntS'b'\ntR.",
     b"c_codecs\nencode\n(Vx\nVrot13\ntR.",
+    b"cbuiltins\nint\n(S'5'\ntR.",  # what a defaultdict is made with, as a function
+    b"ccollections\nOrderedDict\n(dS'x'\nI1\nsb.",
     b"cbuiltins\ngetattr\n(cnumpy\nndarray\nS'__class__'\ntR.",
     b"Psomewhere else\n.",
   ],
@@ -237,6 +270,51 @@ def test_a_test_part_beside_a_validation_part_is_a_column_of_its_own():
   }
 
 
+def test_split_names_may_have_capitals_and_be_spelled_out():
+  splits = {"XSub_Train": ["a"], "XSUB-VAL": ["b"], "Training": ["a"], "Validation": ["b"]}
+  columns, warnings = exchange.split_columns(splits, "ab")
+  expected = {"a": "train", "b": "val"}
+  assert columns == {"split_xsub": expected, "split": expected} and not warnings
+  columns, _ = exchange.split_columns({"TRAIN": ["a"], "Testing": ["b"]}, "ab")
+  assert columns == {"split": expected}
+
+
+def test_trainval_trains_where_test_tests():
+  columns, warnings = exchange.split_columns({"trainval": ["a", "b"], "test": ["c"]}, "abc")
+  assert columns == {"split": {"a": "train", "b": "train", "c": "val"}} and not warnings
+  parts = {"train": ["a"], "val": ["b"], "train_val": ["a", "b"], "test": ["c"]}
+  columns, _ = exchange.split_columns(parts, "abc")
+  assert columns == {
+    "split": {"a": "train", "b": "val"},
+    "split_test": {"a": "train", "b": "train", "c": "val"},
+  }
+  columns, _ = exchange.split_columns({"trainval": ["a", "b"], "val": ["b"]}, "ab")
+  assert columns == {"split": {"a": "train", "b": "val"}}
+
+
+def test_names_in_a_split_that_no_clip_has_are_counted():
+  splits = {"train": ["a", "b.mp4", "c.mp4"], "val": ["d"], "other_train": ["x"], "other_val": []}
+  columns, warnings = exchange.split_columns(splits, ["a", "b", "d"])
+  assert columns == {"split": {"a": "train", "d": "val"}}
+  assert warnings == [
+    "the split 'train' names 2 clips (of 3) that are not there, such as 'b.mp4'; one that is there "
+    "is called 'a'",
+    "the split 'other_train' names 1 clips (of 1) that are not there, such as 'x'; one that is "
+    "there is called 'a'",
+    "the column 'split_other' is left out: none of the clips of its parts is there",
+  ]
+
+
+@pytest.mark.parametrize(
+  ("splits", "lacks"),
+  [({"test": ["a"]}, "trains"), ({"train": ["a"]}, "evaluates"),
+   ({"train": ["a"], "val": ["x"]}, "evaluates")],
+)  # fmt: skip
+def test_a_split_with_one_part_only_is_mentioned(splits, lacks):
+  _, warnings = exchange.split_columns(splits, "a")
+  assert warnings[-1] == f"the column 'split' has no clip that {lacks}"
+
+
 def test_a_clip_in_both_parts_of_a_split_is_refused():
   with pytest.raises(DataError, match="b is in both parts of the split 'xsub'"):
     exchange.split_columns({"xsub_train": ["a", "b"], "xsub_val": ["b"]}, "ab")
@@ -265,6 +343,8 @@ def test_three_dimensional_key_points_are_turned_upright_unless_taken_as_they_ar
     ({"label": "wave"}, "label 'wave' is not one class number"),
     ({"label": [1, 2]}, "not one class number"),
     ({"label": DEEP}, "not one class number"),
+    ({"keypoint": DEEP}, "lists in lists, more than 8 deep"),
+    ({"img_shape": DEEP}, r"img_shape is \[\["),
     ({"label": 10**5000}, "not one class number"),
     ({"total_frames": 10**5000}, "total_frames is int, keypoint has 4 frames"),
     ({"keypoint": np.zeros((3, 17, 2))}, "keypoint holds float64 of the shape"),
@@ -334,6 +414,246 @@ def test_class_names_come_from_a_file(tmp_path):
   (tmp_path / "names.txt").write_text("wave\nclap\n")
   with pytest.raises(ConfigError, match=r"has 2 names.*so 3 different ones are needed"):
     annotations.open_raw(path, options(classes=tmp_path / "names.txt"))
+
+
+def recordings_of(tmp_path, annotations_, **changes):
+  path = write_pickle(tmp_path / "a.pkl", annotation_file(annotations=annotations_))
+  return annotations.open_raw(path, options(**changes))
+
+
+def test_most_annotations_decide_joints_coordinates_and_scores(tmp_path):
+  good = [annotation(f"good{i}") for i in range(3)]
+  unscored = annotation("unscored")
+  del unscored["keypoint_score"]
+  solid = annotation("solid", keypoint=normal(1, 4, 17, 3))
+  for bad, reason in (
+    (
+      annotation("joints", joints=33),
+      r"\(1, 4, 33, 2\); expected \[person, frame, 17 joints of coco",
+    ),
+    (solid, r"\(1, 4, 17, 3\); expected .* 2 coordinates\] as in most"),
+    (unscored, "no 'keypoint_score'"),
+  ):
+    recordings = recordings_of(tmp_path, [bad, *good])
+    assert (recordings.skeleton.name, recordings.channels) == ("coco", 3)
+    assert [recordings.read(key).name for key in recordings.keys[1:]] == ["good0", "good1", "good2"]
+    with pytest.raises(DataError, match=reason):
+      recordings.read(recordings.keys[0])
+  recordings = recordings_of(tmp_path, [annotation("scored"), unscored, unscored])
+  assert recordings.channels == 2 and read_all(recordings) == 0
+
+
+def test_key_points_whose_scores_are_all_zero_say_so(tmp_path):
+  bad = annotation("a", keypoint_score=np.zeros((1, 4, 17)))
+  recordings = recordings_of(tmp_path, [annotation("b"), bad])
+  with pytest.raises(DataError, match="keypoint_score is 0 for every key point"):
+    recordings.read(recordings.keys[1])
+
+
+@pytest.mark.parametrize(
+  ("changes", "reason"),
+  [
+    ({"keypoint": normal(4, 17, 2)}, r"\(4, 17, 2\).*; for one person save keypoint\[None\]"),
+    ({"keypoint": normal(9, 17, 2), "frame_inds": np.arange(9)}, r"compressed form \(frame_inds\)"),
+    ({"keypoint": None, "raw_file": "k400/x.pkl"}, "raw_file names 'k400/x.pkl' for it"),
+  ],
+)
+def test_key_points_in_another_form_say_in_which(tmp_path, changes, reason):
+  bad = annotation("bad") | changes
+  with pytest.raises(DataError, match=f"no annotation has a keypoint array .*{reason}"):
+    recordings_of(tmp_path, [bad])
+  recordings = recordings_of(tmp_path, [bad, annotation("good")])
+  with pytest.raises(DataError, match=reason):
+    recordings.read(recordings.keys[0])
+
+
+def pixels(*x_and_y: float, **changes) -> dict:
+  """An annotation of a picture 200 wide and 100 high with all key points at one place."""
+  return annotation(keypoint=np.full((1, 4, 17, 2), x_and_y), img_shape=(100, 200)) | changes
+
+
+@pytest.mark.parametrize(
+  ("one", "warning"),
+  [
+    (pixels(150, 50), ""),
+    (pixels(150, 50, img_shape=(200, 100)), "inside with img_shape read as (width, height)"),
+    (pixels(150, 50, img_shape=(100, 100)), "lie outside the picture; expected pixels"),
+    (pixels(-150, 50), "lie outside the picture; expected pixels"),
+    (pixels(0.7, 0.5), "as if they were divided by img_shape already"),
+    (pixels(0.7, 0.5, img_shape=(1, 1)), ""),
+    (pixels(0, 0), ""),
+  ],
+)
+def test_units_of_key_points_that_do_not_fit_the_picture_are_mentioned(tmp_path, one, warning):
+  tracked = pixels(20, 20) if not one["keypoint"].any() else one
+  warnings = recordings_of(
+    tmp_path, [one | {"frame_dir": "b"}, tracked | {"frame_dir": "a"}]
+  ).warnings
+  assert [warning in line for line in warnings] == ([True] if warning else [])
+
+
+def test_undetected_key_points_do_not_lie_outside_the_picture(tmp_path):
+  one = pixels(150, 50)
+  one["keypoint"][:, :, :10] = 0
+  one |= {"keypoint": one["keypoint"], "img_shape": (100, 200)}
+  assert not recordings_of(tmp_path, [one, one | {"frame_dir": "b"}]).warnings
+
+
+def test_a_folder_may_hold_a_pickle_a_part_of_the_split(tmp_path):
+  for part, names in (("train", ["a", "c"]), ("val", ["b"])):
+    write_pickle(tmp_path / f"mine_{part}.pkl", [annotation(name) for name in names])
+  (tmp_path / "._mine_val.pkl").write_bytes(b"macOS")
+  data = prepare("pyskl", tmp_path, tmp_path / "out")
+  splits = dict(zip(data.table["name"].tolist(), data.table["split"].tolist(), strict=True))
+  assert splits == {"a": "train", "c": "train", "b": "val"}
+
+
+def test_a_folder_may_hold_a_pickle_a_clip_below_folders_too(tmp_path):
+  (tmp_path / "class").mkdir()
+  for name in ("train_a", "b"):
+    write_pickle(tmp_path / "class" / f"{name}.pkl", annotation(name))
+  recordings = annotations.open_raw(tmp_path, OPTIONS)
+  assert sorted(key.name for key in recordings.keys) == ["b", "train_a"]
+  assert read_all(recordings) == 0 and "split" not in recordings.keys[0].facts
+  one = annotations.open_raw(tmp_path / "class" / "b.pkl", OPTIONS)
+  assert [key.name for key in one.keys] == ["b"]
+
+
+def test_pickles_that_are_no_parts_of_one_split_are_refused_together(tmp_path):
+  for name in ("xsub_train", "xview_val"):
+    write_pickle(tmp_path / f"{name}.pkl", [annotation(name)])
+  with pytest.raises(DataError, match=r"one split.*folder: xsub_train\.pkl, xview_val\.pkl"):
+    annotations.open_raw(tmp_path, OPTIONS)
+  (tmp_path / "xview_val.pkl").unlink()
+  write_pickle(tmp_path / "xsub_val.pkl", annotation_file())
+  with pytest.raises(DataError, match=r"xsub_val\.pkl has splits of its own"):
+    annotations.open_raw(tmp_path, OPTIONS)
+  with pytest.raises(DataError, match="holds no annotation pickle"):
+    (tmp_path / "empty").mkdir()
+    annotations.open_raw(tmp_path / "empty", OPTIONS)
+
+
+@pytest.mark.parametrize(
+  "kind", [set, tuple, np.array, lambda names: np.array(names, dtype=object)]
+)
+def test_names_of_a_split_may_be_in_any_container(tmp_path, kind):
+  split = collections.OrderedDict(train=kind(["a"]), val=kind(["b"]))
+  path = write_pickle(tmp_path / "a.pkl", annotation_file(split=split))
+  recordings = annotations.open_raw(path, OPTIONS)
+  assert [key.facts["split"] for key in recordings.keys] == ["train", "val"]
+
+
+def test_a_pointer_of_git_lfs_is_named_in_place_of_a_damaged_file(tmp_path):
+  pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+  for name in ("a.pkl", "a.npz", "train_data.npy"):
+    (tmp_path / name).write_bytes(pointer)
+  for read, name in (
+    *((safe_pickle.load, "a.pkl"), (exchange.map_npy, "train_data.npy")),
+    (lambda path: arrays.open_ctrgcn(path, OPTIONS), "a.npz"),
+  ):
+    with pytest.raises(DataError, match="it is a Git LFS pointer, and `git lfs pull` fetches"):
+      read(tmp_path / name)
+
+
+# --- layouts
+
+ARMS = {"ntu_rgbd": 25, "coco": 17, "shrec": 22}
+
+
+def hanging(parents) -> np.ndarray:
+  """A clip [person, frame, joint, 3]: a joint is 0.3 from its parent, rather straight on."""
+  places, ways = {}, {}
+  rng = np.random.default_rng(1)
+  while len(places) < len(parents):
+    for joint, parent in enumerate(parents):
+      if joint == parent:
+        places[joint], ways[joint] = np.float32([0, 0, -3]), np.zeros(3)
+      elif parent in places and joint not in places:
+        way = 2 * ways[parent] + rng.normal(size=3) / 3
+        ways[joint] = way / np.linalg.norm(way)
+        places[joint] = places[parent] + 0.3 * ways[joint]
+  return np.array([places[joint] for joint in range(len(parents))], np.float32)[None, None]
+
+
+@pytest.mark.parametrize("name", ARMS)
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_layout_is_refused_where_another_fits_the_bones(name, dimensions):
+  theirs = hanging(exchange._RIVALS[name].parents)[..., :dimensions]
+  with pytest.raises(
+    ConfigError, match=rf"seem to be .*--skeleton {name}, or --skeleton FILE\.json"
+  ):
+    exchange.skeleton_for(OPTIONS, [theirs])
+  skeleton, notes = exchange.skeleton_for(options(skeleton=name), [theirs])
+  assert skeleton.name == name and not notes
+
+
+@pytest.mark.parametrize("name", ["ntu_rgbd", "coco", "shrec", "kinetics", "mediapipe"])
+def test_a_layout_that_fits_is_taken_and_said_with_its_rivals(name):
+  clip = hanging(skeletons.get(name).bone_parents)
+  skeleton, (note,) = exchange.skeleton_for(OPTIONS, [clip])
+  assert skeleton.name == name
+  assert note.startswith(f"{skeleton.num_joints} joints: taken for {name}, ")
+  rival = {"ntu_rgbd": "BODY_25", "coco": "Human3.6M", "shrec": "SMPL"}.get(name, "")
+  assert rival in note and ("--skeleton FILE.json" in note) == bool(rival)
+
+
+def test_twenty_five_joints_in_a_picture_are_not_taken_for_kinects():
+  clip = hanging(skeletons.get("ntu_rgbd").bone_parents)
+  scored = np.concatenate([clip[..., :2], np.full_like(clip[..., 2:], 0.9)], axis=-1)
+  for flat in (clip[..., :2], scored):
+    with pytest.raises(
+      ConfigError, match=r"ntu_rgbd is measured in 3-D; they seem to be .*BODY_25"
+    ):
+      exchange.skeleton_for(OPTIONS, [flat, flat])
+  assert exchange.skeleton_for(OPTIONS, [scored, clip])[0].name == "ntu_rgbd"
+
+
+def test_untracked_joints_say_nothing_of_bones():
+  theirs = hanging(exchange._RIVALS["coco"].parents)
+  theirs[..., 1::2, :] = 0
+  ours = hanging(skeletons.get("coco").bone_parents)
+  lost = ours.copy()
+  lost[..., [5, 6, 11, 12], :] = 0
+  assert exchange._bone_length([lost], [(7, 5), (9, 7)], 3) == pytest.approx(0.3)
+  assert exchange._bone_length([ours, lost], [(7, 5), (9, 7), (3, 1)], 3) == pytest.approx(0.3)
+  assert exchange._bone_length([np.zeros((1, 2, 17, 3))], [(7, 5)], 3) == 0
+
+
+@pytest.mark.parametrize(
+  ("shapes", "hint"),
+  [
+    ([(3, 8, 17)], "[channel, frame, joint], save clip.transpose(1, 2, 0)"),
+    ([(3, 8, 17, 1)], "[channel, frame, joint, person], save clip.transpose(3, 1, 2, 0)"),
+    ([(8, 17, 1)], "should be 2 or 3 coordinates, maybe with a score"),
+    ([(1, 8, 17, 13)], "should be 2 or 3 coordinates, maybe with a score"),
+  ],
+)
+def test_clips_whose_last_axis_is_not_channels_are_refused(shapes, hint):
+  with pytest.raises(DataError) as error:
+    exchange.check_axes(shapes)
+  assert str(error.value).endswith(hint)
+
+
+@pytest.mark.parametrize(
+  ("shapes", "hint"),
+  [
+    ([(3, 8, 17, 2), (3, 9, 17, 2)], "read as 3 persons in 2-D"),
+    ([(3, 8, 17, 2), (2, 9, 17, 2)], ""),
+    ([(3, 8, 17, 3)], ""),
+    ([(8, 17, 2), (2, 8, 17, 2)], ""),
+    ([(30, 2, 17, 3)], "save clip.swapaxes(0, 1)"),
+    ([(30, 2, 17, 3), (2, 30, 17, 3)], ""),
+    ([(2, 2, 17, 12)], ""),
+  ],
+)
+def test_clips_whose_axes_may_be_in_another_order_are_mentioned(shapes, hint):
+  warnings = exchange.check_axes(shapes)
+  assert [hint in line for line in warnings] == ([True] if hint else [])
+
+
+def test_many_items_are_looked_at_evenly_and_the_most_frequent_value_wins():
+  assert exchange.some(range(10), 4) == [0, 2, 5, 7] and exchange.some("abc", 3) == ["a", "b", "c"]
+  assert exchange.majority("abbc") == "b" and exchange.majority("ba") == "b"
 
 
 # --- 2s-AGCN
