@@ -370,13 +370,18 @@ def load(path: str | pathlib.Path) -> Skeleton:
      "inward": [["elbow", "shoulder"], ["wrist", "elbow"]], "center": "shoulder"}
   """
   try:
+    return _load(path)
+  except RecursionError as error:
+    raise ConfigError(f"skeleton: {path} is nested too deeply") from error
+
+
+def _load(path: str | pathlib.Path) -> Skeleton:
+  try:
     values = json.loads(pathlib.Path(path).read_text(encoding="utf-8-sig"))
   except OSError as error:
     raise ConfigError(f"skeleton: {path} could not be read: {error.strerror}") from error
   except ValueError as error:
     raise ConfigError(f"skeleton: {path} is not JSON: {error}") from error
-  except RecursionError as error:
-    raise ConfigError(f"skeleton: {path} is nested too deeply") from error
   if not isinstance(values, dict):
     raise ConfigError(f"skeleton: {path} holds a {type(values).__name__}, not an object of fields")
   try:

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import pathlib
 import pickle
 import pickletools
 
@@ -711,6 +712,67 @@ def test_agcn_files_that_do_not_belong_together_are_refused(tmp_path):
     arrays.open_agcn(tmp_path, OPTIONS)
 
 
+@pytest.mark.parametrize("joint", ["", "_joint"])
+def test_arrays_may_be_called_as_st_gcn_calls_them(tmp_path, joint):
+  write_agcn(tmp_path / "raw", names=("a.skeleton", "b.json"))
+  for part in ("train", "val"):
+    path = tmp_path / "raw" / f"{part}_data_joint.npy"
+    write_pickle(
+      path.with_name(f"{part}_label.pkl"), ([f"{part}a.skeleton", f"{part}b.json"], [0, 1])
+    )
+    np.save(path.with_name(f"{part}_data_bone.npy"), np.zeros((1, 3, 6, 25, 2)))
+    path.rename(path.with_name(f"{part}_data{joint}.npy"))
+    (tmp_path / "raw" / f"._{part}_data.npy").write_bytes(b"macOS")
+  (tmp_path / "link").symlink_to(tmp_path / "raw")
+  recordings = arrays.open_agcn(tmp_path / "link", OPTIONS)
+  assert [row.name for row in recordings.keys] == ["traina", "trainb", "vala", "valb"]
+  assert [row.facts["split"] for row in recordings.keys] == ["train", "train", "val", "val"]
+  one = arrays.open_agcn(tmp_path / "raw" / f"val_data{joint}.npy", OPTIONS)
+  assert [row.label for row in one.keys] == [0, 1]
+
+
+def test_of_two_arrays_of_joints_that_of_2s_agcn_is_read(tmp_path):
+  write_agcn(tmp_path)
+  np.save(tmp_path / "train_data.npy", np.zeros((9, 3, 6, 25, 2)))
+  parts = [pathlib.Path(row.part).name for row in arrays.open_agcn(tmp_path, OPTIONS).keys]
+  assert parts == ["train_data_joint.npy"] * 2 + ["val_data_joint.npy"] * 2
+
+
+def test_arrays_of_other_names_are_listed(tmp_path):
+  np.save(tmp_path / "x_train.npy", np.zeros(3))
+  with pytest.raises(DataError, match=r"rename what holds joints \(there: x_train\.npy\)"):
+    arrays.open_agcn(tmp_path, OPTIONS)
+
+
+@pytest.mark.parametrize(
+  ("shape", "warning"),
+  [((2, 3, 6, 25, 2), ""), ((2, 2, 6, 17, 3), "save array.transpose(0, 4, 2, 3, 1)")],
+)
+def test_arrays_whose_axes_may_be_in_another_order_are_mentioned(tmp_path, shape, warning):
+  np.save(tmp_path / "val_data.npy", normal(*shape))
+  write_pickle(tmp_path / "val_label.pkl", (["a", "b"], [0, 1]))
+  warnings = arrays.open_agcn(tmp_path, OPTIONS).warnings
+  lacks = ["the column 'split' has no clip that trains"]
+  assert [line for line in warnings if warning and warning in line] == list(warnings)[1:]
+  assert list(warnings)[:1] == lacks
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 25, 2, 3), (2, 25, 3, 6, 2), (2, 1, 6, 25, 2)])
+def test_an_array_with_other_axes_for_channels_is_refused(tmp_path, shape):
+  shape = (shape[0], 30, *shape[2:]) if shape[1] == 6 else shape
+  np.save(tmp_path / "val_data.npy", np.zeros(shape))
+  write_pickle(tmp_path / "val_label.pkl", (["a", "b"], [0, 1]))
+  with pytest.raises(DataError, match=r"expected \[clip, channel, frame, joint, person\]"):
+    arrays.open_agcn(tmp_path, OPTIONS)
+
+
+def test_arrays_without_a_clip_are_refused(tmp_path):
+  np.save(tmp_path / "val_data.npy", np.zeros((0, 3, 6, 25, 2)))
+  write_pickle(tmp_path / "val_label.pkl", ([], []))
+  with pytest.raises(DataError, match="hold no clip"):
+    arrays.open_agcn(tmp_path, OPTIONS)
+
+
 def test_a_truncated_agcn_array_is_refused(tmp_path):
   write_agcn(tmp_path)
   path = tmp_path / "train_data_joint.npy"
@@ -845,14 +907,43 @@ def test_own_clips_come_with_every_column_of_the_csv(tmp_path):
     "\ufeffname,label,subject\r\na.npy,wave,1\r\nb.npy,clap,2\r\n",
     "name;label;subject\na;wave;1\nb;clap;2",
     'subject\tlabel\tname\n1\t"wave"\ta\n\n2\tclap\tb\n',
+    "Name,LABEL, Subject\r\na,wave,1.0\r\nb,clap,2.0\r\n",
+    "name,label,subject,,\na,wave,1,,\nb,clap,2,,\n",
+    "name,label,,subject\na,wave,,1\nb,clap,,2\n",
+    "name,label,subject\na,wave,1,,\nb,clap,2,\n,,\n",
+    'sep=;\r\nName;Label;Subject\r\na; "wave";1,0\r\nb;clap;2,0\r\n;;\r\n',
+    "\n;;\nname;label;subject\na;wave;1\nb;clap;2",
   ],
 )
 def test_a_csv_from_any_program_is_read(tmp_path, table):
   write_own(tmp_path, table)
   recordings = own.open_raw(tmp_path, OPTIONS)
   assert [line.name for line in recordings.keys] == ["a", "b"]
-  assert [line.facts["subject"] for line in recordings.keys] == [1, 2]
+  assert [line.facts for line in recordings.keys] == [{"subject": 1}, {"subject": 2}]
+  assert [recordings.class_names[line.label] for line in recordings.keys] == ["wave", "clap"]
   assert read_all(recordings) == 0
+
+
+def test_a_csv_in_excels_unicode_and_capitals_is_read_among_what_systems_leave(tmp_path):
+  write_own(tmp_path)
+  (tmp_path / "clips.csv").rename(tmp_path / "CLIPS.CSV")
+  (tmp_path / "CLIPS.CSV").write_bytes("Name\tLabel\na\tähm\nb\t0.0\n".encode("utf-16"))
+  for name in ("._clips.csv", "~$clips.csv", "._a.npy", ".hidden.npy", "Thumbs.db"):
+    (tmp_path / name).write_bytes(b"\0\1")
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  assert recordings.class_names == ("0.0", "ähm") and not recordings.warnings
+
+
+def test_whole_numbers_may_be_written_as_spreadsheets_write_them(tmp_path):
+  table = "name,label,subject,weight,Take\na,2.0,7.0,60.5,01\nb,0,,61.0,2.\n"
+  write_own(tmp_path, table)
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  assert [line.label for line in recordings.keys] == [2, 0]
+  expected = [
+    {"subject": "7", "weight": "60.5", "Take": 1},
+    {"subject": "", "weight": "61.0", "Take": 2},
+  ]
+  assert [line.facts for line in recordings.keys] == expected
 
 
 def test_numbered_labels_are_kept_and_may_be_named(tmp_path):
@@ -1053,10 +1144,42 @@ def test_a_folder_without_its_parts_is_refused(tmp_path):
 
 
 def test_clips_that_the_csv_does_not_list_are_mentioned(tmp_path):
-  write_own(tmp_path)
+  write_own(tmp_path, "name,label\na,wave\n./b,clap\n")
   np.save(tmp_path / "forgotten.npy", np.zeros((4, 3, 3)))
   (warning,) = own.open_raw(tmp_path, OPTIONS).warnings
   assert warning == "1 .npy files are not in clips.csv, such as forgotten.npy"
+
+
+def test_a_clip_does_not_hide_behind_a_listed_one_of_the_same_name_or_a_link(tmp_path):
+  raw, other = tmp_path / "raw", tmp_path / "other"
+  write_own(raw)
+  other.mkdir()
+  np.save(other / "a.npy", np.zeros((4, 3, 3)))
+  (raw / "more").symlink_to(other)
+  (warning,) = own.open_raw(raw, OPTIONS).warnings
+  assert warning == "1 .npy files are not in clips.csv, such as more/a.npy"
+  write_own(raw, "name,label\na,x\nb,y\nmore/a,x\n")
+  assert not own.open_raw(raw, OPTIONS).warnings
+
+
+def test_most_clips_decide_joints_and_channels(tmp_path):
+  good = normal(4, 3, 3)
+  for bad in (normal(4, 5, 3), normal(4, 3, 2), np.zeros((4, 9))):
+    write_own(tmp_path, "name,label\nbad,x\na,x\nb,x\n", bad=bad, a=good, b=good)
+    recordings = own.open_raw(tmp_path, OPTIONS)
+    assert recordings.channels == 3 and read_all(recordings) == 1
+    with pytest.raises(DataError):
+      recordings.read(recordings.keys[0])
+
+
+def test_one_split_only_and_axes_in_another_order_are_mentioned(tmp_path):
+  write_own(tmp_path, "name,label,split\na,x,test\n", a=normal(3, 8, 3, 2))
+  first, second = own.open_raw(tmp_path, OPTIONS).warnings
+  assert first == "the column 'split' has no clip that trains"
+  assert "read as 3 persons in 2-D" in second
+  write_own(tmp_path, "name,label\na,x\n", a=normal(3, 8, 17))
+  with pytest.raises(DataError, match=r"save clip\.transpose\(1, 2, 0\)"):
+    own.open_raw(tmp_path, OPTIONS)
 
 
 @FUZZ

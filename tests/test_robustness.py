@@ -8,6 +8,7 @@ import os
 import pathlib
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep import __main__ as command
-from data_prep import kinetics, ntu, utd_mhad, write
+from data_prep import files, kinetics, ntu, utd_mhad, write
 from data_prep.mat import read_array
 from data_prep.source import Clip, Source
 from mstgcn_jax.data_set import open_data_set
@@ -120,9 +121,132 @@ def test_a_foreign_name_is_refused(recording, name):
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=400))
 def test_random_bytes_raise_nothing_but_the_data_error(data):
-  for parse in (ntu.parse, parse_mat, parse_json):
+  for parse in (ntu.parse, parse_json):
     with contextlib.suppress(DataError):
       parse(data)
+
+
+_ELEMENT = st.tuples(st.integers(0, 20), st.integers(-1, 40), st.binary(max_size=40))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from("<>"), st.lists(_ELEMENT, max_size=6), st.booleans())
+def test_random_elements_of_a_mat_file_raise_nothing_but_the_data_error(order, elements, nested):
+  header = bytes(124) + struct.pack(f"{order}HH", 0x0100, 0x4D49)
+  # Sizes are those of the content but for a few; -1 is four gigabytes.
+  body = b"".join(
+    struct.pack(f"{order}II", kind, (len(content) if size > 4 else size) & 0xFFFFFFFF)
+    + content
+    + bytes(-len(content) % 8)
+    for kind, size, content in elements
+  )
+  if nested:  # in a matrix that begins as the one that is asked for
+    start = struct.pack(f"{order}IIII", 6, 8, 6, 0) + struct.pack(
+      f"{order}IIiiii", 5, 12, 1, 1, 1, 0
+    )
+    name = struct.pack(f"{order}II", 1, 6) + b"d_skel\0\0"
+    body = start + name + body
+    body = struct.pack(f"{order}II", 14, len(body)) + body
+  try:
+    array = read_array(header + body, "d_skel")
+  except DataError as error:
+    assert "is not a MATLAB file" not in str(error)
+  else:
+    assert array.shape == (1, 1, 1)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_a_matrix_of_either_byte_order_is_read(order):
+  element = struct.pack(f"{order}IIII", 6, 8, 6, 0)
+  element += struct.pack(f"{order}IIii", 5, 8, 2, 3)
+  element += struct.pack(f"{order}II", 1, 6) + b"d_skel\0\0"
+  element += struct.pack(f"{order}II6d", 9, 48, 1, 2, 3, 4, 5, 6)
+  data = bytes(124) + struct.pack(f"{order}HH", 0x0100, 0x4D49)
+  data += struct.pack(f"{order}II", 14, len(element)) + element
+  np.testing.assert_array_equal(read_array(data, "d_skel"), [[1, 3, 5], [2, 4, 6]])
+
+
+@pytest.mark.parametrize(
+  ("name", "label", "action", "subject", "trial"),
+  [
+    ("a1_s1_t1_skeleton", 0, "right arm swipe to the left", 1, 1),
+    ("a4_s7_t3_skeleton", 3, "two hand front clap", 7, 3),
+    ("a27_s8_t4_skeleton", 26, "squat (two arms stretch out)", 8, 4),
+  ],
+)
+def test_a_utd_mhad_recording_has_the_class_and_facts_of_its_name(
+  tmp_path, name, label, action, subject, trial
+):
+  joints = np.random.default_rng(0).normal(size=(20, 3, 5))
+  (tmp_path / f"{name}.mat").write_bytes(mat(d_skel=joints))
+  recordings = utd_mhad.open_raw(tmp_path, None)
+  clip = recordings.read(recordings.keys[0])
+  assert (clip.name, clip.label, recordings.class_names[clip.label]) == (name, label, action)
+  assert clip.facts == {"subject": subject, "replication": trial}
+  (person,) = clip.persons
+  distances = np.linalg.norm(joints[:, :, 2] - joints[2, :, 2], axis=1)  # in frame 2, to the spine
+  np.testing.assert_allclose(np.linalg.norm(person[2] - person[2, 2], axis=1), distances, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["a0_s1_t1_skeleton", "a28_s1_t1_skeleton"])
+def test_an_action_that_utd_mhad_has_not_is_refused(tmp_path, name):
+  path = tmp_path / f"{name}.mat"
+  path.write_bytes(mat(d_skel=np.ones((20, 3, 5))))
+  with pytest.raises(DataError, match=r"is outside 1\.\.27 for utd_mhad"):
+    utd_mhad.read_recording(path)
+
+
+# --- what lies beside recordings
+
+
+def test_what_systems_leave_beside_recordings_is_passed_over(tmp_path):
+  raw, linked = tmp_path / "raw", tmp_path / "linked"
+  for name in ("b/2.skeleton", "b/._2.skeleton", "__MACOSX/1.skeleton", ".Trash/1.skeleton",
+               "1.skeleton", "4.SKELETON", "~$5.skeleton", "Thumbs.db"):  # fmt: skip
+    (raw / name).parent.mkdir(parents=True, exist_ok=True)
+    (raw / name).write_text("0")
+  linked.mkdir()
+  (linked / "3.skeleton").write_text("0")
+  (raw / "c").symlink_to(linked)
+  (raw / "d").symlink_to(linked)  # once is enough
+  (linked / "back").symlink_to(raw)
+  paths, warnings = files.find(raw, ".skeleton")
+  assert [str(path.relative_to(raw)) for path in paths] == [
+    *("1.skeleton", "b/2.skeleton", "c/3.skeleton", "4.SKELETON")
+  ]
+  assert not warnings
+
+
+def test_pointers_of_git_lfs_are_passed_over_with_a_word(tmp_path):
+  pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
+  (tmp_path / "a.skeleton").write_text(pointer)
+  with pytest.raises(DataError, match=r"all 1 \.skeleton files in .*`git lfs pull` fetches them"):
+    files.find(tmp_path, ".skeleton")
+  (tmp_path / "b.skeleton").write_text(pointer + " " * 1024)  # too long for one
+  paths, (warning,) = files.find(tmp_path, ".skeleton")
+  assert [path.name for path in paths] == ["b.skeleton"]
+  assert warning.startswith("1 of 2 .skeleton files are Git LFS pointers")
+  with pytest.raises(DataError, match="is a Git LFS pointer, not the recording"):
+    files.read(tmp_path / "a.skeleton")
+
+
+def test_every_reader_of_a_folder_says_what_was_not_fetched(tmp_path):
+  pointer = "version https://git-lfs.github.com/spec/v1\n"
+  for folder, name, other in (
+    ("ntu", f"{NAME}.skeleton", "S001C001P001R001A002.skeleton"),
+    ("utd", "a1_s1_t1_skeleton.mat", "a2_s1_t1_skeleton.mat"),
+    ("kinetics", "kinetics_val_label.json", "kinetics_train_label.json"),
+  ):
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / name).write_text(labels_json(a=(0, "jump")))
+    (tmp_path / folder / other).write_text(pointer)
+  options = prepared.arguments(tmp_path)
+  for open_raw, folder in (
+    *((ntu.open_ntu60, "ntu"), (utd_mhad.open_raw, "utd"), (kinetics.open_raw, "kinetics")),
+  ):
+    recordings = open_raw(tmp_path / folder, options)
+    assert len(recordings.keys) == 1
+    assert "1 of 2" in recordings.warnings[-1] and "git lfs pull" in recordings.warnings[-1]
 
 
 @settings(max_examples=150, deadline=None)
@@ -210,8 +334,8 @@ def test_a_changed_mat_file_raises_nothing_but_the_data_error(at, value, compres
     parse_mat(bytes(data))
 
 
-def clip_json(**changes):
-  body = {"pose": [0.25] * 36, "score": [0.5] * 18}
+def clip_json(pose=0.25, score=0.5, **changes):
+  body = {"pose": [pose] * 36, "score": [score] * 18}
   return {
     "data": [{"frame_index": i, "skeleton": [body]} for i in range(3)],
     "label": "class 3",
@@ -229,6 +353,8 @@ def clip_json(**changes):
       clip_json(data=[{"frame_index": 0, "skeleton": [{"pose": [0] * 50, "score": [0] * 25}]}]),
       "frame 0 has a body of 50 numbers and 25 scores; expected 36 and 18",
     ),
+    (clip_json(score=0), "the score is 0 for every key point, so that none counts as tracked"),
+    (clip_json(pose=640), "the coordinate 640; expected fractions of the image's width and height"),
     ([], "is not a Kinetics-skeleton clip"),
     ({}, "is not a Kinetics-skeleton clip"),
   ],
@@ -320,6 +446,32 @@ def test_recordings_in_which_nobody_is_tracked_are_not_bad(tmp_path):
 def test_nothing_but_empty_clips_is_an_error(tmp_path):
   with pytest.raises(DataError, match="nobody is tracked in any of 1 recordings"):
     prepared.prepare(tmp_path, [Clip("nobody", 0, [], {})])
+
+
+@pytest.mark.parametrize(
+  ("nobody", "end"), [(0, "\\)\\. "), (1, "\\), and nobody is tracked in the")]
+)
+def test_nothing_but_bad_clips_is_not_called_empty(tmp_path, nobody, end):
+  clips = [*[Clip("nobody", 0, [], {})] * nobody, DataError("is torn"), DataError("is wet")]
+  total = 2 + nobody
+  first = rf"holds no clip: 2 of {total} recordings could not be read \(first: {nobody}: is torn"
+  with pytest.raises(DataError, match=first + end):
+    prepared.prepare(tmp_path, clips, arguments_={"max_bad": 100})
+
+
+def test_a_first_person_that_is_empty_keeps_its_place_where_clips_are_filled_with_zeros(tmp_path):
+  person = np.ones((4, 25, 3), np.float32)
+  clip = Clip("a", 0, [np.zeros_like(person), person, np.zeros_like(person)])
+  data = prepared.prepare(tmp_path, [clip], fill="zero", center=None)
+  assert [len(one) for one in data.read([0])[0]] == [0, 4]
+  assert (data.table["persons"][0], data.table["frames"][0]) == (2, 4)
+  shown = data.sample(0, window=5, num_persons=2)
+  assert not shown[0].any() and shown[1, :4].all() and not shown[1, 4].any()
+
+
+def test_notes_of_a_source_are_printed_before_its_warnings(tmp_path, capsys):
+  prepared.prepare(tmp_path, prepared.random_clips(1), notes=("a",), warnings=("b",))
+  assert capsys.readouterr().err.splitlines() == ["fake: a", "fake: warning: b"]
 
 
 @pytest.mark.parametrize(
