@@ -234,10 +234,12 @@ def test_a_wrong_file_is_named(tmp_path):
   path.write_text("{")
   with pytest.raises(ConfigError, match=r"bad\.json is not JSON"):
     skeletons.load(path)
-  for text in ("[" * 100_000, json.dumps(ARM | {"inward": 0}).replace("0", "[" * 400 + "]" * 400)):
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=r"bad\.json.*(is nested too deeply|\[\[)"):
-      skeletons.load(path)
+  path.write_text("[" * 100_000)
+  with pytest.raises(ConfigError, match=r"bad\.json is nested too deeply"):
+    skeletons.load(path)
+  path.write_text(json.dumps(ARM | {"inward": 0}).replace("0", "[" * 500 + "]" * 500))
+  with pytest.raises(ConfigError, match=r"bad\.json"):
+    skeletons.load(path)
   path.write_text("[]")
   with pytest.raises(ConfigError, match="holds a list"):
     skeletons.load(path)
