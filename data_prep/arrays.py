@@ -169,7 +169,7 @@ def open_ctrgcn(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   """The clips of a `.npz` archive; `raw` is the file, or a folder with only one."""
   path = raw
   if raw.is_dir():
-    paths = sorted(raw.glob("*.npz"))
+    paths = sorted(path for path in raw.glob("*.npz") if not files.is_hidden(path.name))
     if len(paths) != 1:
       found = ", ".join(path.name for path in paths) or "none"
       raise DataError(f"--raw {raw} should name one .npz archive; in this folder: {found}")

@@ -26,7 +26,7 @@ _HIGHEST_SCORE = 1.5  # HRNet's and RTMPose's go a little beyond 1
 _CLEARLY = 0.6  # bones of the right layout are that much shorter (measured: 0.3 to 0.5)
 _SPLIT = re.compile(
   r"(?P<protocol>.*?)[_-]?(?P<part>train[_-]?val(id|idation)?|train(ing)?|val(id|idation)?"
-  r"|eval(uation)?|dev|test(ing)?)[_-]?(?P<number>\d*)"
+  r"|eval(uation)?|dev|test(ing)?)[_-]?(split|fold)?[_-]?(?P<number>\d*)"
 )
 
 
@@ -72,7 +72,7 @@ def is_score(third: np.ndarray) -> bool:
 def score_warnings(clips: Sequence[np.ndarray], skeleton: Skeleton) -> list[str]:
   """A line to print where clips [..., 3] to be turned or centred seem to hold x, y, score."""
   moved = normalise.turns(skeleton) or skeleton.center is not None
-  if not moved or not all(is_score(clip[..., 2]) for clip in clips):
+  if not moved or not majority(is_score(clip[..., 2]) for clip in clips):
     return []
   return [
     "the third channel lies between 0 and 1, as a score does, but is turned or centred as a "
@@ -187,7 +187,7 @@ def _refuse_implausible(skeleton: Skeleton, clips: Sequence[np.ndarray]) -> None
   if rival is None:
     return
   channels = clips[0].shape[-1]
-  flat = channels == 2 or all(is_score(clip[..., 2]) for clip in clips)
+  flat = channels == 2 or majority(is_score(clip[..., 2]) for clip in clips)
   reason = ""
   if skeleton.name == "ntu_rgbd" and flat:
     reason = "x and y alone, or with a score" if channels > 2 else "two coordinates"

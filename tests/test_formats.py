@@ -272,10 +272,12 @@ def test_a_test_part_beside_a_validation_part_is_a_column_of_its_own():
 
 
 def test_split_names_may_have_capitals_and_be_spelled_out():
-  splits = {"XSub_Train": ["a"], "XSUB-VAL": ["b"], "Training": ["a"], "Validation": ["b"]}
+  splits = {"XSub_Train": ["a"], "XSUB-VAL": ["b"], "Training": ["a"], "Validation": ["b"],
+            "train_split2": ["a"], "Test_Split2": ["b"]}  # fmt: skip
   columns, warnings = exchange.split_columns(splits, "ab")
   expected = {"a": "train", "b": "val"}
-  assert columns == {"split_xsub": expected, "split": expected} and not warnings
+  assert columns == {"split_xsub": expected, "split": expected, "split_2": expected}
+  assert not warnings
   columns, _ = exchange.split_columns({"TRAIN": ["a"], "Testing": ["b"]}, "ab")
   assert columns == {"split": expected}
 
@@ -606,7 +608,9 @@ def test_twenty_five_joints_in_a_picture_are_not_taken_for_kinects():
       ConfigError, match=r"ntu_rgbd is measured in 3-D; they seem to be .*BODY_25"
     ):
       exchange.skeleton_for(OPTIONS, [flat, flat])
-  assert exchange.skeleton_for(OPTIONS, [scored, clip])[0].name == "ntu_rgbd"
+  assert exchange.skeleton_for(OPTIONS, [clip, scored, clip])[0].name == "ntu_rgbd"
+  with pytest.raises(ConfigError, match="ntu_rgbd is measured in 3-D"):
+    exchange.skeleton_for(OPTIONS, [clip, scored, scored])
 
 
 def test_untracked_joints_say_nothing_of_bones():
