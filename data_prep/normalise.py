@@ -16,7 +16,7 @@ _NEAR_ZERO = 1e-6
 
 
 def energy(body: np.ndarray) -> float:
-  """How much a body moves: the sum over x, y, z of the standard deviation over its tracked frames.
+  """How much a body moves: the sum over x, y, z of the standard deviation in its tracked frames.
 
   Args:
     body: [frame, joint, 3]; frames whose sum is zero are untracked.
@@ -167,15 +167,12 @@ def _tracked_bone(person: np.ndarray, seen: np.ndarray, skeleton: Skeleton) -> _
 
 def _align(vector: np.ndarray, axis: int) -> np.ndarray:
   """Rotation [3, 3] that takes `vector` to coordinate axis `axis`; identity where undefined."""
-  target = np.eye(3)[axis]
   vector = vector.astype(np.float64)
-  normal = np.cross(vector, target)
-  length = math.sqrt(vector @ vector)
-  if np.abs(vector).sum() < _NEAR_ZERO or np.abs(normal).sum() < _NEAR_ZERO:
+  normal = np.cross(vector, np.eye(3)[axis])
+  if np.abs(normal).sum() < _NEAR_ZERO:  # of no length, parallel, or just opposite
     return np.eye(3)
-  angle = math.acos(min(1.0, max(-1.0, vector[axis] / length)))
-  if angle < _NEAR_ZERO:
-    return np.eye(3)
-  x, y, z = normal / math.sqrt(normal @ normal)
+  length = math.sqrt(normal @ normal)
+  angle = math.atan2(length, vector[axis])
+  x, y, z = normal / length
   cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
   return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * (cross @ cross)

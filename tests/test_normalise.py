@@ -1,5 +1,7 @@
 """Turning and cutting clips; what the reference does on NTU is in test_temporal_sampling.py."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,45 @@ def test_a_clip_is_turned_upright_and_to_the_front():
   for by_sum in (False, True):
     (person,) = normalise.normalise([standing(2)], TORSO, by_sum=by_sum)
     np.testing.assert_allclose(person, [UPRIGHT, UPRIGHT], atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_small_and_large_figures_are_turned_alike(scale):
+  (person,) = turned(np.float32(scale) * standing(1))
+  np.testing.assert_allclose(person[0] / scale, UPRIGHT, atol=1e-5)
+
+
+@pytest.mark.parametrize("by_sum", [False, True])
+def test_a_layout_that_lacks_joints_to_turn_by_is_turned_as_far_as_it_has_them(by_sum):
+  tilted = standing(1)
+  tilted[0, RIGHT] = (1, 4, 3)  # the line of the shoulders points away by 27 degrees
+  for changes in ({"center": None}, {}):
+    vertical = dataclasses.replace(TORSO, horizontal=None, **changes)
+    (person,) = normalise.normalise([tilted], vertical, by_sum=by_sum)
+    np.testing.assert_allclose(person[0, HIP], UPRIGHT[HIP], atol=1e-6)
+    np.testing.assert_allclose(person[0, RIGHT], (1, -3, 4), atol=1e-6)
+    horizontal = dataclasses.replace(TORSO, vertical=None, **changes)
+    (person,) = normalise.normalise([tilted], horizontal, by_sum=by_sum)
+    across = person[0, RIGHT] - person[0, LEFT]
+    np.testing.assert_allclose(across, (np.sqrt(5), 0, 0), atol=1e-6)
+    neither = dataclasses.replace(TORSO, vertical=None, horizontal=None, **changes)
+    (person,) = normalise.normalise([tilted], neither, by_sum=by_sum)
+    np.testing.assert_array_equal(person, tilted)
+    assert [normalise.turns(s) for s in (vertical, horizontal, neither)] == [True, True, False]
+
+
+def test_what_points_just_the_other_way_is_not_turned_as_in_the_reference():
+  upside_down = UPRIGHT[[1, 0, 3, 2]][None]  # hip above spine, left to the right of right
+  (person,) = normalise.normalise([upside_down], TORSO, by_sum=True)
+  np.testing.assert_allclose(person, upside_down, atol=1e-6)
+
+
+def test_energy_is_the_spread_of_each_coordinate_over_all_joints_of_tracked_frames():
+  body = np.ones((4, 2, 3))
+  body[1] = 0  # untracked
+  body[2, 0] = (1, 1, 4)  # z: five times 1 and a 4, so the variance is 5/6 * 1/6 * 3^2
+  assert normalise.energy(body) == pytest.approx(np.sqrt(1.25))
+  assert normalise.energy(np.zeros((4, 2, 3))) == 0
 
 
 @pytest.mark.parametrize("missing", [[HIP], [SPINE], [RIGHT], [LEFT], [HIP, LEFT], [SPINE, RIGHT]])
