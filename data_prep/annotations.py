@@ -52,11 +52,12 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   ]
   usual = _usual(contents)
   keypoints = [_numbers(content, "keypoint", 4) for content in exchange.some(usual, _LOOKED_AT)]
-  warnings += exchange.check_axes([keypoint.shape for keypoint in keypoints])
+  doubts = exchange.check_axes([keypoint.shape for keypoint in keypoints])
+  warnings += doubts
   dimensions = keypoints[0].shape[-1]
   flat = dimensions == 2
   scored = flat and exchange.majority(_is_scored(content) for content in usual)
-  skeleton, notes = exchange.skeleton_for(args, keypoints)
+  skeleton, notes = exchange.skeleton_for(args, keypoints, doubts)
   as_is = flat or args.as_is
   if flat:
     warnings += _image_warnings(exchange.some(usual, _LOOKED_AT))

@@ -145,12 +145,13 @@ _FILE = (
 
 
 def skeleton_for(
-  args: argparse.Namespace, clips: Sequence[np.ndarray]
+  args: argparse.Namespace, clips: Sequence[np.ndarray], doubts: Sequence[str] = ()
 ) -> tuple[Skeleton, tuple[str, ...]]:
   """The layout asked for, or the only one known with so many joints.
 
   Args:
     clips: some, [..., joint, channel], all with as many joints and channels.
+    doubts: what `check_axes` says of them; the cause, maybe, where no layout fits.
   Returns:
     The layout, and lines to print that say what was chosen and why.
   Raises:
@@ -171,17 +172,23 @@ def skeleton_for(
     found = f"fits {' and '.join(fitting)}" if fitting else "fits no known layout"
     raise ConfigError(
       f"the clips have {num_joints} joints, which {found}; say which with --skeleton NAME, or "
-      f"{_FILE}"
+      f"{_FILE}{_or(doubts)}"
     )
   skeleton = skeletons.get(fitting[0])
-  _refuse_implausible(skeleton, clips)
+  _refuse_implausible(skeleton, clips, doubts)
   note = f"{num_joints} joints: taken for {skeleton.name}, {_CALLED[skeleton.name]}"
   if skeleton.name in _RIVALS:
     note += f"; {_RIVALS[skeleton.name].name} has as many: if it is that, give --skeleton FILE.json"
   return skeleton, (note,)
 
 
-def _refuse_implausible(skeleton: Skeleton, clips: Sequence[np.ndarray]) -> None:
+def _or(doubts: Sequence[str]) -> str:
+  return "".join(f". Or {doubt}" for doubt in doubts)
+
+
+def _refuse_implausible(
+  skeleton: Skeleton, clips: Sequence[np.ndarray], doubts: Sequence[str]
+) -> None:
   """ConfigError where clips are rather of another layout with as many joints."""
   rival = _RIVALS.get(skeleton.name)
   if rival is None:
@@ -200,7 +207,7 @@ def _refuse_implausible(skeleton: Skeleton, clips: Sequence[np.ndarray]) -> None
   if reason:
     raise ConfigError(
       f"the clips {reason}; they seem to be {rival.name}. Say which they are: --skeleton "
-      f"{skeleton.name}, or {_FILE}"
+      f"{skeleton.name}, or {_FILE}{_or(doubts)}"
     )
 
 

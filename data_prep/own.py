@@ -65,9 +65,10 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     fact = {column: values[i] for column, values in facts.items()}
     lines.append(_Line(name, labels[i], raw / f"{name}.npy", fact))
   clips = _usual(lines)
-  warnings += exchange.check_axes([clip.shape for clip in clips])
+  doubts = exchange.check_axes([clip.shape for clip in clips])
+  warnings += doubts
   channels = clips[0].shape[-1]
-  skeleton, notes = _skeleton(raw, args, clips)
+  skeleton, notes = _skeleton(raw, args, clips, doubts)
   # A rotation needs three coordinates; three channels are taken for such unless --as-is.
   as_is = args.as_is or channels != 3
   warnings += [] if as_is else exchange.score_warnings(clips, skeleton)
@@ -141,7 +142,10 @@ def _usual(lines: Sequence[_Line]) -> list[np.ndarray]:
 
 
 def _skeleton(
-  raw: pathlib.Path, args: argparse.Namespace, clips: Sequence[np.ndarray]
+  raw: pathlib.Path,
+  args: argparse.Namespace,
+  clips: Sequence[np.ndarray],
+  doubts: Sequence[str],
 ) -> tuple[Skeleton, tuple[str, ...]]:
   if args.skeleton is None and (raw / _SKELETON).exists():
     skeleton = skeletons.load(raw / _SKELETON)
@@ -151,7 +155,7 @@ def _skeleton(
         f"the clips have {num_joints} joints, {raw / _SKELETON} has {skeleton.num_joints}"
       )
     return skeleton, ()
-  return exchange.skeleton_for(args, clips)
+  return exchange.skeleton_for(args, clips, doubts)
 
 
 def _unlisted_warnings(raw: pathlib.Path, table: pathlib.Path, lines: Sequence[_Line]) -> list[str]:

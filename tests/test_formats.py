@@ -560,7 +560,34 @@ def test_a_pointer_of_git_lfs_is_named_in_place_of_a_damaged_file(tmp_path):
 
 # --- layouts
 
-ARMS = {"ntu_rgbd": 25, "coco": 17, "shrec": 22}
+# Every joint and the one it hangs on, as the publishers' figures have them.
+RIVALS = {
+  "ntu_rgbd": """
+    nose neck, neck neck, r_shoulder neck, r_elbow r_shoulder, r_wrist r_elbow, l_shoulder neck,
+    l_elbow l_shoulder, l_wrist l_elbow, mid_hip neck, r_hip mid_hip, r_knee r_hip, r_ankle r_knee,
+    l_hip mid_hip, l_knee l_hip, l_ankle l_knee, r_eye nose, l_eye nose, r_ear r_eye, l_ear l_eye,
+    l_big_toe l_ankle, l_small_toe l_big_toe, l_heel l_ankle, r_big_toe r_ankle,
+    r_small_toe r_big_toe, r_heel r_ankle""",
+  "coco": """
+    hip hip, r_hip hip, r_knee r_hip, r_foot r_knee, l_hip hip, l_knee l_hip, l_foot l_knee,
+    spine hip, thorax spine, neck thorax, head neck, l_shoulder thorax, l_elbow l_shoulder,
+    l_wrist l_elbow, r_shoulder thorax, r_elbow r_shoulder, r_wrist r_elbow""",
+  "shrec": """
+    pelvis pelvis, l_hip pelvis, r_hip pelvis, spine1 pelvis, l_knee l_hip, r_knee r_hip,
+    spine2 spine1, l_ankle l_knee, r_ankle r_knee, spine3 spine2, l_foot l_ankle, r_foot r_ankle,
+    neck spine3, l_collar spine3, r_collar spine3, head neck, l_shoulder l_collar,
+    r_shoulder r_collar, l_elbow l_shoulder, r_elbow r_shoulder, l_wrist l_elbow,
+    r_wrist r_elbow""",
+}
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_rivals_have_the_publishers_bones(name):
+  pairs = [row.split() for row in RIVALS[name].split(",")]
+  joints = [joint for joint, _ in pairs]
+  expected = tuple(joints.index(parent) for _, parent in pairs)
+  assert exchange._RIVALS[name].parents == expected
+  assert len(expected) == skeletons.get(name).num_joints
 
 
 def hanging(parents) -> np.ndarray:
@@ -578,7 +605,7 @@ def hanging(parents) -> np.ndarray:
   return np.array([places[joint] for joint in range(len(parents))], np.float32)[None, None]
 
 
-@pytest.mark.parametrize("name", ARMS)
+@pytest.mark.parametrize("name", RIVALS)
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_a_layout_is_refused_where_another_fits_the_bones(name, dimensions):
   theirs = hanging(exchange._RIVALS[name].parents)[..., :dimensions]
@@ -1181,6 +1208,11 @@ def test_one_split_only_and_axes_in_another_order_are_mentioned(tmp_path):
   first, second = own.open_raw(tmp_path, OPTIONS).warnings
   assert first == "the column 'split' has no clip that trains"
   assert "read as 3 persons in 2-D" in second
+  (tmp_path / "skeleton.json").unlink()
+  for joints in (25, 5):  # which would be refused as another layout, or as none
+    np.save(tmp_path / "a.npy", normal(3, 8, joints, 2))
+    with pytest.raises(ConfigError, match=r"Or the clips have the shape .*transpose\(3, 1, 2, 0\)"):
+      own.open_raw(tmp_path, OPTIONS)
   write_own(tmp_path, "name,label\na,x\n", a=normal(3, 8, 17))
   with pytest.raises(DataError, match=r"save clip\.transpose\(1, 2, 0\)"):
     own.open_raw(tmp_path, OPTIONS)
