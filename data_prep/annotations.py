@@ -95,8 +95,9 @@ def read_annotation(
   for field in ("frame_dir", "label"):
     if field not in content:
       raise DataError(f"the annotation has no {field!r}")
-  if not exchange.is_label(content["label"]):
-    raise DataError(f"label {exchange.shown(content['label'])} is not one class number")
+  label = _label(content)
+  if not exchange.is_label(label):
+    raise DataError(f"label {exchange.shown(label)} is not one class number")
   if not exchange.is_name(content["frame_dir"]):
     raise DataError(f"frame_dir {exchange.shown(content['frame_dir'])} is not a name")
   keypoint = _numbers(content, "keypoint", 4)
@@ -116,7 +117,7 @@ def read_annotation(
     persons = normalise.cut_together(persons)
   else:
     persons = normalise.normalise(persons, skeleton, by_sum=False)
-  return Clip(annotation.name, content["label"], persons, annotation.facts)
+  return Clip(annotation.name, label, persons, annotation.facts)
 
 
 def _flat(content: Mapping[str, Any], keypoint: np.ndarray, scored: bool) -> np.ndarray:
@@ -296,8 +297,18 @@ def _usual(contents: Sequence[Any]) -> list[Any]:
   return [some[i] for i, shape in shapes.items() if shape == usual]
 
 
+def _label(content: Mapping[str, Any]) -> Any:
+  """The class number, which may be in an array or a list of its own; else what is there."""
+  label = content.get("label")
+  with contextlib.suppress(DataError):
+    array = safe_pickle.as_array(label)
+    if array.size == 1 and array.dtype.kind in "iu":
+      return int(array.item())
+  return label
+
+
 def _labels(contents: Iterable[Any]) -> list[int]:
-  found = [content.get("label") for content in contents if isinstance(content, dict)]
+  found = [_label(content) for content in contents if isinstance(content, dict)]
   labels = [label for label in found if exchange.is_label(label)]
   if not labels:
     raise DataError(

@@ -83,7 +83,8 @@ def open_agcn(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     _Row(name, label, fact | {c: of.get(name, "") for c, of in columns.items()}, str(path), index)
     for name, label, fact, (path, index) in zip(names, labels, facts, places, strict=True)
   ]
-  skeleton, notes = exchange.skeleton_for(args, clips)
+  doubt = "the arrays have their axes in another order than [clip, channel, frame, joint, person]"
+  skeleton, notes = exchange.skeleton_for(args, clips, [doubt])
   return _recordings(
     rows,
     skeleton,
@@ -146,9 +147,10 @@ def _mapped(path: pathlib.Path) -> np.ndarray:
 def _names_and_labels(path: pathlib.Path, count: int) -> list[tuple[str, int]]:
   labels_path = path.with_name(f"{_part(path)}_label.pkl")
   content = safe_pickle.load(labels_path)
-  if not isinstance(content, (tuple, list)) or len(content) != 2:
-    raise DataError(f"{labels_path} holds no pair (names, labels)")
-  names, labels = map(safe_pickle.as_list, content)
+  try:
+    names, labels = map(safe_pickle.as_list, safe_pickle.as_list(content))
+  except (DataError, ValueError) as error:
+    raise DataError(f"{labels_path} holds no pair (names, labels)") from error
   if len(names) != count or len(labels) != count:
     raise DataError(
       f"{path.name} has {count} clips, {labels_path.name} beside it {len(names)} names and "

@@ -175,10 +175,16 @@ def skeleton_for(
       f"{_FILE}{_or(doubts)}"
     )
   skeleton = skeletons.get(fitting[0])
-  _refuse_implausible(skeleton, clips, doubts)
+  flat = clips[0].shape[-1] == 2 or majority(is_score(clip[..., 2]) for clip in clips)
   note = f"{num_joints} joints: taken for {skeleton.name}, {_CALLED[skeleton.name]}"
-  if skeleton.name in _RIVALS:
-    note += f"; {_RIVALS[skeleton.name].name} has as many: if it is that, give --skeleton FILE.json"
+  if rival := _RIVALS.get(skeleton.name):
+    if reason := _implausible(skeleton, rival, clips, flat):
+      raise ConfigError(
+        f"the clips {reason}; they seem to be {rival.name}. Say which they are: --skeleton "
+        f"{skeleton.name}, or {_FILE}{_or(doubts)}"
+      )
+    too = " and is in 3-D, as the clips" if skeleton.name == "coco" and not flat else ""
+    note += f"; {rival.name} has as many{too}: if it is that, give --skeleton FILE.json"
   return skeleton, (note,)
 
 
@@ -186,29 +192,18 @@ def _or(doubts: Sequence[str]) -> str:
   return "".join(f". Or {doubt}" for doubt in doubts)
 
 
-def _refuse_implausible(
-  skeleton: Skeleton, clips: Sequence[np.ndarray], doubts: Sequence[str]
-) -> None:
-  """ConfigError where clips are rather of another layout with as many joints."""
-  rival = _RIVALS.get(skeleton.name)
-  if rival is None:
-    return
-  channels = clips[0].shape[-1]
-  flat = channels == 2 or majority(is_score(clip[..., 2]) for clip in clips)
-  reason = ""
+def _implausible(
+  skeleton: Skeleton, rival: _Layout, clips: Sequence[np.ndarray], flat: bool
+) -> str:
+  """Why clips are rather of another layout with as many joints; '' where they need not be."""
   if skeleton.name == "ntu_rgbd" and flat:
-    reason = "x and y alone, or with a score" if channels > 2 else "two coordinates"
-    reason = f"have {reason}, while {skeleton.name} is measured in 3-D"
+    return f"have two coordinates, while {skeleton.name} is measured in 3-D"
   dimensions = 2 if flat else 3
   bones = [(child, parent) for child, parent in enumerate(rival.parents) if child != parent]
   theirs, ours = (_bone_length(clips, edges, dimensions) for edges in (bones, skeleton.inward))
   if theirs < _CLEARLY * ours:
-    reason = f"have joints that hang together otherwise than those of {skeleton.name}"
-  if reason:
-    raise ConfigError(
-      f"the clips {reason}; they seem to be {rival.name}. Say which they are: --skeleton "
-      f"{skeleton.name}, or {_FILE}{_or(doubts)}"
-    )
+    return f"have joints that hang together otherwise than those of {skeleton.name}"
+  return ""
 
 
 def _bone_length(

@@ -120,6 +120,9 @@ class _Array:
   def __setstate__(self, state: Any):
     self._state = state
 
+  def __repr__(self) -> str:
+    return "an array"
+
   def to_numpy(self) -> np.ndarray:
     try:
       _, shape, dtype, fortran, data = self._state

@@ -246,6 +246,12 @@ def test_the_padding_of_flat_key_points_is_cut_off(tmp_path):
     assert len(first) == len(second) == length
 
 
+@pytest.mark.parametrize("label", [np.array(2), np.array([2]), [2], np.int64(2)])
+def test_a_label_may_be_in_an_array_of_its_own(tmp_path, label):
+  recordings = recordings_of(tmp_path, [annotation(label=label)])
+  assert recordings.read(recordings.keys[0]).label == 2 and len(recordings.class_names) == 3
+
+
 def test_given_splits_become_columns(tmp_path):
   data = prepare("pyskl", write_pickle(tmp_path / "a.pkl", annotation_file()), tmp_path)
   assert data.table["split"].tolist() == ["train", "val"]
@@ -345,6 +351,9 @@ def test_three_dimensional_key_points_are_turned_upright_unless_taken_as_they_ar
   [
     ({"label": "wave"}, "label 'wave' is not one class number"),
     ({"label": [1, 2]}, "not one class number"),
+    ({"label": np.array([1, 2])}, "label an array is not one class number"),
+    ({"label": True}, "not one class number"),
+    ({"label": np.array([1.0])}, "not one class number"),
     ({"label": DEEP}, "not one class number"),
     ({"keypoint": DEEP}, "lists in lists, more than 8 deep"),
     ({"img_shape": DEEP}, r"img_shape is \[\["),
@@ -623,7 +632,8 @@ def test_a_layout_that_fits_is_taken_and_said_with_its_rivals(name):
   skeleton, (note,) = exchange.skeleton_for(OPTIONS, [clip])
   assert skeleton.name == name
   assert note.startswith(f"{skeleton.num_joints} joints: taken for {name}, ")
-  rival = {"ntu_rgbd": "BODY_25", "coco": "Human3.6M", "shrec": "SMPL"}.get(name, "")
+  rival = {"ntu_rgbd": "BODY_25", "coco": "Human3.6M has as many and is in 3-D", "shrec": "SMPL"}
+  rival = rival.get(name, "")
   assert rival in note and ("--skeleton FILE.json" in note) == bool(rival)
 
 
@@ -732,9 +742,10 @@ def test_agcn_files_that_do_not_belong_together_are_refused(tmp_path):
     DataError, match=r"has 2 clips, val_label\.pkl beside it 1 names and 1 labels"
   ):
     arrays.open_agcn(tmp_path / "a", OPTIONS)
-  write_pickle(tmp_path / "a" / "val_label.pkl", {"names": []})
-  with pytest.raises(DataError, match=r"no pair \(names, labels\)"):
-    arrays.open_agcn(tmp_path / "a", OPTIONS)
+  for content in ({"names": []}, [0, 1], (["a"], [0], [1])):
+    write_pickle(tmp_path / "a" / "val_label.pkl", content)
+    with pytest.raises(DataError, match=r"no pair \(names, labels\)"):
+      arrays.open_agcn(tmp_path / "a", OPTIONS)
   (tmp_path / "a" / "val_label.pkl").unlink()
   with pytest.raises(DataError, match=r"val_label\.pkl cannot be read: No such file"):
     arrays.open_agcn(tmp_path / "a", OPTIONS)
