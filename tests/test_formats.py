@@ -346,6 +346,17 @@ def test_three_dimensional_key_points_are_turned_upright_unless_taken_as_they_ar
   assert not data.rotated and data.center is None
 
 
+def test_key_points_that_sum_to_zero_are_tracked_all_the_same(tmp_path):
+  keypoint = normal(1, 3, 25, 3).astype(np.float32)
+  keypoint[0, 1] -= keypoint[0, 1].mean()  # a whole frame
+  keypoint[0, 2, 7] = (1, -1, 0)
+  one = {"frame_dir": "a", "label": 0, "total_frames": 3, "keypoint": keypoint}
+  recordings = annotations.open_raw(write_pickle(tmp_path / "a.pkl", [one]), OPTIONS)
+  (person,) = recordings.read(recordings.keys[0]).persons
+  lengths = np.linalg.norm(keypoint[0], axis=-1)
+  np.testing.assert_allclose(np.linalg.norm(person, axis=-1), lengths, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [

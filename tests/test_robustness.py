@@ -188,6 +188,15 @@ def test_a_utd_mhad_recording_has_the_class_and_facts_of_its_name(
   np.testing.assert_allclose(np.linalg.norm(person[2] - person[2, 2], axis=1), distances, atol=1e-5)
 
 
+def test_utd_mhad_counts_joints_that_sum_to_zero_as_untracked_as_the_reference_does(tmp_path):
+  joints = np.random.default_rng(0).normal(size=(20, 3, 5))
+  joints[11, :, 3] = (1, -1, 0)
+  path = tmp_path / "a1_s1_t1_skeleton.mat"
+  path.write_bytes(mat(d_skel=joints))
+  (person,) = utd_mhad.read_recording(path).persons
+  assert not person[3, 11].any() and person.any(axis=-1).sum() == 99
+
+
 @pytest.mark.parametrize("name", ["a0_s1_t1_skeleton", "a28_s1_t1_skeleton"])
 def test_an_action_that_utd_mhad_has_not_is_refused(tmp_path, name):
   path = tmp_path / f"{name}.mat"
