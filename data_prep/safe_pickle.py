@@ -150,10 +150,9 @@ def _from_bytes(data: Any, dtype: Any, shape: Any, order: str = "C") -> np.ndarr
 
 def _of_objects(items: Any, shape: tuple[int, ...]) -> np.ndarray:
   """An array of Python objects, of which the pickle holds a list."""
-  if not isinstance(items, list) or math.prod(shape) != len(items):
-    raise ValueError(f"no {math.prod(shape)} objects for the shape {shape}")
   array = np.empty(len(items), object)
-  array[:] = items
+  for i, item in enumerate(items):  # in one go, lists among them would become axes
+    array[i] = item
   return array.reshape(shape)
 
 

@@ -112,6 +112,54 @@ def test_containers_of_python_are_data_at_every_protocol(tmp_path):
     assert safe_pickle.as_list(found["sets"][0]) == ["a", "b"]
 
 
+def test_arrays_of_lists_keep_their_lists(tmp_path):
+  ragged = np.empty(2, dtype=object)
+  ragged[:] = [["a"], ["b", "c"]]
+  even = np.empty((1, 2), dtype=object)
+  even[0, 0], even[0, 1] = [1, 2], [3, 4]
+  path = write_pickle(tmp_path / "a.pkl", [ragged, even])
+  first, second = safe_pickle.load(path)
+  assert safe_pickle.as_list(first) == [["a"], ["b", "c"]]
+  assert safe_pickle.as_list(second) == [[1, 2], [3, 4]]
+  np.testing.assert_array_equal(safe_pickle.as_array(second), [[[1, 2], [3, 4]]])
+
+
+def test_lists_are_arrays_up_to_eight_axes():
+  value = 1.5
+  for depth in range(1, 9):
+    value = [value]
+    assert safe_pickle.as_array(value).shape == (1,) * depth
+  with pytest.raises(DataError, match="more than 8 deep"):
+    safe_pickle.as_array([value])
+
+
+_START = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n"
+_FLOATS = b"cnumpy\ndtype\n(S'f8'\nI0\nI1\ntR"
+
+
+@pytest.mark.parametrize(
+  ("state", "reason"),
+  [
+    (b"(I2\ntI5\nI00\nS''\ntb.", "no type"),
+    (b"(I-1\nI-1\nt" + _FLOATS + b"I00\nS'12345678'\ntb.", r"shape \(-1, -1\)"),
+    (b"(S'x'\nt" + _FLOATS + b"I00\nS'12345678'\ntb.", r"shape \('x',\)"),
+    (b"(I2\nt" + _FLOATS + b"I00\nS'12345678'\ntb.", r"8 bytes for the shape \(2,\)"),
+    (b"(I2\nt" + _FLOATS + b"tb.", "a damaged array"),
+  ],
+)
+def test_an_array_whose_state_is_damaged_is_refused_when_it_is_taken(tmp_path, state, reason):
+  (tmp_path / "a.pkl").write_bytes(_START + state)
+  with pytest.raises(DataError, match=reason):
+    safe_pickle.as_array(safe_pickle.load(tmp_path / "a.pkl"))
+
+
+def test_arrays_of_python_2_are_read(tmp_path):
+  numbers = repr(np.array([1.5, -2]).tobytes())[1:].encode()
+  (tmp_path / "a.pkl").write_bytes(_START + b"(I2\nt" + _FLOATS + b"I00\nS" + numbers + b"\ntb.")
+  array = safe_pickle.as_array(safe_pickle.load(tmp_path / "a.pkl"))
+  np.testing.assert_array_equal(array, [1.5, -2])
+
+
 def test_an_array_of_things_that_are_no_data_is_refused_when_it_is_taken(tmp_path):
   path = write_pickle(tmp_path / "a.pkl", np.array([{}, None], dtype=object))
   with pytest.raises(DataError, match="expected an array of numbers"):
@@ -344,6 +392,12 @@ def test_three_dimensional_key_points_are_turned_upright_unless_taken_as_they_ar
   data = prepare("pyskl", path, tmp_path / "as_is", "--as-is")
   np.testing.assert_array_equal(data.read([0])[0][0], keypoint[0])
   assert not data.rotated and data.center is None
+
+
+def test_scores_of_three_dimensional_key_points_are_not_asked_for(tmp_path):
+  one = annotation(keypoint=normal(1, 4, 17, 3))
+  recordings = recordings_of(tmp_path, [one])
+  assert recordings.channels == 3 and recordings.read(recordings.keys[0]).persons[0].shape[-1] == 3
 
 
 def test_key_points_that_sum_to_zero_are_tracked_all_the_same(tmp_path):
