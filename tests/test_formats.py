@@ -191,6 +191,12 @@ def test_anything_but_data_is_refused_by_name(tmp_path, what, named):
     safe_pickle.load(path)
 
 
+def test_an_empty_file_is_called_empty(tmp_path):
+  (tmp_path / "a.pkl").write_bytes(b"")
+  with pytest.raises(DataError, match=r"a\.pkl is empty; expected a pickle"):
+    safe_pickle.load(tmp_path / "a.pkl")
+
+
 def test_a_pickle_that_runs_a_command_does_not(tmp_path):
   path, target = tmp_path / "a.pkl", tmp_path / "touched"
   path.write_bytes(pickle.dumps(_Shell(target)))
@@ -206,6 +212,7 @@ def test_a_pickle_that_runs_a_command_does_not(tmp_path):
     b"cnumpy\nndarray\n(dS'x'\nI1\nsb.",  # a change of the reader itself
     b"cnumpy.core.multiarray\n_reconstruct\n(dS'x'\nI1\nsb.",
     b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\ndtype\n(I0\ntS'b'\ntR.",
+    b"cnumpy\ndtype\n(S'f8'\nI0\nI1\ntR(I3\nS'<'\nI1\nNNtb.",  # an array of arrays
     b"c_codecs\nencode\n(Vx\nVrot13\ntR.",
     b"cbuiltins\nint\n(S'5'\ntR.",  # what a defaultdict is made with, as a function
     b"ccollections\nOrderedDict\n(dS'x'\nI1\nsb.",
@@ -258,6 +265,10 @@ def annotation_file(**changes) -> dict:
 DEEP: list = []
 for _ in range(60):
   DEEP = [DEEP, DEEP]  # 2^60 brackets, if spelled out
+
+
+ENDLESS: list = []
+ENDLESS.append(ENDLESS)
 
 
 def write_pickle(path, content):
@@ -421,6 +432,12 @@ def test_key_points_that_sum_to_zero_are_tracked_all_the_same(tmp_path):
     ({"label": np.array([1.0])}, "not one class number"),
     ({"label": DEEP}, "not one class number"),
     ({"keypoint": DEEP}, "lists in lists, more than 8 deep"),
+    ({"keypoint": ENDLESS}, "lists in lists, more than 8 deep"),
+    ({"keypoint": np.ones((1, 4, 17, 2), bool)}, "keypoint holds bool of the shape"),
+    ({"keypoint": np.full((1, 4, 17, 2), "1")}, "keypoint holds <U1 of the shape"),
+    ({"img_shape": []}, r"img_shape is \[\]"),
+    ({"img_shape": (10, np.inf)}, "img_shape is"),
+    ({"img_shape": (-10, 10)}, "img_shape is"),
     ({"img_shape": DEEP}, r"img_shape is \[\["),
     ({"label": 10**5000}, "not one class number"),
     ({"total_frames": 10**5000}, "total_frames is int, keypoint has 4 frames"),
@@ -518,6 +535,17 @@ def test_most_annotations_decide_joints_coordinates_and_scores(tmp_path):
       recordings.read(recordings.keys[0])
   recordings = recordings_of(tmp_path, [annotation("scored"), unscored, unscored])
   assert recordings.channels == 2 and read_all(recordings) == 0
+
+
+def test_what_is_no_annotation_is_bad_alone_and_a_clip_without_anybody_is_not(tmp_path):
+  nobody = annotation(
+    "nobody", keypoint=np.zeros((1, 4, 17, 2)), keypoint_score=np.zeros((1, 4, 17))
+  )
+  recordings = recordings_of(tmp_path, ["text", nobody, annotation("good")])
+  with pytest.raises(DataError, match="the annotation is a str, not a dict"):
+    recordings.read(recordings.keys[0])
+  assert recordings.read(recordings.keys[1]).persons == []
+  assert [key.name for key in recordings.keys] == ["annotation 0", "nobody", "good"]
 
 
 def test_key_points_whose_scores_are_all_zero_say_so(tmp_path):

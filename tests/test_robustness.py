@@ -309,6 +309,14 @@ def mat(do_compression=False, **variables):
   return buffer.getvalue()
 
 
+def with_dimensions(*shape):
+  """A file whose d_skel says that it has this shape, and has (20, 3, 9)."""
+  data = mat(d_skel=np.ones((20, 3, 9)))
+  dimensions = struct.pack("<3i", 20, 3, 9)
+  assert data.count(dimensions) == 1
+  return data.replace(dimensions, struct.pack("<3i", *shape))
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("dtype", ["f8", "f4", "i2", "u1"])
 def test_arrays_come_back_as_scipy_wrote_them(dtype, compressed):
@@ -321,6 +329,15 @@ def test_arrays_come_back_as_scipy_wrote_them(dtype, compressed):
   ("data", "reason"),
   [
     (mat(d_skel=np.ones((20, 3, 9)))[:700], "is a damaged MATLAB file"),
+    (b"", "is not a MATLAB file of format 5"),
+    (bytes(126) + b"I", "is not a MATLAB file of format 5"),
+    (b"\x89PNG" + bytes(200), "is not a MATLAB file of format 5"),
+    (
+      b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM",
+      "is a MATLAB file of format 7.3, which is HDF5",
+    ),
+    (with_dimensions(-20, -3, 9), "is a damaged MATLAB file"),
+    (with_dimensions(20, 3, 8), "is a damaged MATLAB file"),
     (mat(other=np.ones(3)), "holds no variable d_skel"),
     (
       mat(d_skel=np.ones((25, 3, 9))),
