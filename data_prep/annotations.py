@@ -249,7 +249,7 @@ def _pickles(raw: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _is_annotation(content: Any) -> bool:
-  return isinstance(content, dict) and "annotations" not in content and "keypoint" in content
+  return isinstance(content, dict) and "keypoint" in content
 
 
 def _unpack(path: pathlib.Path, content: Any) -> tuple[dict[str, list[str]], list[Any]]:

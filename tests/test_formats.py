@@ -191,7 +191,10 @@ def test_anything_but_data_is_refused_by_name(tmp_path, what, named):
     safe_pickle.load(path)
 
 
-def test_an_empty_file_is_called_empty(tmp_path):
+def test_an_empty_file_is_called_empty_and_a_damaged_one_damaged(tmp_path):
+  (tmp_path / "a.pkl").write_bytes(b"no pickle")
+  with pytest.raises(DataError, match=r"a\.pkl is not a pickle, or a damaged one \(.+\)$"):
+    safe_pickle.load(tmp_path / "a.pkl")
   (tmp_path / "a.pkl").write_bytes(b"")
   with pytest.raises(DataError, match=r"a\.pkl is empty; expected a pickle"):
     safe_pickle.load(tmp_path / "a.pkl")
@@ -442,6 +445,11 @@ def test_key_points_that_sum_to_zero_are_tracked_all_the_same(tmp_path):
     ({"label": 10**5000}, "not one class number"),
     ({"total_frames": 10**5000}, "total_frames is int, keypoint has 4 frames"),
     ({"keypoint": np.zeros((3, 17, 2))}, "keypoint holds float64 of the shape"),
+    ({"keypoint": np.zeros((3, 17))}, r"expected \[person, frame, joint, 2 or 3\]$"),
+    (
+      {"keypoint_score": np.ones((4, 17))},
+      r"expected \[person, frame, joint\]; for one person save",
+    ),
     (
       {"keypoint": np.full((1, 4, 17, 2), np.nan)},
       "coordinate is nan; expected a finite number, and 0 where",
@@ -630,6 +638,13 @@ def test_pickles_that_are_no_parts_of_one_split_are_refused_together(tmp_path):
   with pytest.raises(DataError, match=r"one split.*folder: xsub_train\.pkl, xview_val\.pkl"):
     annotations.open_raw(tmp_path, OPTIONS)
   (tmp_path / "xview_val.pkl").unlink()
+  write_pickle(tmp_path / "more.pkl", [annotation("more")])
+  with pytest.raises(DataError, match=r"one split.*folder: more\.pkl, xsub_train\.pkl"):
+    annotations.open_raw(tmp_path, OPTIONS)
+  (tmp_path / "more.pkl").unlink()
+  (tmp_path / "below").mkdir()
+  write_pickle(tmp_path / "below" / "xview_val.pkl", annotation_file())  # is not looked at
+  assert len(annotations.open_raw(tmp_path, OPTIONS).keys) == 1
   write_pickle(tmp_path / "xsub_val.pkl", annotation_file())
   with pytest.raises(DataError, match=r"xsub_val\.pkl has splits of its own"):
     annotations.open_raw(tmp_path, OPTIONS)
@@ -656,7 +671,7 @@ def test_a_pointer_of_git_lfs_is_named_in_place_of_a_damaged_file(tmp_path):
     *((safe_pickle.load, "a.pkl"), (exchange.map_npy, "train_data.npy")),
     (lambda path: arrays.open_ctrgcn(path, OPTIONS), "a.npz"),
   ):
-    with pytest.raises(DataError, match="it is a Git LFS pointer, and `git lfs pull` fetches"):
+    with pytest.raises(DataError, match="one: it is a Git LFS pointer, and `git lfs pull` fetches"):
       read(tmp_path / name)
 
 

@@ -318,7 +318,7 @@ def with_dimensions(*shape):
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-@pytest.mark.parametrize("dtype", ["f8", "f4", "i2", "u1"])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "u8", "i4", "u4", "i2", "u2", "i1", "u1"])
 def test_arrays_come_back_as_scipy_wrote_them(dtype, compressed):
   array = (np.arange(20 * 3 * 7) % 100).reshape(20, 3, 7).astype(dtype)
   data = mat(do_compression=compressed, first=np.ones(3), text="a", d_skel=array)
@@ -344,6 +344,7 @@ def test_arrays_come_back_as_scipy_wrote_them(dtype, compressed):
       r"d_skel has the shape \(25, 3, 9\); expected \(20, 3, frames",
     ),
     (mat(d_skel=np.full((20, 3, 9), 1j)), "d_skel is not an array of real numbers"),
+    (mat(d_skel="text"), "d_skel is not an array of real numbers"),
   ],
 )
 def test_a_damaged_mat_file_says_what_is_wrong(data, reason):
