@@ -291,7 +291,9 @@ def parse_mat(data):
 
 
 def parse_json(data):
-  read_in_folder(data, "vid.json", lambda path: kinetics.read_recording((path, "val", 3, True)))
+  return read_in_folder(
+    data, "vid.json", lambda path: kinetics.read_recording((path, "val", 3, True))
+  )
 
 
 def read_in_folder(data, name, read):
@@ -565,12 +567,34 @@ def labels_json(**clips) -> str:
     labels_json(**{"a\0": (0, "jump")}),
     labels_json(a=(0, "\ud800")),
     labels_json(a=(float("inf"), "jump")),
+    *(labels_json(a=(400, "jump")), labels_json(a=(-1, "jump"))),
   ],
 )
 def test_a_damaged_list_of_kinetics_labels_is_one_message(tmp_path, capsys, content):
   (tmp_path / "kinetics_val_label.json").write_text(content)
   assert command.main(["kinetics", "--raw", str(tmp_path), "--out", str(tmp_path / "data")]) == 1
-  assert len(capsys.readouterr().err.splitlines()) == 1
+  (line,) = capsys.readouterr().err.splitlines()
+  twice = "class 7 is named 'class 7'; names must be printable and different"
+  assert "is not a list of Kinetics-skeleton labels" in line or twice in line
+
+
+def test_kinetics_clips_without_a_skeleton_are_empty_and_need_no_file(tmp_path):
+  clip = kinetics.read_recording((tmp_path / "absent.json", "train", 3, False))
+  assert (clip.name, clip.label, clip.persons, clip.facts) == ("absent", 3, [], {"split": "train"})
+  frames = [{"frame_index": i, "skeleton": []} for i in range(3)]
+  clip = parse_json(json.dumps(clip_json(data=frames)).encode())
+  assert not any(person.any() for person in clip.persons)
+
+
+def test_the_folder_of_kinetics_labels_says_which_clips_train(tmp_path):
+  for name in ("kinetics_train", "kinetics_val"):
+    (tmp_path / f"{name}_label.json").write_text(labels_json(**{f"{name}_a": (1, "jump")}))
+  keys = kinetics.open_raw(tmp_path, None).keys
+  assert sorted((path.relative_to(tmp_path).as_posix(), split) for path, split, _, _ in keys) == [
+    ("kinetics_train/kinetics_train_a.json", "train"),
+    ("kinetics_val/kinetics_val_a.json", "val"),
+  ]
+  assert kinetics.open_raw(tmp_path, None).class_names[:3] == ("class 0", "jump", "class 2")
 
 
 def test_a_file_name_that_is_no_text_is_listed(tmp_path):
