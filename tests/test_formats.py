@@ -1104,7 +1104,7 @@ def test_numbered_labels_are_kept_and_may_be_named(tmp_path):
   assert "1 of 3 classes have no clip, such as 1: labels that are numbers count from 0" in warning
   (tmp_path / "names.txt").write_text("sit\nstand\nwalk\n")
   recordings = own.open_raw(tmp_path, options(classes=tmp_path / "names.txt"))
-  assert recordings.class_names == ("sit", "stand", "walk")
+  assert recordings.class_names == ("sit", "stand", "walk") and not recordings.warnings
   assert [line.label for line in recordings.keys] == [2, 0]
 
 
@@ -1222,7 +1222,8 @@ def test_bad_clips_are_bad_alone(tmp_path):
   good = normal(4, 3, 3)
   write_own(
     tmp_path,
-    "name,label\ngood,x\nmissing,x\njoints,x\nchannels,x\nflat,x\nempty,x\nnan,x\ntext,x\n../out,x\nblank,\n",
+    "name,label\ngood,x\nmissing,x\njoints,x\nchannels,x\nflat,x\nempty,x\nnan,x\ntext,x\n../out,x\nblank,\n"
+    "/abs,x\nodd\x01,x\n",
     good=good,
     joints=np.zeros((4, 5, 3)),
     channels=np.ones((4, 3, 2)),
@@ -1241,7 +1242,7 @@ def test_bad_clips_are_bad_alone(tmp_path):
     "empty": r"not a .npy array|shape \(0, 3, 3\)",
     "nan": "a coordinate is nan; expected a finite number, and 0 where a joint is not tracked",
     "text": "no array of numbers",
-    "../out": "not the name of a clip below",
+    **dict.fromkeys(("../out", "/abs", "odd\x01"), "not the name of a clip below"),
     "blank": "the CSV gives it no label",
   }
   for line in recordings.keys:
@@ -1287,6 +1288,10 @@ def test_a_folder_without_its_parts_is_refused(tmp_path):
   with pytest.raises(DataError, match=r"one CSV .* found: clips.csv, other.csv"):
     own.open_raw(tmp_path, OPTIONS)
   (tmp_path / "other.csv").unlink()
+  layout = {"name": "bone", "joints": ["a", "b"], "inward": [["b", "a"]]}
+  (tmp_path / "skeleton.json").write_text(json.dumps(layout))
+  with pytest.raises(DataError, match=r"the clips have 3 joints, .*skeleton\.json has 2"):
+    own.open_raw(tmp_path, OPTIONS)
   (tmp_path / "skeleton.json").write_text(json.dumps(LAYOUT | {"joints": ["shoulder", "elbow"]}))
   with pytest.raises(ConfigError, match="no joint is named 'wrist'"):
     own.open_raw(tmp_path, OPTIONS)

@@ -377,7 +377,8 @@ def clip_json(pose=0.25, score=0.5, **changes):
   [
     (clip_json(label_index=4), "label_index 4, but 3 in the list of labels"),
     (clip_json(data=[{"frame_index": -1, "skeleton": []}]), "not a whole number in 0..9999"),
-    (clip_json(data=[{"frame_index": 10**9, "skeleton": []}]), "not a whole number in 0..9999"),
+    (clip_json(data=[{"frame_index": 10**4, "skeleton": []}]), "not a whole number in 0..9999"),
+    (clip_json(data=[{"frame_index": True, "skeleton": []}]), "not a whole number in 0..9999"),
     (
       clip_json(data=[{"frame_index": 0, "skeleton": [{"pose": [0] * 50, "score": [0] * 25}]}]),
       "frame 0 has a body of 50 numbers and 25 scores; expected 36 and 18",
