@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import exchange, files, normalise, safe_pickle
+from data_prep import exchange, files, layouts, normalise, safe_pickle
 from data_prep.source import Clip, Recordings
 from mstgcn_jax.errors import DataError
 from mstgcn_jax.skeletons import Skeleton
@@ -52,17 +52,17 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   ]
   usual = _usual(contents)
   keypoints = [_numbers(content, "keypoint", 4) for content in exchange.some(usual, _LOOKED_AT)]
-  doubts = exchange.check_axes([keypoint.shape for keypoint in keypoints])
+  doubts = layouts.check_axes([keypoint.shape for keypoint in keypoints])
   warnings += doubts
   dimensions = keypoints[0].shape[-1]
   flat = dimensions == 2
   scored = flat and exchange.majority(_is_scored(content) for content in usual)
-  skeleton, notes = exchange.skeleton_for(args, keypoints, doubts)
+  skeleton, notes = layouts.skeleton_for(args, keypoints, doubts)
   as_is = flat or args.as_is
   if flat:
     warnings += _image_warnings(exchange.some(usual, _LOOKED_AT))
   elif not as_is:
-    warnings += exchange.score_warnings(keypoints, skeleton)
+    warnings += layouts.score_warnings(keypoints, skeleton)
   if not flat and any(content.get("img_shape") is not None for content in usual):
     warnings.append(
       "the key points have three channels, so img_shape is not used: they are taken as 3-D "

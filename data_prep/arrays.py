@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from data_prep import exchange, files, safe_pickle
+from data_prep import exchange, files, layouts, safe_pickle
 from data_prep.source import Clip, Recordings
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import DataError
@@ -84,7 +84,7 @@ def open_agcn(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     for name, label, fact, (path, index) in zip(names, labels, facts, places, strict=True)
   ]
   doubt = "the arrays have their axes in another order than [clip, channel, frame, joint, person]"
-  skeleton, notes = exchange.skeleton_for(args, clips, [doubt])
+  skeleton, notes = layouts.skeleton_for(args, clips, [doubt])
   return _recordings(
     rows,
     skeleton,
@@ -137,7 +137,7 @@ def read_agcn(row: _Row) -> Clip:
 
 def _mapped(path: pathlib.Path) -> np.ndarray:
   array = exchange.map_npy(path)
-  if array.ndim != 5 or 0 in array.shape[1:] or not 2 <= array.shape[1] <= exchange.MAX_CHANNELS:
+  if array.ndim != 5 or 0 in array.shape[1:] or not 2 <= array.shape[1] <= layouts.MAX_CHANNELS:
     raise DataError(
       f"{path} has the shape {array.shape}; expected [clip, channel, frame, joint, person]"
     )

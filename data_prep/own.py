@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_prep import exchange, files, normalise
+from data_prep import exchange, files, layouts, normalise
 from data_prep.source import Clip, Recordings
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import DataError
@@ -65,13 +65,13 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     fact = {column: values[i] for column, values in facts.items()}
     lines.append(_Line(name, labels[i], raw / f"{name}.npy", fact))
   clips = _usual(lines)
-  doubts = exchange.check_axes([clip.shape for clip in clips])
+  doubts = layouts.check_axes([clip.shape for clip in clips])
   warnings += doubts
   channels = clips[0].shape[-1]
   skeleton, notes = _skeleton(raw, args, clips, doubts)
   # A rotation needs three coordinates; three channels are taken for such unless --as-is.
   as_is = args.as_is or channels != 3
-  warnings += [] if as_is else exchange.score_warnings(clips, skeleton)
+  warnings += [] if as_is else layouts.score_warnings(clips, skeleton)
   warnings += _unlisted_warnings(raw, table, lines)
   unused = sorted(set(range(len(names))) - set(labels))
   if unused and args.classes is None:
@@ -155,7 +155,7 @@ def _skeleton(
         f"the clips have {num_joints} joints, {raw / _SKELETON} has {skeleton.num_joints}"
       )
     return skeleton, ()
-  return exchange.skeleton_for(args, clips, doubts)
+  return layouts.skeleton_for(args, clips, doubts)
 
 
 def _unlisted_warnings(raw: pathlib.Path, table: pathlib.Path, lines: Sequence[_Line]) -> list[str]:

@@ -385,6 +385,14 @@ def clip_json(pose=0.25, score=0.5, **changes):
     ),
     (clip_json(score=0), "the score is 0 for every key point, so that none counts as tracked"),
     (clip_json(pose=640), "the coordinate 640; expected fractions of the image's width and height"),
+    (
+      clip_json(data=[{"frame_index": 2, "skeleton": [{"pose": [0.1, 0.2], "score": [0.5] * 18}]}]),
+      "frame 2 has a body of 2 numbers and 18 scores",
+    ),
+    (
+      clip_json(data=[{"frame_index": 2, "skeleton": [{"pose": [0.1] * 36, "score": [0.5]}]}]),
+      "frame 2 has a body of 36 numbers and 1 scores",
+    ),
     ([], "is not a Kinetics-skeleton clip"),
     ({}, "is not a Kinetics-skeleton clip"),
   ],
