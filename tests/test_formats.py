@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep import __main__ as command
-from data_prep import annotations, arrays, exchange, info, layouts, own, safe_pickle
+from data_prep import annotations, arrays, exchange, info, own, safe_pickle
 from mstgcn_jax import skeletons
 from mstgcn_jax.data_set import REPORT, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
