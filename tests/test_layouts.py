@@ -92,6 +92,30 @@ def test_twenty_five_joints_in_a_picture_are_not_taken_for_kinects():
     layouts.skeleton_for(OPTIONS, [clip, scored, scored])
 
 
+@pytest.mark.parametrize("name", ["coco", "kinetics", "mediapipe"])
+def test_layouts_of_pictures_are_taken_in_two_dimensions(name):
+  clip = hanging(skeletons.get(name).bone_parents)
+  scored = np.concatenate([clip[..., :2], np.full_like(clip[..., 2:], 0.9)], axis=-1)
+  for flat in (clip[..., :2], scored):
+    skeleton, (note,) = layouts.skeleton_for(OPTIONS, [flat])
+    assert skeleton.name == name and "is in 3-D" not in note
+
+
+def test_a_score_is_no_part_of_a_bone():
+  clip = hanging(layouts._RIVALS["coco"].parents)[..., :2] / 100
+  score = np.random.default_rng(0).uniform(size=(*clip.shape[:-1], 1))
+  with pytest.raises(ConfigError, match=r"seem to be Human3\.6M"):
+    layouts.skeleton_for(OPTIONS, [np.concatenate([clip, score], axis=-1)])
+
+
+@pytest.mark.parametrize(
+  ("lowest", "highest", "expected"),
+  [(0, 0, False), (0, 1, True), (0.2, 1.5, True), (0, 1.6, False), (-0.1, 1, False)],
+)
+def test_a_score_lies_between_zero_and_a_little_above_one(lowest, highest, expected):
+  assert layouts.is_score(np.array([[lowest, highest, (lowest + highest) / 2]])) == expected
+
+
 def test_untracked_joints_say_nothing_of_bones():
   ours = hanging(skeletons.get("coco").bone_parents)
   lost = ours.copy()
@@ -106,6 +130,7 @@ def test_untracked_joints_say_nothing_of_bones():
   [
     ([(3, 8, 17)], "[channel, frame, joint], save clip.transpose(1, 2, 0)"),
     ([(3, 8, 17, 1)], "[channel, frame, joint, person], save clip.transpose(3, 1, 2, 0)"),
+    ([(2, 8, 17)], "[channel, frame, joint], save clip.transpose(1, 2, 0)"),
     ([(8, 17, 1)], "should be 2 or 3 coordinates, maybe with a score"),
     ([(1, 8, 17, 13)], "should be 2 or 3 coordinates, maybe with a score"),
   ],
@@ -124,6 +149,8 @@ def test_clips_whose_last_axis_is_not_channels_are_refused(shapes, hint):
     ([(3, 8, 17, 3)], ""),
     ([(8, 17, 2), (2, 8, 17, 2)], ""),
     ([(30, 2, 17, 3)], "save clip.swapaxes(0, 1)"),
+    ([(10, 4, 17, 3)], "save clip.swapaxes(0, 1)"),
+    ([(30, 40, 17, 3)], ""),
     ([(30, 2, 17, 3), (2, 30, 17, 3)], ""),
     ([(2, 2, 17, 12)], ""),
   ],
