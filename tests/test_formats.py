@@ -1075,9 +1075,10 @@ def test_solid_clips_taken_as_they_are_lose_their_padding(tmp_path):
 
 
 def test_a_test_split_is_the_evaluation_part(tmp_path):
-  write_own(tmp_path, "name,label,split\na,x,Train\nb,y,test\n")
+  write_own(tmp_path, "name,label,split\na,x,Train\nb,y,test\nc,x,\n")
   recordings = own.open_raw(tmp_path, OPTIONS)
-  assert [line.facts["split"] for line in recordings.keys] == ["train", "val"]
+  assert [line.facts["split"] for line in recordings.keys] == ["train", "val", ""]
+  assert not recordings.warnings
 
 
 def test_train_val_and_test_are_two_splits(tmp_path):

@@ -590,9 +590,9 @@ def test_a_damaged_list_of_kinetics_labels_is_one_message(tmp_path, capsys, cont
 def test_kinetics_clips_without_a_skeleton_are_empty_and_need_no_file(tmp_path):
   clip = kinetics.read_recording((tmp_path / "absent.json", "train", 3, False))
   assert (clip.name, clip.label, clip.persons, clip.facts) == ("absent", 3, [], {"split": "train"})
-  frames = [{"frame_index": i, "skeleton": []} for i in range(3)]
-  clip = parse_json(json.dumps(clip_json(data=frames)).encode())
-  assert not any(person.any() for person in clip.persons)
+  for frames in ([{"frame_index": i, "skeleton": []} for i in range(3)], []):
+    clip = parse_json(json.dumps(clip_json(data=frames)).encode())
+    assert not any(person.any() for person in clip.persons)
 
 
 def test_the_folder_of_kinetics_labels_says_which_clips_train(tmp_path):
