@@ -208,6 +208,17 @@ def test_a_pickle_that_runs_a_command_does_not(tmp_path):
   assert not target.exists()
 
 
+def test_a_pickle_that_is_called_an_array_does_not_run_either(tmp_path):
+  path, target = tmp_path / "a.npy", tmp_path / "touched"
+  path.write_bytes(pickle.dumps(_Shell(target)))
+  with pytest.raises(DataError, match=r"a\.npy is not a \.npy array"):
+    exchange.map_npy(path)
+  np.save(path, np.array([_Shell(target)], dtype=object), allow_pickle=True)
+  with pytest.raises(DataError, match=r"a\.npy is not a \.npy array"):
+    exchange.map_npy(path)
+  assert not target.exists()
+
+
 @pytest.mark.parametrize(
   "program",
   [
@@ -348,6 +359,8 @@ def test_split_names_may_have_capitals_and_be_spelled_out():
   assert not warnings
   columns, _ = exchange.split_columns({"TRAIN": ["a"], "Testing": ["b"]}, "ab")
   assert columns == {"split": expected}
+  columns, _ = exchange.split_columns({"NTU 60/xsub.train": ["a"], "NTU 60/xsub.eval": ["b"]}, "ab")
+  assert columns == {"split_ntu_60_xsub": expected}
 
 
 def test_trainval_trains_where_test_tests():
@@ -382,7 +395,8 @@ def test_names_in_a_split_that_no_clip_has_are_counted():
    ({"train": ["a"], "val": ["x"]}, "evaluates")],
 )  # fmt: skip
 def test_a_split_with_one_part_only_is_mentioned(splits, lacks):
-  _, warnings = exchange.split_columns(splits, "a")
+  columns, warnings = exchange.split_columns(splits, "a")
+  assert columns == {"split": {"a": "val" if lacks == "trains" else "train"}}
   assert warnings[-1] == f"the column 'split' has no clip that {lacks}"
 
 
@@ -459,6 +473,7 @@ def test_key_points_that_sum_to_zero_are_tracked_all_the_same(tmp_path):
     ({"img_shape": None}, "img_shape is None"),
     ({"keypoint_score": np.ones((1, 4, 16))}, "keypoint_score has the shape"),
     ({"frame_dir": 7}, "frame_dir 7 is not a name"),
+    ({"frame_dir": ""}, "frame_dir '' is not a name"),
   ],
 )
 def test_a_bad_annotation_is_bad_alone(tmp_path, changes, message):
@@ -1142,6 +1157,7 @@ def test_a_bad_clip_is_reported_by_its_name(tmp_path):
     ("name,label\na,x,3\n", "line 2 has 3 fields, the first 2"),
     ("name,label,split\na,x,dev\n", "split 'dev' is none of train, val, test"),
     ("name,label\nnone,x\n", "no clip can be read"),
+    ("name,label\na,-1\n", "no recording has a class number of 0 or more as its label"),
   ],
 )
 def test_a_bad_csv_is_refused(tmp_path, table, message):
