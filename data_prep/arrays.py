@@ -1,7 +1,8 @@
 """Data sets that come as a few big arrays, already padded and centred: kept as they are.
 
 - 2s-AGCN and MST-GCN (Shi et al. 2019): `train_data_joint.npy` [clip, channel, frame, joint,
-  person] and `train_label.pkl`, (names, labels); the same for `val`.
+  person] and `train_label.pkl`, (names, labels); the same for `val`. ST-GCN (Yan et al. 2018) calls
+  the array `train_data.npy`.
 - CTR-GCN (Chen et al. 2021): a `.npz` with `x_train` [clip, frame, person * joint * channel] and
   one-hot `y_train` [clip, class]; `x_test`, `y_test`. Clips have no names there.
 
@@ -14,19 +15,21 @@ import dataclasses
 import itertools
 import math
 import pathlib
+import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
 import numpy as np
 
-from data_prep import exchange, safe_pickle
+from data_prep import exchange, files, layouts, safe_pickle
 from data_prep.source import Clip, Recordings
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import DataError
 from mstgcn_jax.skeletons import Skeleton
 
-_JOINT = "_data_joint.npy"
+_ARRAY = re.compile(r"(.+)_data(?:_joint)?\.npy")
+_LOOKED_AT = 20  # clips of an array that say what layout it has
 _EXPECTED = "expected x_train [clip, frame, person * joint * 3] and one-hot y_train [clip, class]"
 
 
@@ -51,43 +54,79 @@ def _recordings(rows: list[_Row], skeleton: Skeleton, **fields: Any) -> Recordin
 
 def open_agcn(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   """The `*_data_joint.npy` of a folder with their `*_label.pkl`; `raw` may be one of the files."""
-  paths = sorted(raw.rglob(f"*{_JOINT}")) if raw.is_dir() else [raw]
-  if not paths or not all(path.name.endswith(_JOINT) for path in paths):
-    raise DataError(f"--raw {raw} holds no array such as train{_JOINT}")
+  paths = _agcn_arrays(raw)
   folders = sorted({path.parent for path in paths})
   if len(folders) > 1:
     raise DataError(
       f"--raw {raw} holds arrays of several protocols, with the same clips; name one of: "
       f"{', '.join(map(str, folders))}"
     )
-  names, labels, places, shapes = [], [], [], set()
+  names, labels, places, shapes, clips = [], [], [], set(), []
   for path in paths:
-    shapes.add(_mapped(path).shape[1:])
-    for index, (name, label) in enumerate(_names_and_labels(path, len(_mapped(path)))):
+    array = _mapped(path)
+    shapes.add(array.shape[1:])
+    clips += [array[i].transpose(3, 1, 2, 0) for i in exchange.some(range(len(array)), _LOOKED_AT)]
+    for index, (name, label) in enumerate(_names_and_labels(path, len(array))):
       names.append(name)
       labels.append(label)
       places.append((path, index))
   if len({(channels, joints) for channels, _, joints, _ in shapes}) > 1:
     raise DataError(f"the arrays in {folders[0]} differ in channels or joints: {sorted(shapes)}")
-  channels, _, joints, _ = min(shapes)
+  if not clips:
+    raise DataError(f"the arrays in {folders[0]} hold no clip")
   members: dict[str, list[str]] = {}
   for name, (path, _) in zip(names, places, strict=True):
-    members.setdefault(path.name.removesuffix(_JOINT), []).append(name)
-  columns, strange = exchange.split_columns(members)
+    members.setdefault(_part(path), []).append(name)
+  columns, warnings = exchange.split_columns(members, names)
   facts = exchange.ntu_facts(names)
   rows = [
     _Row(name, label, fact | {c: of.get(name, "") for c, of in columns.items()}, str(path), index)
     for name, label, fact, (path, index) in zip(names, labels, facts, places, strict=True)
   ]
-  skeleton = exchange.skeleton_for(args, joints)
+  doubt = "the arrays have their axes in another order than [clip, channel, frame, joint, person]"
+  skeleton, notes = layouts.skeleton_for(args, clips, [doubt])
   return _recordings(
     rows,
     skeleton,
     read=read_agcn,
     class_names=exchange.class_names(args, labels),
-    channels=channels,
-    warnings=tuple(exchange.split_warnings(strange)),
+    channels=clips[0].shape[-1],
+    notes=notes,
+    warnings=tuple(warnings + _axis_warnings(shapes)),
   )
+
+
+def _agcn_arrays(raw: pathlib.Path) -> list[pathlib.Path]:
+  """One array a part: `PART_data_joint.npy`, or `PART_data.npy` where that is not there."""
+  found = sorted(files.walk(raw)) if raw.is_dir() else [raw]
+  paths = {}
+  for path in found:
+    if _ARRAY.fullmatch(path.name):
+      paths.setdefault((path.parent, _part(path)), []).append(path)
+  if paths:
+    return [max(same, key=lambda path: path.name) for same in paths.values()]
+  others = ", ".join(sorted(path.name for path in found if path.suffix == ".npy")[:5])
+  hint = f"; rename what holds joints (there: {others})" if others else ""
+  raise DataError(
+    f"--raw {raw} holds no array called train_data_joint.npy or val_data_joint.npy, or as ST-GCN's "
+    f"train_data.npy or val_data.npy{hint}"
+  )
+
+
+def _part(path: pathlib.Path) -> str:
+  """'train' of 'train_data_joint.npy'."""
+  match = _ARRAY.fullmatch(path.name)
+  return match[1] if match else path.stem
+
+
+def _axis_warnings(shapes: Iterable[tuple[int, ...]]) -> list[str]:
+  """A line to print where arrays [clip, …] may have their axes in another order."""
+  if not all(shape[0] == 2 and shape[-1] == 3 for shape in shapes):
+    return []
+  return [
+    "the arrays are read as [clip, channel, frame, joint, person], 3 persons in 2-D; if they are "
+    "[clip, person, frame, joint, channel], save array.transpose(0, 4, 2, 3, 1) and prepare again"
+  ]
 
 
 def read_agcn(row: _Row) -> Clip:
@@ -98,7 +137,7 @@ def read_agcn(row: _Row) -> Clip:
 
 def _mapped(path: pathlib.Path) -> np.ndarray:
   array = exchange.map_npy(path)
-  if array.ndim != 5 or 0 in array.shape[1:]:
+  if array.ndim != 5 or 0 in array.shape[1:] or not 2 <= array.shape[1] <= layouts.MAX_CHANNELS:
     raise DataError(
       f"{path} has the shape {array.shape}; expected [clip, channel, frame, joint, person]"
     )
@@ -106,14 +145,12 @@ def _mapped(path: pathlib.Path) -> np.ndarray:
 
 
 def _names_and_labels(path: pathlib.Path, count: int) -> list[tuple[str, int]]:
-  labels_path = path.with_name(path.name.removesuffix(_JOINT) + "_label.pkl")
+  labels_path = path.with_name(f"{_part(path)}_label.pkl")
   content = safe_pickle.load(labels_path)
-  if not isinstance(content, (tuple, list)) or len(content) != 2:
-    raise DataError(f"{labels_path} holds no pair (names, labels)")
-  names, labels = (
-    list(part) if isinstance(part, (list, tuple)) else safe_pickle.as_array(part).ravel().tolist()
-    for part in content
-  )
+  try:
+    names, labels = map(safe_pickle.as_list, safe_pickle.as_list(content))
+  except (DataError, ValueError) as error:
+    raise DataError(f"{labels_path} holds no pair (names, labels)") from error
   if len(names) != count or len(labels) != count:
     raise DataError(
       f"{path.name} has {count} clips, {labels_path.name} beside it {len(names)} names and "
@@ -122,7 +159,8 @@ def _names_and_labels(path: pathlib.Path, count: int) -> list[tuple[str, int]]:
   if not all(map(exchange.is_name, names)) or not all(map(exchange.is_label, labels)):
     raise DataError(f"{labels_path}: expected names as text and labels as whole numbers")
   return [
-    (name.removesuffix(".skeleton"), label) for name, label in zip(names, labels, strict=True)
+    (name.removesuffix(".skeleton").removesuffix(".json"), label)
+    for name, label in zip(names, labels, strict=True)
   ]
 
 
@@ -133,12 +171,15 @@ def open_ctrgcn(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   """The clips of a `.npz` archive; `raw` is the file, or a folder with only one."""
   path = raw
   if raw.is_dir():
-    paths = sorted(raw.glob("*.npz"))
+    paths = sorted(path for path in raw.glob("*.npz") if not files.is_hidden(path.name))
     if len(paths) != 1:
       found = ", ".join(path.name for path in paths) or "none"
       raise DataError(f"--raw {raw} should name one .npz archive; in this folder: {found}")
     path = paths[0]
   skeleton = skeletons.resolve(args.skeleton or "ntu_rgbd")
+  notes = (
+    () if args.skeleton else ("skeleton ntu_rgbd, as CTR-GCN's archives have; else --skeleton",)
+  )
   rows, classes = [], set()
   for part, split in (("train", "train"), ("test", "val")):
     with _member(path, f"x_{part}.npy") as (_, shape, dtype):
@@ -166,6 +207,7 @@ def open_ctrgcn(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     skeleton,
     read=_Archive(path, skeleton.num_joints),
     class_names=exchange.class_names(args, [max(classes) - 1]),
+    notes=notes,
     parallel=False,  # clips are read one after the other from a stream, which may be compressed
   )
 
@@ -236,7 +278,8 @@ def _member(path: pathlib.Path, name: str) -> Iterator[tuple[IO[bytes], tuple[in
     except OSError as error:
       raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # zipfile and numpy raise many kinds on damaged files
-      raise DataError(f"{path} is not a .npz archive, or a damaged one ({error})") from error
+      hint = files.pointer_hint(path) or f" ({error})"
+      raise DataError(f"{path} is not a .npz archive, or a damaged one{hint}") from error
     if any(size < 0 for size in shape) or dtype.hasobject:
       raise DataError(f"{path}: {name} has a damaged header ({dtype}, {shape})")
     if fortran and len(shape) > 1:

@@ -1,21 +1,28 @@
 """What the formats that people exchange have in common: options, and facts found in names."""
 
 import argparse
+import collections
 import pathlib
 import re
 import reprlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from data_prep import normalise, ntu
+from data_prep import files, ntu
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.skeletons import Skeleton
 
+NO_SCORE = (
+  "0 for every key point, so that none counts as tracked; write the estimator's scores, or 1 where "
+  "it gives none"
+)
 _MAX_CLASSES = 10_000
-_SPLIT = re.compile(r"(?P<protocol>.*?)[_-]?(?P<part>train|val|test)[_-]?(?P<number>\d*)")
+_SPLIT = re.compile(
+  r"(?P<protocol>.*?)[_-]?(?P<part>train[_-]?val(id|idation)?|train(ing)?|val(id|idation)?"
+  r"|eval(uation)?|dev|test(ing)?)[_-]?(split|fold)?[_-]?(?P<number>\d*)"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,50 +46,21 @@ def add_as_is(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def score_warnings(clip: np.ndarray, skeleton: Skeleton) -> list[str]:
-  """A line to print where a clip [..., 3] to be turned or centred seems to hold x, y, score."""
-  third = clip[..., 2]
-  moved = normalise.turns(skeleton) or skeleton.center is not None
-  if not (moved and third.any() and third.min() >= 0 and third.max() <= 1):
-    return []
-  return [
-    "the third channel lies between 0 and 1, as a score does, but is turned or centred as a "
-    "coordinate; if it is none, prepare again with --as-is --overwrite"
-  ]
+def some(items: Sequence[Any], count: int) -> list[Any]:
+  """At most `count` of the items, evenly spread."""
+  return [items[i * len(items) // count] for i in range(count)] if len(items) > count else [*items]
 
 
-def skeleton_for(args: argparse.Namespace, num_joints: int) -> Skeleton:
-  """The layout asked for, or the only one with so many joints.
-
-  Raises:
-    ConfigError: none or several have so many joints, or there is no such layout.
-    DataError: the layout asked for has another number of joints.
-  """
-  if args.skeleton is None:
-    fitting = [name for name in skeletons.names() if skeletons.get(name).num_joints == num_joints]
-    if len(fitting) == 1:
-      return skeletons.get(fitting[0])
-    found = f"fits {' and '.join(fitting)}" if fitting else "fits no known layout"
-    raise ConfigError(
-      f"the clips have {num_joints} joints, which {found}; say which with --skeleton NAME, or "
-      "--skeleton FILE.json for a layout of your own, such as "
-      '{"name": "arm", "joints": ["shoulder", "elbow", "hand"], "inward": [["elbow", "shoulder"], '
-      '["hand", "elbow"]]}, where inward pairs every joint with the one it hangs on'
-    )
-  skeleton = skeletons.resolve(args.skeleton)
-  if skeleton.num_joints != num_joints:
-    raise DataError(
-      f"the clips have {num_joints} joints, skeleton {skeleton.name} has {skeleton.num_joints}; "
-      "choose another with --skeleton"
-    )
-  return skeleton
+def majority(values: Iterable[Any]) -> Any:
+  """The most frequent of some values; of equally frequent ones the first."""
+  return collections.Counter(values).most_common(1)[0][0]
 
 
 def class_names(args: argparse.Namespace, labels: Iterable[int]) -> tuple[str, ...]:
   """Names from --classes, which must be enough for the labels; else the labels' numbers."""
   highest = max(labels, default=-1)
   if highest < 0:
-    raise DataError("no recording has a label of 0 or more")
+    raise DataError("no recording has a class number of 0 or more as its label")
   if args.classes is None:
     if highest >= _MAX_CLASSES:
       raise DataError(f"label {highest} is beyond the {_MAX_CLASSES:,} classes allowed for")
@@ -107,7 +85,8 @@ def map_npy(path: pathlib.Path) -> np.ndarray:
   except OSError as error:
     raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
   except Exception as error:  # numpy raises many kinds on damaged headers
-    raise DataError(f"{path} is not a .npy array, or a truncated one ({error})") from error
+    hint = files.pointer_hint(path) or f" ({error})"
+    raise DataError(f"{path} is not a .npy array, or a truncated one{hint}") from error
   if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":  # an .npz, renamed
     raise DataError(f"{path} holds no array of numbers")
   return array
@@ -134,10 +113,12 @@ def is_name(value: Any) -> bool:
 def as_float32(array: np.ndarray) -> np.ndarray:
   """The numbers as float32; DataError if one is not finite."""
   with np.errstate(over="ignore"):
-    array = array.astype(np.float32)
-  if not np.isfinite(array).all():
-    raise DataError("a coordinate is not a finite number")
-  return array
+    numbers = array.astype(np.float32)
+  finite = np.isfinite(numbers)
+  if not finite.all():
+    value = float(array[~finite][0])
+    raise DataError(f"a coordinate is {value:g}; expected {files.NOT_FINITE}")
+  return numbers
 
 
 def ntu_facts(names: Collection[str]) -> list[dict[str, int]]:
@@ -149,44 +130,75 @@ def ntu_facts(names: Collection[str]) -> list[dict[str, int]]:
   return [dict(zip(fields, map(int, match.groups()), strict=False)) for match in matches if match]
 
 
-def split_warnings(strange: Iterable[str]) -> list[str]:
-  """A line to print for every split that `split_columns` did not understand."""
-  return [f"the split {key!r} is left out: not a train, val or test part" for key in strange]
+def part_of(name: str) -> tuple[str, str] | None:
+  """Protocol and part ('train', 'trainval', 'val' or 'test') that a split's name says, if any."""
+  match = _SPLIT.fullmatch(name.lower())
+  if match is None:
+    return None
+  protocol = re.sub(r"[^a-z0-9]+", "_", match["protocol"] + match["number"]).strip("_")
+  part = re.sub("[^a-z]|(ing|id|idation)$", "", match["part"])
+  return protocol, "val" if part in ("evaluation", "eval", "dev") else part
 
 
 def split_columns(
-  splits: Mapping[str, Collection[str]],
+  splits: Mapping[str, Collection[str]], names: Collection[str]
 ) -> tuple[dict[str, dict[str, str]], list[str]]:
   """Columns of the clip table from given splits, {"xsub_train": names, "xsub_val": names, …}.
 
   `train`, `val` become column 'split', `NAME_train`, `NAME_val` column 'split_NAME', with values
   'train' and 'val'. A test part is the 'val' of its column; if there is a validation part beside
-  it, of a further column that ends in 'test'.
+  it, of a further column that ends in 'test'. A part `trainval` is what trains where `test` tests.
 
+  Args:
+    splits: with capitals or not.
+    names: of the clips that there are.
   Returns:
-    Column -> clip name -> value; and the splits that could not be understood.
+    Column -> clip name -> value, without columns that no clip is in; and lines to print.
   Raises:
     DataError: a clip is in both parts of a split.
   """
   parts: dict[tuple[str, str], set[str]] = {}
-  strange = []
-  for key, names in splits.items():
-    match = _SPLIT.fullmatch(key.lower())
-    if match is None:
-      strange.append(key)
+  known = set(names)
+  warnings = []
+  for key, members in splits.items():
+    place = part_of(key)
+    if place is None:
+      warnings.append(f"the split {key!r} is left out: not a train, val or test part")
       continue
-    protocol = re.sub(r"[^a-z0-9]+", "_", match["protocol"] + match["number"]).strip("_")
-    parts.setdefault((protocol, match["part"]), set()).update(names)
+    absent = set(members) - known
+    if absent:
+      warnings.append(
+        f"the split {key!r} names {len(absent):,} clips (of {len(set(members)):,}) that are not "
+        f"there, such as {min(absent)!r}; one that is there is called {min(known, default='')!r}"
+      )
+    parts.setdefault(place, set()).update(set(members) & known)
 
   columns: dict[str, dict[str, str]] = {}
   for protocol in dict.fromkeys(protocol for protocol, _ in parts):
-    held_out = [part for part in ("val", "test") if (protocol, part) in parts]
-    for part in held_out or ["val"]:
-      extra = part if part == "test" and len(held_out) > 1 else ""
-      train, val = parts.get((protocol, "train"), set()), parts.get((protocol, part), set())
+    for suffix, train, val in _trials({part: parts[p, part] for p, part in parts if p == protocol}):
       both = sorted(train & val)
       if both:
-        raise DataError(f"{both[0]} is in both parts of the split {protocol or part!r}")
-      column = "_".join(filter(None, ("split", protocol, extra)))
-      columns[column] = dict.fromkeys(train, "train") | dict.fromkeys(val, "val")
-  return columns, strange
+        raise DataError(f"{both[0]} is in both parts of the split {protocol or suffix or 'val'!r}")
+      column = "_".join(filter(None, ("split", protocol, suffix)))
+      if train or val:
+        columns[column] = dict.fromkeys(train, "train") | dict.fromkeys(val, "val")
+      warnings += _empty_part_warnings(column, train, val)
+  return columns, warnings
+
+
+def _trials(parts: Mapping[str, set[str]]) -> Iterator[tuple[str, set[str], set[str]]]:
+  """What trains and what evaluates, with a suffix for the column, from the parts of a protocol."""
+  empty: set[str] = set()
+  train, both = parts.get("train", empty), parts.get("trainval", empty)
+  if "val" in parts or "test" not in parts:
+    yield "", train or both - parts.get("val", empty), parts.get("val", empty)
+  if "test" in parts:
+    yield "test" if "val" in parts else "", both or train, parts["test"]
+
+
+def _empty_part_warnings(column: str, train: set[str], val: set[str]) -> list[str]:
+  if not train and not val:
+    return [f"the column {column!r} is left out: none of the clips of its parts is there"]
+  if not train or not val:
+    return [f"the column {column!r} has no clip that {'evaluates' if train else 'trains'}"]
+  return []

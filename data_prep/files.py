@@ -1,44 +1,101 @@
 """Finding and reading the files of a source."""
 
+import os
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 
 from mstgcn_jax.errors import DataError
 
 _LARGEST = 1e9  # metres or pixels; beyond, squares and sums of them leave float32
+NOT_FINITE = "a finite number, and 0 where a joint is not tracked (np.nan_to_num makes NaN 0)"
+_POINTER = b"version https://git-lfs.github.com/"
+_POINTER_BYTES = 1024  # a pointer has some 130
+_PULL = "`git lfs pull` fetches the file"
+_POINTERS = "are Git LFS pointers, which stand for files not fetched; `git lfs pull` fetches them"
 _LABELS = pathlib.Path(__file__).parent / "labels"
 
 
-def find(raw: pathlib.Path, ending: str) -> list[pathlib.Path]:
-  """Files below the folder `raw` with this ending, sorted by name; links to files count, too.
+def walk(raw: pathlib.Path) -> Iterator[pathlib.Path]:
+  """The files below the folder `raw`, those in linked folders, too, and every folder once.
 
+  Passed over is what systems leave beside recordings: names that begin with a dot (macOS writes
+  `._NAME` with every NAME), the folder `__MACOSX` of its archives, Office's locks `~$NAME`.
+  """
+  seen = set()
+  for folder, folders, names in os.walk(raw, followlinks=True):
+    real = os.path.realpath(folder)
+    if real in seen:  # links may run in a circle
+      folders.clear()
+      continue
+    seen.add(real)
+    folders[:] = sorted(name for name in folders if not is_hidden(name))
+    yield from (pathlib.Path(folder, name) for name in sorted(names) if not is_hidden(name))
+
+
+def is_hidden(name: str) -> bool:
+  """Whether systems leave files of this name beside recordings."""
+  return name.startswith((".", "~$")) or name == "__MACOSX"
+
+
+def find(raw: pathlib.Path, ending: str) -> tuple[list[pathlib.Path], list[str]]:
+  """Files below the folder `raw` with this ending (in small letters), sorted by name.
+
+  Links to files count, too. Git LFS pointers do not: they stand for files that were not fetched.
+
+  Returns:
+    The files, and lines to print before the preparation starts.
   Raises:
     DataError: where there is no such folder, or no such file in it.
   """
   if not raw.is_dir():
     raise DataError(f"--raw {raw} is not a folder; expected one that holds {ending} files")
-  paths = [path for path in raw.rglob(f"*{ending}") if not path.is_dir()]
-  if not paths:
+  found = [path for path in walk(raw) if path.name.lower().endswith(ending)]
+  if not found:
     raise DataError(f"--raw {raw} holds no {ending} file; is it the folder of the recordings?")
-  return sorted(paths, key=lambda path: (path.name, str(path)))
+  paths = [path for path in found if not is_pointer(path)]
+  if not paths:
+    raise DataError(f"all {len(found)} {ending} files in {raw} {_POINTERS}")
+  missing = len(found) - len(paths)
+  warnings = [f"{missing:,} of {len(found):,} {ending} files {_POINTERS}"] if missing else []
+  return sorted(paths, key=lambda path: (path.name, str(path))), warnings
+
+
+def is_pointer(path: pathlib.Path) -> bool:
+  """Whether a Git LFS pointer lies there: a few lines that stand for a file not fetched."""
+  try:
+    return path.stat().st_size <= _POINTER_BYTES and path.read_bytes().startswith(_POINTER)
+  except OSError:
+    return False
+
+
+def pointer_hint(path: pathlib.Path) -> str:
+  """What to add to the message that `path` cannot be read; '' where it is no Git LFS pointer."""
+  return f": it is a Git LFS pointer, and {_PULL}" if is_pointer(path) else ""
 
 
 def read(path: pathlib.Path) -> bytes:
   """The file's content; DataError where it cannot be read."""
   try:
-    return path.read_bytes()
+    data = path.read_bytes()
   except OSError as error:
     raise DataError(f"cannot be read: {error.strerror}") from error
+  if data.startswith(_POINTER):
+    raise DataError(f"is a Git LFS pointer, not the recording; {_PULL}")
+  return data
 
 
 def check_finite(person: np.ndarray) -> None:
   """DataError where a coordinate of [frame, joint, channel] is no number, or beyond reason."""
   finite = np.abs(person) <= _LARGEST  # false for NaN
   if not finite.all():
-    frame = int(np.argmin(finite.all(axis=(1, 2))))
-    value = person[frame][~finite[frame]][0]
-    raise DataError(f"frame {frame} has the coordinate {value:g}; expected at most {_LARGEST:g}")
+    frame, joint, channel = np.argwhere(~finite)[0].tolist()
+    value = person[frame, joint, channel]
+    expected = f"at most {_LARGEST:g}" if np.isfinite(value) else NOT_FINITE
+    raise DataError(
+      f"frame {frame}, joint {joint} has the coordinate {value:g}; expected {expected}"
+    )
 
 
 def labels(name: str) -> tuple[str, ...]:

@@ -21,7 +21,9 @@ from mstgcn_jax.errors import DataError
 NUM_CLASSES = 400
 MAX_BODIES = 5  # further bodies of a frame are not read
 MAX_PERSONS = 2
+_LABELS = "_label.json"
 _NUM_JOINTS = 18
+_FARTHEST = 10.0  # fractions of the image may lie outside of it, but not so far
 _MAX_FRAMES = 10_000  # a frame number beyond is damage, not a ten-second clip
 _PUBLISHED = {"train": 240_436, "val": 19_796}  # with a skeleton
 _CITATION = """@inproceedings{yan2018stgcn,
@@ -38,8 +40,9 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   """The clips that the `*_label.json` files in a folder list."""
   keys: list[Key] = []
   class_names = [f"class {i}" for i in range(NUM_CLASSES)]
-  for path in files.find(raw, "_label.json"):
-    folder = path.with_name(path.name.removesuffix("_label.json"))
+  paths, warnings = files.find(raw, _LABELS)
+  for path in paths:
+    folder = path.with_name(path.name[: -len(_LABELS)])
     split = "train" if folder.name.endswith("train") else "val"
     keys += _read_labels(path, folder, split, class_names)
   if not keys:
@@ -54,6 +57,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     class_names=tuple(class_names),
     fill="zero",
     storage_scale=1000,
+    warnings=tuple(warnings),
     citation=_CITATION,
     published_clips=sum(_PUBLISHED[split] for split in {split for _, split, _, _ in keys}),
   )
@@ -101,6 +105,13 @@ def read_recording(key: Key) -> Clip:
     *(OverflowError, RecursionError),
   ) as error:
     raise DataError(f"is not a Kinetics-skeleton clip ({error!r})") from error
+  if bodies[..., :2].any() and not bodies[..., 2].any():
+    raise DataError(f"the score is {exchange.NO_SCORE}")
+  farthest = np.abs(bodies[..., :2]).max(initial=0)
+  if farthest > _FARTHEST:
+    raise DataError(
+      f"a pose has the coordinate {farthest:g}; expected fractions of the image's width and height"
+    )
   persons = _by_score(bodies).astype(np.float32)
   return Clip(path.stem, label, list(persons), facts)
 

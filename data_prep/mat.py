@@ -32,6 +32,8 @@ def read_array(data: bytes, name: str) -> np.ndarray:
   """
   if len(data) < _HEADER or data[126:128] not in (b"IM", b"MI"):
     raise DataError("is not a MATLAB file of format 5")
+  if data[124:126] in (b"\0\2", b"\2\0"):
+    raise DataError("is a MATLAB file of format 7.3, which is HDF5; save it with '-v7'")
   order = "<" if data[126:128] == b"IM" else ">"
   try:
     for kind, content in _elements(data[_HEADER:], order):

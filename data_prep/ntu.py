@@ -79,7 +79,9 @@ def _open(
   recordings = open_recordings(
     raw, source=source, class_names=class_names, citation=citation, ignored=ignored
   )
-  return dataclasses.replace(recordings, published_clips=kept, warnings=warnings)
+  return dataclasses.replace(
+    recordings, published_clips=kept, warnings=warnings + recordings.warnings
+  )
 
 
 def open_recordings(
@@ -99,7 +101,7 @@ def open_recordings(
     citation: as BibTeX.
     ignored: names (without ending) to leave out.
   """
-  found = files.find(raw, ".skeleton")
+  found, warnings = files.find(raw, ".skeleton")
   paths = [path for path in found if path.stem not in ignored]
   if not paths:
     raise DataError(f"all {len(found)} recordings in {raw} are on the list of those to leave out")
@@ -113,6 +115,7 @@ def open_recordings(
     center=skeleton.center,
     rotated=True,
     citation=citation,
+    warnings=tuple(warnings),
   )
 
 

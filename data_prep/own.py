@@ -6,17 +6,19 @@ skeleton.json      joint layout, if it is none of the known ones (skeletons.load
 """
 
 import argparse
+import codecs
 import csv
 import dataclasses
 import functools
 import io
+import os
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_prep import exchange, files, normalise
+from data_prep import exchange, files, layouts, normalise
 from data_prep.source import Clip, Recordings
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import DataError
@@ -24,7 +26,10 @@ from mstgcn_jax.skeletons import Skeleton
 
 _SKELETON = "skeleton.json"
 _WRITTEN = ("persons", "frames")  # columns of the clip table that the preparation fills
-_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_WHOLE = re.compile(r"([+-]?[0-9]{1,18})([.,]0*)?")
+_MEANT = ("name", "label", "split", "subject", "camera", "setup", "replication")
+_LOOKED_AT = 1000  # clips that say how many joints and channels they have
+_FEW = 50  # of these, clips that say what layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,23 +55,24 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   labels, names = _labels(columns.pop("label"), args)
   names_of_clips = columns.pop("name")
   facts = {column: _whole_if_all_are(values) for column, values in columns.items()}
+  warnings: list[str] = []
   if "split" in columns:
-    facts |= _splits(table, names_of_clips, columns["split"])
+    splits, warnings = _splits(table, names_of_clips, columns["split"])
+    facts |= splits
   lines = []
   for i, name in enumerate(names_of_clips):
     name = name.removesuffix(".npy")
     fact = {column: values[i] for column, values in facts.items()}
     lines.append(_Line(name, labels[i], raw / f"{name}.npy", fact))
-  first = _first_clip(lines)
-  *_, joints, channels = first.shape
-  skeleton = _skeleton(raw, args, joints)
+  clips = _usual(lines)
+  doubts = layouts.check_axes([clip.shape for clip in clips])
+  warnings += doubts
+  channels = clips[0].shape[-1]
+  skeleton, notes = _skeleton(raw, args, clips, doubts)
   # A rotation needs three coordinates; three channels are taken for such unless --as-is.
   as_is = args.as_is or channels != 3
-  unlisted = {path.stem for path in files.find(raw, ".npy")} - {line.path.stem for line in lines}
-  warnings = [] if as_is else exchange.score_warnings(first, skeleton)
-  if unlisted:
-    some = f"{len(unlisted):,} .npy files are not in {table.name}, such as {min(unlisted)}.npy"
-    warnings.append(some)
+  warnings += [] if as_is else layouts.score_warnings(clips, skeleton)
+  warnings += _unlisted_warnings(raw, table, lines)
   unused = sorted(set(range(len(names))) - set(labels))
   if unused and args.classes is None:
     some = f"{len(unused)} of {len(names)} classes have no clip, such as {names[unused[0]]}"
@@ -80,6 +86,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     fill="loop",
     center=None if as_is else skeleton.center,
     rotated=not as_is and normalise.turns(skeleton),
+    notes=notes,
     warnings=tuple(warnings),
   )
 
@@ -95,7 +102,7 @@ def read_clip(line: _Line, *, skeleton: Skeleton, channels: int, as_is: bool) ->
   if array.shape[2:] != expected:
     raise DataError(
       f"the clip has the shape {array.shape}; expected [person, frame, {expected[0]} joints of "
-      f"{skeleton.name}, {channels} channels] as in the first clip"
+      f"{skeleton.name}, {channels} channels] as most clips have"
     )
   persons = list(exchange.as_float32(array[...]))
   if as_is:
@@ -118,31 +125,58 @@ def _load(line: _Line) -> np.ndarray:
   return array
 
 
-def _first_clip(lines: Sequence[_Line]) -> np.ndarray:
-  problem = None
-  for line in lines:
+def _usual(lines: Sequence[_Line]) -> list[np.ndarray]:
+  """Of some clips, a few of the joints and channels that most have: mapped, not read."""
+  shapes: dict[int, tuple[int, ...]] = {}
+  problem = ""
+  for i, line in enumerate(some := exchange.some(lines, _LOOKED_AT)):
     try:
-      return _load(line)
+      shapes[i] = _load(line).shape[-2:]
     except DataError as error:
-      problem = problem or error
-  raise DataError(f"no clip can be read (first: {problem})")
+      problem = problem or f" (first: {error})"
+  if not shapes:
+    raise DataError(f"no clip can be read{problem}")
+  usual = exchange.majority(shapes.values())
+  alike = [some[i] for i, shape in shapes.items() if shape == usual]
+  return [_load(line) for line in exchange.some(alike, _FEW)]
 
 
-def _skeleton(raw: pathlib.Path, args: argparse.Namespace, num_joints: int) -> Skeleton:
+def _skeleton(
+  raw: pathlib.Path,
+  args: argparse.Namespace,
+  clips: Sequence[np.ndarray],
+  doubts: Sequence[str],
+) -> tuple[Skeleton, tuple[str, ...]]:
   if args.skeleton is None and (raw / _SKELETON).exists():
     skeleton = skeletons.load(raw / _SKELETON)
+    num_joints = clips[0].shape[-2]
     if skeleton.num_joints != num_joints:
       raise DataError(
         f"the clips have {num_joints} joints, {raw / _SKELETON} has {skeleton.num_joints}"
       )
-    return skeleton
-  return exchange.skeleton_for(args, num_joints)
+    return skeleton, ()
+  return layouts.skeleton_for(args, clips, doubts)
+
+
+def _unlisted_warnings(raw: pathlib.Path, table: pathlib.Path, lines: Sequence[_Line]) -> list[str]:
+  """A line to print where there are clips that the table does not list."""
+  found, _ = files.find(raw, ".npy")
+  listed = {os.path.normpath(line.path) for line in lines}
+  unlisted = [path for path in found if os.path.normpath(path) not in listed]
+  if not unlisted:
+    return []
+  first = unlisted[0].relative_to(raw)
+  return [f"{len(unlisted):,} .npy files are not in {table.name}, such as {first}"]
 
 
 def _the_table(raw: pathlib.Path) -> pathlib.Path:
   if not raw.is_dir():
     raise DataError(f"--raw {raw} is not a folder; expected one with a CSV and .npy clips")
-  tables = sorted(raw.glob("*.csv"))
+  tables = sorted(
+    path
+    for path in raw.iterdir()
+    if path.suffix.lower() == ".csv" and not files.is_hidden(path.name)
+  )
   if len(tables) != 1:
     found = ", ".join(path.name for path in tables) or "none"
     raise DataError(f"--raw {raw} needs one CSV with the columns name and label; found: {found}")
@@ -150,17 +184,22 @@ def _the_table(raw: pathlib.Path) -> pathlib.Path:
 
 
 def _read_table(path: pathlib.Path) -> dict[str, list[str]]:
-  """Column -> its texts; commas, semicolons or tabs separate."""
-  try:
-    text = path.read_bytes().decode("utf-8-sig")
-  except OSError as error:
-    raise DataError(f"{path} cannot be read: {error.strerror}") from error
-  except UnicodeDecodeError as error:
-    raise DataError(f"{path} is not UTF-8 text ({error}); save it as CSV UTF-8") from error
-  first = text.partition("\n")[0]
+  """Column -> its texts, as any spreadsheet writes them.
+
+  Commas, semicolons or tabs separate; the names of columns with a meaning may have capitals; spaces
+  around a text, empty lines, and empty cells beyond the last column do not count.
+  """
+  text = _text(path)
+  lines = text.splitlines()
+  first = next((line for line in lines if line.strip(" ,;\t")), "")
   delimiter = max(",;\t", key=first.count)
+  if first[:4].lower() == "sep=" and len(first.strip()) == 5:  # a hint for Excel, in its own line
+    delimiter = first[4]
+    text = text[text.index(first) + len(first) :]
   try:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(
+      io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=delimiter != "\t"
+    )
     rows, numbers = [], []
     for row in reader:
       if any(map(str.strip, row)):
@@ -168,23 +207,48 @@ def _read_table(path: pathlib.Path) -> dict[str, list[str]]:
         numbers.append(reader.line_num)
   except csv.Error as error:
     raise DataError(f"{path} is not a CSV ({error})") from error
-  header = rows[0] if rows else []
+  header = [_column(cell) for cell in _without_empty_end(rows[0], 0)] if rows else []
   for column in ("name", "label"):
     if column not in header:
       raise DataError(
         f"{path} has no column {column!r}; its first line is {','.join(header)!r:.80}"
       )
-  for i, column in enumerate(header):
-    if not column or not column.isprintable() or column in header[:i]:
+  rows = [_without_empty_end(row, len(header)) for row in rows[1:]]
+  for number, row in zip(numbers[1:], rows, strict=True):
+    if len(row) != len(header):
+      raise DataError(f"{path}: line {number} has {len(row)} fields, the first {len(header)}")
+  if not rows:
+    raise DataError(f"{path} lists no clip")
+  columns = list(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+  columns = [(column, texts) for column, texts in columns if column or any(texts)]
+  for i, (column, _) in enumerate(columns):
+    if not column or not column.isprintable() or column in dict(columns[:i]):
       raise DataError(f"{path}: column {i + 1} is called {column!r}, which is empty or there twice")
     if column in _WRITTEN:
       raise DataError(f"{path}: column {column!r} is filled by the preparation; rename it")
-  for number, row in zip(numbers[1:], rows[1:], strict=True):
-    if len(row) != len(header):
-      raise DataError(f"{path}: line {number} has {len(row)} fields, the first {len(header)}")
-  if len(rows) < 2:
-    raise DataError(f"{path} lists no clip")
-  return {column: [row[i] for row in rows[1:]] for i, column in enumerate(header)}
+  return dict(columns)
+
+
+def _text(path: pathlib.Path) -> str:
+  """A table's text: UTF-8, or UTF-16 as Excel's "Unicode text" is."""
+  try:
+    data = path.read_bytes()
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_utf16 else "utf-8-sig")
+  except OSError as error:
+    raise DataError(f"{path} cannot be read: {error.strerror}") from error
+  except UnicodeDecodeError as error:
+    raise DataError(f"{path} is not UTF-8 text ({error}); save it as CSV UTF-8") from error
+
+
+def _column(name: str) -> str:
+  return name.lower() if name.lower() in (*_MEANT, *_WRITTEN) else name
+
+
+def _without_empty_end(row: list[str], least: int) -> list[str]:
+  """The row without empty cells at its end, but not shorter than `least`."""
+  end = max((i + 1 for i, cell in enumerate(row) if cell), default=0)
+  return row[: max(end, least)]
 
 
 def _labels(texts: list[str], args: argparse.Namespace) -> tuple[list[int], tuple[str, ...]]:
@@ -205,7 +269,9 @@ def _labels(texts: list[str], args: argparse.Namespace) -> tuple[list[int], tupl
   return [numbers[text] for text in texts], names
 
 
-def _splits(table: pathlib.Path, names: list[str], texts: list[str]) -> dict[str, list[str]]:
+def _splits(
+  table: pathlib.Path, names: list[str], texts: list[str]
+) -> tuple[dict[str, list[str]], list[str]]:
   """The columns of the split (exchange.split_columns), from train, val, test or nothing."""
   members: dict[str, list[str]] = {}
   for name, text in zip(names, texts, strict=True):
@@ -213,11 +279,15 @@ def _splits(table: pathlib.Path, names: list[str], texts: list[str]) -> dict[str
       raise DataError(f"{table}: split {text!r} is none of train, val, test")
     if text:
       members.setdefault(text.lower(), []).append(name)
-  columns, _ = exchange.split_columns(members)
-  return {column: [of.get(name, "") for name in names] for column, of in columns.items()}
+  columns, warnings = exchange.split_columns(members, names)
+  return {column: [of.get(name, "") for name in names] for column, of in columns.items()}, warnings
 
 
 def _whole_if_all_are(texts: list[str]) -> list[int] | list[str]:
-  if all(_WHOLE.fullmatch(text) for text in texts):
-    return [int(text) for text in texts]
+  """Numbers where all texts are whole ones, as in '3' or '3.0'; where some are empty, as '3'."""
+  matches = [_WHOLE.fullmatch(text) for text in texts]
+  if all(matches):
+    return [int(match[1]) for match in matches if match]
+  if all(match or not text for match, text in zip(matches, texts, strict=True)):
+    return [match[1] if match else "" for match in matches]
   return texts

@@ -14,8 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from data_prep import files
 from mstgcn_jax.errors import DataError
 
+_MAX_DEPTH = 8  # axes of an array given as lists
+_OBJECTS = "O8"
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|[US]\d{1,6})")
 
 
@@ -38,18 +41,24 @@ def load(path: pathlib.Path) -> Any:
   except _RefusedError as error:
     raise DataError(
       f"{path}: the pickle asks for {error}, which data does not need; it was not loaded. If you "
-      "trust the file, load it yourself and save its arrays as .npy"
+      "trust the file, load it yourself and pickle its lists, dicts and arrays of numbers anew"
     ) from error
   except DataError:
     raise
   except Exception as error:  # pickle raises almost any kind on damaged input
-    raise DataError(f"{path} is not a pickle, or a damaged one ({error})") from error
+    hint = files.pointer_hint(path) or f" ({error})"
+    raise DataError(f"{path} is not a pickle, or a damaged one{hint}") from error
 
 
 def as_array(value: Any) -> np.ndarray:
   """A NumPy array from what a pickle held as one, or from numbers in lists; else a DataError."""
   if isinstance(value, _Array):
-    return value.to_numpy()
+    value = value.to_numpy()
+    if value.dtype != object:
+      return value
+    value = value.tolist()  # of numbers or texts, it is one of these
+  if _depth(value) > _MAX_DEPTH:  # NumPy would go through all of it, which may have no end
+    raise DataError(f"expected an array, found lists in lists, more than {_MAX_DEPTH} deep")
   try:
     array = np.asarray(value)
   except Exception as error:  # ragged lists
@@ -57,6 +66,25 @@ def as_array(value: Any) -> np.ndarray:
   if array.dtype.kind not in "biufUS":
     raise DataError(f"expected an array of numbers, found {type(value).__name__}")
   return array
+
+
+def _depth(value: Any) -> int:
+  """How many lists lie in one another, looking at their first items."""
+  depth = 0
+  while isinstance(value, (list, tuple)) and value and depth <= _MAX_DEPTH:
+    value, depth = value[0], depth + 1
+  return depth
+
+
+def as_list(value: Any) -> list[Any]:
+  """The items of what a pickle held as a list, a tuple, a set or an array; else a DataError."""
+  if isinstance(value, (list, tuple)):
+    return list(value)
+  if isinstance(value, (set, frozenset)):
+    return sorted(value, key=repr)
+  if isinstance(value, _Array):
+    return value.to_numpy().ravel().tolist()
+  raise DataError(f"expected a list, found {type(value).__name__}")
 
 
 class _RefusedError(Exception):
@@ -69,7 +97,7 @@ class _Dtype:
   __slots__ = ("dtype",)
 
   def __init__(self, name: Any, *_: Any):
-    if not isinstance(name, str) or not _DTYPE.fullmatch(name):
+    if not isinstance(name, str) or not (name == _OBJECTS or _DTYPE.fullmatch(name)):
       raise _RefusedError(f"arrays of the type {name!r:.40}")
     self.dtype = np.dtype(name)
 
@@ -92,6 +120,9 @@ class _Array:
   def __setstate__(self, state: Any):
     self._state = state
 
+  def __repr__(self) -> str:
+    return "an array"
+
   def to_numpy(self) -> np.ndarray:
     try:
       _, shape, dtype, fortran, data = self._state
@@ -108,11 +139,21 @@ def _from_bytes(data: Any, dtype: Any, shape: Any, order: str = "C") -> np.ndarr
   shape = (shape,) if isinstance(shape, int) else tuple(shape)
   if any(not isinstance(size, int) or size < 0 for size in shape):
     raise ValueError(f"shape {shape}")
+  if dtype.dtype == object:
+    return _of_objects(data, shape)
   if math.prod(shape) * dtype.dtype.itemsize != len(data):
     raise ValueError(f"{len(data)} bytes for the shape {shape} of {dtype.dtype}")
   if not math.prod(shape):
     return np.zeros(shape, dtype.dtype)
   return np.frombuffer(data, dtype.dtype).reshape(shape, order="F" if order == "F" else "C")
+
+
+def _of_objects(items: Any, shape: tuple[int, ...]) -> np.ndarray:
+  """An array of Python objects, of which the pickle holds a list."""
+  array = np.empty(len(items), object)
+  for i, item in enumerate(items):  # in one go, lists among them would become axes
+    array[i] = item
+  return array.reshape(shape)
 
 
 def _reconstruct(kind: Any, *_: Any) -> _Array:
@@ -136,6 +177,27 @@ def _not_called(*_: Any):
   raise _RefusedError("numpy.ndarray as a function")
 
 
+def _new_dict(items: Any = ()) -> dict[Any, Any]:
+  return dict(items)
+
+
+def _new_list(items: Any = (), *_: Any) -> list[Any]:
+  return list(items)
+
+
+def _new_set(items: Any = ()) -> set[Any]:
+  return set(items)
+
+
+def _new_frozenset(items: Any = ()) -> frozenset[Any]:
+  return frozenset(items)
+
+
+def _default(*_: Any):
+  """What a defaultdict is made with, and nothing else."""
+  raise _RefusedError("a type as a function")
+
+
 class _Admitted:
   """A function that a pickle may call and cannot change."""
 
@@ -157,6 +219,20 @@ _ADMITTED = {
   ("numpy", "dtype"): _Admitted(_Dtype),
   ("_codecs", "encode"): _Admitted(_encode),
   ("__builtin__", "bytes"): _Admitted(lambda: b""),  # no bytes at all, in old protocols
+  # Containers of Python's; what a defaultdict would put in for a missing key is not asked for.
+  ("collections", "OrderedDict"): _Admitted(_new_dict),
+  ("collections", "Counter"): _Admitted(_new_dict),
+  ("collections", "defaultdict"): _Admitted(lambda *_: {}),
+  ("collections", "deque"): _Admitted(_new_list),
+  **{
+    (module, name): _Admitted(function)
+    for module in ("__builtin__", "builtins")  # of Python 2 and 3
+    for name, function in (
+      *(("list", _new_list), ("tuple", _new_list), ("dict", _new_dict)),
+      *(("set", _new_set), ("frozenset", _new_frozenset)),
+      *((name, _default) for name in ("int", "float", "str", "bool")),
+    )
+  },
   **{
     (f"numpy.{core}.{module}", name): _Admitted(function)
     for core in ("core", "_core")  # before and since NumPy 2

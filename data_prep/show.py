@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep import layouts
 from mstgcn_jax import skeletons
 from mstgcn_jax.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
@@ -322,7 +323,7 @@ def _is_flat(clip: np.ndarray, skeleton: Skeleton) -> bool:
   if clip.shape[-1] < 3:
     return True
   third = clip[..., 2]
-  return skeleton.vertical is None and bool(third.min() >= 0 and third.max() <= 1.01)
+  return skeleton.vertical is None and (not third.any() or layouts.is_score(third))
 
 
 def _aspect(clip: np.ndarray) -> np.ndarray:

@@ -85,7 +85,8 @@ class Recordings:
     citation: of the recordings, as BibTeX.
     published_clips: clips of the published data set; where the number prepared differs, the command
       says by how many. 0 where there is no such number.
-    warnings: lines to print before the preparation starts.
+    notes: lines to print before the preparation starts: what was chosen, and why.
+    warnings: such lines about what may be wrong.
     parallel: False where `read` holds everything in memory (one big file): it then runs in the
       command's own process.
   """
@@ -101,6 +102,7 @@ class Recordings:
   storage_scale: float = 0
   citation: str = ""
   published_clips: int = 0
+  notes: tuple[str, ...] = ()
   warnings: tuple[str, ...] = ()
   parallel: bool = True
 

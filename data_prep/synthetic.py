@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 import tqdm
 
-from data_prep import ntu, stick_people
+from data_prep import files, ntu, stick_people
 from data_prep.source import Recordings
 from data_prep.stick_people import CLASS_NAMES, DEGREE, SKELETON, UP
 from mstgcn_jax.errors import ConfigError
@@ -310,7 +310,7 @@ def _total_size(paths: Sequence[pathlib.Path]) -> int:
 
 def _clear(raw_dir: pathlib.Path, old: dict) -> None:
   """Removes the recordings of an earlier manifest; ConfigError if there are others."""
-  found = set(raw_dir.glob("*.skeleton"))
+  found = {path for path in raw_dir.glob("*.skeleton") if not files.is_hidden(path.name)}
   ours = {path for group in _paths(raw_dir, old).values() for path in group}
   if others := sorted(found - ours):
     raise ConfigError(

@@ -29,8 +29,9 @@ _CITATION = """@inproceedings{chen2015utd,
 def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   """The `.mat` files below a folder."""
   skeleton = skeletons.get("utd_mhad")
+  paths, warnings = files.find(raw, ".mat")
   return Recordings(
-    keys=files.find(raw, ".mat"),
+    keys=paths,
     read=read_recording,
     skeleton=skeleton,
     class_names=files.labels("utd_mhad"),
@@ -39,6 +40,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     rotated=True,
     citation=_CITATION,
     published_clips=861,
+    warnings=tuple(warnings),
   )
 
 

@@ -75,6 +75,8 @@ def prepare(source: Source, args: argparse.Namespace) -> None:
         return
       recordings = source.open_raw(args.raw, args)
       _check_class_names(recordings.class_names)
+      for note in recordings.notes:
+        _say(f"{args.name}: {note}")
       for warning in recordings.warnings:
         _say(f"{args.name}: warning: {warning}")
       _prepare(recordings, target, args)
@@ -305,29 +307,30 @@ def _write(
   return _summary(recordings, table, shard_infos, left_out, num_bad, args), table
 
 
+def _no_clip(left_out: Sequence[_Bad], num_bad: int, total: int, args: argparse.Namespace) -> str:
+  if not num_bad:
+    why = f"{_NOBODY} in any of {total:,} recordings"
+  else:
+    first = _first_bad(left_out)
+    why = f"{num_bad:,} of {total:,} recordings could not be read (first: {first})"
+    why += f", and {_NOBODY} in the others" if num_bad < total else ""
+  return f"{args.raw} holds no clip: {why}. Nothing was written."
+
+
+def _first_bad(left_out: Sequence[_Bad]) -> str:
+  first = next(bad for bad in left_out if bad.reason != _NOBODY)
+  return f"{first.name}: {first.reason}"
+
+
 def _too_many_bad(
   left_out: Sequence[_Bad], num_bad: int, total: int, args: argparse.Namespace
 ) -> str:
-  first = next(bad for bad in left_out if bad.reason != _NOBODY)
   some = "at least " if total > _FEW else ""
   enough = "" if some else f"; --max-bad {math.ceil(100 * num_bad / total)} would leave them out"
   return (
     f"{some}{num_bad:,} of {total:,} recordings in {args.raw} could not be read (first: "
-    f"{first.name}: {first.reason}). Nothing was written; --max-bad {args.max_bad:g} allows "
+    f"{_first_bad(left_out)}). Nothing was written; --max-bad {args.max_bad:g} allows "
     f"{args.max_bad:g} %{enough}."
-  )
-
-
-def _no_clip(left_out: Sequence[_Bad], num_bad: int, total: int, args: argparse.Namespace) -> str:
-  if not num_bad:
-    return (
-      f"{args.raw} holds no clip: {_NOBODY} in any of {total:,} recordings. Nothing was written."
-    )
-  first = next(bad for bad in left_out if bad.reason != _NOBODY)
-  rest = f", and {_NOBODY} in the other {total - num_bad:,}" if total > num_bad else ""
-  return (
-    f"{args.raw} holds no clip: {num_bad:,} of {total:,} recordings could not be read (first: "
-    f"{first.name}: {first.reason}){rest}. Nothing was written."
   )
 
 

@@ -370,6 +370,13 @@ def load(path: str | pathlib.Path) -> Skeleton:
      "inward": [["elbow", "shoulder"], ["wrist", "elbow"]], "center": "shoulder"}
   """
   try:
+    return _load(path)
+  except RecursionError as error:
+    raise ConfigError(f"skeleton: {path} is nested too deeply") from error
+
+
+def _load(path: str | pathlib.Path) -> Skeleton:
+  try:
     values = json.loads(pathlib.Path(path).read_text(encoding="utf-8-sig"))
   except OSError as error:
     raise ConfigError(f"skeleton: {path} could not be read: {error.strerror}") from error

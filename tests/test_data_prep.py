@@ -11,6 +11,7 @@ from data_prep import __main__ as command
 from data_prep import files, ntu
 from mstgcn_jax import protocols
 from mstgcn_jax.data_set import open_data_set
+from mstgcn_jax.errors import DataError
 
 BODIES = ["S005C001P001R001A001", "S005C001P007R001A027", "S005C002P004R001A050"]
 
@@ -152,6 +153,18 @@ def test_the_ignore_list_is_read_with_its_header_lines(tmp_path, capsys):
   names = open_data_set(tmp_path / "ntu60").table["name"].tolist()
   assert len(names) == 3 and not {BODIES[0], BODIES[2]} & set(names)
   assert "3 clips, 56,575 fewer than the published 56,578" in capsys.readouterr().err
+
+
+def test_a_list_that_names_no_recording_or_is_not_there_is_refused(tmp_path):
+  raw, ignored = bodies_folder(tmp_path), tmp_path / "missing.txt"
+  with pytest.raises(DataError, match=r"--ignore-list .*missing\.txt cannot be read: No such file"):
+    ntu.read_ignore_list(ignored)
+  ignored.write_text("a README\nS1C2P5R2A8\n")
+  with pytest.raises(
+    DataError, match=r"missing\.txt names no recording such as S001C002P005R002A008"
+  ):
+    ntu.read_ignore_list(ignored)
+  assert run("ntu60", "--raw", raw, "--out", tmp_path, "--ignore-list", ignored) == 1
 
 
 def test_a_list_that_leaves_out_everything_is_one_message(tmp_path, capsys):

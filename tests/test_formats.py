@@ -1,11 +1,13 @@
 """The formats that people exchange: what comes out, and what is refused."""
 
 import argparse
+import collections
 import contextlib
 import csv
 import io
 import json
 import os
+import pathlib
 import pickle
 import pickletools
 
@@ -86,6 +88,84 @@ def test_old_and_new_module_paths_of_numpy_are_read_alike(tmp_path):
     np.testing.assert_array_equal(array, [0, 1, 2])
 
 
+def test_containers_of_python_are_data_at_every_protocol(tmp_path):
+  default = collections.defaultdict(list)
+  default["train"].append("a")
+  content = {
+    "ordered": collections.OrderedDict(b=1, a=2),
+    "default": default,
+    "counter": collections.Counter("aab"),
+    "sets": [{"a", "b"}, frozenset("c")],
+    "deque": collections.deque([1, 2], maxlen=5),
+    "names": np.array(["a", "bc"], dtype=object),
+  }
+  for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+    path = tmp_path / f"{protocol}.pkl"
+    path.write_bytes(pickle.dumps(content, protocol=protocol))
+    found = safe_pickle.load(path)
+    assert list(found["ordered"].items()) == [("b", 1), ("a", 2)]
+    assert found["default"] == {"train": ["a"]}
+    assert found["counter"] == {"a": 2, "b": 1}
+    assert found["sets"] == content["sets"] and found["deque"] == [1, 2]
+    assert safe_pickle.as_list(found["names"]) == ["a", "bc"]
+    assert safe_pickle.as_array(found["names"]).tolist() == ["a", "bc"]
+    assert safe_pickle.as_list(found["sets"][0]) == ["a", "b"]
+
+
+def test_arrays_of_lists_keep_their_lists(tmp_path):
+  ragged = np.empty(2, dtype=object)
+  ragged[:] = [["a"], ["b", "c"]]
+  even = np.empty((1, 2), dtype=object)
+  even[0, 0], even[0, 1] = [1, 2], [3, 4]
+  path = write_pickle(tmp_path / "a.pkl", [ragged, even])
+  first, second = safe_pickle.load(path)
+  assert safe_pickle.as_list(first) == [["a"], ["b", "c"]]
+  assert safe_pickle.as_list(second) == [[1, 2], [3, 4]]
+  np.testing.assert_array_equal(safe_pickle.as_array(second), [[[1, 2], [3, 4]]])
+
+
+def test_lists_are_arrays_up_to_eight_axes():
+  value = 1.5
+  for depth in range(1, 9):
+    value = [value]
+    assert safe_pickle.as_array(value).shape == (1,) * depth
+  with pytest.raises(DataError, match="more than 8 deep"):
+    safe_pickle.as_array([value])
+
+
+_START = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n"
+_FLOATS = b"cnumpy\ndtype\n(S'f8'\nI0\nI1\ntR"
+
+
+@pytest.mark.parametrize(
+  ("state", "reason"),
+  [
+    (b"(I2\ntI5\nI00\nS''\ntb.", "no type"),
+    (b"(I-1\nI-1\nt" + _FLOATS + b"I00\nS'12345678'\ntb.", r"shape \(-1, -1\)"),
+    (b"(S'x'\nt" + _FLOATS + b"I00\nS'12345678'\ntb.", r"shape \('x',\)"),
+    (b"(I2\nt" + _FLOATS + b"I00\nS'12345678'\ntb.", r"8 bytes for the shape \(2,\)"),
+    (b"(I2\nt" + _FLOATS + b"tb.", "a damaged array"),
+  ],
+)
+def test_an_array_whose_state_is_damaged_is_refused_when_it_is_taken(tmp_path, state, reason):
+  (tmp_path / "a.pkl").write_bytes(_START + state)
+  with pytest.raises(DataError, match=reason):
+    safe_pickle.as_array(safe_pickle.load(tmp_path / "a.pkl"))
+
+
+def test_arrays_of_python_2_are_read(tmp_path):
+  numbers = repr(np.array([1.5, -2]).tobytes())[1:].encode()
+  (tmp_path / "a.pkl").write_bytes(_START + b"(I2\nt" + _FLOATS + b"I00\nS" + numbers + b"\ntb.")
+  array = safe_pickle.as_array(safe_pickle.load(tmp_path / "a.pkl"))
+  np.testing.assert_array_equal(array, [1.5, -2])
+
+
+def test_an_array_of_things_that_are_no_data_is_refused_when_it_is_taken(tmp_path):
+  path = write_pickle(tmp_path / "a.pkl", np.array([{}, None], dtype=object))
+  with pytest.raises(DataError, match="expected an array of numbers"):
+    safe_pickle.as_array(safe_pickle.load(path))
+
+
 class _Shell:
   def __init__(self, target):
     self.target = target
@@ -97,7 +177,7 @@ class _Shell:
 @pytest.mark.parametrize(
   ("what", "named"),
   [
-    (np.array([{}], dtype=object), "type 'O8'"),
+    (np.array([], dtype="M8[s]"), "type 'M8'"),
     (np.zeros(2, dtype=[("a", "f4")]), "type 'V4'"),
     (argparse.Namespace(a=1), "argparse.Namespace"),
     (io.BytesIO, "_io.BytesIO"),
@@ -111,11 +191,31 @@ def test_anything_but_data_is_refused_by_name(tmp_path, what, named):
     safe_pickle.load(path)
 
 
+def test_an_empty_file_is_called_empty_and_a_damaged_one_damaged(tmp_path):
+  (tmp_path / "a.pkl").write_bytes(b"no pickle")
+  with pytest.raises(DataError, match=r"a\.pkl is not a pickle, or a damaged one \(.+\)$"):
+    safe_pickle.load(tmp_path / "a.pkl")
+  (tmp_path / "a.pkl").write_bytes(b"")
+  with pytest.raises(DataError, match=r"a\.pkl is empty; expected a pickle"):
+    safe_pickle.load(tmp_path / "a.pkl")
+
+
 def test_a_pickle_that_runs_a_command_does_not(tmp_path):
   path, target = tmp_path / "a.pkl", tmp_path / "touched"
   path.write_bytes(pickle.dumps(_Shell(target)))
   with pytest.raises(DataError, match=r"asks for (posix|nt)\.system"):
     safe_pickle.load(path)
+  assert not target.exists()
+
+
+def test_a_pickle_that_is_called_an_array_does_not_run_either(tmp_path):
+  path, target = tmp_path / "a.npy", tmp_path / "touched"
+  path.write_bytes(pickle.dumps(_Shell(target)))
+  with pytest.raises(DataError, match=r"a\.npy is not a \.npy array"):
+    exchange.map_npy(path)
+  np.save(path, np.array([_Shell(target)], dtype=object), allow_pickle=True)
+  with pytest.raises(DataError, match=r"a\.npy is not a \.npy array"):
+    exchange.map_npy(path)
   assert not target.exists()
 
 
@@ -126,7 +226,10 @@ def test_a_pickle_that_runs_a_command_does_not(tmp_path):
     b"cnumpy\nndarray\n(dS'x'\nI1\nsb.",  # a change of the reader itself
     b"cnumpy.core.multiarray\n_reconstruct\n(dS'x'\nI1\nsb.",
     b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\ndtype\n(I0\ntS'b'\ntR.",
+    b"cnumpy\ndtype\n(S'f8'\nI0\nI1\ntR(I3\nS'<'\nI1\nNNtb.",  # an array of arrays
     b"c_codecs\nencode\n(Vx\nVrot13\ntR.",
+    b"cbuiltins\nint\n(S'5'\ntR.",  # what a defaultdict is made with, as a function
+    b"ccollections\nOrderedDict\n(dS'x'\nI1\nsb.",
     b"cbuiltins\ngetattr\n(cnumpy\nndarray\nS'__class__'\ntR.",
     b"Psomewhere else\n.",
   ],
@@ -178,6 +281,10 @@ for _ in range(60):
   DEEP = [DEEP, DEEP]  # 2^60 brackets, if spelled out
 
 
+ENDLESS: list = []
+ENDLESS.append(ENDLESS)
+
+
 def write_pickle(path, content):
   path.write_bytes(pickle.dumps(content))
   return path
@@ -212,6 +319,12 @@ def test_the_padding_of_flat_key_points_is_cut_off(tmp_path):
     assert len(first) == len(second) == length
 
 
+@pytest.mark.parametrize("label", [np.array(2), np.array([2]), [2], np.int64(2)])
+def test_a_label_may_be_in_an_array_of_its_own(tmp_path, label):
+  recordings = recordings_of(tmp_path, [annotation(label=label)])
+  assert recordings.read(recordings.keys[0]).label == 2 and len(recordings.class_names) == 3
+
+
 def test_given_splits_become_columns(tmp_path):
   data = prepare("pyskl", write_pickle(tmp_path / "a.pkl", annotation_file()), tmp_path)
   assert data.table["split"].tolist() == ["train", "val"]
@@ -221,25 +334,75 @@ def test_given_splits_become_columns(tmp_path):
 
 def test_protocols_in_split_names_become_columns_of_their_own():
   splits = {"xsub_train": ["a"], "xsub_val": ["b"], "train1": ["a"], "test1": ["b"], "what": []}
-  columns, strange = exchange.split_columns(splits)
+  columns, warnings = exchange.split_columns(splits, "ab")
   assert columns == {
     "split_xsub": {"a": "train", "b": "val"},
     "split_1": {"a": "train", "b": "val"},
   }
-  assert strange == ["what"]
+  assert warnings == ["the split 'what' is left out: not a train, val or test part"]
 
 
 def test_a_test_part_beside_a_validation_part_is_a_column_of_its_own():
-  columns, _ = exchange.split_columns({"train": ["a"], "val": ["b"], "test": ["c"]})
+  columns, _ = exchange.split_columns({"train": ["a"], "val": ["b"], "test": ["c"]}, "abc")
   assert columns == {
     "split": {"a": "train", "b": "val"},
     "split_test": {"a": "train", "c": "val"},
   }
 
 
+def test_split_names_may_have_capitals_and_be_spelled_out():
+  splits = {"XSub_Train": ["a"], "XSUB-VAL": ["b"], "Training": ["a"], "Validation": ["b"],
+            "train_split2": ["a"], "Test_Split2": ["b"]}  # fmt: skip
+  columns, warnings = exchange.split_columns(splits, "ab")
+  expected = {"a": "train", "b": "val"}
+  assert columns == {"split_xsub": expected, "split": expected, "split_2": expected}
+  assert not warnings
+  columns, _ = exchange.split_columns({"TRAIN": ["a"], "Testing": ["b"]}, "ab")
+  assert columns == {"split": expected}
+  columns, _ = exchange.split_columns({"NTU 60/xsub.train": ["a"], "NTU 60/xsub.eval": ["b"]}, "ab")
+  assert columns == {"split_ntu_60_xsub": expected}
+
+
+def test_trainval_trains_where_test_tests():
+  columns, warnings = exchange.split_columns({"trainval": ["a", "b"], "test": ["c"]}, "abc")
+  assert columns == {"split": {"a": "train", "b": "train", "c": "val"}} and not warnings
+  parts = {"train": ["a"], "val": ["b"], "train_val": ["a", "b"], "test": ["c"]}
+  columns, _ = exchange.split_columns(parts, "abc")
+  assert columns == {
+    "split": {"a": "train", "b": "val"},
+    "split_test": {"a": "train", "b": "train", "c": "val"},
+  }
+  columns, _ = exchange.split_columns({"trainval": ["a", "b"], "val": ["b"]}, "ab")
+  assert columns == {"split": {"a": "train", "b": "val"}}
+
+
+def test_names_in_a_split_that_no_clip_has_are_counted():
+  splits = {"train": ["a", "b.mp4", "c.mp4"], "val": ["d"], "other_train": ["x"], "other_val": []}
+  columns, warnings = exchange.split_columns(splits, ["a", "b", "d"])
+  assert columns == {"split": {"a": "train", "d": "val"}}
+  assert warnings == [
+    "the split 'train' names 2 clips (of 3) that are not there, such as 'b.mp4'; one that is there "
+    "is called 'a'",
+    "the split 'other_train' names 1 clips (of 1) that are not there, such as 'x'; one that is "
+    "there is called 'a'",
+    "the column 'split_other' is left out: none of the clips of its parts is there",
+  ]
+
+
+@pytest.mark.parametrize(
+  ("splits", "lacks"),
+  [({"test": ["a"]}, "trains"), ({"train": ["a"]}, "evaluates"),
+   ({"train": ["a"], "val": ["x"]}, "evaluates")],
+)  # fmt: skip
+def test_a_split_with_one_part_only_is_mentioned(splits, lacks):
+  columns, warnings = exchange.split_columns(splits, "a")
+  assert columns == {"split": {"a": "val" if lacks == "trains" else "train"}}
+  assert warnings[-1] == f"the column 'split' has no clip that {lacks}"
+
+
 def test_a_clip_in_both_parts_of_a_split_is_refused():
   with pytest.raises(DataError, match="b is in both parts of the split 'xsub'"):
-    exchange.split_columns({"xsub_train": ["a", "b"], "xsub_val": ["b"]})
+    exchange.split_columns({"xsub_train": ["a", "b"], "xsub_val": ["b"]}, "ab")
 
 
 def test_three_dimensional_key_points_are_turned_upright_unless_taken_as_they_are(tmp_path):
@@ -259,21 +422,58 @@ def test_three_dimensional_key_points_are_turned_upright_unless_taken_as_they_ar
   assert not data.rotated and data.center is None
 
 
+def test_scores_of_three_dimensional_key_points_are_not_asked_for(tmp_path):
+  one = annotation(keypoint=normal(1, 4, 17, 3))
+  recordings = recordings_of(tmp_path, [one])
+  assert recordings.channels == 3 and recordings.read(recordings.keys[0]).persons[0].shape[-1] == 3
+
+
+def test_key_points_that_sum_to_zero_are_tracked_all_the_same(tmp_path):
+  keypoint = normal(1, 3, 25, 3).astype(np.float32)
+  keypoint[0, 1] -= keypoint[0, 1].mean()  # a whole frame
+  keypoint[0, 2, 7] = (1, -1, 0)
+  one = {"frame_dir": "a", "label": 0, "total_frames": 3, "keypoint": keypoint}
+  recordings = annotations.open_raw(write_pickle(tmp_path / "a.pkl", [one]), OPTIONS)
+  (person,) = recordings.read(recordings.keys[0]).persons
+  lengths = np.linalg.norm(keypoint[0], axis=-1)
+  np.testing.assert_allclose(np.linalg.norm(person, axis=-1), lengths, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
     ({"label": "wave"}, "label 'wave' is not one class number"),
     ({"label": [1, 2]}, "not one class number"),
+    ({"label": np.array([1, 2])}, "label an array is not one class number"),
+    ({"label": True}, "not one class number"),
+    ({"label": np.array([1.0])}, "not one class number"),
     ({"label": DEEP}, "not one class number"),
+    ({"keypoint": DEEP}, "lists in lists, more than 8 deep"),
+    ({"keypoint": ENDLESS}, "lists in lists, more than 8 deep"),
+    ({"keypoint": np.ones((1, 4, 17, 2), bool)}, "keypoint holds bool of the shape"),
+    ({"keypoint": np.full((1, 4, 17, 2), "1")}, "keypoint holds <U1 of the shape"),
+    ({"img_shape": []}, r"img_shape is \[\]"),
+    ({"img_shape": (10, np.inf)}, "img_shape is"),
+    ({"img_shape": (-10, 10)}, "img_shape is"),
+    ({"img_shape": DEEP}, r"img_shape is \[\["),
     ({"label": 10**5000}, "not one class number"),
     ({"total_frames": 10**5000}, "total_frames is int, keypoint has 4 frames"),
     ({"keypoint": np.zeros((3, 17, 2))}, "keypoint holds float64 of the shape"),
-    ({"keypoint": np.full((1, 4, 17, 2), np.nan)}, "not a finite number"),
+    ({"keypoint": np.zeros((3, 17))}, r"expected \[person, frame, joint, 2 or 3\]$"),
+    (
+      {"keypoint_score": np.ones((4, 17))},
+      r"expected \[person, frame, joint\]; for one person save",
+    ),
+    (
+      {"keypoint": np.full((1, 4, 17, 2), np.nan)},
+      "coordinate is nan; expected a finite number, and 0 where",
+    ),
     ({"total_frames": 9}, "total_frames is 9, keypoint has 4 frames"),
     ({"img_shape": (0, 10)}, "img_shape is"),
     ({"img_shape": None}, "img_shape is None"),
     ({"keypoint_score": np.ones((1, 4, 16))}, "keypoint_score has the shape"),
     ({"frame_dir": 7}, "frame_dir 7 is not a name"),
+    ({"frame_dir": ""}, "frame_dir '' is not a name"),
   ],
 )
 def test_a_bad_annotation_is_bad_alone(tmp_path, changes, message):
@@ -301,7 +501,8 @@ def test_a_missing_field_is_named(tmp_path, missing):
     ([], "no list of annotations"),
     (annotation_file(split={"train": 7}), '"split" is not a dict of lists of names'),
     ([{"frame_dir": "a", "label": 0}], "no annotation has a keypoint array"),
-    ([annotation(label=None)], "no recording has a label"),
+    ([annotation(label=None)], r"no annotation has a class number as its label \(first: None\)"),
+    ([annotation(label="wave")], r"label \(first: 'wave'\); expected numbers from 0"),
     ([annotation(label=10**9)], "beyond the 10,000 classes"),
   ],
 )
@@ -330,6 +531,163 @@ def test_class_names_come_from_a_file(tmp_path):
   (tmp_path / "names.txt").write_text("wave\nclap\n")
   with pytest.raises(ConfigError, match=r"has 2 names.*so 3 different ones are needed"):
     annotations.open_raw(path, options(classes=tmp_path / "names.txt"))
+
+
+def recordings_of(tmp_path, annotations_, **changes):
+  path = write_pickle(tmp_path / "a.pkl", annotation_file(annotations=annotations_))
+  return annotations.open_raw(path, options(**changes))
+
+
+def test_most_annotations_decide_joints_coordinates_and_scores(tmp_path):
+  good = [annotation(f"good{i}") for i in range(3)]
+  unscored = annotation("unscored")
+  del unscored["keypoint_score"]
+  solid = annotation("solid", keypoint=normal(1, 4, 17, 3))
+  for bad, reason in (
+    (
+      annotation("joints", joints=33),
+      r"\(1, 4, 33, 2\); expected \[person, frame, 17 joints of coco",
+    ),
+    (solid, r"\(1, 4, 17, 3\); expected .* 2 coordinates\] as in most"),
+    (unscored, "no 'keypoint_score'"),
+  ):
+    recordings = recordings_of(tmp_path, [bad, *good])
+    assert (recordings.skeleton.name, recordings.channels) == ("coco", 3)
+    assert [recordings.read(key).name for key in recordings.keys[1:]] == ["good0", "good1", "good2"]
+    with pytest.raises(DataError, match=reason):
+      recordings.read(recordings.keys[0])
+  recordings = recordings_of(tmp_path, [annotation("scored"), unscored, unscored])
+  assert recordings.channels == 2 and read_all(recordings) == 0
+
+
+def test_what_is_no_annotation_is_bad_alone_and_a_clip_without_anybody_is_not(tmp_path):
+  nobody = annotation(
+    "nobody", keypoint=np.zeros((1, 4, 17, 2)), keypoint_score=np.zeros((1, 4, 17))
+  )
+  recordings = recordings_of(tmp_path, ["text", nobody, annotation("good")])
+  with pytest.raises(DataError, match="the annotation is a str, not a dict"):
+    recordings.read(recordings.keys[0])
+  assert recordings.read(recordings.keys[1]).persons == []
+  assert [key.name for key in recordings.keys] == ["annotation 0", "nobody", "good"]
+
+
+def test_key_points_whose_scores_are_all_zero_say_so(tmp_path):
+  bad = annotation("a", keypoint_score=np.zeros((1, 4, 17)))
+  recordings = recordings_of(tmp_path, [annotation("b"), bad])
+  with pytest.raises(DataError, match="keypoint_score is 0 for every key point"):
+    recordings.read(recordings.keys[1])
+
+
+@pytest.mark.parametrize(
+  ("changes", "reason"),
+  [
+    ({"keypoint": normal(4, 17, 2)}, r"\(4, 17, 2\).*; for one person save keypoint\[None\]"),
+    ({"keypoint": normal(9, 17, 2), "frame_inds": np.arange(9)}, r"compressed form \(frame_inds\)"),
+    ({"keypoint": None, "raw_file": "k400/x.pkl"}, "raw_file names 'k400/x.pkl' for it"),
+  ],
+)
+def test_key_points_in_another_form_say_in_which(tmp_path, changes, reason):
+  bad = annotation("bad") | changes
+  with pytest.raises(DataError, match=f"no annotation has a keypoint array .*{reason}"):
+    recordings_of(tmp_path, [bad])
+  recordings = recordings_of(tmp_path, [bad, annotation("good")])
+  with pytest.raises(DataError, match=reason):
+    recordings.read(recordings.keys[0])
+
+
+def pixels(*x_and_y: float, **changes) -> dict:
+  """An annotation of a picture 200 wide and 100 high with all key points at one place."""
+  return annotation(keypoint=np.full((1, 4, 17, 2), x_and_y), img_shape=(100, 200)) | changes
+
+
+@pytest.mark.parametrize(
+  ("one", "warning"),
+  [
+    (pixels(150, 50), ""),
+    (pixels(150, 50, img_shape=(200, 100)), "inside with img_shape read as (width, height)"),
+    (pixels(150, 50, img_shape=(100, 100)), "lie outside the picture; expected pixels"),
+    (pixels(-150, 50), "lie outside the picture; expected pixels"),
+    (pixels(0.7, 0.5), "as if they were divided by img_shape already"),
+    (pixels(0.7, 0.5, img_shape=(1, 1)), ""),
+    (pixels(0, 0), ""),
+  ],
+)
+def test_units_of_key_points_that_do_not_fit_the_picture_are_mentioned(tmp_path, one, warning):
+  tracked = pixels(20, 20) if not one["keypoint"].any() else one
+  warnings = recordings_of(
+    tmp_path, [one | {"frame_dir": "b"}, tracked | {"frame_dir": "a"}]
+  ).warnings
+  assert [warning in line for line in warnings] == ([True] if warning else [])
+
+
+def test_undetected_key_points_do_not_lie_outside_the_picture(tmp_path):
+  one = pixels(150, 50)
+  one["keypoint"][:, :, :10] = 0
+  one |= {"keypoint": one["keypoint"], "img_shape": (100, 200)}
+  assert not recordings_of(tmp_path, [one, one | {"frame_dir": "b"}]).warnings
+
+
+def test_a_folder_may_hold_a_pickle_a_part_of_the_split(tmp_path):
+  for part, names in (("train", ["a", "c"]), ("val", ["b"])):
+    write_pickle(tmp_path / f"mine_{part}.pkl", [annotation(name) for name in names])
+  (tmp_path / "._mine_val.pkl").write_bytes(b"macOS")
+  data = prepare("pyskl", tmp_path, tmp_path / "out")
+  splits = dict(zip(data.table["name"].tolist(), data.table["split"].tolist(), strict=True))
+  assert splits == {"a": "train", "c": "train", "b": "val"}
+
+
+def test_a_folder_may_hold_a_pickle_a_clip_below_folders_too(tmp_path):
+  (tmp_path / "class").mkdir()
+  for name in ("train_a", "b"):
+    write_pickle(tmp_path / "class" / f"{name}.pkl", annotation(name))
+  recordings = annotations.open_raw(tmp_path, OPTIONS)
+  assert sorted(key.name for key in recordings.keys) == ["b", "train_a"]
+  assert read_all(recordings) == 0 and "split" not in recordings.keys[0].facts
+  one = annotations.open_raw(tmp_path / "class" / "b.pkl", OPTIONS)
+  assert [key.name for key in one.keys] == ["b"]
+
+
+def test_pickles_that_are_no_parts_of_one_split_are_refused_together(tmp_path):
+  for name in ("xsub_train", "xview_val"):
+    write_pickle(tmp_path / f"{name}.pkl", [annotation(name)])
+  with pytest.raises(DataError, match=r"one split.*folder: xsub_train\.pkl, xview_val\.pkl"):
+    annotations.open_raw(tmp_path, OPTIONS)
+  (tmp_path / "xview_val.pkl").unlink()
+  write_pickle(tmp_path / "more.pkl", [annotation("more")])
+  with pytest.raises(DataError, match=r"one split.*folder: more\.pkl, xsub_train\.pkl"):
+    annotations.open_raw(tmp_path, OPTIONS)
+  (tmp_path / "more.pkl").unlink()
+  (tmp_path / "below").mkdir()
+  write_pickle(tmp_path / "below" / "xview_val.pkl", annotation_file())  # is not looked at
+  assert len(annotations.open_raw(tmp_path, OPTIONS).keys) == 1
+  write_pickle(tmp_path / "xsub_val.pkl", annotation_file())
+  with pytest.raises(DataError, match=r"xsub_val\.pkl has splits of its own"):
+    annotations.open_raw(tmp_path, OPTIONS)
+  with pytest.raises(DataError, match="holds no annotation pickle"):
+    (tmp_path / "empty").mkdir()
+    annotations.open_raw(tmp_path / "empty", OPTIONS)
+
+
+@pytest.mark.parametrize(
+  "kind", [set, tuple, np.array, lambda names: np.array(names, dtype=object)]
+)
+def test_names_of_a_split_may_be_in_any_container(tmp_path, kind):
+  split = collections.OrderedDict(train=kind(["a"]), val=kind(["b"]))
+  path = write_pickle(tmp_path / "a.pkl", annotation_file(split=split))
+  recordings = annotations.open_raw(path, OPTIONS)
+  assert [key.facts["split"] for key in recordings.keys] == ["train", "val"]
+
+
+def test_a_pointer_of_git_lfs_is_named_in_place_of_a_damaged_file(tmp_path):
+  pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+  for name in ("a.pkl", "a.npz", "train_data.npy"):
+    (tmp_path / name).write_bytes(pointer)
+  for read, name in (
+    *((safe_pickle.load, "a.pkl"), (exchange.map_npy, "train_data.npy")),
+    (lambda path: arrays.open_ctrgcn(path, OPTIONS), "a.npz"),
+  ):
+    with pytest.raises(DataError, match="one: it is a Git LFS pointer, and `git lfs pull` fetches"):
+      read(tmp_path / name)
 
 
 # --- 2s-AGCN
@@ -376,14 +734,83 @@ def test_agcn_files_that_do_not_belong_together_are_refused(tmp_path):
     DataError, match=r"has 2 clips, val_label\.pkl beside it 1 names and 1 labels"
   ):
     arrays.open_agcn(tmp_path / "a", OPTIONS)
-  write_pickle(tmp_path / "a" / "val_label.pkl", {"names": []})
-  with pytest.raises(DataError, match=r"no pair \(names, labels\)"):
-    arrays.open_agcn(tmp_path / "a", OPTIONS)
+  for content in ({"names": []}, [0, 1], (["a"], [0], [1])):
+    write_pickle(tmp_path / "a" / "val_label.pkl", content)
+    with pytest.raises(DataError, match=r"no pair \(names, labels\)"):
+      arrays.open_agcn(tmp_path / "a", OPTIONS)
   (tmp_path / "a" / "val_label.pkl").unlink()
   with pytest.raises(DataError, match=r"val_label\.pkl cannot be read: No such file"):
     arrays.open_agcn(tmp_path / "a", OPTIONS)
   write_agcn(tmp_path / "b")
   with pytest.raises(DataError, match="arrays of several protocols"):
+    arrays.open_agcn(tmp_path, OPTIONS)
+
+
+@pytest.mark.parametrize("joint", ["", "_joint"])
+def test_arrays_may_be_called_as_st_gcn_calls_them(tmp_path, joint):
+  write_agcn(tmp_path / "raw", names=("a.skeleton", "b.json"))
+  for part in ("train", "val"):
+    path = tmp_path / "raw" / f"{part}_data_joint.npy"
+    write_pickle(
+      path.with_name(f"{part}_label.pkl"), ([f"{part}a.skeleton", f"{part}b.json"], [0, 1])
+    )
+    np.save(path.with_name(f"{part}_data_bone.npy"), np.zeros((1, 3, 6, 25, 2)))
+    path.rename(path.with_name(f"{part}_data{joint}.npy"))
+    (tmp_path / "raw" / f"._{part}_data.npy").write_bytes(b"macOS")
+  (tmp_path / "link").symlink_to(tmp_path / "raw")
+  recordings = arrays.open_agcn(tmp_path / "link", OPTIONS)
+  assert [row.name for row in recordings.keys] == ["traina", "trainb", "vala", "valb"]
+  assert [row.facts["split"] for row in recordings.keys] == ["train", "train", "val", "val"]
+  one = arrays.open_agcn(tmp_path / "raw" / f"val_data{joint}.npy", OPTIONS)
+  assert [row.label for row in one.keys] == [0, 1]
+
+
+def test_of_two_arrays_of_joints_that_of_2s_agcn_is_read(tmp_path):
+  write_agcn(tmp_path)
+  np.save(tmp_path / "train_data.npy", np.zeros((9, 3, 6, 25, 2)))
+  parts = [pathlib.Path(row.part).name for row in arrays.open_agcn(tmp_path, OPTIONS).keys]
+  assert parts == ["train_data_joint.npy"] * 2 + ["val_data_joint.npy"] * 2
+
+
+def test_arrays_of_other_names_are_listed(tmp_path):
+  np.save(tmp_path / "x_train.npy", np.zeros(3))
+  with pytest.raises(DataError, match=r"rename what holds joints \(there: x_train\.npy\)"):
+    arrays.open_agcn(tmp_path, OPTIONS)
+
+
+def write_val(folder, shape):
+  np.save(folder / "val_data.npy", np.resize(normal(2, 9), shape))
+  write_pickle(folder / "val_label.pkl", (["a", "b"], [0, 1]))
+
+
+@pytest.mark.parametrize(
+  ("shape", "warned"),
+  [
+    ((2, 2, 6, 17, 3), True),
+    *(((2, 3, 6, 25, 2), False), ((2, 3, 6, 25, 3), False), ((2, 3, 6, 25, 1), False)),
+    ((2, 2, 6, 17, 2), False),
+  ],
+)
+def test_arrays_whose_axes_may_be_in_another_order_are_mentioned(tmp_path, shape, warned):
+  write_val(tmp_path, shape)
+  first, *others = arrays.open_agcn(tmp_path, OPTIONS).warnings
+  assert first == "the column 'split' has no clip that trains"
+  assert ["array.transpose(0, 4, 2, 3, 1)" in line for line in others] == [True] * warned
+
+
+@pytest.mark.parametrize(
+  "shape", [(2, 30, 25, 2, 3), (2, 25, 3, 6, 2), (2, 1, 6, 25, 2), (2, 3, 0, 25, 2), (2, 3, 6, 25)]
+)
+def test_an_array_with_other_axes_is_refused(tmp_path, shape):
+  write_val(tmp_path, shape)
+  with pytest.raises(DataError, match=r"expected \[clip, channel, frame, joint, person\]"):
+    arrays.open_agcn(tmp_path, OPTIONS)
+
+
+def test_arrays_without_a_clip_are_refused(tmp_path):
+  np.save(tmp_path / "val_data.npy", np.zeros((0, 3, 6, 25, 2)))
+  write_pickle(tmp_path / "val_label.pkl", ([], []))
+  with pytest.raises(DataError, match="hold no clip"):
     arrays.open_agcn(tmp_path, OPTIONS)
 
 
@@ -428,6 +855,19 @@ def test_ctrgcn_archives_are_kept_as_they_are(tmp_path, save):
   assert data.table["split"].tolist() == ["train"] * 3 + ["val"] * 2
   assert data.table["label"].tolist() == [0, 2, 3, 0, 2]
   assert data.table["name"].tolist()[3:] == ["test_000000", "test_000001"]
+
+
+def test_a_folder_with_one_archive_stands_for_it(tmp_path):
+  with pytest.raises(DataError, match=r"should name one \.npz archive; in this folder: none"):
+    arrays.open_ctrgcn(tmp_path, OPTIONS)
+  np.savez(tmp_path / "a.npz", **ctrgcn_arrays())
+  (tmp_path / "._a.npz").write_bytes(b"macOS")
+  recordings = arrays.open_ctrgcn(tmp_path, OPTIONS)
+  assert len(recordings.keys) == 5 and "skeleton ntu_rgbd" in recordings.notes[0]
+  assert not arrays.open_ctrgcn(tmp_path, options(skeleton="ntu_rgbd")).notes
+  np.savez(tmp_path / "b.npz", **ctrgcn_arrays())
+  with pytest.raises(DataError, match=r"in this folder: a\.npz, b\.npz"):
+    arrays.open_ctrgcn(tmp_path, OPTIONS)
 
 
 def test_a_row_without_a_single_one_is_a_bad_recording_alone(tmp_path):
@@ -521,14 +961,43 @@ def test_own_clips_come_with_every_column_of_the_csv(tmp_path):
     "\ufeffname,label,subject\r\na.npy,wave,1\r\nb.npy,clap,2\r\n",
     "name;label;subject\na;wave;1\nb;clap;2",
     'subject\tlabel\tname\n1\t"wave"\ta\n\n2\tclap\tb\n',
+    "Name,LABEL, Subject\r\na,wave,1.0\r\nb,clap,2.0\r\n",
+    "name,label,subject,,\na,wave,1,,\nb,clap,2,,\n",
+    "name,label,,subject\na,wave,,1\nb,clap,,2\n",
+    "name,label,subject\na,wave,1,,\nb,clap,2,\n,,\n",
+    'sep=;\r\nName;Label;Subject\r\na; "wave";1,0\r\nb;clap;2,0\r\n;;\r\n',
+    "\n;;\nname;label;subject\na;wave;1\nb;clap;2",
   ],
 )
 def test_a_csv_from_any_program_is_read(tmp_path, table):
   write_own(tmp_path, table)
   recordings = own.open_raw(tmp_path, OPTIONS)
   assert [line.name for line in recordings.keys] == ["a", "b"]
-  assert [line.facts["subject"] for line in recordings.keys] == [1, 2]
+  assert [line.facts for line in recordings.keys] == [{"subject": 1}, {"subject": 2}]
+  assert [recordings.class_names[line.label] for line in recordings.keys] == ["wave", "clap"]
   assert read_all(recordings) == 0
+
+
+def test_a_csv_in_excels_unicode_and_capitals_is_read_among_what_systems_leave(tmp_path):
+  write_own(tmp_path)
+  (tmp_path / "clips.csv").rename(tmp_path / "CLIPS.CSV")
+  (tmp_path / "CLIPS.CSV").write_bytes("Name\tLabel\na\tähm\nb\t0.0\n".encode("utf-16"))
+  for name in ("._clips.csv", "~$clips.csv", "._a.npy", ".hidden.npy", "Thumbs.db"):
+    (tmp_path / name).write_bytes(b"\0\1")
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  assert recordings.class_names == ("0.0", "ähm") and not recordings.warnings
+
+
+def test_whole_numbers_may_be_written_as_spreadsheets_write_them(tmp_path):
+  table = "name,label,subject,weight,Take\na,2.0,7.0,60.5,01\nb,0,,61.0,2.\n"
+  write_own(tmp_path, table)
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  assert [line.label for line in recordings.keys] == [2, 0]
+  expected = [
+    {"subject": "7", "weight": "60.5", "Take": 1},
+    {"subject": "", "weight": "61.0", "Take": 2},
+  ]
+  assert [line.facts for line in recordings.keys] == expected
 
 
 def test_numbered_labels_are_kept_and_may_be_named(tmp_path):
@@ -539,7 +1008,7 @@ def test_numbered_labels_are_kept_and_may_be_named(tmp_path):
   assert "1 of 3 classes have no clip, such as 1: labels that are numbers count from 0" in warning
   (tmp_path / "names.txt").write_text("sit\nstand\nwalk\n")
   recordings = own.open_raw(tmp_path, options(classes=tmp_path / "names.txt"))
-  assert recordings.class_names == ("sit", "stand", "walk")
+  assert recordings.class_names == ("sit", "stand", "walk") and not recordings.warnings
   assert [line.label for line in recordings.keys] == [2, 0]
 
 
@@ -641,9 +1110,10 @@ def test_solid_clips_taken_as_they_are_lose_their_padding(tmp_path):
 
 
 def test_a_test_split_is_the_evaluation_part(tmp_path):
-  write_own(tmp_path, "name,label,split\na,x,Train\nb,y,test\n")
+  write_own(tmp_path, "name,label,split\na,x,Train\nb,y,test\nc,x,\n")
   recordings = own.open_raw(tmp_path, OPTIONS)
-  assert [line.facts["split"] for line in recordings.keys] == ["train", "val"]
+  assert [line.facts["split"] for line in recordings.keys] == ["train", "val", ""]
+  assert not recordings.warnings
 
 
 def test_train_val_and_test_are_two_splits(tmp_path):
@@ -657,7 +1127,8 @@ def test_bad_clips_are_bad_alone(tmp_path):
   good = normal(4, 3, 3)
   write_own(
     tmp_path,
-    "name,label\ngood,x\nmissing,x\njoints,x\nchannels,x\nflat,x\nempty,x\nnan,x\ntext,x\n../out,x\nblank,\n",
+    "name,label\ngood,x\nmissing,x\njoints,x\nchannels,x\nflat,x\nempty,x\nnan,x\ntext,x\n../out,x\nblank,\n"
+    "/abs,x\nodd\x01,x\n",
     good=good,
     joints=np.zeros((4, 5, 3)),
     channels=np.ones((4, 3, 2)),
@@ -674,9 +1145,9 @@ def test_bad_clips_are_bad_alone(tmp_path):
     "channels": r"\(1, 4, 3, 2\); expected \[person, frame, 3 joints of arm, 3 channels\]",
     "flat": r"shape \(4, 9\); expected \[frame, joint, channel\]",
     "empty": r"not a .npy array|shape \(0, 3, 3\)",
-    "nan": "not a finite number",
+    "nan": "a coordinate is nan; expected a finite number, and 0 where a joint is not tracked",
     "text": "no array of numbers",
-    "../out": "not the name of a clip below",
+    **dict.fromkeys(("../out", "/abs", "odd\x01"), "not the name of a clip below"),
     "blank": "the CSV gives it no label",
   }
   for line in recordings.keys:
@@ -691,7 +1162,8 @@ def test_a_bad_clip_is_reported_by_its_name(tmp_path):
   data = prepare("own", tmp_path / "raw", tmp_path, "--max-bad", "50")
   with (data.path / REPORT).open(newline="") as file:
     rows = list(csv.reader(file))
-  assert rows == [["name", "reason"], ["nan", "a coordinate is not a finite number"]]
+  header, (name, reason) = rows
+  assert header == ["name", "reason"] and name == "nan" and "a coordinate is nan" in reason
 
 
 @pytest.mark.parametrize(
@@ -705,6 +1177,7 @@ def test_a_bad_clip_is_reported_by_its_name(tmp_path):
     ("name,label\na,x,3\n", "line 2 has 3 fields, the first 2"),
     ("name,label,split\na,x,dev\n", "split 'dev' is none of train, val, test"),
     ("name,label\nnone,x\n", "no clip can be read"),
+    ("name,label\na,-1\n", "no recording has a class number of 0 or more as its label"),
   ],
 )
 def test_a_bad_csv_is_refused(tmp_path, table, message):
@@ -715,10 +1188,16 @@ def test_a_bad_csv_is_refused(tmp_path, table, message):
 
 def test_a_folder_without_its_parts_is_refused(tmp_path):
   write_own(tmp_path)
+  with pytest.raises(DataError, match="is not a folder; expected one with a CSV and"):
+    own.open_raw(tmp_path / "clips.csv", OPTIONS)
   (tmp_path / "other.csv").write_text("x")
   with pytest.raises(DataError, match=r"one CSV .* found: clips.csv, other.csv"):
     own.open_raw(tmp_path, OPTIONS)
   (tmp_path / "other.csv").unlink()
+  layout = {"name": "bone", "joints": ["a", "b"], "inward": [["b", "a"]]}
+  (tmp_path / "skeleton.json").write_text(json.dumps(layout))
+  with pytest.raises(DataError, match=r"the clips have 3 joints, .*skeleton\.json has 2"):
+    own.open_raw(tmp_path, OPTIONS)
   (tmp_path / "skeleton.json").write_text(json.dumps(LAYOUT | {"joints": ["shoulder", "elbow"]}))
   with pytest.raises(ConfigError, match="no joint is named 'wrist'"):
     own.open_raw(tmp_path, OPTIONS)
@@ -728,10 +1207,47 @@ def test_a_folder_without_its_parts_is_refused(tmp_path):
 
 
 def test_clips_that_the_csv_does_not_list_are_mentioned(tmp_path):
-  write_own(tmp_path)
+  write_own(tmp_path, "name,label\na,wave\n./b,clap\n")
   np.save(tmp_path / "forgotten.npy", np.zeros((4, 3, 3)))
   (warning,) = own.open_raw(tmp_path, OPTIONS).warnings
   assert warning == "1 .npy files are not in clips.csv, such as forgotten.npy"
+
+
+def test_a_clip_does_not_hide_behind_a_listed_one_of_the_same_name_or_a_link(tmp_path):
+  raw, other = tmp_path / "raw", tmp_path / "other"
+  write_own(raw)
+  other.mkdir()
+  np.save(other / "a.npy", np.zeros((4, 3, 3)))
+  (raw / "more").symlink_to(other)
+  (warning,) = own.open_raw(raw, OPTIONS).warnings
+  assert warning == "1 .npy files are not in clips.csv, such as more/a.npy"
+  write_own(raw, "name,label\na,x\nb,y\nmore/a,x\n")
+  assert not own.open_raw(raw, OPTIONS).warnings
+
+
+def test_most_clips_decide_joints_and_channels(tmp_path):
+  good = normal(4, 3, 3)
+  for bad in (normal(4, 5, 3), normal(4, 3, 2), np.zeros((4, 9))):
+    write_own(tmp_path, "name,label\nbad,x\na,x\nb,x\n", bad=bad, a=good, b=good)
+    recordings = own.open_raw(tmp_path, OPTIONS)
+    assert recordings.channels == 3 and read_all(recordings) == 1
+    with pytest.raises(DataError):
+      recordings.read(recordings.keys[0])
+
+
+def test_one_split_only_and_axes_in_another_order_are_mentioned(tmp_path):
+  write_own(tmp_path, "name,label,split\na,x,test\n", a=normal(3, 8, 3, 2))
+  first, second = own.open_raw(tmp_path, OPTIONS).warnings
+  assert first == "the column 'split' has no clip that trains"
+  assert "read as 3 persons in 2-D" in second
+  (tmp_path / "skeleton.json").unlink()
+  for joints in (25, 5):  # which would be refused as another layout, or as none
+    np.save(tmp_path / "a.npy", normal(3, 8, joints, 2))
+    with pytest.raises(ConfigError, match=r"Or the clips have the shape .*transpose\(3, 1, 2, 0\)"):
+      own.open_raw(tmp_path, OPTIONS)
+  write_own(tmp_path, "name,label\na,x\n", a=normal(3, 8, 17))
+  with pytest.raises(DataError, match=r"save clip\.transpose\(1, 2, 0\)"):
+    own.open_raw(tmp_path, OPTIONS)
 
 
 @FUZZ

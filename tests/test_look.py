@@ -143,6 +143,17 @@ def test_flat_clips_and_hands_and_clips_with_gaps_are_drawn(tmp_path):
     assert len(frames) == 5 and has_color(frames[0], BLUE)
 
 
+@pytest.mark.parametrize(
+  ("third", "flat"), [((0, 1), True), ((0.2, 1.02), True), ((0, 0), True), ((-0.1, 0.9), False),
+                      ((0.5, 2.5), False)],
+)  # fmt: skip
+def test_scores_a_little_above_one_are_no_third_coordinate(third, flat):
+  clip = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 3, 17, 3)).astype(np.float32)
+  clip[..., 2] = np.linspace(*third, clip[..., 2].size).reshape(1, 3, 17)
+  scene = show._Scene(clip, skeletons.tracked(clip), skeletons.get("coco"))
+  assert scene.flat == flat and (scene.shadow is None) == flat
+
+
 def test_a_single_joint_is_drawn_where_nothing_says_what_is_up(tmp_path):
   person = np.zeros((1, 22, 3), np.float32)
   person[0, 3] = -0.4

@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep import __main__ as command
-from data_prep import kinetics, ntu, store, utd_mhad, write
+from data_prep import files, kinetics, ntu, store, utd_mhad, write
 from data_prep.mat import read_array
 from data_prep.source import Clip, Source
 from mstgcn_jax.data_set import open_data_set
@@ -122,9 +123,141 @@ def test_a_foreign_name_is_refused(recording, name):
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=400))
 def test_random_bytes_raise_nothing_but_the_data_error(data):
-  for parse in (ntu.parse, parse_mat, parse_json):
+  for parse in (ntu.parse, parse_json):
     with contextlib.suppress(DataError):
       parse(data)
+
+
+_ELEMENT = st.tuples(st.integers(0, 20), st.integers(-1, 40), st.binary(max_size=40))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from("<>"), st.lists(_ELEMENT, max_size=6), st.booleans())
+def test_random_elements_of_a_mat_file_raise_nothing_but_the_data_error(order, elements, nested):
+  header = bytes(124) + struct.pack(f"{order}HH", 0x0100, 0x4D49)
+  # Sizes are those of the content but for a few; -1 is four gigabytes.
+  body = b"".join(
+    struct.pack(f"{order}II", kind, (len(content) if size > 4 else size) & 0xFFFFFFFF)
+    + content
+    + bytes(-len(content) % 8)
+    for kind, size, content in elements
+  )
+  if nested:  # in a matrix that begins as the one that is asked for
+    start = struct.pack(f"{order}IIII", 6, 8, 6, 0) + struct.pack(
+      f"{order}IIiiii", 5, 12, 1, 1, 1, 0
+    )
+    name = struct.pack(f"{order}II", 1, 6) + b"d_skel\0\0"
+    body = start + name + body
+    body = struct.pack(f"{order}II", 14, len(body)) + body
+  try:
+    array = read_array(header + body, "d_skel")
+  except DataError as error:
+    assert "is not a MATLAB file" not in str(error)
+  else:
+    assert array.shape == (1, 1, 1)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_a_matrix_of_either_byte_order_is_read(order):
+  element = struct.pack(f"{order}IIII", 6, 8, 6, 0)
+  element += struct.pack(f"{order}IIii", 5, 8, 2, 3)
+  element += struct.pack(f"{order}II", 1, 6) + b"d_skel\0\0"
+  element += struct.pack(f"{order}II6d", 9, 48, 1, 2, 3, 4, 5, 6)
+  data = bytes(124) + struct.pack(f"{order}HH", 0x0100, 0x4D49)
+  data += struct.pack(f"{order}II", 14, len(element)) + element
+  np.testing.assert_array_equal(read_array(data, "d_skel"), [[1, 3, 5], [2, 4, 6]])
+
+
+@pytest.mark.parametrize(
+  ("name", "label", "action", "subject", "trial"),
+  [
+    ("a1_s1_t1_skeleton", 0, "right arm swipe to the left", 1, 1),
+    ("a4_s7_t3_skeleton", 3, "two hand front clap", 7, 3),
+    ("a27_s8_t4_skeleton", 26, "squat (two arms stretch out)", 8, 4),
+  ],
+)
+def test_a_utd_mhad_recording_has_the_class_and_facts_of_its_name(
+  tmp_path, name, label, action, subject, trial
+):
+  joints = np.random.default_rng(0).normal(size=(20, 3, 5))
+  (tmp_path / f"{name}.mat").write_bytes(mat(d_skel=joints))
+  recordings = utd_mhad.open_raw(tmp_path, None)
+  clip = recordings.read(recordings.keys[0])
+  assert (clip.name, clip.label, recordings.class_names[clip.label]) == (name, label, action)
+  assert clip.facts == {"subject": subject, "replication": trial}
+  (person,) = clip.persons
+  distances = np.linalg.norm(joints[:, :, 2] - joints[2, :, 2], axis=1)  # in frame 2, to the spine
+  np.testing.assert_allclose(np.linalg.norm(person[2] - person[2, 2], axis=1), distances, atol=1e-5)
+
+
+def test_utd_mhad_counts_joints_that_sum_to_zero_as_untracked_as_the_reference_does(tmp_path):
+  joints = np.random.default_rng(0).normal(size=(20, 3, 5))
+  joints[11, :, 3] = (1, -1, 0)
+  path = tmp_path / "a1_s1_t1_skeleton.mat"
+  path.write_bytes(mat(d_skel=joints))
+  (person,) = utd_mhad.read_recording(path).persons
+  assert not person[3, 11].any() and person.any(axis=-1).sum() == 99
+
+
+@pytest.mark.parametrize("name", ["a0_s1_t1_skeleton", "a28_s1_t1_skeleton"])
+def test_an_action_that_utd_mhad_has_not_is_refused(tmp_path, name):
+  path = tmp_path / f"{name}.mat"
+  path.write_bytes(mat(d_skel=np.ones((20, 3, 5))))
+  with pytest.raises(DataError, match=r"is outside 1\.\.27 for utd_mhad"):
+    utd_mhad.read_recording(path)
+
+
+# --- what lies beside recordings
+
+
+def test_what_systems_leave_beside_recordings_is_passed_over(tmp_path):
+  raw, linked = tmp_path / "raw", tmp_path / "linked"
+  for name in ("b/2.skeleton", "b/._2.skeleton", "__MACOSX/1.skeleton", ".Trash/1.skeleton",
+               "1.skeleton", "4.SKELETON", "~$5.skeleton", "Thumbs.db"):  # fmt: skip
+    (raw / name).parent.mkdir(parents=True, exist_ok=True)
+    (raw / name).write_text("0")
+  linked.mkdir()
+  (linked / "3.skeleton").write_text("0")
+  (raw / "c").symlink_to(linked)
+  (raw / "d").symlink_to(linked)  # once is enough
+  (linked / "back").symlink_to(raw)
+  paths, warnings = files.find(raw, ".skeleton")
+  assert [str(path.relative_to(raw)) for path in paths] == [
+    *("1.skeleton", "b/2.skeleton", "c/3.skeleton", "4.SKELETON")
+  ]
+  assert not warnings
+
+
+def test_pointers_of_git_lfs_are_passed_over_with_a_word(tmp_path):
+  pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
+  (tmp_path / "a.skeleton").write_text(pointer)
+  with pytest.raises(DataError, match=r"all 1 \.skeleton files in .*`git lfs pull` fetches them"):
+    files.find(tmp_path, ".skeleton")
+  (tmp_path / "b.skeleton").write_text(pointer + " " * 1024)  # too long for one
+  paths, (warning,) = files.find(tmp_path, ".skeleton")
+  assert [path.name for path in paths] == ["b.skeleton"]
+  assert warning.startswith("1 of 2 .skeleton files are Git LFS pointers")
+  with pytest.raises(DataError, match="is a Git LFS pointer, not the recording"):
+    files.read(tmp_path / "a.skeleton")
+
+
+def test_every_reader_of_a_folder_says_what_was_not_fetched(tmp_path):
+  pointer = "version https://git-lfs.github.com/spec/v1\n"
+  for folder, name, other in (
+    ("ntu", f"{NAME}.skeleton", "S001C001P001R001A002.skeleton"),
+    ("utd", "a1_s1_t1_skeleton.mat", "a2_s1_t1_skeleton.mat"),
+    ("kinetics", "kinetics_val_label.json", "kinetics_train_label.json"),
+  ):
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / name).write_text(labels_json(a=(0, "jump")))
+    (tmp_path / folder / other).write_text(pointer)
+  options = prepared.arguments(tmp_path)
+  for open_raw, folder in (
+    *((ntu.open_ntu60, "ntu"), (utd_mhad.open_raw, "utd"), (kinetics.open_raw, "kinetics")),
+  ):
+    recordings = open_raw(tmp_path / folder, options)
+    assert len(recordings.keys) == 1
+    assert "1 of 2" in recordings.warnings[-1] and "git lfs pull" in recordings.warnings[-1]
 
 
 @settings(max_examples=150, deadline=None)
@@ -160,7 +293,9 @@ def parse_mat(data):
 
 
 def parse_json(data):
-  read_in_folder(data, "vid.json", lambda path: kinetics.read_recording((path, "val", 3, True)))
+  return read_in_folder(
+    data, "vid.json", lambda path: kinetics.read_recording((path, "val", 3, True))
+  )
 
 
 def read_in_folder(data, name, read):
@@ -178,8 +313,16 @@ def mat(do_compression=False, **variables):
   return buffer.getvalue()
 
 
+def with_dimensions(*shape):
+  """A file whose d_skel says that it has this shape, and has (20, 3, 9)."""
+  data = mat(d_skel=np.ones((20, 3, 9)))
+  dimensions = struct.pack("<3i", 20, 3, 9)
+  assert data.count(dimensions) == 1
+  return data.replace(dimensions, struct.pack("<3i", *shape))
+
+
 @pytest.mark.parametrize("compressed", [False, True])
-@pytest.mark.parametrize("dtype", ["f8", "f4", "i2", "u1"])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "u8", "i4", "u4", "i2", "u2", "i1", "u1"])
 def test_arrays_come_back_as_scipy_wrote_them(dtype, compressed):
   array = (np.arange(20 * 3 * 7) % 100).reshape(20, 3, 7).astype(dtype)
   data = mat(do_compression=compressed, first=np.ones(3), text="a", d_skel=array)
@@ -190,12 +333,22 @@ def test_arrays_come_back_as_scipy_wrote_them(dtype, compressed):
   ("data", "reason"),
   [
     (mat(d_skel=np.ones((20, 3, 9)))[:700], "is a damaged MATLAB file"),
+    (b"", "is not a MATLAB file of format 5"),
+    (bytes(126) + b"I", "is not a MATLAB file of format 5"),
+    (b"\x89PNG" + bytes(200), "is not a MATLAB file of format 5"),
+    (
+      b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM",
+      "is a MATLAB file of format 7.3, which is HDF5",
+    ),
+    (with_dimensions(-20, -3, 9), "is a damaged MATLAB file"),
+    (with_dimensions(20, 3, 8), "is a damaged MATLAB file"),
     (mat(other=np.ones(3)), "holds no variable d_skel"),
     (
       mat(d_skel=np.ones((25, 3, 9))),
       r"d_skel has the shape \(25, 3, 9\); expected \(20, 3, frames",
     ),
     (mat(d_skel=np.full((20, 3, 9), 1j)), "d_skel is not an array of real numbers"),
+    (mat(d_skel="text"), "d_skel is not an array of real numbers"),
   ],
 )
 def test_a_damaged_mat_file_says_what_is_wrong(data, reason):
@@ -212,8 +365,8 @@ def test_a_changed_mat_file_raises_nothing_but_the_data_error(at, value, compres
     parse_mat(bytes(data))
 
 
-def clip_json(**changes):
-  body = {"pose": [0.25] * 36, "score": [0.5] * 18}
+def clip_json(pose=0.25, score=0.5, **changes):
+  body = {"pose": [pose] * 36, "score": [score] * 18}
   return {
     "data": [{"frame_index": i, "skeleton": [body]} for i in range(3)],
     "label": "class 3",
@@ -226,10 +379,21 @@ def clip_json(**changes):
   [
     (clip_json(label_index=4), "label_index 4, but 3 in the list of labels"),
     (clip_json(data=[{"frame_index": -1, "skeleton": []}]), "not a whole number in 0..9999"),
-    (clip_json(data=[{"frame_index": 10**9, "skeleton": []}]), "not a whole number in 0..9999"),
+    (clip_json(data=[{"frame_index": 10**4, "skeleton": []}]), "not a whole number in 0..9999"),
+    (clip_json(data=[{"frame_index": True, "skeleton": []}]), "not a whole number in 0..9999"),
     (
       clip_json(data=[{"frame_index": 0, "skeleton": [{"pose": [0] * 50, "score": [0] * 25}]}]),
       "frame 0 has a body of 50 numbers and 25 scores; expected 36 and 18",
+    ),
+    (clip_json(score=0), "the score is 0 for every key point, so that none counts as tracked"),
+    (clip_json(pose=640), "the coordinate 640; expected fractions of the image's width and height"),
+    (
+      clip_json(data=[{"frame_index": 2, "skeleton": [{"pose": [0.1, 0.2], "score": [0.5] * 18}]}]),
+      "frame 2 has a body of 2 numbers and 18 scores",
+    ),
+    (
+      clip_json(data=[{"frame_index": 2, "skeleton": [{"pose": [0.1] * 36, "score": [0.5]}]}]),
+      "frame 2 has a body of 36 numbers and 1 scores",
     ),
     ([], "is not a Kinetics-skeleton clip"),
     ({}, "is not a Kinetics-skeleton clip"),
@@ -290,9 +454,11 @@ def test_a_coordinate_beyond_reason_makes_the_recording_bad(tmp_path, value):
   with np.errstate(over="ignore"):
     data_set = prepared.prepare(tmp_path, clips, arguments_={"max_bad": 50})
   assert data_set.table["name"].tolist() == ["clip000", "clip002"]
-  assert list(report(data_set).values()) == [
-    f"frame 4 has the coordinate {value:g}; expected at most 1e+09"
-  ]
+  expected = (
+    "at most 1e+09" if np.isfinite(value) else "a finite number, and 0 where a joint is not"
+  )
+  (reason,) = report(data_set).values()
+  assert reason.startswith(f"frame 4, joint 2 has the coordinate {value:g}; expected {expected}")
 
 
 def test_bad_recordings_are_skipped_counted_and_listed(tmp_path, capsys):
@@ -322,13 +488,30 @@ def test_nothing_but_empty_clips_is_an_error(tmp_path):
     prepared.prepare(tmp_path, [Clip("nobody", 0, [], {})])
 
 
-def test_nothing_but_bad_and_empty_clips_says_how_many_of_each(tmp_path):
-  clips = [Clip("nobody", 0, [], {}), DataError("is torn")]
-  message = (
-    r"1 of 2 recordings could not be read \(first: 1: is torn\), and nobody is tracked in the"
-  )
-  with pytest.raises(DataError, match=message):
+@pytest.mark.parametrize(
+  ("nobody", "end"), [(0, "\\)\\. "), (1, "\\), and nobody is tracked in the")]
+)
+def test_nothing_but_bad_clips_is_not_called_empty(tmp_path, nobody, end):
+  clips = [*[Clip("nobody", 0, [], {})] * nobody, DataError("is torn"), DataError("is wet")]
+  total = 2 + nobody
+  first = rf"holds no clip: 2 of {total} recordings could not be read \(first: {nobody}: is torn"
+  with pytest.raises(DataError, match=first + end):
     prepared.prepare(tmp_path, clips, arguments_={"max_bad": 100})
+
+
+def test_a_first_person_that_is_empty_keeps_its_place_where_clips_are_filled_with_zeros(tmp_path):
+  person = np.ones((4, 25, 3), np.float32)
+  clip = Clip("a", 0, [np.zeros_like(person), person, np.zeros_like(person)])
+  data = prepared.prepare(tmp_path, [clip], fill="zero", center=None)
+  assert [len(one) for one in data.read([0])[0]] == [0, 4]
+  assert (data.table["persons"][0], data.table["frames"][0]) == (2, 4)
+  shown = data.sample(0, window=5, num_persons=2)
+  assert not shown[0].any() and shown[1, :4].all() and not shown[1, 4].any()
+
+
+def test_notes_of_a_source_are_printed_before_its_warnings(tmp_path, capsys):
+  prepared.prepare(tmp_path, prepared.random_clips(1), notes=("a",), warnings=("b",))
+  assert capsys.readouterr().err.splitlines() == ["fake: a", "fake: warning: b"]
 
 
 @pytest.mark.parametrize(
@@ -395,12 +578,34 @@ def labels_json(**clips) -> str:
     labels_json(**{"a\0": (0, "jump")}),
     labels_json(a=(0, "\ud800")),
     labels_json(a=(float("inf"), "jump")),
+    *(labels_json(a=(400, "jump")), labels_json(a=(-1, "jump"))),
   ],
 )
 def test_a_damaged_list_of_kinetics_labels_is_one_message(tmp_path, capsys, content):
   (tmp_path / "kinetics_val_label.json").write_text(content)
   assert command.main(["kinetics", "--raw", str(tmp_path), "--out", str(tmp_path / "data")]) == 1
-  assert len(capsys.readouterr().err.splitlines()) == 1
+  (line,) = capsys.readouterr().err.splitlines()
+  twice = "'; names must be printable and different"
+  assert "is not a list of Kinetics-skeleton labels" in line or twice in line
+
+
+def test_kinetics_clips_without_a_skeleton_are_empty_and_need_no_file(tmp_path):
+  clip = kinetics.read_recording((tmp_path / "absent.json", "train", 3, False))
+  assert (clip.name, clip.label, clip.persons, clip.facts) == ("absent", 3, [], {"split": "train"})
+  for frames in ([{"frame_index": i, "skeleton": []} for i in range(3)], []):
+    clip = parse_json(json.dumps(clip_json(data=frames)).encode())
+    assert not any(person.any() for person in clip.persons)
+
+
+def test_the_folder_of_kinetics_labels_says_which_clips_train(tmp_path):
+  for name in ("kinetics_train", "kinetics_val"):
+    (tmp_path / f"{name}_label.json").write_text(labels_json(**{f"{name}_a": (1, "jump")}))
+  keys = kinetics.open_raw(tmp_path, None).keys
+  assert sorted((path.relative_to(tmp_path).as_posix(), split) for path, split, _, _ in keys) == [
+    ("kinetics_train/kinetics_train_a.json", "train"),
+    ("kinetics_val/kinetics_val_a.json", "val"),
+  ]
+  assert kinetics.open_raw(tmp_path, None).class_names[:3] == ("class 0", "jump", "class 2")
 
 
 def test_a_file_name_that_is_no_text_is_listed(tmp_path):

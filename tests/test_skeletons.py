@@ -76,6 +76,100 @@ def test_limbs_of_kinects_layouts_hang_together(name, chains):
     assert {a, b} in links
 
 
+# Every joint with its number and the joint its bone hangs on, as the publishers' figures have them.
+BY_HAND = {
+  "coco": """
+    0 nose nose, 1 left_eye nose, 2 right_eye nose, 3 left_ear left_eye, 4 right_ear right_eye,
+    5 left_shoulder nose, 6 right_shoulder nose, 7 left_elbow left_shoulder,
+    8 right_elbow right_shoulder, 9 left_wrist left_elbow, 10 right_wrist right_elbow,
+    11 left_hip left_shoulder, 12 right_hip right_shoulder, 13 left_knee left_hip,
+    14 right_knee right_hip, 15 left_ankle left_knee, 16 right_ankle right_knee""",
+  "mediapipe": """
+    0 nose nose, 1 left_eye_inner nose, 2 left_eye left_eye_inner, 3 left_eye_outer left_eye,
+    4 right_eye_inner nose, 5 right_eye right_eye_inner, 6 right_eye_outer right_eye,
+    7 left_ear left_eye_outer, 8 right_ear right_eye_outer, 9 mouth_left nose, 10 mouth_right nose,
+    11 left_shoulder nose, 12 right_shoulder nose, 13 left_elbow left_shoulder,
+    14 right_elbow right_shoulder, 15 left_wrist left_elbow, 16 right_wrist right_elbow,
+    17 left_pinky left_wrist, 18 right_pinky right_wrist, 19 left_index left_wrist,
+    20 right_index right_wrist, 21 left_thumb left_wrist, 22 right_thumb right_wrist,
+    23 left_hip left_shoulder, 24 right_hip right_shoulder, 25 left_knee left_hip,
+    26 right_knee right_hip, 27 left_ankle left_knee, 28 right_ankle right_knee,
+    29 left_heel left_ankle, 30 right_heel right_ankle, 31 left_foot_index left_heel,
+    32 right_foot_index right_heel""",
+  "shrec": """
+    0 wrist palm, 1 palm palm, 2 thumb_base wrist, 3 thumb_first thumb_base,
+    4 thumb_second thumb_first, 5 thumb_tip thumb_second, 6 index_base palm,
+    7 index_first index_base, 8 index_second index_first, 9 index_tip index_second,
+    10 middle_base palm, 11 middle_first middle_base, 12 middle_second middle_first,
+    13 middle_tip middle_second, 14 ring_base palm, 15 ring_first ring_base,
+    16 ring_second ring_first, 17 ring_tip ring_second, 18 pinky_base palm,
+    19 pinky_first pinky_base, 20 pinky_second pinky_first, 21 pinky_tip pinky_second""",
+  "nw_ucla": """
+    0 hip_center spine, 1 spine shoulder_center, 2 shoulder_center shoulder_center,
+    3 head shoulder_center, 4 left_shoulder shoulder_center, 5 left_elbow left_shoulder,
+    6 left_wrist left_elbow, 7 left_hand left_wrist, 8 right_shoulder shoulder_center,
+    9 right_elbow right_shoulder, 10 right_wrist right_elbow, 11 right_hand right_wrist,
+    12 left_hip hip_center, 13 left_knee left_hip, 14 left_ankle left_knee,
+    15 left_foot left_ankle, 16 right_hip hip_center, 17 right_knee right_hip,
+    18 right_ankle right_knee, 19 right_foot right_ankle""",
+  "utd_mhad": """
+    0 head shoulder_center, 1 shoulder_center shoulder_center, 2 spine shoulder_center,
+    3 hip_center spine, 4 left_shoulder shoulder_center, 5 left_elbow left_shoulder,
+    6 left_wrist left_elbow, 7 left_hand left_wrist, 8 right_shoulder shoulder_center,
+    9 right_elbow right_shoulder, 10 right_wrist right_elbow, 11 right_hand right_wrist,
+    12 left_hip hip_center, 13 left_knee left_hip, 14 left_ankle left_knee,
+    15 left_foot left_ankle, 16 right_hip hip_center, 17 right_knee right_hip,
+    18 right_ankle right_knee, 19 right_foot right_ankle""",
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_joints_and_bones_have_the_publishers_order(name):
+  skeleton = skeletons.get(name)
+  found = [
+    f"{i} {joint} {skeleton.joints[skeleton.bone_parents[i]]}"
+    for i, joint in enumerate(skeleton.joints)
+  ]
+  assert found == [" ".join(row.split()) for row in BY_HAND[name].split(",")]
+
+
+@pytest.mark.parametrize(
+  ("name", "fields"),
+  [
+    ("ntu_rgbd", "spine_mid, spine_base spine_mid, right_shoulder left_shoulder"),
+    ("utd_mhad", "spine, hip_center spine, right_shoulder left_shoulder"),
+    ("nw_ucla", "spine, hip_center spine, right_shoulder left_shoulder"),
+    ("mediapipe", "none, none, right_shoulder left_shoulder"),
+    ("shrec", "palm, wrist palm, none"),
+    ("coco", "none, none, none"),
+    ("kinetics", "none, none, none"),
+  ],
+)
+def test_clips_are_centred_and_turned_by_these_joints(name, fields):
+  skeleton = skeletons.get(name)
+  center = () if skeleton.center is None else (skeleton.center,)
+  found = [
+    " ".join(skeleton.joints[joint] for joint in joints or ()) or "none"
+    for joints in (center, skeleton.vertical, skeleton.horizontal)
+  ]
+  assert ", ".join(found) == fields
+
+
+@pytest.mark.parametrize("name", NUM_JOINTS)
+def test_every_part_is_one_limb_and_mirrored_joints_are_a_left_and_its_right(name):
+  skeleton = skeletons.get(name)
+  for part in skeleton.parts:
+    sides = {side for joint in part for side in ("left", "right") if side in skeleton.joints[joint]}
+    assert len(sides) < 2 or "nose" in [skeleton.joints[joint] for joint in part]
+    links = [edge for edge in skeleton.inward if set(edge) <= set(part)]
+    assert len(links) == len(part) - 1  # it hangs together
+  for left, right in skeleton.mirror:
+    assert "left" in skeleton.joints[left]
+    assert skeleton.joints[right] == skeleton.joints[left].replace("left", "right")
+  sided = [joint for joint, name in enumerate(skeleton.joints) if "left" in name or "right" in name]
+  assert sorted(joint for pair in skeleton.mirror for joint in pair) == sided
+
+
 def test_ntu_body_parts_are_the_references():
   config = json.loads(str(np.load(golden("model/ms_pa.npz"))["config"]))
   assert skeletons.get("ntu_rgbd").parts == tuple(tuple(part) for part in config["parts"])
@@ -139,6 +233,12 @@ def test_a_wrong_file_is_named(tmp_path):
   path = tmp_path / "bad.json"
   path.write_text("{")
   with pytest.raises(ConfigError, match=r"bad\.json is not JSON"):
+    skeletons.load(path)
+  path.write_text("[" * 100_000)
+  with pytest.raises(ConfigError, match=r"bad\.json is nested too deeply"):
+    skeletons.load(path)
+  path.write_text(json.dumps(ARM | {"inward": 0}).replace("0", "[" * 500 + "]" * 500))
+  with pytest.raises(ConfigError, match=r"bad\.json"):
     skeletons.load(path)
   path.write_text("[]")
   with pytest.raises(ConfigError, match="holds a list"):
