@@ -18,7 +18,7 @@ lint: .venv/.test-ready
 	$(BIN)/ruff format --check .
 
 .venv/.ready: setup.cfg pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else f"Python 3.11, 3.12 or 3.13 is needed, this is {sys.version.split()[0]}; name one: make PYTHON=python3.13 …")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(INSTALL) .
 	touch $@

@@ -2,15 +2,19 @@
 
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from mstgcn_jax import checkpoints, temporal_sampling
-from mstgcn_jax.data_set import DataSet
+from mstgcn_jax import checkpoints, temporal_sampling, words
+from mstgcn_jax.data_set import DataSet, Persons
+from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.train_step import model_input
+
+_LARGEST = 1e9  # a coordinate beyond is damage, as for data_prep
 
 
 class Classifier:
@@ -23,6 +27,7 @@ class Classifier:
     class_names: a name a class.
     skeleton: layout of the joints that it takes.
     model: the network alone.
+    channels: coordinates of a joint that it takes.
     input: window, num_persons and sampling that it was trained with.
   """
 
@@ -43,9 +48,13 @@ class Classifier:
     )
     self._normalization = variables["normalization"]
     self.skeleton = self.model.config.skeleton
+    self.channels = self.model.config.in_channels // (2 if "+" in self.stream else 1)
     self.input = facts["input"]
     # An imported model doesn't know its data; the reference's loops and is centred.
     self._loading = facts.get("loading", {"fill": "loop", "center": self.skeleton.center})
+    # Whether the training clips were turned; runs of version 0.1.0 don't say.
+    centred = self._loading["center"] is not None
+    self._turned = facts.get("preparation", {"rotated": centred})["rotated"]
     self._apply = nnx.jit(self._logits)
 
   def _logits(self, model: nnx.Module, clips: jax.Array) -> jax.Array:
@@ -55,22 +64,80 @@ class Classifier:
     """Class probabilities, float32 [batch, class].
 
     Args:
-      clips: float32 [batch, person, frame, joint, channel], prepared as the training data was
-        (`sample` and `window` give such clips); any number of frames.
+      clips: numbers [batch, person, frame, joint, channel], prepared as the training data was
+        (`sample` and `window` give such clips); any number of frames; 0 where nothing is tracked.
+    Raises:
+      ConfigError: another shape.
+      DataError: a coordinate is not finite.
     """
+    clips = self._checked(clips, "[batch, person, frame, joint, channel]")
+    if clips.shape[-4] != self.input["num_persons"] or not clips.shape[-3]:
+      raise ConfigError(
+        f"clips have the shape {clips.shape}: {clips.shape[-4]} persons, {clips.shape[-3]} frames; "
+        f"this run takes {self.input['num_persons']} persons and at least 1 frame"
+      )
     return jax.nn.softmax(self._apply(self.model, jnp.asarray(clips)))
 
   def sample(self, data_set: DataSet, row: int) -> np.ndarray:
     """A data set's clip as the run saw it in evaluation, [person, frame, joint, channel]."""
     return data_set.sample(row, **self.input)
 
-  def window(self, persons: Sequence[np.ndarray]) -> np.ndarray:
+  def window(self, persons: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     """One recording as the run would see it, [person, frame, joint, channel].
 
     Args:
-      persons: float32 [frame, joint, channel] each, the main person first, as the readers of
-        `data_prep` give them (`ntu.read_recording(…).persons`): turned, not yet centred.
+      persons: [frame, joint, channel] each, the main person first, or one array [(person,) frame,
+        joint, channel], as recorded: it is turned as the training data was. What the readers of
+        `data_prep` give (`ntu.read_recording(…).persons`) and what `DataSet.read` gives has been.
+        0 where nothing is tracked.
+    Raises:
+      ConfigError: another shape.
+      DataError: a coordinate is not finite, or nobody is tracked.
     """
+    persons = self._prepared(persons)
     shape = (self.input["num_persons"], self.input["window"])
-    out = np.empty((*shape, self.skeleton.num_joints, persons[0].shape[-1]), np.float32)
+    out = np.empty((*shape, self.skeleton.num_joints, self.channels), np.float32)
     return temporal_sampling.sample(persons, self.input["sampling"], **self._loading, out=out)
+
+  def _prepared(self, persons: Sequence[np.ndarray] | np.ndarray) -> Persons:
+    """The persons of a recording as the training data's are stored."""
+    raw = not isinstance(persons, Persons)
+    if isinstance(persons, np.ndarray) and persons.ndim == 3:
+      persons = [persons]
+    persons = [self._checked(person, "[frame, joint, channel]") for person in persons]
+    if raw:
+      # Only recordings need this room, so that the library does without it.
+      from data_prep import normalise
+
+      if self._turned or self._loading["center"] is not None:
+        persons = normalise.normalise(persons, self.skeleton, by_sum=False)
+      else:
+        persons = normalise.cut_together(persons)
+    if not any(person.any() for person in persons[: self.input["num_persons"]]):
+      raise DataError("nobody is tracked in this recording: it has no joint that is not 0")
+    return Persons(persons)
+
+  def _checked(self, array: Any, axes: str) -> np.ndarray:
+    """Joints as float32, of the layout that the network takes."""
+    try:
+      with np.errstate(over="ignore"):
+        found = np.asarray(array)
+        found = found.astype(np.float32) if found.dtype.kind in "iufb" else None
+    except (TypeError, ValueError):  # lists of unequal lengths
+      found = None
+    expected = (self.skeleton.num_joints, self.channels)
+    if found is None or found.ndim < axes.count(",") + 1 or found.shape[-2:] != expected:
+      shape = f"have the shape {found.shape}" if found is not None else "are no array of numbers"
+      raise ConfigError(
+        f"the joints {shape}; expected {axes} with {expected[0]} joints of {self.skeleton.name} "
+        f"and {words.counted(expected[1], 'channel')}"
+      )
+    bad = np.argwhere(~(np.abs(found) <= _LARGEST))
+    if len(bad):
+      names = axes.strip("[]").split(", ")
+      place = ", ".join(f"{n} {i}" for n, i in zip(names, bad[0][-len(names) :], strict=True))
+      raise DataError(
+        f"{place} is {found[tuple(bad[0])]:g}; expected finite coordinates up to {_LARGEST:g}: "
+        "a joint that is not tracked is 0 in all its channels"
+      )
+    return found

@@ -41,12 +41,16 @@ def _end(status: int, message: object = None) -> None:
 
 def quiet_libraries() -> None:
   """Keeps TensorFlow's and Orbax's notices, and the pages they write before an error is raised that
-  says the same, out of the output; call before they are imported."""
+  says the same, out of the output, but not JAX's warnings that it fell back to the CPU; call before
+  they are imported."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its notice comes before any log level
   os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
   for name in ("absl", "asyncio", "jax", "orbax", "tensorflow"):
     logging.getLogger(name).setLevel(logging.CRITICAL)
+  from mstgcn_jax import devices
+
+  devices.heed_warnings()
 
 
 def fuse_elementwise_on_cpu() -> None:

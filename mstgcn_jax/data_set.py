@@ -29,6 +29,17 @@ METADATA = "metadata.json"
 KNOWN_FACTS = ("subject", "camera", "setup", "replication", "split")
 
 
+class Persons(list):
+  """The persons of a clip as data sets store them: turned as the source has it, not yet centred.
+
+  By this `classifier.Classifier.window` tells them from those of a recording, which it turns.
+  """
+
+  def __getitem__(self, index):
+    found = super().__getitem__(index)
+    return Persons(found) if isinstance(index, slice) else found
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class DataSet:
   """An opened data set.
@@ -145,7 +156,7 @@ class DataSet:
       for shard in self.shards
     ]
 
-  def _decode(self, record: bytes) -> list[np.ndarray]:
+  def _decode(self, record: bytes) -> Persons:
     # What TFDS's features.deserialize_example_np(record) does, for the two fields needed here: it
     # takes five times as long, more than reading and looping the clip.
     fields = _example_type().FromString(record).features.feature
@@ -155,7 +166,7 @@ class DataSet:
     if self.scale:
       joints = np.divide(joints, self.scale, dtype=np.float32)
     ends = list(itertools.accumulate(fields["lengths"].int64_list.value))
-    return [joints[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    return Persons(joints[start:end] for start, end in zip([0, *ends], ends, strict=False))
 
 
 @functools.cache

@@ -56,6 +56,7 @@ class Experiment:
       "data": {"name": self.data_set.name, "fingerprint": _fingerprint(self.data_set)},
       "input": config_lib.input_facts(self.config),
       "loading": {"fill": self.data_set.fill, "center": self.data_set.center},
+      "preparation": {"rotated": self.data_set.rotated},
     }
 
   def abstract_states(self) -> dict[str, train_step.TrainState]:

@@ -53,7 +53,11 @@ def train(*arguments: str) -> tuple[int, str]:
     ([], 2, "--config is missing"),
     (["--config=no_such_file.py"], 2, "config file no_such_file.py does not exist"),
     (["--config", "setup.cfg"], 2, "config file setup.cfg is no Python file"),
-    ([f"--config={tiny.CONFIG}", "--config.modell.width=3"], 2, "no such field: 'modell' Did you"),
+    (
+      [f"--config={tiny.CONFIG}", "--config.modell.width=3"],
+      2,
+      "no such field: modell.width; did you mean model.width?",
+    ),
     ([f"--config={tiny.CONFIG}", "--config.epochs=many"], 2, "many"),
     ([f"--config={tiny.CONFIG}", "--wrokdir=x"], 2, "wrokdir"),
     ([f"--config={tiny.CONFIG}", "--config.model.kernel_size=4"], 2, "kernel_size"),

@@ -1,0 +1,40 @@
+"""What a run computes on, in words; JAX's warning that it fell back to another device."""
+
+import collections
+import logging
+import sys
+
+import jax
+
+from mstgcn_jax.errors import first_line
+
+_warnings: list[str] = []
+
+
+class _Heard(logging.Handler):
+  """Prints what JAX says of the devices that it did not get, and remembers it."""
+
+  def emit(self, record):
+    message = first_line(record.getMessage())
+    _warnings.append(message)
+    print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+def heed_warnings() -> None:
+  """Has JAX's warnings about devices come out in a line each, where its others are silenced."""
+  logger = logging.getLogger("jax._src.xla_bridge")
+  logger.setLevel(logging.WARNING)
+  logger.propagate = False
+  if not any(isinstance(handler, _Heard) for handler in logger.handlers):
+    logger.addHandler(_Heard())
+
+
+def in_words() -> str:
+  """The devices of all processes, such as '1 cpu' or '4 gpu (NVIDIA H100)', and any fall-back."""
+  counts = collections.Counter((d.platform, d.device_kind) for d in jax.devices())
+  found = [
+    f"{count} {platform}" + (f" ({kind})" if kind != platform else "")
+    for (platform, kind), count in counts.items()
+  ]
+  fell_back = f" (not what JAX looked for: {_warnings[-1]})" if _warnings else ""
+  return f"on {' and '.join(found)}{fell_back}"
