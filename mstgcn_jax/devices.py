@@ -6,6 +6,7 @@ import sys
 
 import jax
 
+from mstgcn_jax import words
 from mstgcn_jax.errors import first_line
 
 _warnings: list[str] = []
@@ -30,10 +31,10 @@ def heed_warnings() -> None:
 
 
 def in_words() -> str:
-  """The devices of all processes, such as '1 cpu' or '4 gpu (NVIDIA H100)', and any fall-back."""
+  """The devices of all processes, and any fall-back: 'on 4 gpu devices (NVIDIA H100 PCIe)'."""
   counts = collections.Counter((d.platform, d.device_kind) for d in jax.devices())
   found = [
-    f"{count} {platform}" + (f" ({kind})" if kind != platform else "")
+    words.counted(count, f"{platform} device") + (f" ({kind})" if kind != platform else "")
     for (platform, kind), count in counts.items()
   ]
   fell_back = f" (not what JAX looked for: {_warnings[-1]})" if _warnings else ""

@@ -17,10 +17,17 @@ from mstgcn_jax.errors import DataError
 def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """A path beside `path` to write to, which takes its place when the block ends well."""
   aside = path.with_name(path.name + ".partial")
-  yield aside
-  with open(aside, "rb") as file:
-    os.fsync(file.fileno())
-  aside.replace(path)
+  try:
+    yield aside
+    with open(aside, "rb") as file:
+      os.fsync(file.fileno())
+    aside.replace(path)
+  except BaseException as error:
+    if isinstance(error, OSError):
+      error.filename = error.filename or str(path)  # writing to an open file doesn't say which
+    with contextlib.suppress(OSError):
+      aside.unlink()
+    raise
 
 
 @contextlib.contextmanager

@@ -178,21 +178,29 @@ class Progress:
       self._bar.close()
 
 
+@contextlib.contextmanager
+def _says_why_not(workdir: pathlib.Path):
+  """A full disk becomes a RunError that says so."""
+  try:
+    yield
+  except (DataError, RunError):
+    raise
+  except Exception as error:  # TensorFlow raises types of its own
+    raise RunError(
+      f"metrics.csv or the TensorBoard events in {workdir} could not be written "
+      f"({first_line(error)}); older checkpoints are whole, and the same command goes on from "
+      "the newest"
+    ) from error
+
+
 def _written(method):
-  """Does nothing where recording is off; a full disk becomes a RunError that says so."""
+  """Does nothing where recording is off, and says why where it fails."""
 
   @functools.wraps(method)
   def wrapper(self, *args, **kwargs):
-    if not self._enabled:
-      return
-    try:
-      method(self, *args, **kwargs)
-    except Exception as error:  # TensorFlow raises types of its own
-      raise RunError(
-        f"metrics.csv or the TensorBoard events in {self._workdir} could not be written "
-        f"({first_line(error)}); older checkpoints are whole, and the same command goes on from "
-        "the newest"
-      ) from error
+    if self._enabled:
+      with _says_why_not(self._workdir):
+        method(self, *args, **kwargs)
 
   return wrapper
 
@@ -224,9 +232,10 @@ class Recorder:
     self._steps_per_epoch = steps_per_epoch
     self.bar = Progress(first=first_step, total=total_steps, batch_size=batch_size, enabled=enabled)
     if enabled:
-      self._file = MetricsFile(workdir / "metrics.csv", first_step, evaluated=evaluated)
-      self._board = metric_writers.SummaryWriter(str(workdir / "tensorboard"))
-      self._board.write_hparams(hyperparameters)
+      with _says_why_not(workdir):
+        self._file = MetricsFile(workdir / "metrics.csv", first_step, evaluated=evaluated)
+        self._board = metric_writers.SummaryWriter(str(workdir / "tensorboard"))
+        self._board.write_hparams(hyperparameters)
 
   def epoch(self, step: int) -> int:
     """The epoch that a step (counted from 1) is part of, counted from 1."""
