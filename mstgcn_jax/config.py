@@ -335,10 +335,10 @@ def notes(config: ConfigDict) -> list[str]:
   if o.schedule == "cosine":
     for field in changed("decay_epochs", "decay_factor"):
       lines.append(f"optimizer.{field} has no effect: optimizer.schedule is 'cosine'")
-  elif late := [epoch for epoch in o.decay_epochs if epoch >= config.epochs]:
+  elif late := [str(epoch) for epoch in o.decay_epochs if epoch >= config.epochs]:
     lines.append(
-      f"optimizer.decay_epochs {', '.join(map(str, late))} have no effect: the run ends after "
-      f"epoch {config.epochs}, the first being epoch 0"
+      f"optimizer.decay_epochs has no effect at {', '.join(late)}: epochs count from 0 to "
+      f"{config.epochs - 1}"
     )
   if o.name != "sgd":
     for field in changed("momentum", "nesterov"):
