@@ -14,7 +14,7 @@ command.quiet_libraries()
 from ml_collections import ConfigDict  # noqa: E402
 
 from mstgcn_jax import config as config_lib  # noqa: E402
-from mstgcn_jax import distributed, words  # noqa: E402
+from mstgcn_jax import devices, distributed, words  # noqa: E402
 from mstgcn_jax.errors import ConfigError  # noqa: E402
 
 _USAGE = "python train.py --config FILE [--workdir DIR] [--config.FIELD=VALUE …]"
@@ -92,6 +92,7 @@ def main(argv: list[str]) -> int:
   )
   command.fuse_elementwise_on_cpu()
   command.use_compilation_cache()
+  devices.start()
   workdir = pathlib.Path(given.get("workdir") or f"runs/{pathlib.Path(given['config']).stem}")
   from mstgcn_jax import loop  # after distributed: it touches devices and TensorFlow
 

@@ -65,7 +65,10 @@ def make_manager(workdir: str | pathlib.Path, *, read_only: bool = False) -> ocp
 
   Raises:
     DataError: an accuracy is damaged and the manager is read-only.
+    ConfigError: see `check_path`; reading is possible anywhere.
   """
+  if not read_only:
+    check_path(workdir)
   directory = pathlib.Path(workdir).absolute() / "checkpoints"
   if jax.process_index() == 0:
     for path in _damaged_metrics(directory):

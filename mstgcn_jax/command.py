@@ -33,28 +33,17 @@ def errors_in_one_line() -> Iterator[None]:
     except OSError as error:
       _end(1, f"{error.filename}: {error.strerror}" if error.filename else error)
     except RuntimeError as error:
-      if message := _of_devices(str(error)):
-        _end(1, message)
-      raise
+      if "RESOURCE_EXHAUSTED" not in str(error):
+        raise
+      _end(
+        1,
+        f"the device's memory is too small ({first_line(error)}); less is needed with a smaller "
+        "batch_size or eval_batch_size, optimizer.accumulate, model.remat or model.dtype=bfloat16",
+      )
     except KeyboardInterrupt:
       _end(130, "interrupted")
     if failures:
       print(f"warning: in the background: {failures[0]}", file=sys.stderr, flush=True)
-
-
-def _of_devices(message: str) -> str | None:
-  """A line for what JAX says of devices that are not there or too small; None for all else."""
-  line = " ".join(message.split())[:500]
-  if message.startswith(("Unable to initialize backend", "Unknown backend")):
-    wanted = os.environ.get("JAX_PLATFORMS")
-    asked = f"JAX_PLATFORMS={wanted} asks for a device that is not there" if wanted else "no device"
-    return f"{asked}: {line}"
-  if "RESOURCE_EXHAUSTED" in message:
-    return (
-      f"the device's memory is too small ({line}); a smaller batch_size or eval_batch_size, "
-      "--config.optimizer.accumulate, model.remat=True or model.dtype=bfloat16 need less"
-    )
-  return None
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import sys
 import jax
 
 from mstgcn_jax import words
-from mstgcn_jax.errors import first_line
+from mstgcn_jax.errors import ConfigError, first_line
 
 _warnings: list[str] = []
 
@@ -16,9 +16,12 @@ class _Heard(logging.Handler):
   """Prints what JAX says of the devices that it did not get, and remembers it."""
 
   def emit(self, record):
-    message = first_line(record.getMessage())
-    _warnings.append(message)
-    print(f"warning: {message}", file=sys.stderr, flush=True)
+    _warn(first_line(record.getMessage()))
+
+
+def _warn(message: str) -> None:
+  _warnings.append(message)
+  print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def heed_warnings() -> None:
@@ -28,6 +31,23 @@ def heed_warnings() -> None:
   logger.propagate = False
   if not any(isinstance(handler, _Heard) for handler in logger.handlers):
     logger.addHandler(_Heard())
+
+
+def start() -> None:
+  """Has JAX look for its devices, and says where it takes others than JAX_PLATFORMS names first.
+
+  Raises:
+    ConfigError: what JAX_PLATFORMS names is not there.
+  """
+  wanted = jax.config.jax_platforms
+  try:
+    found = jax.default_backend()
+  except (RuntimeError, AssertionError) as error:
+    reason = first_line(error) if str(error) else "JAX finds no such device"
+    raise ConfigError(f"JAX_PLATFORMS={wanted} asks for what is not there ({reason})") from error
+  first = (wanted or found).split(",")[0]
+  if found not in (first, {"cuda": "gpu", "rocm": "gpu"}.get(first)):
+    _warn(f"JAX_PLATFORMS={wanted}, but JAX finds no {first}: falling back to {found}")
 
 
 def in_words() -> str:

@@ -17,7 +17,7 @@ from mstgcn_jax import command
 
 command.quiet_libraries()
 
-from mstgcn_jax import checkpoints, evaluation, metrics, plots, train_step, words  # noqa: E402
+from mstgcn_jax import checkpoints, devices, evaluation, metrics, plots, train_step, words  # noqa: E402
 from mstgcn_jax import config as config_lib  # noqa: E402
 from mstgcn_jax.errors import ConfigError  # noqa: E402
 from mstgcn_jax.experiment import Experiment, make_split, set_up  # noqa: E402
@@ -173,6 +173,7 @@ def main() -> None:
   args = parser.parse_args()
   command.fuse_elementwise_on_cpu()
   command.use_compilation_cache()
+  devices.start()
   evaluate_workdir(args) if args.workdir else evaluate_fresh(args)
 
 
