@@ -380,7 +380,7 @@ def _finished(workdir: pathlib.Path, step: int) -> evaluation.Figures | None:
 
 def _is_summary(value: Any) -> bool:
   """Whether this is what `_write_results` writes."""
-  if not isinstance(value, dict) or set(value) != {"step", "last", "best", "text"}:
+  if not isinstance(value, dict) or not {"step", "last", "best", "text"} <= set(value):
     return False
   rows = list(value["last"].values()) if isinstance(value["last"], dict) else []
   return (
