@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 
+from mstgcn_jax.data_set import Persons
 from mstgcn_jax.skeletons import Skeleton
 
 
@@ -61,6 +62,9 @@ class Clip:
   label: int
   persons: Sequence[np.ndarray]
   facts: Mapping[str, int | str] = dataclasses.field(default_factory=dict)
+
+  def __post_init__(self):
+    object.__setattr__(self, "persons", Persons(self.persons))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,15 +3,19 @@
 A checkpoint holds `state`, {stream: TrainState as nested dicts}, and `facts`, JSON with the
 digests and what the loop has to remember. Orbax writes it aside and renames it, so that a
 process killed meanwhile leaves no half checkpoint; it does not notice a flipped bit, so digests
-are verified on restore.
+are verified on restore. It is saved before it is evaluated; what the evaluation found is put into
+it afterwards, as `metrics`.
 """
 
 import contextlib
+import glob
 import hashlib
+import json
 import logging
+import math
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import flax.serialization
@@ -22,7 +26,7 @@ from flax import nnx
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from mstgcn_jax import files
+from mstgcn_jax import files, streams, temporal_sampling
 from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line
 from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.train_step import TrainState, saved_eval_variables
@@ -33,15 +37,38 @@ NO_PROGRESS = {"best_top1": -1.0, "best_step": 0, "since_best": 0, "judged_step"
 _log = logging.getLogger("mstgcn_jax")
 
 
+def check_path(workdir: str | pathlib.Path) -> None:
+  """Raises ConfigError where Orbax would write checkpoints that cannot be read."""
+  path = str(pathlib.Path(workdir).absolute())
+  if glob.has_magic(path):
+    raise ConfigError(
+      f"workdir {path} has *, ? or [ in its path, which Orbax takes for a pattern, so that no "
+      "checkpoint in it could be read; take another --workdir"
+    )
+
+
+def exist(workdir: str | pathlib.Path) -> bool:
+  """Whether a workdir holds checkpoints, whole or damaged."""
+  return any(_steps_in(pathlib.Path(workdir) / "checkpoints"))
+
+
+def _steps_in(directory: pathlib.Path) -> list[pathlib.Path]:
+  """Folders of checkpoints, without those that are being written or deleted."""
+  return sorted(path for path in directory.glob("*") if path.name.isdecimal())
+
+
 def make_manager(workdir: str | pathlib.Path, *, read_only: bool = False) -> ocp.CheckpointManager:
   """Orbax's manager of `workdir`/checkpoints; the best is the first of the highest top-1.
 
   Orbax reads every checkpoint's accuracy at once, so a damaged one would spoil them all: it is
-  deleted, and that checkpoint is then never the best.
+  deleted, and that checkpoint is then never the best, unless it is evaluated again.
 
   Raises:
     DataError: an accuracy is damaged and the manager is read-only.
+    ConfigError: see `check_path`; reading is possible anywhere.
   """
+  if not read_only:
+    check_path(workdir)
   directory = pathlib.Path(workdir).absolute() / "checkpoints"
   if jax.process_index() == 0:
     for path in _damaged_metrics(directory):
@@ -80,15 +107,23 @@ def _only_errors_logged():
 
 
 def _damaged_metrics(directory: pathlib.Path) -> list[pathlib.Path]:
-  damaged = []
-  for path in sorted(directory.glob("*/metrics/metrics")):
-    try:
-      content = files.read_json(path)
-    except DataError:
-      content = None
-    if not isinstance(content, dict) or "top1" not in content:
-      damaged.append(path)
-  return damaged
+  paths = [checkpoint / "metrics" / "metrics" for checkpoint in _steps_in(directory)]
+  # A checkpoint that a run beside deletes meanwhile is no damaged one.
+  return [path for path in paths if path.exists() and not _evaluation(path) and path.exists()]
+
+
+def _evaluation(path: pathlib.Path) -> dict[str, float]:
+  """What `set_evaluated` wrote; empty where it was not or is damaged."""
+  try:
+    content = files.read_json(path)
+  except DataError:
+    return {}
+  whole = isinstance(content, dict) and {"top1"} <= set(content) <= {"top1", "step", *NO_PROGRESS}
+  return content if whole and _are_numbers(content.values()) else {}
+
+
+def _are_numbers(values: Iterable[Any]) -> bool:
+  return all(type(v) in (int, float) and math.isfinite(v) for v in values)
 
 
 def digests(tree: Any) -> dict[str, str]:
@@ -112,25 +147,70 @@ def save(
   step: int,
   states: Mapping[str, TrainState],
   facts: dict[str, Any],
-  *,
-  top1: float | None = None,
 ) -> None:
   """Starts writing a checkpoint; returns when the arrays have been copied from the devices.
 
   Args:
     facts: JSON that `restore_newest` hands back.
-    top1: accuracy by which the best checkpoint is chosen; None where it was not evaluated.
   Raises:
     RunError: this checkpoint or the one before could not be written; older ones are whole.
   """
   tree = _as_tree(states)
+  checked = {"digests": digests(tree), "digest_of_facts": _digest_of_facts(facts)}
   args = ocp.args.Composite(
-    state=ocp.args.StandardSave(tree),
-    facts=ocp.args.JsonSave(facts | {"digests": digests(tree)}),
+    state=ocp.args.StandardSave(tree), facts=ocp.args.JsonSave(facts | checked)
   )
-  metrics = None if top1 is None else {"top1": top1, "step": step}
+  # Orbax warns of an accuracy that is not there yet.
+  with _says_why_not(manager), _only_errors_logged():
+    manager.save(step, args=args)
+
+
+def _digest_of_facts(facts: dict[str, Any]) -> str:
+  text = json.dumps(facts, sort_keys=True)
+  return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def set_evaluated(
+  manager: ocp.CheckpointManager, step: int, top1: float, progress: dict[str, Any]
+) -> None:
+  """Puts what an evaluation found into the checkpoint of that step, when it is whole on the disk.
+
+  Checkpoints that are neither of the newest two nor the best by that are deleted.
+
+  Args:
+    top1: accuracy by which the best checkpoint is chosen.
+    progress: numbers that `restore_newest` hands back instead of those saved with the state.
+  Raises:
+    RunError: it could not be written.
+  """
+  wait(manager)
   with _says_why_not(manager):
-    manager.save(step, args=args, metrics=metrics)
+    if jax.process_index() == 0:
+      folder = pathlib.Path(manager.directory) / str(step) / "metrics"
+      folder.mkdir(exist_ok=True)
+      files.write_json(folder / "metrics", {"top1": top1, "step": step} | progress)
+    multihost_utils.sync_global_devices(f"evaluated checkpoint {step}")
+    manager.reload()
+    kept = {*sorted(manager.all_steps())[-2:], manager.best_step()}
+    for old in set(manager.all_steps()) - kept:
+      manager.delete(old)
+
+
+def read_back(manager: ocp.CheckpointManager, step: int, states: Mapping[str, TrainState]) -> None:
+  """Reads a checkpoint that was just saved, digests and all.
+
+  Raises:
+    RunError: it was written without an error and is not what was written.
+  """
+  wait(manager)
+  abstract = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+  try:
+    _read(manager, step, jax.tree.map(abstract, _as_tree(states)))
+  except DataError as error:
+    raise RunError(
+      f"a checkpoint was written into {manager.directory} and is not what is read there ({error}): "
+      "the run would be lost, so it ends here. Take a --workdir on another disk"
+    ) from error
 
 
 def wait(manager: ocp.CheckpointManager) -> None:
@@ -155,8 +235,8 @@ def _says_why_not(manager):
 
 def restore_newest(
   manager: ocp.CheckpointManager, states: Mapping[str, TrainState]
-) -> tuple[int, dict[str, TrainState], dict[str, Any]] | None:
-  """Step, states and facts of the newest checkpoint that is whole, or None where there is none.
+) -> tuple[int, dict[str, TrainState], dict[str, Any]]:
+  """Step, states and facts of the newest checkpoint that is whole.
 
   Damaged ones are moved to `checkpoints_damaged/` beside, with a warning, and the one before is
   taken.
@@ -166,28 +246,30 @@ def restore_newest(
   Raises:
     ConfigError: the checkpoint is of another model, optimiser or set of streams.
     RunError: a checkpoint could not be read for a reason other than damage.
-    DataError: there are checkpoints, and all are damaged; they stay where they are.
+    DataError: none is whole; they stay where they are.
   """
   damaged: dict[int, DataError] = {}
   for step in sorted(manager.all_steps(), reverse=True):
     try:
       tree, facts = _read(manager, step, _as_tree(states))
+      if set(facts) != set(NO_PROGRESS) or not _are_numbers(facts.values()):
+        raise DataError(f"checkpoint {step} is damaged: its facts are {facts}")
     except DataError as error:
       damaged[step] = error
       continue
     for bad, error in damaged.items():
       _move_aside(manager, bad, error)
+    evaluation = _evaluation(pathlib.Path(manager.directory) / str(step) / "metrics" / "metrics")
+    facts |= {name: evaluation[name] for name in NO_PROGRESS if name in evaluation}
     restored = {
       name: flax.serialization.from_state_dict(state, tree[name]) for name, state in states.items()
     }
     return step, restored, facts
-  if damaged:
-    newest = next(iter(damaged.values()))
-    raise DataError(
-      f"no checkpoint in {manager.directory} is whole ({newest}); nothing was changed. To begin "
-      "again, take another --workdir or delete this one"
-    )
-  return None
+  newest = next(iter(damaged.values()), "Orbax lists none")
+  raise DataError(
+    f"no checkpoint in {manager.directory} is whole ({newest}); nothing was changed. To begin "
+    "again, take another --workdir or delete this one"
+  )
 
 
 def _read(manager, step: int, target: Any = None) -> tuple[Any, dict[str, Any]]:
@@ -214,12 +296,16 @@ def _read(manager, step: int, target: Any = None) -> tuple[Any, dict[str, Any]]:
     )
     facts = dict(item.facts)
     expected = facts.pop("digests")
+    # Those of version 0.1.0 have none.
+    whole = facts.pop("digest_of_facts", None) in (None, _digest_of_facts(facts))
   except ConfigError:
     raise
   except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
     if _is_passing(error):
       raise RunError(f"checkpoint {step} could not be read now ({first_line(error)})") from error
     raise DataError(f"checkpoint {step} cannot be read ({first_line(error)})") from error
+  if not whole:
+    raise DataError(f"checkpoint {step} is damaged: its facts are not those that were written")
   wrong = [name for name, digest in digests(item.state).items() if expected.get(name) != digest]
   if wrong or len(expected) != len(jax.tree.leaves(item.state)):
     raise DataError(f"checkpoint {step} is damaged: {len(wrong)} arrays differ, first {wrong[:1]}")
@@ -272,13 +358,58 @@ def write_model_facts(workdir: str | pathlib.Path, facts: dict[str, Any]) -> Non
 
 
 def read_model_facts(workdir: str | pathlib.Path) -> dict[str, Any]:
-  """The content of `workdir`/model.json; DataError where there is none."""
+  """The content of `workdir`/model.json, checked.
+
+  Raises:
+    DataError: there is none, or it is damaged.
+  """
   path = pathlib.Path(workdir) / MODEL_FILE
   if not path.is_file():
     seeds = sorted(str(p.parent) for p in pathlib.Path(workdir).glob(f"seed_*/{MODEL_FILE}"))
     hint = f"; take one of {', '.join(seeds)}" if seeds else ""
     raise DataError(f"{workdir} is not a workdir of this project: it has no {MODEL_FILE}{hint}")
-  return files.read_json(path)
+  facts = files.read_json(path)
+  try:
+    _check_facts(facts)
+  except (ConfigError, AttributeError, KeyError, TypeError, ValueError) as error:
+    message = f"no {error}" if isinstance(error, KeyError) else first_line(error)
+    raise DataError(f"{path} is damaged, or of another version ({message})") from error
+  return facts
+
+
+def _check_facts(facts: dict[str, Any]) -> None:
+  """Raises one of many errors where these are not the facts of a run or an imported model."""
+
+  def require(holds: bool, name: str) -> None:
+    if not holds:
+      raise ValueError(f"{name} is {facts[name]!r:.80}")
+
+  is_joint = lambda value: value is None or value in range(config.skeleton.num_joints)
+  needed = {"model", "class_names", "streams", "input"}
+  # An imported model doesn't know its data.
+  optional = {"data", "loading", "preparation", "joint_at_zero"}
+  if unknown := (set(facts) - optional) ^ needed:
+    raise ValueError(f"{min(unknown)} is unknown or missing")
+  config = ModelConfig.from_dict(facts["model"])
+  names, seen, shown = facts["class_names"], facts["streams"], facts["input"]
+  require(isinstance(names, list) and all(isinstance(n, str) for n in names), "class_names")
+  require(len(names) == config.num_classes, "class_names")
+  require(isinstance(seen, list) and seen and set(seen) <= set(streams.STREAMS), "streams")
+  require(set(shown) - {"views"} == {"window", "num_persons", "sampling"}, "input")
+  require(type(shown["window"]) is int and shown["window"] > 0, "input")
+  require(shown["num_persons"] == config.num_persons, "input")
+  temporal_sampling.check(shown["sampling"], shown.get("views", 1))
+  require(type(shown.get("views", 1)) is int, "input")
+  if "data" in facts:
+    require(isinstance(facts["data"]["name"], str), "data")
+  if "loading" in facts:
+    require(set(facts["loading"]) == {"fill", "center"}, "loading")
+    require(facts["loading"]["fill"] in ("loop", "zero"), "loading")
+    require(is_joint(facts["loading"]["center"]), "loading")
+  require(is_joint(facts.get("joint_at_zero")), "joint_at_zero")
+  if "preparation" in facts:
+    require(set(facts["preparation"]) == {"rotated"}, "preparation")
+    require(facts["preparation"]["rotated"] in (True, False, None), "preparation")
 
 
 def read_model_config(facts: dict[str, Any], *, trust: bool = False) -> ModelConfig:
@@ -303,7 +434,7 @@ def check_trusted(block_type: str, trust: bool) -> None:
     )
 
 
-def checkpoint_step(manager: ocp.CheckpointManager, which: str) -> int:
+def checkpoint_step(manager: ocp.CheckpointManager, which: str | int) -> int:
   """The step meant by 'newest', 'best' or a number.
 
   Raises:
@@ -311,7 +442,8 @@ def checkpoint_step(manager: ocp.CheckpointManager, which: str) -> int:
     ConfigError: `which` is none of these.
   """
   steps = sorted(manager.all_steps())
-  if which not in ("newest", "best") and not which.isdigit():
+  which = str(which)
+  if which not in ("newest", "best") and not which.isdecimal():
     raise ConfigError(f"checkpoint {which!r} is neither 'newest', 'best' nor a step")
   if not steps:
     raise DataError(f"{manager.directory} holds no checkpoint")
@@ -343,26 +475,35 @@ def best_step(workdir: str | pathlib.Path) -> int | None:
 
 
 def load_variables(
-  workdir: str | pathlib.Path, checkpoint: str = "newest"
+  workdir: str | pathlib.Path, checkpoint: str | int = "newest"
 ) -> tuple[dict[str, Any], int]:
   """Every stream's state as saved, {stream: {'params': …, 'batch_stats': …, …}}, and its step.
+
+  A run may write into the workdir meanwhile.
 
   Raises:
     DataError: not a workdir, no such checkpoint, or a damaged one.
   """
   read_model_facts(workdir)
-  if not (pathlib.Path(workdir) / "checkpoints").is_dir():
+  directory = pathlib.Path(workdir) / "checkpoints"
+  if not directory.is_dir():
     raise DataError(f"{workdir} holds no checkpoint yet")
-  with make_manager(workdir, read_only=True) as manager:
-    step = checkpoint_step(manager, checkpoint)
-    tree, _ = _read(manager, step)
-  return tree, step
+  while True:
+    with make_manager(workdir, read_only=True) as manager:
+      step = checkpoint_step(manager, checkpoint)
+      try:
+        tree, _ = _read(manager, step)
+        return tree, step
+      except DataError:
+        if (directory / str(step)).exists():
+          raise
+    # A run beside has deleted it, having written newer ones.
 
 
 def load_model(
   workdir: str | pathlib.Path,
   *,
-  checkpoint: str = "newest",
+  checkpoint: str | int = "newest",
   stream: str | None = None,
   trust: bool = False,
 ) -> MSTGCN:
@@ -384,14 +525,14 @@ def load_model(
 
 
 def load_trained(
-  workdir: str | pathlib.Path, *, checkpoint: str, stream: str | None, trust: bool
+  workdir: str | pathlib.Path, *, checkpoint: str | int, stream: str | None, trust: bool
 ) -> tuple[MSTGCN, dict[str, Any], int]:
   """As `load_model`, the `train_step.eval_variables` that gave it its values, and their step."""
   facts = read_model_facts(workdir)
-  model = MSTGCN(read_model_config(facts, trust=trust), rngs=nnx.Rngs(0))
+  config = read_model_config(facts, trust=trust)
   tree, step = load_variables(workdir, checkpoint)
   variables = saved_eval_variables(tree[choose_stream(facts, stream)])
-  update_model(model, variables)
+  model = _build(config, variables)
   model.eval()
   return model, variables, step
 
@@ -461,10 +602,16 @@ def warm_start(
   return result
 
 
-def update_model(model: nnx.Module, variables: Mapping[str, Any]) -> None:
-  """Sets a model's parameters and running statistics from trees with string keys."""
+def _build(config: ModelConfig, variables: Mapping[str, Any]) -> MSTGCN:
+  """A network with these parameters and running statistics; no initial ones are drawn."""
+  model = nnx.eval_shape(lambda: MSTGCN(config, rngs=nnx.Rngs(0)))
   for kind, name in ((nnx.Param, "params"), (nnx.BatchStat, "batch_stats")):
     state = nnx.state(model, kind)
     pure = flax.serialization.from_state_dict(nnx.to_pure_dict(state), variables[name])
     nnx.replace_by_pure_dict(state, jax.tree.map(jax.numpy.asarray, pure))
     nnx.update(model, state)
+  # What a layer of one's own holds beside these, such as random keys.
+  others = nnx.Not(nnx.Any(nnx.Param, nnx.BatchStat))
+  if jax.tree.leaves(nnx.state(model, others)):
+    nnx.update(model, nnx.state(MSTGCN(config, rngs=nnx.Rngs(0)), others))
+  return model

@@ -5,17 +5,20 @@ Files in `configs/` start from `default()` and change what their experiment need
 `Augmentation`, which document and validate them.
 """
 
+import ast
 import dataclasses
+import functools
 import importlib.util
 import math
 import pathlib
+import shlex
 import traceback
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict, config_dict
 
-from mstgcn_jax import files, streams, temporal_sampling
+from mstgcn_jax import files, streams, temporal_sampling, words
 from mstgcn_jax.augment import Augmentation
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import ModelConfig
@@ -25,9 +28,19 @@ from mstgcn_jax.skeletons import Skeleton
 
 # Fields of ModelConfig that come from the data, not from the experiment.
 _FROM_DATA = ("num_classes", "skeleton", "num_persons", "in_channels")
+# Fields that may be None; ml_collections types a field by its value, so their type has to be said.
+_MAY_BE_NONE = {"model.blocks": tuple, "model.attention": str}
+_KINDS = {
+  bool: "true or false",
+  int: "a whole number",
+  float: "a number",
+  str: "text",
+  tuple: "several values, such as (1, 2)",
+}
 # Fields that may change when a run is resumed; all others change the mathematics.
 _FREE = (
   "data.dir",
+  "model.remat",
   "epochs",
   "eval_batch_size",
   "eval_every",
@@ -64,9 +77,9 @@ def default() -> ConfigDict:
   c.data.views = 1  # clips drawn from each recording in evaluation, scores averaged
   c.data.normalize = False  # per channel and joint, by the training split's mean and deviation
 
-  c.model = _section(ModelConfig, skip=_FROM_DATA)
-  c.optimizer = _section(OptimizerConfig)
-  c.augment = _section(Augmentation)
+  c.model = _section("model", ModelConfig, skip=_FROM_DATA)
+  c.optimizer = _section("optimizer", OptimizerConfig)
+  c.augment = _section("augment", Augmentation)
 
   c.init_from = ""  # a workdir whose newest parameters to start from …
   c.init_ignore = ()  # … but for those whose path contains one of these, e.g. ('classifier',)
@@ -80,13 +93,12 @@ def default() -> ConfigDict:
   return c.lock()  # a mistyped field is an error, not a new one
 
 
-def _section(cls, skip: tuple[str, ...] = ()) -> ConfigDict:
+def _section(name: str, cls, skip: tuple[str, ...] = ()) -> ConfigDict:
   section = ConfigDict()
   for field in dataclasses.fields(cls):
     if field.name in skip:
       continue
-    # ml_collections types a field by its value; those that default to None need it said.
-    kind = {"blocks": tuple, "attention": str}.get(field.name)
+    kind = _MAY_BE_NONE.get(f"{name}.{field.name}")
     section[field.name] = config_dict.placeholder(kind) if kind else field.default
   return section
 
@@ -121,14 +133,92 @@ def load(path: str | pathlib.Path) -> ConfigDict:
   return config
 
 
-def read(path: str | pathlib.Path) -> ConfigDict:
-  """The resolved config that a run wrote into its workdir as JSON."""
-  saved = default()
+def override(config: ConfigDict, name: str, text: str) -> None:
+  """Sets the field of a dotted name to what was typed for it: --config.NAME=TEXT.
+
+  What `typed` gives comes back as it was. Several values may also be typed without quotes and
+  brackets: joint,bone.
+
+  Raises:
+    ConfigError: there is no such field, or the text is no value of its type.
+  """
+  fields = flatten(config.to_dict())
+  if name not in fields:
+    inside = [field for field in fields if field.startswith(f"{name}.")]
+    if inside:
+      raise ConfigError(f"{name} is a section; set a field of it, such as --config.{inside[0]}=…")
+    raise ConfigError(f"no such field: {name}{words.did_you_mean(name, fields)}")
+  kind = _kinds()[name]
+  value: Any = text
+  if name in _MAY_BE_NONE and text.lower() == "none":
+    value = None
+  elif kind is bool:
+    value = {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
+  elif kind is tuple:
+    value = _several(text)
+  elif kind is not str:
+    value = _literal(text)
+  config.update_from_flattened_dict({name: _fitting(name, value)})
+
+
+def typed(name: str, value: Any) -> str:
+  """How a field is typed in a shell: --config.seed=0, --config.streams="('joint',)"."""
+  text = f'"{value!r}"' if isinstance(value, tuple) else shlex.quote(str(value))
+  return f"--config.{name}={text}"
+
+
+def _several(text: str) -> tuple:
+  value = _literal(text)
+  if isinstance(value, tuple | list):
+    return _as_tuples(value)
+  if value != text or not text:
+    return () if text == "" else (value,)
+  parts = text.strip().removeprefix("(").removesuffix(")").split(",")
+  return tuple(_literal(part.strip()) for part in parts if part.strip())
+
+
+def _literal(text: str) -> Any:
+  """The Python value that a text spells, or the text itself where it spells none."""
   try:
-    with saved.ignore_type():
-      saved.update(_as_tuples(files.read_json(pathlib.Path(path))))
-  except (KeyError, AttributeError, TypeError) as error:
-    raise DataError(f"{path} is not a config of this version ({error})") from error
+    return ast.literal_eval(text)
+  except (ValueError, SyntaxError, RecursionError, MemoryError):
+    return text
+
+
+@functools.cache
+def _kinds() -> dict[str, type]:
+  fields = flatten(default().to_dict())
+  return {name: _MAY_BE_NONE.get(name) or type(value) for name, value in fields.items()}
+
+
+def _fitting(name: str, value: Any) -> Any:
+  """The value as the field's type; ConfigError where it is of another one."""
+  kind = _kinds()[name]
+  if kind is float and type(value) is int:
+    return float(value)
+  if type(value) is not kind and not (value is None and name in _MAY_BE_NONE):
+    none = " or None" if name in _MAY_BE_NONE else ""
+    raise ConfigError(f"{name} is {value!r}; it must be {_KINDS[kind]}{none}")
+  return value
+
+
+def read(path: str | pathlib.Path) -> ConfigDict:
+  """The resolved config that a run wrote into its workdir as JSON.
+
+  Raises:
+    DataError: it is missing or damaged, or of another version of this project.
+  """
+  content = files.read_json(pathlib.Path(path))
+  saved = default()
+  known = flatten(saved.to_dict())
+  try:
+    found = flatten(content)
+    for name, value in found.items():
+      if name not in known:
+        raise ConfigError(f"no such field: {name}{words.did_you_mean(name, known)}")
+      saved.update_from_flattened_dict({name: _fitting(name, value)})
+  except (ConfigError, AttributeError, KeyError, TypeError, ValueError) as error:
+    raise DataError(f"{path} is damaged, or no config of this version ({error})") from error
   return saved
 
 
@@ -214,8 +304,9 @@ def validate(config: ConfigDict) -> None:
   for field in ("seed", "save_every_steps", "early_stopping", "stream_devices", "profile_steps"):
     require(config[field] >= 0, field, "0 or more")
   seeds = config.seeds
-  whole = all(isinstance(seed, int) and seed >= 0 for seed in seeds)
+  whole = all(type(seed) is int and seed >= 0 for seed in seeds)
   require(whole and len(set(seeds)) == len(seeds), "seeds", "whole numbers from 0, each once")
+  require(len(seeds) != 1, "seeds", "several, such as (0, 1, 2); for a single run set seed")
   require(config.heartbeat_timeout >= 1, "heartbeat_timeout", "at least 1")
   require(0 <= config.label_smoothing < 1, "label_smoothing", "in [0, 1)")
   require(0 <= config.mixup < math.inf, "mixup", "0 or more")
@@ -234,6 +325,32 @@ def validate(config: ConfigDict) -> None:
   model_config(config, channels=blocks[0][0] // (2 if "+" in names[0] else 1) if blocks else 3)
   optimizer_config(config)
   augmentation(config)
+
+
+def notes(config: ConfigDict) -> list[str]:
+  """What was set and has no effect, a line each: no mistake, but hardly what was meant."""
+  o, preset = config.optimizer, OptimizerConfig()
+  changed = lambda *fields: [f for f in fields if _as_tuples(o[f]) != getattr(preset, f)]
+  lines = []
+  if o.schedule == "cosine":
+    for field in changed("decay_epochs", "decay_factor"):
+      lines.append(f"optimizer.{field} has no effect: optimizer.schedule is 'cosine'")
+  elif late := [str(epoch) for epoch in o.decay_epochs if epoch >= config.epochs]:
+    lines.append(
+      f"optimizer.decay_epochs has no effect at {', '.join(late)}: epochs count from 0 to "
+      f"{config.epochs - 1}"
+    )
+  if o.name != "sgd":
+    for field in changed("momentum", "nesterov"):
+      lines.append(f"optimizer.{field} has no effect: optimizer.name is {o.name!r}")
+  if o.warmup_epochs >= config.epochs > 1:
+    lines.append(
+      f"the learning rate rises until the end: optimizer.warmup_epochs is {o.warmup_epochs}, "
+      f"epochs {config.epochs}"
+    )
+  if config.model.blocks is not None and config.model.width != ModelConfig.width:
+    lines.append("model.width has no effect: model.blocks says how wide each block is")
+  return lines
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:

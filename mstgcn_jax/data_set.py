@@ -35,6 +35,17 @@ _CHUNK = 64  # clips read at a time where all are
 _LOADING = ("channels", "fill", "center", "joint_at_zero", "rotated")
 
 
+class Persons(list):
+  """The persons of a clip as data sets store them: turned as the source has it, not yet centred.
+
+  By this `classifier.Classifier.window` tells them from those of a recording, which it turns.
+  """
+
+  def __getitem__(self, index):
+    found = super().__getitem__(index)
+    return Persons(found) if isinstance(index, slice) else found
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class DataSet:
   """An opened data set.
@@ -116,10 +127,10 @@ class DataSet:
     """
     return [self._as_floats(persons) for persons in self.read_stored(indices)]
 
-  def _as_floats(self, persons: list[np.ndarray]) -> list[np.ndarray]:
+  def _as_floats(self, persons: Persons) -> Persons:
     if not self.scale:
       return persons
-    return [np.divide(person, self.scale, dtype=np.float32) for person in persons]
+    return Persons(np.divide(person, self.scale, dtype=np.float32) for person in persons)
 
   def read_stored(self, indices: Sequence[int]) -> list[list[np.ndarray]]:
     """As `read`, but coordinates as they are stored: int16, `scale` times as large, or float32."""
@@ -208,11 +219,11 @@ class DataSet:
       for shard in self.shards
     ]
 
-  def _decode(self, record: bytes) -> list[np.ndarray]:
+  def _decode(self, record: bytes) -> Persons:
     (start, stop), (first, last) = _find(record, b"coordinates", b"lengths")
     joints = np.frombuffer(memoryview(record)[start:stop], self.stored_type)
     joints = joints.reshape(-1, self.skeleton.num_joints, self.channels)
-    persons, begin = [], 0
+    persons, begin = Persons(), 0
     while first < last:
       length, first = _varint(record, first)
       persons.append(joints[begin : begin + length])

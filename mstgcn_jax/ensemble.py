@@ -10,7 +10,7 @@ import pathlib
 
 import numpy as np
 
-from mstgcn_jax import command, metrics
+from mstgcn_jax import command, metrics, words
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.scores import Scores
 
@@ -37,7 +37,7 @@ def fuse(paths: list[pathlib.Path], weights: list[float] | None = None) -> Score
     if not np.array_equal(scores.names[mine], first.names[order]):
       extra = set(scores.names.tolist()) ^ set(first.names.tolist())
       raise DataError(
-        f"{file} and {files[0]} do not hold the same clips: {len(extra)} are in only one of them "
+        f"{file} and {files[0]} do not hold the same clips: {len(extra)} in only one of them "
         f"(such as {sorted(extra)[0]!r})"
         if extra
         else f"{file}: clip names repeat"
@@ -73,7 +73,8 @@ def main() -> None:
   figures = metrics.summarize(scores.logits, scores.labels)
   low, high = metrics.bootstrap_interval(metrics.ranks(scores.logits, scores.labels) < 1)
   print(
-    f"fused: {metrics.in_words(figures, scores.logits.shape[1])}, {len(scores.labels)} clips (95 % "
+    f"fused: {metrics.in_words(figures, scores.logits.shape[1])}, "
+    f"{words.counted(len(scores.labels), 'clip')} (95 % "
     f"interval of top-1 over clips {100 * low:.2f} to {100 * high:.2f})"
   )
   if args.out:

@@ -14,5 +14,6 @@ class ConfigError(ValueError):
 
 
 def first_line(error: Exception) -> str:
-  """What a library's error says first, for a message of one line."""
-  return (str(error).strip().splitlines() or [repr(error)])[0][:300]
+  """What a library's error says first, for a message of one line; its middle may be left out."""
+  line = (str(error).strip().splitlines() or [repr(error)])[0]
+  return line if len(line) <= 300 else f"{line[:140]} … {line[-140:]}"

@@ -17,7 +17,7 @@ from mstgcn_jax import command
 
 command.quiet_libraries()
 
-from mstgcn_jax import checkpoints, evaluation, metrics, plots, train_step  # noqa: E402
+from mstgcn_jax import checkpoints, devices, evaluation, metrics, plots, train_step, words  # noqa: E402
 from mstgcn_jax import config as config_lib  # noqa: E402
 from mstgcn_jax.errors import ConfigError  # noqa: E402
 from mstgcn_jax.experiment import (  # noqa: E402
@@ -58,7 +58,8 @@ def report(scores: Scores, class_names: list[str]) -> str:
   for true, predicted, clips in confused:
     share = 100 * clips / counts[true]
     lines.append(
-      f"{class_names[true]} taken for {class_names[predicted]}: {clips} clips ({share:.0f} %)"
+      f"{class_names[true]} taken for {class_names[predicted]}: "
+      f"{words.counted(clips, 'clip')} ({share:.0f} %)"
     )
   return "\n".join(lines)
 
@@ -121,7 +122,8 @@ def _trained_on(config: ConfigDict, facts: dict, run: Experiment) -> str:
   if "data" not in facts:  # an imported model doesn't know its data
     return ""
   count = np.isin(run.split.eval, make_split(config, run.data_set).train).sum()
-  return f" ({count} of {len(run.split.eval)} clips were trained on)" if count else ""
+  were = "was" if count == 1 else "were"
+  return f" ({count} of {len(run.split.eval)} clips {were} trained on)" if count else ""
 
 
 def evaluate_fresh(args: argparse.Namespace) -> None:
@@ -177,6 +179,7 @@ def main() -> None:
   args = parser.parse_args()
   command.fuse_elementwise_on_cpu()
   command.use_compilation_cache()
+  devices.start()
   evaluate_workdir(args) if args.workdir else evaluate_fresh(args)
 
 

@@ -73,6 +73,7 @@ class Experiment:
       "input": config_lib.input_facts(self.config),
       "loading": {"fill": self.data_set.fill, "center": self.data_set.center},
       "joint_at_zero": self.data_set.joint_at_zero,
+      "preparation": {"rotated": self.data_set.rotated},
     }
 
   def abstract_states(self) -> dict[str, train_step.TrainState]:

@@ -1,13 +1,14 @@
 """Files written whole or not at all, read with a clear error, and their sums."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
+
+import filelock
 
 from mstgcn_jax.errors import DataError
 
@@ -16,33 +17,45 @@ from mstgcn_jax.errors import DataError
 def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """A path beside `path` to write to, which takes its place when the block ends well."""
   aside = path.with_name(path.name + ".partial")
-  yield aside
-  with open(aside, "rb") as file:
-    os.fsync(file.fileno())
-  aside.replace(path)
+  try:
+    yield aside
+    with open(aside, "rb") as file:
+      os.fsync(file.fileno())
+    aside.replace(path)
+  except BaseException as error:
+    if isinstance(error, OSError):
+      error.filename = error.filename or str(path)  # writing to an open file doesn't say which
+    with contextlib.suppress(OSError):
+      aside.unlink()
+    raise
 
 
 @contextlib.contextmanager
 def only_writer(folder: pathlib.Path) -> Iterator[None]:
   """Makes a folder and holds its lock, which the system lets go of however the process ends.
 
-  A folder that is still empty in the end is removed.
+  The lock is a file `.lock` in it while the block runs. A folder that is still empty in the end is
+  removed.
 
   Raises:
     DataError: another process holds the lock.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  descriptor = os.open(folder, os.O_RDONLY)
+  path = folder / ".lock"
+  lock = filelock.FileLock(path, timeout=0)
   try:
-    try:
-      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      raise DataError(f"another command is writing into {folder}; wait for it") from None
-    except OSError:  # a file system without locks
-      pass
+    lock.acquire()
+  except filelock.Timeout:
+    raise DataError(f"another command is writing into {folder}; wait for it") from None
+  except (OSError, NotImplementedError):
+    if not os.access(folder, os.W_OK):
+      raise  # a file system without locks is no reason to refuse
+  try:
     yield
   finally:
-    os.close(descriptor)
+    with contextlib.suppress(OSError):
+      path.unlink()  # while it is held: whoever waits for it then looks again
+    lock.release()
     with contextlib.suppress(OSError):
       folder.rmdir()
 

@@ -3,8 +3,12 @@
 import collections
 import contextlib
 import logging
+import os
 import pathlib
 import signal
+import statistics
+import threading
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,6 +17,7 @@ from ml_collections import ConfigDict
 
 from mstgcn_jax import (
   checkpoints,
+  devices,
   evaluation,
   files,
   metrics,
@@ -20,6 +25,7 @@ from mstgcn_jax import (
   plots,
   run_log,
   train_step,
+  words,
 )
 from mstgcn_jax import config as config_lib
 from mstgcn_jax.errors import ConfigError, DataError, RunError
@@ -29,13 +35,13 @@ from mstgcn_jax.watchdog import Watchdog
 # Steps between dispatching a step and reading its figures, so that devices never wait for the
 # host.
 LAG = 2
-# Exit status after SIGTERM: sysexits' EX_TEMPFAIL, "try again later".
+# Exit status after SIGTERM or Ctrl-C: sysexits' EX_TEMPFAIL, "try again later".
 EXIT_PREEMPTED = 75
 _log = logging.getLogger("mstgcn_jax")
 
 
 class Preempted(Exception):
-  """The run was asked to end (SIGTERM), has saved, and goes on when started again."""
+  """The run was asked to end, has saved, and goes on when started again."""
 
 
 def train(
@@ -43,34 +49,76 @@ def train(
 ) -> evaluation.Figures:
   """Trains in `workdir`, from its newest good checkpoint where there is one.
 
+  Of several `config.seeds` each trains in `workdir`/seed_N, and `workdir`/seeds.json tells of all.
+
   Args:
-    stop: of a command that does more than one run; SIGTERM is otherwise heeded during this one.
+    stop: asks the run to save and end; by default SIGTERM and Ctrl-C do, where this is the main
+      thread.
   Returns:
-    The last evaluation: stream or fusion -> loss, top1, top5, mean_class.
+    The last evaluation: stream or fusion -> loss, top1, top5, mean_class; of several seeds the
+    mean.
   Raises:
     ConfigError, DataError, RunError: with one clear message.
-    Preempted: after SIGTERM, when the state is saved.
+    Preempted: it was asked to end, and the state is saved.
   """
-  if stop is None:
-    with StopSignal() as stop:
-      return train(config, workdir, stop=stop)
+  workdir = pathlib.Path(workdir)
+  config_lib.validate(config)
+  checkpoints.check_path(workdir)
+  with contextlib.ExitStack() as stack:
+    if stop is None:
+      stop = stack.enter_context(StopSignal())
+    if jax.process_index() == 0:  # of several processes the first one writes
+      stack.enter_context(files.only_writer(workdir))
+    return (_train_seeds if config.seeds else _train_seed)(config, workdir, stop)
 
+
+def _train_seeds(
+  config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal"
+) -> evaluation.Figures:
+  found = []
+  for seed in config.seeds:
+    stop.check(f"seeds before {seed} are finished")
+    one = config.copy_and_resolve_references()
+    one.seed, one.seeds = seed, ()
+    found.append(train(one, workdir / f"seed_{seed}", stop=stop))
+  summary, lines = {}, []
+  for stream in found[0]:
+    values = [100 * results[stream]["top1"] for results in found]
+    mean, deviation = statistics.mean(values), statistics.stdev(values)
+    summary[stream] = {"mean": mean, "deviation": deviation, "of_seeds": values}
+    lines.append(f"  {stream}: {mean:.2f} ± {deviation:.2f} %")
+  if jax.process_index() == 0:
+    files.write_json(workdir / "seeds.json", {"seeds": list(config.seeds), "top1": summary})
+    _log.info(
+      "last epoch, top-1 over seeds %s:\n%s\nin %s: seeds.json, and a workdir for each seed",
+      tuple(config.seeds),
+      "\n".join(lines),
+      workdir,
+    )
+  return {
+    stream: {name: statistics.mean(results[stream][name] for results in found) for name in figures}
+    for stream, figures in found[0].items()
+  }
+
+
+def _train_seed(
+  config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal"
+) -> evaluation.Figures:
   # Data, model, optimiser.
   run = set_up(config)
   total_steps = config.epochs * run.steps_per_epoch
+  # Before anything is written, since init_from may be refused.
+  states = None if checkpoints.exist(workdir) else run.initial_states()
 
   # Restore.
   is_first = jax.process_index() == 0
   workdir.mkdir(parents=True, exist_ok=True)
   run_log.start_logging(workdir, quiet=not is_first)
   manager = checkpoints.make_manager(workdir)
-  changed = [] if manager.latest_step() is None else check_same_run(workdir, run)
-  restored = checkpoints.restore_newest(manager, run.abstract_states())
-  if restored is not None:
-    step, states, progress = restored
-  else:
-    step, states = 0, run.initial_states()
-    progress = checkpoints.NO_PROGRESS
+  step, progress, changed = 0, checkpoints.NO_PROGRESS, []
+  if states is None:
+    changed = check_same_run(workdir, run)
+    step, states, progress = checkpoints.restore_newest(manager, run.abstract_states())
   multihost_utils.assert_equal(np.int32(step), "processes restored different steps")
   total_steps = step if _ends_early(config, progress) else max(step, total_steps)
   if any(what.startswith("data") for what in changed):
@@ -86,6 +134,8 @@ def train(
     config_lib.write(config, workdir / "config.json")
     checkpoints.write_model_facts(workdir, run.facts())
   _log.info("%s", describe(run, step, total_steps))
+  for line in notes(run):
+    _log.info("note: %s", line)
 
   # Steps.
   record = run_log.Recorder(
@@ -103,10 +153,29 @@ def train(
   tracer = run_log.Tracer(workdir, first=step + 10, steps=config.profile_steps)
   batches = run.train_batches(first_step=step)
   pending: collections.deque = collections.deque()
-  results, logits, stopping = {}, {}, False
+  results, logits, stopping, proven = {}, {}, False, False
   watchdog = Watchdog()
   with record, manager, tracer, watchdog:
-    while step < total_steps and not stopping:
+    # A run that ended between saving and evaluating evaluates first.
+    evaluates = step > 0 and _evaluates(run, step, total_steps) and progress["judged_step"] != step
+    if step < total_steps:
+      _log.info("compiling the first step …")
+    while True:
+      if evaluates:
+        watchdog.waits_for(f"the evaluation after step {step}")
+        record.bar.busy("evaluating …")
+        results, logits = _evaluate(run, states)
+        _record_evaluation(record, step, results, states)
+        progress = _judge(progress, results, step)
+        record.flush()
+        checkpoints.set_evaluated(manager, step, _judged_top1(results), progress)
+        if step < total_steps and _ends_early(config, progress):
+          _log.info("no new best in %d evaluations: ending early", config.early_stopping)
+          total_steps = step
+        clock.restart(step)
+        watchdog.step_done()
+      if step >= total_steps:
+        break
       watchdog.waits_for(f"the data of step {step + 1} ({run.data_set.path})")
       with clock.waiting():
         shards = next(batches)
@@ -121,45 +190,41 @@ def train(
       tracer.step(step)
       pending.append((step, outputs))
 
-      epoch, within = divmod(step, run.steps_per_epoch)
-      evaluates = step == total_steps or (within == 0 and epoch % config.eval_every == 0)
+      evaluates = _evaluates(run, step, total_steps)
       saves = config.save_every_steps and step % config.save_every_steps == 0
       while len(pending) > (0 if evaluates or saves or stopping else LAG):
         watchdog.waits_for(f"the devices to end step {pending[0][0]}")
         stopping |= _read_step(record, *pending.popleft())
         watchdog.step_done()
-      if evaluates:
-        watchdog.waits_for(f"the evaluation after step {step}")
-        record.scalars(step, clock.figures(step, config.batch_size))
-        results, logits = _evaluate(run, states)
-        _record_evaluation(record, step, results, states)
-        progress = _judge(progress, results, step)
-        if _ends_early(config, progress):
-          _log.info("no new best in %d evaluations: ending early", config.early_stopping)
-          total_steps = step
-      if evaluates or saves or stopping:
+      if evaluates or saves or stopping:  # saved before it is evaluated, which may take long
         watchdog.waits_for(f"the checkpoint of step {step}")
+        if evaluates:
+          record.scalars(step, clock.figures(step, config.batch_size))
         record.flush()
-        top1 = _judged_top1(results) if evaluates else None
-        checkpoints.save(manager, step, states, progress, top1=top1)
+        checkpoints.save(manager, step, states, progress)
+        if not proven:
+          checkpoints.read_back(manager, step, states)
+          proven = True
         clock.restart(step)
         watchdog.step_done()
-    watchdog.waits_for("the last checkpoint to be on the disk")
-    checkpoints.wait(manager)
-    if step < total_steps:
-      raise Preempted(f"asked to end: saved step {step}; the same command goes on from there")
+      if stopping:
+        checkpoints.wait(manager)
+        raise Preempted(f"asked to end: saved step {step}; the same command goes on from there")
 
     # End.
     watchdog.waits_for("the results to be written")
-    if not results:  # ended between its last checkpoint and here, or asked for fewer epochs
+    if not results:  # evaluated before, but its results were not written
       results, logits = _evaluate(run, states)
-      if progress["judged_step"] != step:
-        _record_evaluation(record, step, results, states)
-        progress = _judge(progress, results, step)
     record.flush()
     if is_first:
       _write_results(run, workdir, step, progress, results, logits)
   return results["eval"]
+
+
+def _evaluates(run: Experiment, step: int, total_steps: int) -> bool:
+  """Whether the state after this step is evaluated."""
+  epoch, within = divmod(step, run.steps_per_epoch)
+  return step == total_steps or (within == 0 and epoch % run.config.eval_every == 0)
 
 
 def check_same_run(workdir: pathlib.Path, run: Experiment) -> list[str]:
@@ -172,7 +237,8 @@ def check_same_run(workdir: pathlib.Path, run: Experiment) -> list[str]:
   changed = config_lib.differences(config_lib.read(workdir / "config.json"), run.config)
   # An imported model doesn't know its data.
   changed += [f"data set: {what}" for what in data_differences(facts, run.data_set)]
-  if facts["model"] != now["model"] and not changed:
+  free = {"remat": None}  # memory only
+  if facts["model"] | free != now["model"] | free and not changed:
     changed = ["data set: skeleton, channels or classes"]
   if changed and not run.config.allow_config_change:
     raise ConfigError(
@@ -188,28 +254,58 @@ def describe(run: Experiment, step: int, total_steps: int) -> str:
   config, split = run.config, run.split
   start = f"resuming from step {step} of {total_steps}" if step else f"{total_steps} steps"
   hidden = int((run.data_set.table["persons"] > config.data.num_persons).sum())
-  held = f" and {len(split.holdout)} held-out" if len(split.holdout) else ""
+  held = f" and {len(split.holdout):,} held-out" if len(split.holdout) else ""
+  evaluated = words.counted(len(split.eval), f"evaluation{held} clip")
   both = int(np.isin(split.eval, split.train).sum())
+  twice = f"{both:,} {'clip is' if both == 1 else 'clips are'} trained on and evaluated"
   return (
     f"{run.data_set.name} ({config.data.protocol}), {', '.join(config.streams)}: "
-    f"{len(split.train)} training, {len(split.eval)} evaluation{held} clips, "
-    f"{run.task.num_classes} classes; {jax.device_count()} device(s); {start}"
-    + (f"; of {hidden} clips with more people, {config.data.num_persons} seen" if hidden else "")
-    + (f"; {both} clips are trained on and evaluated" if both else "")
+    f"{len(split.train):,} training, {evaluated}, "
+    f"{words.counted(run.task.num_classes, 'class')}; {devices.in_words()}; {start}"
+    + (
+      f"; of {words.counted(hidden, 'clip')} with more people, {config.data.num_persons} seen"
+      if hidden
+      else ""
+    )
+    + (f"; {twice}" if both else "")
   )
 
 
+def notes(run: Experiment) -> list[str]:
+  """What the config says and has no effect, with these data, a line each."""
+  lines = config_lib.notes(run.config)
+  most, persons = int(run.data_set.table["persons"].max()), run.config.data.num_persons
+  if most < persons:
+    lines.append(
+      f"data.num_persons is {persons}, but no clip has more than {words.counted(most, 'person')}: "
+      "the others stay empty and cost as much as those who are there"
+    )
+  return lines
+
+
 class StopSignal:
-  """Notes SIGTERM instead of dying of it, so that the loop can save first."""
+  """Notes SIGTERM and Ctrl-C instead of dying of them, so that the loop can save first.
+
+  A second Ctrl-C ends at once. Outside the main thread, where Python allows no handlers, nothing
+  is noted.
+  """
 
   def __init__(self):
     self.received = False
+    self._previous = {}
 
   def __enter__(self):
-    self._previous = signal.signal(signal.SIGTERM, self._note)
+    if threading.current_thread() is threading.main_thread():
+      for number in (signal.SIGTERM, signal.SIGINT):
+        self._previous[number] = signal.signal(number, self._note)
     return self
 
-  def _note(self, *_):
+  def _note(self, number, _):
+    if number == signal.SIGINT:
+      if self.received:
+        raise KeyboardInterrupt
+      # Not print: the main thread may be in the middle of it.
+      os.write(2, b"\nsaving and ending after this step; Ctrl-C once more ends at once\n")
     self.received = True
 
   def check(self, done: str) -> None:
@@ -218,7 +314,8 @@ class StopSignal:
       raise Preempted(f"asked to end: {done}; the same command goes on from there")
 
   def __exit__(self, *_):
-    signal.signal(signal.SIGTERM, self._previous)
+    for number, previous in self._previous.items():
+      signal.signal(number, previous)
 
 
 def _read_step(record: run_log.Recorder, step: int, outputs) -> bool:
@@ -290,15 +387,29 @@ def _ends_early(config: ConfigDict, progress: dict) -> bool:
 
 def _finished(workdir: pathlib.Path, step: int) -> evaluation.Figures | None:
   """The last evaluation of a run that ended at this step, if all its results are written."""
-  summary = {}
+  summary = None
   with contextlib.suppress(DataError):  # missing or damaged, it is written again
     summary = files.read_json(workdir / "summary.json")
   # All processes have to agree, or some would wait for others that have ended.
-  written = isinstance(summary, dict) and summary.get("step") == step
+  written = _is_summary(summary) and summary["step"] == step
   if not multihost_utils.broadcast_one_to_all(np.int32(written)):
     return None
   _log.info("this run is finished.\n%s\n%s", summary["text"], _whereabouts(workdir))
   return summary["last"]
+
+
+def _is_summary(value: Any) -> bool:
+  """Whether this is what `_write_results` writes."""
+  if not isinstance(value, dict) or not {"step", "last", "best", "text"} <= set(value):
+    return False
+  rows = list(value["last"].values()) if isinstance(value["last"], dict) else []
+  return (
+    isinstance(value["text"], str)
+    and bool(rows)
+    and all(
+      isinstance(row, dict) and set(row) == {"loss", "top1", "top5", "mean_class"} for row in rows
+    )
+  )
 
 
 def _whereabouts(workdir: pathlib.Path) -> str:

@@ -70,6 +70,14 @@ class OptimizerConfig:
     for field in ("reference_batch_size", "weight_decay", "warmup_epochs", "clip_norm"):
       if not 0 <= getattr(self, field) < math.inf:
         raise ConfigError(f"optimizer.{field} is {getattr(self, field)}; it must not be negative")
+    if not 0 < self.decay_factor <= 1:
+      raise ConfigError(f"optimizer.decay_factor is {self.decay_factor}; it must lie in (0, 1]")
+    epochs = self.decay_epochs
+    whole = all(type(epoch) is int and epoch >= 0 for epoch in epochs)
+    if not whole or len(set(epochs)) < len(epochs):
+      raise ConfigError(
+        f"optimizer.decay_epochs is {epochs}; it must be whole numbers from 0, each once"
+      )
 
 
 def learning_rate(

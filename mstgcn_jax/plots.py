@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure  # not pyplot, which belongs to whoever imports this
 
-from mstgcn_jax import run_log
+from mstgcn_jax import files, run_log
 
 
 def confusion_matrix(
@@ -38,7 +38,8 @@ def confusion_matrix(
   bar = fig.colorbar(image, ax=ax, fraction=0.03, pad=0.01)
   bar.ax.set_ylabel("share of the true class", fontsize=8)
   bar.ax.tick_params(labelsize=8)
-  fig.savefig(path, dpi=130)
+  with files.written_whole(path) as aside:
+    fig.savefig(aside, dpi=130, format="png")
 
 
 def learning_curves(metrics_csv: pathlib.Path, path: pathlib.Path, *, title: str) -> None:
@@ -75,17 +76,32 @@ def learning_curves(metrics_csv: pathlib.Path, path: pathlib.Path, *, title: str
       x, [100 * float(r["top1"]) for r in mine], color=color, marker=".", ms=4,
       label=f"{stream}: {last:.1f} %",
     )  # fmt: skip
-  # One bad evaluation early in training must not flatten everything else.
-  losses = [float(row["loss"]) for row in rows if row["stream"] in streams]
-  top = 1.1 * max(np.percentile(losses, 98), float(train[0]["loss"])) if train else None
+  losses = np.asarray([float(row["loss"]) for row in rows if row["stream"] in streams])
+  top = _highest_shown([float(row["loss"]) for row in train], losses)
   left.set(xlabel="epoch", ylabel="loss (line: training, dashed: evaluation)", ylim=(0, top))
+  if beyond := int((losses > top).sum()) if top else 0:
+    text = f"{beyond} above, up to {losses.max():,.4g}"
+    left.annotate(text, (0.01, 0.99), xycoords="axes fraction", va="top", fontsize=8)
   rate.set_ylabel("learning rate (grey)", color="0.5")
   rate.tick_params(axis="y", colors="0.5")
   right.set(xlabel="epoch", ylabel="top-1 (pale: training, dots: evaluation), %", ylim=(0, 101))
   right.grid(alpha=0.3)
   right.legend(title="last evaluation", fontsize=8, loc="best")
   fig.suptitle(title, fontsize=11)
-  fig.savefig(path, dpi=130)
+  with files.written_whole(path) as aside:
+    fig.savefig(aside, dpi=130, format="png")
+
+
+def _highest_shown(train: Sequence[float], losses: np.ndarray) -> float | None:
+  """Upper end of the axis of losses: single ones far beyond what is usual don't flatten the rest.
+
+  Usual is what nine in ten training losses stay below, of few all but the highest; three times that
+  is shown.
+  """
+  if not len(losses):
+    return None
+  usual = np.percentile(train if train else losses, 90, method="lower")
+  return 1.1 * float(max(losses[losses <= 3 * usual], default=usual)) or None
 
 
 def _smooth(values: Sequence[float], width: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from clu import metric_writers
 from tqdm import tqdm
 
 from mstgcn_jax import files
-from mstgcn_jax.errors import RunError, first_line
+from mstgcn_jax.errors import DataError, RunError, first_line
 
 COLUMNS = (
   "step",
@@ -99,10 +99,29 @@ class MetricsFile:
 
 
 def read_metrics(path: pathlib.Path) -> Iterator[dict[str, str]]:
-  """The rows of a metrics.csv, but for half of one that a killed run may have left at its end."""
-  with open(path, newline="") as file:
-    whole_lines = (line for line in file if line.endswith("\n"))
-    yield from csv.DictReader(whole_lines)
+  """The rows of a metrics.csv, but for half of one that a killed run may have left at its end.
+
+  Raises:
+    DataError: a line is none that a run writes.
+  """
+  number = 1
+  try:
+    with open(path, newline="") as file:
+      lines = csv.reader(line for line in file if line.endswith("\n"))
+      if tuple(next(lines, COLUMNS)) != COLUMNS:
+        raise ValueError(f"expected {','.join(COLUMNS)}")
+      for number, values in enumerate(lines, start=2):  # noqa: B007 (used below)
+        row = dict(zip(COLUMNS, values, strict=True))
+        numbers = [row[name] for name in COLUMNS[4:]]
+        if not (row["step"].isdecimal() and row["epoch"].isdecimal() and int(row["epoch"])):
+          raise ValueError(f"step {row['step']!r} and epoch {row['epoch']!r} count from 1")
+        for value in filter(None, numbers):
+          float(value)
+        yield row
+  except (ValueError, csv.Error) as error:
+    raise DataError(
+      f"{path}: line {number} is damaged ({error}); delete that line, or the file, to go on"
+    ) from error
 
 
 class Progress:
@@ -114,28 +133,22 @@ class Progress:
     self._live = enabled and sys.stdout.isatty()
     self._lines = enabled and not self._live
     self._batch_size = batch_size
-    self._total = total
-    self._bar = tqdm(
-      total=total,
-      initial=first,
-      unit="step",
-      disable=not self._live,
-      file=sys.stdout,
-      dynamic_ncols=True,
-      smoothing=0.05,
-    )
+    self._first, self._total = first, total
+    self._bar: tqdm | None = None
     self._start: float | None = None
     self._last_line = time.monotonic()
 
   def update(self, step: int, *, epoch: int, loss: float, learning_rate: float) -> None:
     """Shows the figures of a step that is done."""
     now = time.monotonic()
-    if self._start is None:  # the first step compiles: the rate counts from its end
+    if self._start is None:  # the first step compiles: rate and estimate count from its end
       self._start, self._first = now, step
+      if self._live:
+        self._bar = self._new_bar()
     rate = (step - self._first) / max(now - self._start, 1e-9)
     text = f"epoch {epoch}  {rate * self._batch_size:.0f} clips/s  loss {loss:.3f}"
     text += f"  lr {learning_rate:.2g}"
-    if self._live:
+    if self._bar is not None:
       self._bar.set_postfix_str(text, refresh=False)
       self._bar.update(step - self._bar.n)
     elif self._lines and rate and now - self._last_line > self.SECONDS_BETWEEN_LINES:
@@ -143,25 +156,51 @@ class Progress:
       left = (self._total - step) / max(rate, 1e-9)
       _log.info("step %d/%d  %s  %s left", step, self._total, text, tqdm.format_interval(left))
 
+  def busy(self, what: str) -> None:
+    """Says beside the bar what takes long and is no step."""
+    if self._bar is not None:
+      self._bar.set_postfix_str(what)
+
+  def _new_bar(self) -> tqdm:
+    wide = os.get_terminal_size(sys.stdout.fileno()).columns > 0  # some terminals don't know
+    return tqdm(
+      total=self._total,
+      initial=self._first,
+      unit="step",
+      file=sys.stdout,
+      dynamic_ncols=wide,
+      ncols=None if wide else 80,
+      smoothing=0.05,
+    )
+
   def close(self) -> None:
-    self._bar.close()
+    if self._bar is not None:
+      self._bar.close()
+
+
+@contextlib.contextmanager
+def _says_why_not(workdir: pathlib.Path):
+  """A full disk becomes a RunError that says so."""
+  try:
+    yield
+  except (DataError, RunError):
+    raise
+  except Exception as error:  # TensorFlow raises types of its own
+    raise RunError(
+      f"metrics.csv or the TensorBoard events in {workdir} could not be written "
+      f"({first_line(error)}); older checkpoints are whole, and the same command goes on from "
+      "the newest"
+    ) from error
 
 
 def _written(method):
-  """Does nothing where recording is off; a full disk becomes a RunError that says so."""
+  """Does nothing where recording is off, and says why where it fails."""
 
   @functools.wraps(method)
   def wrapper(self, *args, **kwargs):
-    if not self._enabled:
-      return
-    try:
-      method(self, *args, **kwargs)
-    except Exception as error:  # TensorFlow raises types of its own
-      raise RunError(
-        f"metrics.csv or the TensorBoard events in {self._workdir} could not be written "
-        f"({first_line(error)}); older checkpoints are whole, and the same command goes on from "
-        "the newest"
-      ) from error
+    if self._enabled:
+      with _says_why_not(self._workdir):
+        method(self, *args, **kwargs)
 
   return wrapper
 
@@ -193,9 +232,10 @@ class Recorder:
     self._steps_per_epoch = steps_per_epoch
     self.bar = Progress(first=first_step, total=total_steps, batch_size=batch_size, enabled=enabled)
     if enabled:
-      self._file = MetricsFile(workdir / "metrics.csv", first_step, evaluated=evaluated)
-      self._board = metric_writers.SummaryWriter(str(workdir / "tensorboard"))
-      self._board.write_hparams(hyperparameters)
+      with _says_why_not(workdir):
+        self._file = MetricsFile(workdir / "metrics.csv", first_step, evaluated=evaluated)
+        self._board = metric_writers.SummaryWriter(str(workdir / "tensorboard"))
+        self._board.write_hparams(hyperparameters)
 
   def epoch(self, step: int) -> int:
     """The epoch that a step (counted from 1) is part of, counted from 1."""

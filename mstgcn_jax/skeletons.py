@@ -18,15 +18,17 @@ class Skeleton:
   """A layout of joints. Every joint is given by its index in `joints`.
 
   One of `inward` and `bone_parents` may be left out: it then follows from the other. They differ
-  where the graph's root is not the bones' (Kinetics: the neck and the nose). `part_edges`, if left
-  out, are the inward edges whose child is in the part.
+  where the graph's root is not the bones' (Kinetics: the neck and the nose). Every joint hangs
+  together with every other by `inward`; figures of several pieces, such as two hands, give
+  `bone_parents` with a root a piece. `part_edges`, if left out, are the inward edges whose child is
+  in the part.
 
   Attributes:
     name: Short name, used in messages.
     joints: Joint names, in the order of the joint axis of a clip.
     inward: Graph edges (child, parent), pointing to the root.
     bone_parents: One per joint; bone = joint - its parent. A root is its own parent.
-    parts: Body parts as joint lists (`pa` and `ja` attention); every joint in exactly one.
+    parts: Body parts as joint lists (`pa` attention); every joint in exactly one.
     part_edges: Edges of each part (strategies `parts` and `parts+spatial`).
     center: Joint that is moved to the origin.
     vertical: (bottom, top), rotated parallel to z.
@@ -49,12 +51,15 @@ class Skeleton:
     for field in dataclasses.fields(self):  # lists become tuples: a skeleton is hashable
       object.__setattr__(self, field.name, _tuples(getattr(self, field.name)))
     _check_names(self)
-    if not self.bone_parents:
+    follow = not self.bone_parents
+    if follow:
       object.__setattr__(self, "bone_parents", _parents_of(self))
     if not self.inward:
       edges = tuple((child, p) for child, p in enumerate(self.bone_parents) if child != p)
       object.__setattr__(self, "inward", edges)
     _check(self)
+    roots = sum(parent == joint for joint, parent in enumerate(self.bone_parents))
+    _check_pieces(self, 1 if follow else roots)
     if self.parts and not self.part_edges:
       edges = tuple(tuple(e for e in self.inward if e[0] in part) for part in self.parts)
       object.__setattr__(self, "part_edges", edges)
@@ -140,6 +145,22 @@ def _parents_of(skeleton: Skeleton) -> tuple[int, ...]:
       "from it; give bone_parents too"
     )
   return tuple(parents.get(joint, joint) for joint in range(skeleton.num_joints))
+
+
+def _check_pieces(skeleton: Skeleton, allowed: int) -> None:
+  """ConfigError where the inward edges leave more pieces than that, most likely by a lost edge."""
+  piece = list(range(skeleton.num_joints))
+  for child, parent in skeleton.inward:
+    old, new = piece[child], piece[parent]
+    piece = [new if number == old else number for number in piece]
+  if len(set(piece)) > allowed:
+    largest = max(piece, key=piece.count)
+    apart = [name for name, number in zip(skeleton.joints, piece, strict=True) if number != largest]
+    raise ConfigError(
+      f"skeleton {skeleton.name!r}: inward does not connect {', '.join(apart[:5])}"
+      f"{', …' if len(apart) > 5 else ''} with the other joints: is an edge missing? A figure of "
+      "several pieces gives bone_parents, in which each piece has a root that is its own parent"
+    )
 
 
 def _check_joint(skeleton: Skeleton, field: str, value: Any) -> None:

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from mstgcn_jax import command, files, skeletons
+from mstgcn_jax import command, devices, files, skeletons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.model.activations import Acon, MetaAcon
@@ -410,6 +410,7 @@ def import_checkpoint(
   if stream not in streams.STREAMS:
     raise ConfigError(f"stream is {stream!r}; allowed: {', '.join(streams.STREAMS)}")
   workdir = pathlib.Path(workdir)
+  checkpoints.check_path(workdir)
   if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
     kind = "is not empty" if workdir.is_dir() else "is no folder"
     raise ConfigError(f"{workdir} exists and {kind}; give a new folder")
@@ -487,6 +488,7 @@ def main(argv: list[str] | None = None) -> None:
   out.add_argument("--stream", help="of a run of several; default the first")
   out.add_argument("--trust", action="store_true", help="import layers that the run names")
   args = parser.parse_args(argv)
+  devices.start()
   if args.command == "import":
     how = {name: getattr(args, name) for name in ("stream", "data_name", "window", "sampling")}
     unused = import_checkpoint(args.weights, args.yaml, args.workdir, **how)

@@ -5,6 +5,9 @@ import pathlib
 import pytest
 
 _TESTS = pathlib.Path(__file__).parent
+_LEFT_OUT = (
+  "nothing is wrong: {} cannot be passed on with the project; where it is developed this test runs"
+)
 SHARED = _TESTS.parents[1] / "shared"
 
 
@@ -13,11 +16,11 @@ def golden(name: str) -> pathlib.Path:
   for root in (_TESTS / "golden", SHARED / "golden"):
     if (root / name).exists():
       return root / name
-  pytest.skip(f"golden/{name} is not among the committed fixtures and ../shared is absent")
+  pytest.skip(_LEFT_OUT.format(f"golden/{name}, an output of the reference,"))
 
 
 def shared(name: str) -> pathlib.Path:
   """Path below ../shared (real recordings); skips the test where it is not at hand."""
   if not (SHARED / name).exists():
-    pytest.skip(f"../shared/{name} is absent (real recordings are not part of this project)")
+    pytest.skip(_LEFT_OUT.format(f"../shared/{name}, real recordings or figures of them,"))
   return SHARED / name

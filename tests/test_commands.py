@@ -54,7 +54,11 @@ def train(*arguments: str) -> tuple[int, str]:
     ([], 2, "--config is missing"),
     (["--config=no_such_file.py"], 2, "config file no_such_file.py does not exist"),
     (["--config", "setup.cfg"], 2, "config file setup.cfg is no Python file"),
-    ([f"--config={tiny.CONFIG}", "--config.modell.width=3"], 2, "no such field: 'modell' Did you"),
+    (
+      [f"--config={tiny.CONFIG}", "--config.modell.width=3"],
+      2,
+      "no such field: modell.width; did you mean model.width?",
+    ),
     ([f"--config={tiny.CONFIG}", "--config.epochs=many"], 2, "many"),
     ([f"--config={tiny.CONFIG}", "--wrokdir=x"], 2, "wrokdir"),
     ([f"--config={tiny.CONFIG}", "--config.model.kernel_size=4"], 2, "kernel_size"),
@@ -251,7 +255,7 @@ def test_ensemble_refuses_what_does_not_match(four_streams, tmp_path):
   Scores(scores.names[1:], scores.labels[1:], scores.logits[1:]).save(fewer)
   Scores(scores.names, (scores.labels + 1) % 3, scores.logits).save(other)
   Scores(scores.names, scores.labels, scores.logits[:, :2]).save(wrong)
-  with pytest.raises(DataError, match="1 are in only one of them"):
+  with pytest.raises(DataError, match="1 in only one of them"):
     ensemble.fuse([path, fewer])
   with pytest.raises(DataError, match="different labels"):
     ensemble.fuse([path, other])
@@ -363,17 +367,16 @@ def test_warm_start_keeps_what_is_named_fresh_and_names_what_does_not_fit(four_s
     checkpoints.warm_start(four_streams, "joint", params, stats, ignore=ignore)
 
 
-def test_several_seeds_end_with_mean_and_deviation(tiny_data, tmp_path):
-  argv = [*tiny.TRAIN, f"--config={tiny.CONFIG}", f"--config.data.dir={tiny_data}"]
-  argv += ["--config.epochs=1", "--config.seeds=(0, 1)", f"--workdir={tmp_path / 'run'}"]
-  done = subprocess.run(argv, capture_output=True, text=True)
-  assert done.returncode == 0, done.stderr
-  assert "top-1 over seeds (0, 1)" in done.stdout and "±" in done.stdout
+def test_several_seeds_end_with_mean_and_deviation(tiny_data, tmp_path, capsys):
+  results = loop.train(tiny.config(tiny_data, epochs=1, seeds=(0, 1)), tmp_path / "run")
+  printed = capsys.readouterr().out
+  assert "top-1 over seeds (0, 1)" in printed and "±" in printed
   seeds = [Scores.load(tmp_path / f"run/seed_{i}/scores.npz") for i in (0, 1)]
   top1 = [100 * metrics.top_k(scores.logits, scores.labels) for scores in seeds]
   summary = json.loads((tmp_path / "run/seeds.json").read_text())["top1"]["joint"]
   assert summary["of_seeds"] == pytest.approx(top1)
   assert summary["mean"] == pytest.approx(np.mean(top1))
+  assert 100 * results["joint"]["top1"] == pytest.approx(np.mean(top1))
   with pytest.raises(DataError, match=r"not a workdir .*take one of .*seed_0, .*seed_1"):
     checkpoints.load_variables(tmp_path / "run")
   a, b = (checkpoints.load_variables(tmp_path / f"run/seed_{i}")[0]["joint"] for i in (0, 1))

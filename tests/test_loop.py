@@ -1,5 +1,6 @@
 """Runs: results, resuming, damage, refusal; each on the tiny experiment."""
 
+import concurrent.futures
 import errno
 import json
 import logging
@@ -18,9 +19,12 @@ import orbax.checkpoint as ocp
 import pytest
 import tiny
 from kill_test import compare
+from orbax.checkpoint._src.serialization import ocdbt_utils
 
-from mstgcn_jax import checkpoints, loop, metrics, run_log, train_step
+from mstgcn_jax import checkpoints, files, loop, metrics, run_log, train_step
+from mstgcn_jax import config as config_lib
 from mstgcn_jax.errors import ConfigError, DataError, RunError
+from mstgcn_jax.experiment import set_up
 from mstgcn_jax.scores import Scores
 
 
@@ -196,6 +200,203 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_damaged(error, copy, tiny_d
   assert arrays(copy) == before and not (copy / "checkpoints_damaged").exists()
 
 
+# --- saving comes first
+
+
+def test_an_epoch_is_saved_before_it_is_evaluated(tiny_data, tmp_path, finished, monkeypatch):
+  workdir = tmp_path / "run"
+  evaluate, steps = loop._evaluate, []
+
+  def killed_at_the_second(run, states):
+    steps.append(int(states["joint"].step))
+    if len(steps) == 2:
+      raise KeyboardInterrupt
+    return evaluate(run, states)
+
+  monkeypatch.setattr(loop, "_evaluate", killed_at_the_second)
+  with pytest.raises(KeyboardInterrupt):
+    loop.train(tiny.config(tiny_data), workdir)
+  assert steps == [6, 12] and checkpoints.load_variables(workdir)[1] == 12
+  loop.train(tiny.config(tiny_data), workdir)
+  assert steps == [6, 12, 12, 18]  # the epoch is evaluated first, and not trained again
+  assert arrays(workdir) == arrays(finished)
+  assert (workdir / "metrics.csv").read_bytes() == (finished / "metrics.csv").read_bytes()
+
+
+def test_asked_to_end_a_run_doesnt_evaluate_first(tiny_data, tmp_path, finished):
+  workdir = tmp_path / "run"
+  with pytest.raises(loop.Preempted, match="saved step 18"):
+    loop.train(tiny.config(tiny_data), workdir, stop=StopAfter(17))  # heeded at the last step
+  rows = list(run_log.read_metrics(workdir / "metrics.csv"))
+  assert [r["split"] for r in rows].count("eval") == 2 and int(rows[-1]["step"]) == 18
+  loop.train(tiny.config(tiny_data), workdir)
+  assert (workdir / "metrics.csv").read_bytes() == (finished / "metrics.csv").read_bytes()
+  assert (workdir / "summary.json").read_bytes() == (finished / "summary.json").read_bytes()
+
+
+def test_an_accuracy_that_was_lost_is_found_again(copy, tiny_data, finished):
+  shutil.rmtree(copy / "checkpoints/18/metrics")
+  (copy / "summary.json").unlink()
+  loop.train(tiny.config(tiny_data), copy)
+  assert (copy / "metrics.csv").read_bytes() == (finished / "metrics.csv").read_bytes()
+  names = ("summary.json", "checkpoints/18/metrics/metrics")
+  assert [(copy / n).read_bytes() for n in names] == [(finished / n).read_bytes() for n in names]
+
+
+@pytest.mark.parametrize("name", ["run [1]", "a*b/run", "what?"])
+def test_a_path_that_orbax_takes_for_a_pattern_is_refused_at_once(name, tiny_data, tmp_path):
+  with pytest.raises(ConfigError, match="Orbax takes for a pattern"):
+    loop.train(tiny.config(tiny_data), tmp_path / name)
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_first_checkpoint_that_cannot_be_read_back_ends_the_run(tiny_data, tmp_path, monkeypatch):
+  merge = ocdbt_utils.merge_ocdbt_per_process_files
+
+  async def into_nothing(directory, *args, **kwargs):
+    return await merge(directory / "elsewhere", *args, **kwargs)
+
+  monkeypatch.setattr(ocdbt_utils, "merge_ocdbt_per_process_files", into_nothing)
+  with pytest.raises(RunError, match="is not what is read there"):
+    loop.train(tiny.config(tiny_data), tmp_path / "run")
+  rows = list(run_log.read_metrics(tmp_path / "run/metrics.csv"))
+  assert len(rows) == 6  # one epoch, not evaluated
+
+
+# --- reading a workdir that a run writes into
+
+
+def test_a_checkpoint_in_the_making_is_not_damaged(copy):
+  for name in ("24.orbax-checkpoint-tmp", "12.deleting"):
+    (copy / "checkpoints" / name / "metrics").mkdir(parents=True)
+    (copy / "checkpoints" / name / "metrics" / "metrics").write_text("")
+  assert checkpoints.load_variables(copy)[1] == 18
+  assert checkpoints.best_step(copy) in (6, 12, 18)
+
+
+def test_a_checkpoint_that_is_deleted_while_it_is_read_gives_way_to_the_next(copy, monkeypatch):
+  read = checkpoints._read
+
+  def deleted_meanwhile(manager, step, target=None):
+    if step == 18:
+      shutil.rmtree(copy / "checkpoints/18")
+    return read(manager, step, target)
+
+  monkeypatch.setattr(checkpoints, "_read", deleted_meanwhile)
+  assert checkpoints.load_variables(copy)[1] == 12
+
+
+# --- asked to end
+
+
+def test_the_first_ctrl_c_is_noted_and_the_second_ends(capfd):
+  with loop.StopSignal() as stop:
+    signal.raise_signal(signal.SIGINT)
+    assert stop.received
+    assert "Ctrl-C once more ends at once" in capfd.readouterr().err
+    with pytest.raises(KeyboardInterrupt):
+      signal.raise_signal(signal.SIGINT)
+  assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_saves_the_step(tiny_data, tmp_path, monkeypatch):
+  read_step, steps = loop._read_step, []
+
+  def interrupted(record, step, outputs):
+    steps.append(step)
+    if step == 2:
+      signal.raise_signal(signal.SIGINT)
+    return read_step(record, step, outputs)
+
+  monkeypatch.setattr(loop, "_read_step", interrupted)
+  with pytest.raises(loop.Preempted, match="the same command goes on from there"):
+    loop.train(tiny.config(tiny_data, epochs=9), tmp_path / "run")
+  assert checkpoints.load_variables(tmp_path / "run")[1] == steps[-1] < 9 * 6
+
+
+def test_a_run_outside_the_main_thread_works(copy, tiny_data, finished):
+  (copy / "summary.json").unlink()
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    results = pool.submit(loop.train, tiny.config(tiny_data), copy).result(120)
+  assert results == json.loads((finished / "summary.json").read_text())["last"]
+
+
+def test_two_runs_in_one_workdir_are_refused(copy, tiny_data):
+  with files.only_writer(copy), pytest.raises(DataError, match="another command is writing into"):
+    loop.train(tiny.config(tiny_data), copy)
+  assert not (copy / ".lock").exists()
+
+
+def test_a_locked_folder_that_stays_empty_goes(tmp_path):
+  with files.only_writer(tmp_path / "run"):
+    assert (tmp_path / "run" / ".lock").exists()
+  assert not (tmp_path / "run").exists()
+
+
+# --- what is said and refused
+
+
+def test_a_refused_start_from_another_run_leaves_nothing(tiny_data, tmp_path):
+  for source in (tmp_path / "none", tiny_data):
+    with pytest.raises(DataError, match="is not a workdir"):
+      loop.train(tiny.config(tiny_data, init_from=str(source)), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_memory_may_be_saved_on_resuming(copy, tiny_data, capsys):
+  loop.train(tiny.config(tiny_data, **{"model.remat": True}), copy)
+  assert "this run is finished" in capsys.readouterr().out
+
+
+def test_the_start_says_what_it_runs_on_and_what_has_no_effect(tiny_data, tmp_path, monkeypatch):
+  run = set_up(tiny.config(tiny_data, **{"data.num_persons": 2, "optimizer.schedule": "cosine"}))
+  assert f"on {jax.device_count()} cpu device" in loop.describe(run, 0, 18)
+  assert "27 training, 27 evaluation clips, 3 classes" in loop.describe(run, 0, 18)
+  assert loop.notes(run) == [
+    "optimizer.decay_epochs has no effect: optimizer.schedule is 'cosine'",
+    "data.num_persons is 2, but no clip has more than 1 person: the others stay empty and cost as "
+    "much as those who are there",
+  ]
+
+
+# --- one flipped bit
+
+
+@pytest.mark.parametrize(
+  ("name", "read"),
+  [
+    ("config.json", lambda path: config_lib.validate(config_lib.read(path))),
+    ("model.json", lambda path: checkpoints.read_model_facts(path.parent)),
+    ("summary.json", lambda path: loop._finished(path.parent, 18)),
+    ("metrics.csv", lambda path: list(run_log.read_metrics(path))),
+    ("checkpoints/18/metrics/metrics", lambda path: checkpoints._evaluation(path)),
+    ("checkpoints/18/metrics/metrics", lambda path: checkpoints._damaged_metrics(path.parents[2])),
+  ],
+)
+def test_a_flipped_bit_is_an_error_of_ours_or_none(name, read, copy):
+  path = copy / name
+  whole = path.read_bytes()
+  rng = np.random.default_rng(0)
+  refused = 0
+  for _ in range(250):
+    data = bytearray(whole)
+    data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+    path.write_bytes(data)
+    try:
+      read(path)
+    except (ConfigError, DataError) as error:
+      refused += 1
+      assert len(str(error).splitlines()) == 1
+  assert refused or "metrics/" in name or name == "summary.json"  # those are written again
+
+
+def test_flipped_facts_of_a_checkpoint_are_damage(copy):
+  path = next((copy / "checkpoints/18/facts").rglob("metadata"))
+  path.write_text(path.read_text().replace('"since_best": ', '"since_best": 1'))
+  with pytest.raises(DataError, match="its facts are not those that were written"):
+    checkpoints.load_variables(copy)
+
+
 @pytest.mark.parametrize("content", ["", '{"top1": 0.'])
 def test_a_damaged_accuracy_does_not_spoil_the_workdir(content, copy, tiny_data, capsys):
   path = copy / "checkpoints/12/metrics/metrics"
@@ -213,8 +414,8 @@ def test_the_best_of_equals_is_the_first_and_is_kept(tmp_path):
   )
   with checkpoints.make_manager(tmp_path) as manager:
     for step, top1 in ((1, 0.2), (2, 0.5), (3, 0.5), (4, 0.5), (5, 0.5)):
-      checkpoints.save(manager, step, {"joint": state}, {}, top1=top1)
-    checkpoints.wait(manager)
+      checkpoints.save(manager, step, {"joint": state}, {})
+      checkpoints.set_evaluated(manager, step, top1, {})
     assert manager.best_step() == 2
     assert sorted(manager.all_steps()) == [2, 4, 5]
 

@@ -211,6 +211,8 @@ def test_resolve_takes_a_name_fields_and_a_skeleton():
     ({"inward": [[1, 0], [2, 1], [2, 0]]}, "two parents"),
     ({"inward": []}, "inward and bone_parents are both missing"),
     ({"inward": [[1, 0], [0, 1]]}, "run in a circle"),
+    ({"inward": [[1, 0]]}, "inward does not connect wrist with the other joints: is an edge"),
+    ({"inward": [[1, 0]], "bone_parents": [0, 0, 1]}, "inward does not connect wrist"),
     ({"bone_parents": [0, 0]}, "bone_parents: 2 given for 3 joints"),
     ({"center": 7}, "center: 7 is not a joint index"),
     ({"center": True}, "center: True is not a joint index"),
@@ -225,6 +227,16 @@ def test_resolve_takes_a_name_fields_and_a_skeleton():
 def test_a_wrong_field_is_named_with_its_value(changes, message):
   with pytest.raises(ConfigError, match=message):
     Skeleton.from_dict(ARM | changes)
+
+
+def test_a_figure_of_several_pieces_says_so_by_its_bones():
+  hands = {"name": "hands", "joints": ["left", "left_tip", "right", "right_tip"]}
+  edges = [["left_tip", "left"], ["right_tip", "right"]]
+  with pytest.raises(ConfigError, match="inward does not connect right, right_tip with the other"):
+    Skeleton.from_dict(hands | {"inward": edges})
+  given = Skeleton.from_dict(hands | {"bone_parents": ["left", "left", "right", "right"]})
+  assert given.inward == ((1, 0), (3, 2))
+  assert Skeleton.from_dict(given.to_dict()) == given
 
 
 def test_a_wrong_file_is_named(tmp_path):

@@ -174,7 +174,7 @@ def _check(c: ModelConfig) -> None:
   if type(c.remat) is not bool:
     raise ConfigError(f"remat is {c.remat!r}; it must be true or false")
   _check_channels(c)
-  if c.attention in ("pa", "ja"):
+  if c.attention == "pa":
     c.skeleton.require("parts", f"attention {c.attention!r}")
 
 

@@ -1,0 +1,61 @@
+"""What a run computes on, in words; JAX's warning that it fell back to another device."""
+
+import collections
+import logging
+import sys
+
+import jax
+
+from mstgcn_jax import words
+from mstgcn_jax.errors import ConfigError, first_line
+
+_warnings: list[str] = []
+
+
+class _Heard(logging.Handler):
+  """Prints what JAX says of the devices that it did not get, and remembers it."""
+
+  def emit(self, record):
+    _warn(first_line(record.getMessage()))
+
+
+def _warn(message: str) -> None:
+  _warnings.append(message)
+  print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+def heed_warnings() -> None:
+  """Has JAX's warnings about devices come out in a line each, where its others are silenced."""
+  logger = logging.getLogger("jax._src.xla_bridge")
+  logger.setLevel(logging.WARNING)
+  logger.propagate = False
+  if not any(isinstance(handler, _Heard) for handler in logger.handlers):
+    logger.addHandler(_Heard())
+
+
+def start() -> None:
+  """Has JAX look for its devices, and says where it takes others than JAX_PLATFORMS names first.
+
+  Raises:
+    ConfigError: what JAX_PLATFORMS names is not there.
+  """
+  wanted = jax.config.jax_platforms
+  try:
+    found = jax.default_backend()
+  except (RuntimeError, AssertionError) as error:
+    reason = first_line(error) if str(error) else "JAX finds no such device"
+    raise ConfigError(f"JAX_PLATFORMS={wanted} asks for what is not there ({reason})") from error
+  first = (wanted or found).split(",")[0]
+  if found not in (first, {"cuda": "gpu", "rocm": "gpu"}.get(first)):
+    _warn(f"JAX_PLATFORMS={wanted}, but JAX finds no {first}: falling back to {found}")
+
+
+def in_words() -> str:
+  """The devices of all processes, and any fall-back: 'on 4 gpu devices (NVIDIA H100 PCIe)'."""
+  counts = collections.Counter((d.platform, d.device_kind) for d in jax.devices())
+  found = [
+    words.counted(count, f"{platform} device") + (f" ({kind})" if kind != platform else "")
+    for (platform, kind), count in counts.items()
+  ]
+  fell_back = f" (not what JAX looked for: {_warnings[-1]})" if _warnings else ""
+  return f"on {' and '.join(found)}{fell_back}"

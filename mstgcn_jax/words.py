@@ -1,0 +1,30 @@
+"""How messages put things: counted nouns, what a mistyped name may have meant."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def counted(count: int, noun: str) -> str:
+  """A number and its noun, of one word or several: '1 training clip', '1,200 training clips'."""
+  plural = noun + ("es" if noun.endswith(("s", "x", "ch")) else "s")
+  return f"{count:,} {noun if count == 1 else plural}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+  """'; did you mean a, b?' of the known dotted names most like `name`, or '' where none is.
+
+  Names are alike as a whole or in their last part, whose initials count, too: 'lr' is like
+  'optimizer.learning_rate'.
+  """
+  known = list(known)
+  last = {full: full.rpartition(".")[2] for full in known}
+  mine = name.rpartition(".")[2]
+  initials = {
+    full: "".join(word[0] for word in part.split("_") if word) for full, part in last.items()
+  }
+  found = [full for full in known if mine == last[full] or mine == initials[full] != last[full]]
+  found += difflib.get_close_matches(name, known, n=2, cutoff=0.75)
+  alike = difflib.get_close_matches(mine, set(last.values()), n=2, cutoff=0.75)
+  found += [full for full in known if last[full] in alike]
+  found = list(dict.fromkeys(found))[:3]
+  return f"; did you mean {', '.join(found)}?" if found else ""

@@ -1,0 +1,162 @@
+"""A run as a function: which clips it takes, which it refuses, what it does to a recording."""
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from data_prep import normalise
+from data_prep.source import Clip
+from mstgcn_jax import checkpoints, skeletons
+from mstgcn_jax.classifier import Classifier
+from mstgcn_jax.data_set import Persons
+from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.train_step import TrainState, split_model
+
+NTU = skeletons.get("ntu_rgbd")
+MODEL = {
+  "num_classes": 3,
+  "blocks": ((3, 8, False, 1), (8, 8, True, 1)),
+  "block_type": "basic",
+  "kernel_size": 3,
+}
+
+
+def write_run(workdir, rotated=True, center=NTU.center, **changes):
+  """A workdir of a network as it is initialised, as if it had been trained on such data."""
+  config = ModelConfig(**(MODEL | changes))
+  _, params, batch_stats = split_model(MSTGCN(config, rngs=nnx.Rngs(0)))
+  zero = np.zeros((), np.int32)
+  state = TrainState(zero, np.zeros(2, np.uint32), params, batch_stats, opt_state={})
+  with checkpoints.make_manager(workdir) as manager:
+    checkpoints.save(manager, 0, {"joint": jax.tree.map(jax.numpy.asarray, state)}, {})
+    checkpoints.wait(manager)
+  facts = {
+    "model": config.to_dict(),
+    "class_names": ["a", "b", "c"],
+    "streams": ["joint"],
+    "input": {"window": 12, "num_persons": config.num_persons, "sampling": "loop"},
+    "loading": {"fill": "loop", "center": center},
+    "preparation": {"rotated": rotated},
+  }
+  checkpoints.write_model_facts(workdir, facts)
+  return workdir
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+  return write_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def classify(workdir):
+  return Classifier(workdir)
+
+
+def recording(persons=2, seed=0):
+  """[person, frame, joint, 3] in the coordinates of some camera."""
+  return np.random.default_rng(seed).normal(size=(persons, 9, 25, 3)).astype(np.float32)
+
+
+def clips(seed=0):
+  return np.random.default_rng(seed).normal(size=(1, 2, 12, 25, 3)).astype(np.float32)
+
+
+def test_a_recording_is_turned_as_the_training_data_were(classify):
+  raw = recording()
+  read = Clip("x", 0, normalise.normalise(list(raw), NTU, by_sum=True))
+  expected = classify.window(read.persons)
+  assert np.abs(expected - classify.window(Persons(list(raw)))).max() > 0.1  # turning matters
+  np.testing.assert_allclose(classify.window(raw), expected, atol=1e-5)
+  np.testing.assert_allclose(classify.window(list(raw)), expected, atol=1e-5)
+  # The spine is upright where the shoulders are level; here they point along x.
+  shoulders = classify.window(raw[:1])[0, 0, [4, 8]]
+  np.testing.assert_allclose((shoulders[0] - shoulders[1])[1:], 0, atol=1e-5)
+
+
+def test_persons_that_a_reader_has_turned_are_not_turned_again(classify):
+  read = Clip("x", 0, normalise.normalise(list(recording()), NTU, by_sum=True)).persons
+  first = classify.window(read)[0]
+  np.testing.assert_array_equal(classify.window(read[:1])[0], first)
+
+
+def test_a_recording_for_data_taken_as_they_are_is_not_turned(tmp_path):
+  classify = Classifier(write_run(tmp_path, rotated=False, center=None))
+  raw = recording(persons=1)
+  np.testing.assert_array_equal(classify.window(raw)[0, :9], raw[0])
+
+
+def test_one_person_needs_no_axis_of_persons(classify):
+  one = recording(persons=1)
+  np.testing.assert_array_equal(classify.window(one[0]), classify.window(one))
+
+
+@pytest.mark.parametrize(
+  ("value", "shown"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf"), (2e9, r"2e\+09")]
+)
+def test_a_coordinate_that_is_none_is_named_and_not_classified(classify, value, shown):
+  bad = clips()
+  bad[0, 1, 3, 7, 2] = value
+  with pytest.raises(
+    DataError, match=f"batch 0, person 1, frame 3, joint 7, channel 2 is {shown};"
+  ):
+    classify(bad)
+  with pytest.raises(
+    DataError, match=f"frame 3, joint 7, channel 2 is {shown}; .* not tracked is 0"
+  ):
+    classify.window(bad[0, :, :9])
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64, np.int32, bool, np.ndarray.tolist])
+def test_any_kind_of_number_is_taken(classify, kind):
+  values = np.round(3 * clips())
+  same = kind(values) if kind is np.ndarray.tolist else values.astype(kind)
+  got = classify(same)
+  np.testing.assert_array_equal(got, classify(np.asarray(same, np.float32)))
+  assert got.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+  "wrong",
+  [
+    *(clips()[0], clips()[..., :20, :], clips()[..., :2], clips()[:, :1], clips()[:, :, :0]),
+    *([], [[1.0], [1.0, 2.0]], "text", None, 3.0),
+  ],
+)
+def test_clips_of_another_shape_are_refused_with_what_is_expected(classify, wrong):
+  with pytest.raises(ConfigError, match=r"expected \[batch, person, .*25 joints|takes 2 persons"):
+    classify(wrong)
+
+
+@pytest.mark.parametrize("wrong", [np.ones((25, 3)), [np.ones((9, 20, 3))], [np.ones(3)], ["a"]])
+def test_a_recording_of_another_shape_is_refused_with_what_is_expected(classify, wrong):
+  with pytest.raises(
+    ConfigError, match=r"expected \[frame, joint, channel\] with 25 joints of ntu"
+  ):
+    classify.window(wrong)
+
+
+@pytest.mark.parametrize("nobody", [[], np.zeros((2, 9, 25, 3)), Persons([]), np.zeros((0, 25, 3))])
+def test_a_recording_with_nobody_in_it_is_refused(classify, nobody):
+  with pytest.raises(DataError, match="nobody is tracked in this recording"):
+    classify.window(nobody)
+
+
+def test_no_initial_values_are_computed_that_would_be_overwritten(workdir, monkeypatch):
+  drawn = []
+  original = MSTGCN.__init__
+
+  def init(self, *args, **kwargs):
+    original(self, *args, **kwargs)
+    drawn.append(not isinstance(self.classifier.kernel[...], jax.core.Tracer))
+
+  monkeypatch.setattr(MSTGCN, "__init__", init)
+  Classifier(workdir)
+  assert drawn and not any(drawn)
+
+
+def test_a_checkpoint_may_be_a_number(workdir):
+  assert isinstance(checkpoints.load_model(workdir, checkpoint=0), MSTGCN)
+  with pytest.raises(DataError, match=r"no checkpoint 27; there are \[0\]"):
+    checkpoints.load_model(workdir, checkpoint=27)

@@ -1,0 +1,154 @@
+"""Fields as they are typed, what a config says in vain, and files of it that were damaged."""
+
+import json
+import pathlib
+import shlex
+
+import pytest
+import tiny
+
+from mstgcn_jax import config as config_lib
+from mstgcn_jax import words
+from mstgcn_jax.errors import ConfigError, DataError
+
+CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+def typed(*texts: str):
+  config = config_lib.load(tiny.CONFIG)
+  for text in texts:
+    name, _, value = text.partition("=")
+    config_lib.override(config, name, value)
+  return config
+
+
+@pytest.mark.parametrize("path", [tiny.CONFIG, *CONFIGS], ids=lambda path: path.stem)
+def test_what_help_prints_can_be_typed(path):
+  config = config_lib.load(path)
+  again = config_lib.default()
+  for name, value in config_lib.flatten(config.to_dict()).items():
+    (argument,) = shlex.split(config_lib.typed(name, value))
+    name, _, text = argument.removeprefix("--config.").partition("=")
+    config_lib.override(again, name, text)
+  assert again.to_dict() == config.to_dict()
+
+
+@pytest.mark.parametrize(
+  ("text", "expected"),
+  [
+    ("streams=joint,bone", ("joint", "bone")),
+    ("streams=bone", ("bone",)),
+    ("streams=('joint', 'bone')", ("joint", "bone")),
+    ("streams=(joint,bone)", ("joint", "bone")),
+    ("seeds=0,1,2", (0, 1, 2)),
+    ("seeds=[0, 1]", (0, 1)),
+    ("seeds=", ()),
+    ("seeds=()", ()),
+    ("optimizer.decay_epochs=7", (7,)),
+    ("data.holdout_subjects=ann,bob", ("ann", "bob")),
+    ("augment.rotation=0,0,0.5", (0, 0, 0.5)),
+    ("model.blocks=((3,8,False,1),(8,8,True,2))", ((3, 8, False, 1), (8, 8, True, 2))),
+    ("model.blocks=None", None),
+    ("model.attention=none", None),
+    ("model.attention=ca", "ca"),
+    ("model.remat=true", True),
+    ("model.remat=False", False),
+    ("optimizer.learning_rate=1", 1.0),
+    ("optimizer.learning_rate=1e-3", 0.001),
+    ("epochs=7", 7),
+    ("data.name=7", "7"),
+  ],
+)
+def test_a_value_is_understood_as_its_field_is(text, expected):
+  name = text.partition("=")[0]
+  value = config_lib.flatten(typed(text).to_dict())[name]
+  assert value == expected and type(value) is type(expected)
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("epoch=3", "no such field: epoch; did you mean epochs"),
+    ("lr=0.1", "no such field: lr; did you mean optimizer.learning_rate"),
+    ("width=8", "no such field: width; did you mean model.width"),
+    ("optimizer.weight_dekay=0", "did you mean optimizer.weight_decay"),
+    ("model=5", "model is a section; set a field of it, such as --config.model"),
+    ("zzzz=5", "no such field: zzzz$"),
+    ("epochs=many", "epochs is 'many'; it must be a whole number"),
+    ("epochs=2.5", "epochs is 2.5; it must be a whole number"),
+    ("epochs=None", "epochs is None; it must be a whole number"),
+    ("model.remat=maybe", "model.remat is 'maybe'; it must be true or false"),
+    ("optimizer.learning_rate=fast", "learning_rate is 'fast'; it must be a number"),
+  ],
+)
+def test_a_mistyped_field_or_value_is_named(text, message):
+  with pytest.raises(ConfigError, match=message):
+    typed(text)
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("seeds=3", r"seeds is \(3,\); it must be several, such as \(0, 1, 2\); .*set seed"),
+    ("optimizer.decay_factor=-3", "decay_factor is -3.0; it must lie in"),
+    ("optimizer.decay_factor=0", "decay_factor is 0.0; it must lie in"),
+    ("optimizer.decay_epochs=50.7", r"decay_epochs is \(50.7,\); it must be whole numbers"),
+    ("optimizer.decay_epochs=-1", r"decay_epochs is \(-1,\); it must be whole numbers"),
+    ("optimizer.decay_epochs=2,2", r"decay_epochs is \(2, 2\); .* each once"),
+    ("model.attention=None2", "attention is 'None2'; allowed: None, stja"),
+  ],
+)
+def test_a_value_that_makes_no_sense_is_refused(text, message):
+  with pytest.raises(ConfigError, match=message):
+    config_lib.validate(typed(text))
+
+
+@pytest.mark.parametrize(
+  ("texts", "said"),
+  [
+    ([], None),
+    (["optimizer.schedule=cosine"], "optimizer.decay_epochs has no effect"),  # (2,) in this config
+    (
+      ["optimizer.decay_epochs=2,3,9"],
+      "optimizer.decay_epochs has no effect at 3, 9: epochs count",
+    ),
+    (["optimizer.name=adam", "optimizer.momentum=0.5"], "optimizer.momentum has no effect"),
+    (["optimizer.warmup_epochs=3"], "the learning rate rises until the end"),
+    (["model.width=64"], "model.width has no effect: model.blocks says"),
+  ],
+)
+def test_what_has_no_effect_is_said(texts, said):
+  lines = config_lib.notes(typed(*texts))
+  assert len(lines) == (said is not None) and all(line.startswith(said) for line in lines)
+
+
+def test_part_attention_alone_needs_parts():
+  arm = {"name": "arm", "joints": ["a", "b"], "bone_parents": [0, 0]}
+  config = typed("model.attention=ja")
+  assert config_lib.model_config(config, skeleton=arm).attention == "ja"
+  with pytest.raises(ConfigError, match="parts"):
+    config_lib.model_config(typed("model.attention=pa"), skeleton=arm)
+
+
+@pytest.mark.parametrize(
+  "change",
+  [
+    lambda c: c.update(epoch=3),
+    lambda c: c["model"].update(widht=3),
+    lambda c: c.update(epochs="3"),
+    lambda c: c.update(streams="joint"),
+    lambda c: c.update(data=[]),
+    lambda c: c["model"].update(blocks=8),
+  ],
+)
+def test_a_config_that_was_damaged_on_the_disk_is_named(change, tmp_path):
+  content = config_lib.load(tiny.CONFIG).to_dict()
+  change(content)
+  (tmp_path / "config.json").write_text(json.dumps(content))
+  with pytest.raises(DataError, match=r"config\.json is damaged, or no config of this version"):
+    config_lib.read(tmp_path / "config.json")
+
+
+def test_numbers_and_nouns_agree():
+  assert [words.counted(n, "clip") for n in (0, 1, 1200)] == ["0 clips", "1 clip", "1,200 clips"]
+  assert words.counted(2, "class") == "2 classes"

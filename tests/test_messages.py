@@ -1,0 +1,185 @@
+"""What a run says while it goes, and what is left of the libraries' messages."""
+
+import logging
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from mstgcn_jax import command, devices, plots, run_log
+from mstgcn_jax.errors import DataError, first_line
+
+
+class Ended(BaseException):
+  """Stands for the end of the process."""
+
+
+@pytest.fixture
+def ends(monkeypatch):
+  """Has `command` end the test's block instead of the process; the exit status goes into a list."""
+  statuses = []
+
+  def end(status):
+    statuses.append(status)
+    raise Ended
+
+  monkeypatch.setattr(command.os, "_exit", end)
+  monkeypatch.setattr(command.logging, "shutdown", lambda: None)
+  return statuses
+
+
+def in_a_thread(error):
+  def fail():
+    raise error
+
+  thread = threading.Thread(target=fail)
+  thread.start()
+  thread.join()
+
+
+def test_an_error_in_a_background_thread_adds_no_page_to_the_line_that_ends_the_run(ends, capfd):
+  with pytest.raises(Ended), command.errors_in_one_line():
+    for _ in range(3):
+      in_a_thread(OSError(28, "No space left on device"))
+    # As threads of a C++ library report what they raise.
+    threading.Thread(target=lambda: sys.excepthook(RuntimeError, RuntimeError("x"), None)).start()
+    logging.getLogger("mstgcn_jax").handle(logging.LogRecord("a", 50, "b", 1, "%d", ("x",), None))
+    raise DataError("the disk is full")
+  assert ends == [1] and capfd.readouterr().err == "error: the disk is full\n"
+
+
+def test_a_background_thread_that_failed_while_all_went_well_is_one_line(capfd):
+  hooks = sys.excepthook, sys.unraisablehook, threading.excepthook, logging.raiseExceptions
+  with command.errors_in_one_line():
+    in_a_thread(ValueError("lost\nin a page"))
+  assert capfd.readouterr().err == "warning: in the background: ValueError: lost\n"
+  assert hooks == (
+    *(sys.excepthook, sys.unraisablehook),
+    *(threading.excepthook, logging.raiseExceptions),
+  )
+
+
+def test_too_little_memory_is_one_line(ends, capfd):
+  with pytest.raises(Ended), command.errors_in_one_line():
+    raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nand a page")
+  (line,) = capfd.readouterr().err.splitlines()
+  assert ends == [1] and line.startswith("error: the device's memory is too small (RESOURCE_EXH")
+
+
+def test_other_errors_keep_their_traceback():
+  with pytest.raises(RuntimeError, match="a bug"), command.errors_in_one_line():
+    raise RuntimeError("a bug")
+
+
+@pytest.mark.parametrize(
+  ("platforms", "status", "said"),
+  [
+    ("cuda", 2, "error: JAX_PLATFORMS=cuda asks for what is not there"),
+    ("rocm", 2, "error: JAX_PLATFORMS=rocm asks for what is not there (Unable to initialize"),
+    ("cuda,cpu", 0, "warning: JAX_PLATFORMS=cuda,cpu, but JAX finds no cuda: falling back to cpu"),
+    ("cpu", 0, None),
+  ],
+)
+def test_platforms_that_are_not_there_are_one_line(platforms, status, said):
+  if platforms != "cpu" and any(pathlib.Path("/dev").glob("nvidia*")):
+    pytest.skip("this machine has what the test asks for in vain")
+  script = (
+    "from mstgcn_jax import command, devices\ncommand.quiet_libraries()\n"
+    "with command.errors_in_one_line():\n  devices.start()"
+  )
+  env = os.environ | {"JAX_PLATFORMS": platforms}
+  done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+  assert done.returncode == status, done.stderr
+  lines = done.stderr.splitlines()
+  assert len(lines) == (said is not None) and all(line.startswith(said) for line in lines)
+
+
+def test_a_fall_back_to_the_cpu_is_said_where_jax_is_else_silenced(monkeypatch, capfd):
+  logger = logging.getLogger("jax._src.xla_bridge")
+  state = logger.level, logger.propagate, list(logger.handlers)
+  monkeypatch.setattr(devices, "_warnings", [])
+  try:
+    assert "fell" not in devices.in_words() and "not what" not in devices.in_words()
+    devices.heed_warnings()
+    devices.heed_warnings()
+    logger.warning("An NVIDIA GPU may be present. Falling back to %s.", "cpu")
+    line = "An NVIDIA GPU may be present. Falling back to cpu."
+    assert capfd.readouterr().err == f"warning: {line}\n"
+    assert devices.in_words() == f"on 1 cpu device (not what JAX looked for: {line})"
+  finally:
+    logger.level, logger.propagate, logger.handlers[:] = state
+
+
+def test_a_long_message_keeps_its_end():
+  line = first_line(ValueError("a" * 400 + ": No space left on device\nand a page"))
+  assert line.endswith(": No space left on device") and len(line) < 300
+
+
+class Terminal:
+  """Standard output as a terminal of a width."""
+
+  def __init__(self, columns):
+    self.columns, self.text = columns, ""
+
+  def isatty(self):
+    return True
+
+  def fileno(self):
+    return 1
+
+  def write(self, text):
+    self.text += text
+
+  def flush(self):
+    pass
+
+
+@pytest.mark.parametrize("columns", [0, 120])
+def test_a_bar_counts_from_the_end_of_the_first_step(columns, monkeypatch):
+  terminal = Terminal(columns)
+  monkeypatch.setattr(sys, "stdout", terminal)
+  monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((columns, 24)))
+  progress = run_log.Progress(first=0, total=4, batch_size=8, enabled=True)
+  assert terminal.text == ""  # no frozen bar while it compiles
+  for step in (1, 2):
+    progress.update(step, epoch=1, loss=0.25, learning_rate=0.1)
+  assert progress._bar.initial == 1
+  progress.busy("evaluating …")
+  progress.close()
+  assert "/4 [" in terminal.text and "evaluating …" in terminal.text
+
+
+@pytest.mark.parametrize(
+  ("train", "evaluated", "top"),
+  [
+    ([4.0, 3.0, 2.0, 1.0], [242_072.0, 1.5], 1.1 * 4.0),
+    ([4.0, 3.0, 2.0, 1.0], [6.0, 1.5], 1.1 * 6.0),
+    ([900.0, 2.0, 1.0], [1.0], 1.1 * 2.0),
+    ([3.0], [242_072.0], 1.1 * 3.0),
+    ([], [2.0], 1.1 * 2.0),
+    ([], [], None),
+  ],
+)
+def test_single_losses_far_beyond_the_others_do_not_flatten_the_curve(train, evaluated, top):
+  got = plots._highest_shown(train, np.asarray(train + evaluated))
+  assert got == (None if top is None else pytest.approx(top))
+
+
+@pytest.mark.parametrize(
+  "row",
+  [
+    "x,1,train,joint,1,1,1,1,1,1",
+    "1,0,train,joint,1,1,1,1,1,1",
+    "1,1,train,joint,1;0,1,1,1,1,1",
+    "1,1,train,joint,1",
+  ],
+)
+def test_a_damaged_line_of_metrics_csv_is_named(row, tmp_path):
+  path = tmp_path / "metrics.csv"
+  path.write_text(",".join(run_log.COLUMNS) + "\n1,1,train,joint,1.5,0.5,,,0.1,1.0\n" + row + "\n")
+  with pytest.raises(DataError, match=r"metrics\.csv: line 3 is damaged"):
+    list(run_log.read_metrics(path))
