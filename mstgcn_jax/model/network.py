@@ -253,7 +253,11 @@ class MSTGCN(nnx.Module):
       if isinstance(module, ConvNorm):
         scale, shift = module.norm.constants()
         module.conv.scale_outputs(scale)
-        module.norm = Shift(shift, dtype=self.config.dtype)
+        if isinstance(module.conv, TemporalConv):
+          module.conv.bias[...] += shift
+          module.norm = nnx.static(identity)
+        else:  # whose bias the graph aggregates
+          module.norm = Shift(shift, dtype=self.config.dtype)
       elif isinstance(module, GraphConv | DepthwiseGraphConv):
         module.fold_adjacency()
     return model
