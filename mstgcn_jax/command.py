@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import mmap
 import os
 import pathlib
 import signal
@@ -97,24 +98,39 @@ def quiet_libraries() -> None:
   devices.heed_warnings()
 
 
+_FUSION_FLAG = "xla_cpu_experimental_ynn_fusion_type"
+
+
 def fuse_elementwise_on_cpu() -> None:
   """Has XLA compile elementwise work by YNNPACK, too, where a CPU is the only device.
 
   A training step then takes two thirds of the time (benchmarks/README.md). Where work is split
   over several CPU devices, YNNPACK refuses some layouts when the step runs (jaxlib 0.10.2). Call
-  before anything touches a device; XLA_FLAGS that name the option, or a file, are left alone.
+  before anything touches a device; XLA_FLAGS that name the option, or a file, are left alone, and
+  so is a jaxlib that doesn't know it.
   """
   import jax
 
   given = os.environ.get("XLA_FLAGS", "")
-  named = "xla_cpu_experimental_ynn_fusion_type" in given or given[:2] not in ("", "--")
+  named = _FUSION_FLAG in given or given[:2] not in ("", "--")
   several = (
     jax.distributed.is_initialized()
     or jax.config.jax_num_cpu_devices > 1
     or "xla_force_host_platform_device_count" in given
   )
-  if not named and not several:
-    os.environ["XLA_FLAGS"] = f"{given} --xla_cpu_experimental_ynn_fusion_type=+eltwise".strip()
+  if not named and not several and xla_knows(_FUSION_FLAG):
+    os.environ["XLA_FLAGS"] = f"{given} --{_FUSION_FLAG}=+eltwise".strip()
+
+
+def xla_knows(flag: str) -> bool:
+  """Whether the installed jaxlib has an XLA flag of this name; one that it hasn't ends Python."""
+  import jaxlib
+
+  for path in pathlib.Path(jaxlib.__file__).parent.glob("*.so"):
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as library:
+      if library.find(flag.encode()) >= 0:
+        return True
+  return False
 
 
 def use_compilation_cache() -> None:

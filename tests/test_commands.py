@@ -102,6 +102,15 @@ def test_elementwise_work_is_fused_where_a_cpu_is_the_only_device(monkeypatch, g
   assert os.environ["XLA_FLAGS"] == expected
 
 
+def test_an_xla_that_does_not_know_the_fusion_is_not_asked_for_it(monkeypatch):
+  assert command.xla_knows("xla_cpu_enable_fast_math")
+  assert not command.xla_knows("xla_cpu_no_such_option")
+  monkeypatch.setenv("XLA_FLAGS", "")
+  monkeypatch.setattr(command, "xla_knows", lambda flag: False)
+  command.fuse_elementwise_on_cpu()
+  assert os.environ["XLA_FLAGS"] == ""
+
+
 def test_the_fusion_takes_effect():  # conftest.py asks for it
   compiled = jax.jit(lambda x: jnp.tanh(2 * x + 1)).lower(jnp.ones((64, 64))).compile()
   assert "ynn_fusion" in compiled.as_text()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -343,6 +344,15 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_parameters_and_statistics_in_fl
   assert model(CLIPS).dtype == "float32"
   # Eight bits of mantissa: 0.4 % a rounding.
   assert jnp.linalg.norm(model(CLIPS) - expected) < 0.05 * jnp.linalg.norm(expected)
+
+
+def test_a_network_is_exported_with_a_batch_of_any_size():
+  model = MSTGCN(SMALL, rngs=nnx.Rngs(0))
+  model.eval()
+  (batch,) = jax.export.symbolic_shape("batch")
+  shape = jax.ShapeDtypeStruct((batch, *CLIPS.shape[1:]), "float32")
+  exported = jax.export.export(jax.jit(lambda clips: model(clips)))(shape)
+  np.testing.assert_allclose(exported.call(CLIPS), model(CLIPS), rtol=1e-5, atol=1e-5)
 
 
 # Activations.

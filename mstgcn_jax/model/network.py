@@ -95,6 +95,8 @@ def make_layer(
       c = inner // scales
       branches = [conv_norm(conv(c, c), c, activate=True) for _ in range(scales)]
       body = bottleneck(MultiScale(branches, hierarchical=same_shape))
+    case _:
+      raise ConfigError(f"block_type names the layer {kind!r}; there is no such layer")
 
   shortcut = None
   if residual and same_shape:

@@ -95,7 +95,7 @@ def _subset_by_subset(x: jax.Array, adjacency: jax.Array, weight: jax.Array) -> 
   by_joint = x.reshape(*x.shape[:2], -1)
   y = 0
   for a, w in zip(adjacency, weight, strict=True):
-    a = jnp.broadcast_to(a.T, (len(x), *a.shape))  # without, clips end up behind joints
+    a = jnp.broadcast_to(a.T, (x.shape[0], *a.shape))  # without, clips end up behind joints
     y += (a @ by_joint).reshape(-1, x.shape[-1]) @ w
   return y.reshape(*x.shape[:-1], -1)
 
