@@ -11,7 +11,7 @@ import numpy as np
 import tqdm
 
 from data_prep import show
-from mstgcn_jax import protocols, skeletons
+from mstgcn_jax import protocols, skeletons, words
 from mstgcn_jax.data_set import REPORT, DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
@@ -51,8 +51,9 @@ def describe(data: DataSet) -> Iterator[str]:
   skeleton, table = data.skeleton, data.table
   size = sum(shard["bytes"] for shard in data.shards) / 1e6
   yield f"{data.name} {data.version}: {data.path}"
+  clips, classes = words.counted(len(data), "clip"), words.counted(len(data.class_names), "class")
   yield (
-    f"  {len(data):,} clips of {len(data.class_names)} classes, {size:,.1f} MB; "
+    f"  {clips} of {classes}, {size:,.1f} MB; "
     f"{skeleton.num_joints} joints ({skeleton.name}), {data.channels} channels"
   )
   beyond = "loops" if data.fill == "loop" else "is untracked"
@@ -63,7 +64,9 @@ def describe(data: DataSet) -> Iterator[str]:
   low, median, high = np.percentile(frames, [0, 50, 100]).astype(int)
   yield f"  frames: {low} to {high}, median {median}, mean {frames.mean():.1f}"
   persons = _counts(table["persons"])
-  yield "  persons: " + ", ".join(f"{n} in {count:,} clips" for n, count in persons.items())
+  yield "  persons: " + ", ".join(
+    f"{n} in {words.counted(count, 'clip')}" for n, count in persons.items()
+  )
   empty, joints = missing(data)
   yield f"  missing: {empty:.2%} of a person's frames, {joints:.2%} of the joints in the rest"
   left_out = _left_out(data)
@@ -196,7 +199,9 @@ def histogram(data: DataSet, path: pathlib.Path) -> None:
     axes.grid(axis=axis.axis_name, alpha=0.3)
     axes.set_axisbelow(True)
     axis.get_major_locator().set_params(integer=True)
-  figure.suptitle(f"{data.name} {data.version}: {len(data):,} clips", fontweight="bold")
+  figure.suptitle(
+    f"{data.name} {data.version}: {words.counted(len(data), 'clip')}", fontweight="bold"
+  )
   with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Glyph")  # class names in an alphabet that the font lacks
     figure.savefig(path, dpi=130)

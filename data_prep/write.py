@@ -30,7 +30,7 @@ import tqdm
 
 from data_prep import exchange, files, store
 from data_prep.source import Clip, Recordings, Source
-from mstgcn_jax import data_set
+from mstgcn_jax import data_set, words
 from mstgcn_jax import files as whole_files
 from mstgcn_jax.errors import ConfigError, DataError
 
@@ -68,8 +68,9 @@ def prepare(source: Source, args: argparse.Namespace) -> None:
       _put_back(target)
       if target.exists() and not args.overwrite:
         opened = _open_existing(target)
+        clips = words.counted(len(opened), "clip")
         print(
-          f"{args.name}: {target} is there already ({len(opened):,} clips); left as it is, "
+          f"{args.name}: {target} is there already ({clips}); left as it is, "
           "--overwrite prepares it again"
         )
         return
@@ -349,9 +350,9 @@ def _summary(
   more = len(table.rows) - recordings.published_clips
   if recordings.published_clips and more:
     _say(
-      f"{args.name}: warning: {len(table.rows):,} clips, {abs(more):,} "
+      f"{args.name}: warning: {words.counted(len(table.rows), 'clip')}, {abs(more):,} "
       f"{'more' if more > 0 else 'fewer'} than the published {recordings.published_clips:,}"
     )
   size = sum(info["bytes"] for info in shard_infos) / 1e6
   notes = f" ({num_bad:,} bad and {len(left_out) - num_bad:,} without a body left out)"
-  return f"{len(table.rows):,} clips, {size:,.1f} MB{notes if left_out else ''}"
+  return f"{words.counted(len(table.rows), 'clip')}, {size:,.1f} MB{notes if left_out else ''}"

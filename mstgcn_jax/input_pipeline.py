@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keep its notes off the scr
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 import tensorflow as tf
 
-from mstgcn_jax import temporal_sampling
+from mstgcn_jax import temporal_sampling, words
 from mstgcn_jax.data_set import DataSet
 from mstgcn_jax.errors import ConfigError, DataError, first_line
 
@@ -37,7 +37,7 @@ def steps_per_epoch(num_clips: int, batch_size: int) -> int:
   steps = num_clips // batch_size
   if not steps:
     raise ConfigError(
-      f"{num_clips} training clips do not fill one batch of {batch_size}; "
+      f"{words.counted(num_clips, 'training clip')} cannot fill one batch of {batch_size}; "
       "make batch_size smaller or use more clips"
     )
   return steps

@@ -195,7 +195,7 @@ def test_whole_numbers_are_sent_as_they_are_stored(tmp_path):
 
 
 def test_too_few_clips_for_a_batch_names_both_numbers(data_set):
-  with pytest.raises(ConfigError, match="37 training clips do not fill one batch of 64"):
+  with pytest.raises(ConfigError, match="37 training clips cannot fill one batch of 64"):
     train(data_set, 1, batch_size=64)
 
 

@@ -177,7 +177,7 @@ def test_info_prints_counts_by_class_subject_and_protocol(data, capsys, tmp_path
   text = " ".join(capsys.readouterr().out.split())
   assert "2 clips of 6 classes" in text
   assert "frames: 5 to 8, median 6, mean 6.5" in text
-  assert "persons: 1 in 1 clips, 2 in 1 clips" in text
+  assert "persons: 1 in 1 clip, 2 in 1 clip" in text
   assert "class 2 c 1" in text and "class 1 b 0" in text
   assert "subject 1 1" in text
   assert "protocol xsub 2 train 0 evaluate" in text
