@@ -1,5 +1,7 @@
 """Learning-rate schedules and optimisers against arithmetic, the golden schedule and PyTorch."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -171,3 +173,26 @@ def test_the_least_that_is_allowed_is_allowed(options):
 def test_a_wrong_option_is_named(field, value):
   with pytest.raises(ConfigError, match=f"optimizer.{field} is {value!r}"):
     OptimizerConfig(**{field: value})
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({"decay_factor": 0.0}, "decay_factor is 0.0; it must lie in (0, 1]"),
+    ({"decay_factor": 1.1}, "decay_factor is 1.1"),
+    (
+      {"decay_epochs": (5, 5)},
+      "decay_epochs is (5, 5); it must be whole numbers from 0, each once",
+    ),
+    ({"decay_epochs": (5, -1)}, "decay_epochs is (5, -1)"),
+    ({"decay_epochs": (5.5,)}, "decay_epochs is (5.5,)"),
+    ({"decay_epochs": (True,)}, "decay_epochs is (True,)"),
+  ],
+)
+def test_a_decay_that_makes_no_sense_is_refused(fields, message):
+  with pytest.raises(ConfigError, match=re.escape(message)):
+    OptimizerConfig(**fields)
+
+
+def test_a_decay_at_the_bounds_is_taken():
+  OptimizerConfig(decay_epochs=(0, 3), decay_factor=1)
