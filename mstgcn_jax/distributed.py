@@ -44,12 +44,17 @@ def initialize(
       "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID), or none"
     )
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
+  options = {}
+  if all(given) and _is_open_mpi_5():  # of which JAX asks what is known here, by mpi4py
+    rank = int(os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK", "0"))
+    options = {"cluster_detection_method": "deactivate", "local_device_ids": [rank]}
   try:
     jax.distributed.initialize(
       coordinator_address=coordinator,
       num_processes=num_processes,
       process_id=process_id,
       heartbeat_timeout_seconds=heartbeat_timeout,
+      **options,
     )
   except (RuntimeError, ValueError) as error:
     raise ConfigError(
@@ -59,6 +64,10 @@ def initialize(
     # Under a cluster's variables JAX gives a process the one GPU of its local rank.
     for platform in ("cuda", "rocm"):
       jax.config.update(f"jax_{platform}_visible_devices", "all")
+
+
+def _is_open_mpi_5() -> bool:
+  return "OMPI_COMM_WORLD_SIZE" in os.environ and "OMPI_MCA_orte_hnp_uri" not in os.environ
 
 
 def _alone_on_its_machine() -> bool:

@@ -53,9 +53,11 @@ def only_writer(folder: pathlib.Path) -> Iterator[None]:
   try:
     yield
   finally:
-    with contextlib.suppress(OSError):
-      path.unlink()  # while it is held: whoever waits for it then looks again
-    lock.release()
+    try:
+      with contextlib.suppress(OSError):
+        path.unlink()  # while it is held: whoever waits for it then looks again
+    finally:
+      lock.release()
     with contextlib.suppress(OSError):
       folder.rmdir()
 
