@@ -28,11 +28,12 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_autotune
 import hlo
 import jax
 import numpy as np
+import published as published_task
 from flax import nnx
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mstgcn_jax import augment, optimizer, train_step
+from mstgcn_jax import train_step
 from mstgcn_jax.model import MSTGCN, ModelConfig
 
 FIGURES = pathlib.Path(__file__).with_name("gpu_programs.json")
@@ -234,19 +235,7 @@ def compile_step(
     "stop": jax.ShapeDtypeStruct((clips,), np.int32, sharding=share),
   }
   model = nnx.eval_shape(lambda: MSTGCN(config, rngs=nnx.Rngs(0)))
-  graphdef, params, batch_stats = train_step.split_model(model)
-  task = train_step.Task(
-    graphdef=graphdef,
-    skeleton=config.skeleton,
-    center=config.skeleton.center,
-    num_classes=config.num_classes,
-    streams=("joint",),
-    augmentation=augment.Augmentation(),
-    optimizer=optimizer.OptimizerConfig(),
-    steps_per_epoch=600,
-    epochs=0,
-    batch_size=clips,
-  )
+  task, params, batch_stats = published_task.make_task(model, clips)
   init = lambda params, stats: train_step.init_state(task, params, stats, seed=0)
   state = place(jax.eval_shape(init, params, batch_stats), whole)
   number = jax.ShapeDtypeStruct((), np.int32, sharding=whole)

@@ -12,9 +12,10 @@ import time
 
 import jax
 import numpy as np
+import published
 from flax import nnx
 
-from mstgcn_jax import augment, optimizer, train_step
+from mstgcn_jax import train_step
 from mstgcn_jax.model import MSTGCN, ModelConfig
 
 STEPS = 20
@@ -30,19 +31,7 @@ def main() -> None:
 
   config = ModelConfig(num_classes=60, width=args.width, dtype=args.dtype)
   model = MSTGCN(config, rngs=nnx.Rngs(0))
-  graphdef, params, batch_stats = train_step.split_model(model)
-  task = train_step.Task(
-    graphdef=graphdef,
-    skeleton=config.skeleton,
-    center=config.skeleton.center,
-    num_classes=60,
-    streams=("joint",),
-    augmentation=augment.Augmentation(),
-    optimizer=optimizer.OptimizerConfig(),
-    steps_per_epoch=600,
-    epochs=0,
-    batch_size=args.clips,
-  )
+  task, params, batch_stats = published.make_task(model, args.clips)
   mesh = train_step.make_mesh()
   update = train_step.make_train_step(task, mesh)
 

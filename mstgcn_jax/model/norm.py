@@ -113,7 +113,7 @@ def _forward(groups, weight, bias, origin, epsilon, dtype, axis_name):
     return _sums(from_origin, jnp.square(from_origin))
 
   origins = [part for (part,) in _by_group(groups, origin)]
-  first, second = _total(map(sums, groups, origins), axis_name)
+  first, second = _all_devices(_all_channels(map(sums, groups, origins)), axis_name)
   count = _count(groups, axis_name)
   offset = first / count
   var = jnp.maximum(second / count - jnp.square(offset), 0)
@@ -137,8 +137,8 @@ def _backward(epsilon, dtype, axis_name, kept, cotangents):
     for x, (mean, inverse) in zip(wide(groups), _by_group(groups, mean, inverse), strict=True)
   ]
   sums = [_sums(d, d * n) for d, n in zip(dy, normalised, strict=True)]
-  d_bias, d_weight = _total(sums, None)
-  all_bias, all_weight = _total(sums, axis_name)
+  d_bias, d_weight = _all_channels(sums)
+  all_bias, all_weight = _all_devices((d_bias, d_weight), axis_name)
   count = _count(groups, axis_name)
   parts = _by_group(groups, weight * inverse, all_bias / count, all_weight / count)
   dx = tuple(
@@ -167,10 +167,14 @@ def _two_sums_in_one_reduction(a, b):
 _sums = by_platform(cpu=_two_sums, gpu=_two_sums_in_one_reduction)
 
 
-def _total(sums_of_groups, axis_name):
-  """Two sums for each group -> two vectors over all channels and devices, in one all-reduce."""
-  first, second = (jnp.concatenate(s) for s in zip(*sums_of_groups, strict=True))
-  return (first, second) if axis_name is None else lax.psum(jnp.stack([first, second]), axis_name)
+def _all_channels(sums_of_groups):
+  """Two sums for each group -> two vectors over all channels."""
+  return tuple(jnp.concatenate(sums) for sums in zip(*sums_of_groups, strict=True))
+
+
+def _all_devices(pair, axis_name):
+  """Two vectors, summed over the devices of a mesh axis in one all-reduce."""
+  return pair if axis_name is None else lax.psum(jnp.stack(pair), axis_name)
 
 
 def _by_group(groups, *vectors):
