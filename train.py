@@ -7,15 +7,16 @@ Any field of the config can be set: --config.model.width=64. The results lie in 
 import pathlib
 import sys
 
-from mstgcn_jax import command
+from mstgcn_jax.commands import process
 
-command.quiet_libraries()
+process.quiet_libraries()
 
 from ml_collections import ConfigDict  # noqa: E402
 
-from mstgcn_jax import config as config_lib  # noqa: E402
-from mstgcn_jax import devices, distributed, words  # noqa: E402
+from mstgcn_jax import words  # noqa: E402
 from mstgcn_jax.errors import ConfigError  # noqa: E402
+from mstgcn_jax.training import config as config_lib  # noqa: E402
+from mstgcn_jax.training import devices, distributed  # noqa: E402
 
 _USAGE = "python train.py --config FILE [--workdir DIR] [--config.FIELD=VALUE …]"
 _FLAGS = {
@@ -90,11 +91,11 @@ def main(argv: list[str]) -> int:
     process_id=_number(given, "process_id"),
     heartbeat_timeout=config.heartbeat_timeout,
   )
-  command.fuse_elementwise_on_cpu()
-  command.use_compilation_cache()
+  process.fuse_elementwise_on_cpu()
+  process.use_compilation_cache()
   devices.start()
   workdir = pathlib.Path(given.get("workdir") or f"runs/{pathlib.Path(given['config']).stem}")
-  from mstgcn_jax import loop  # after distributed: it touches devices and TensorFlow
+  from mstgcn_jax.training import loop  # after distributed: it touches devices and TensorFlow
 
   try:
     loop.train(config, workdir)
@@ -113,6 +114,6 @@ def _number(given: dict[str, str], name: str) -> int | None:
 
 
 if __name__ == "__main__":
-  with command.errors_in_one_line():
+  with process.errors_in_one_line():
     status = main(sys.argv[1:])
   sys.exit(status)

@@ -19,10 +19,12 @@ import time
 
 import numpy as np
 
-from data_prep import ntu, synthetic, write
-from data_prep.source import Clip, Recordings, Source
+from data_prep import prepare
+from data_prep.readers import ntu
+from data_prep.readers.interface import Clip, Recordings, Source
+from data_prep.synthetic import skeleton_files
 from mstgcn_jax import skeletons
-from mstgcn_jax.data_set import DataSet, open_data_set
+from mstgcn_jax.data.data_set import DataSet, open_data_set
 
 # Clips of all protocols together; four streams as arrays padded to 300 frames and two people, in GB
 # (published for joint and bone, twice that for four); assumed frames and people a clip: for NTU
@@ -37,8 +39,8 @@ PUBLISHED = {
 def make_recordings(folder: pathlib.Path, count: int, frames: int) -> list[pathlib.Path]:
   """The generator's `.skeleton` files, at least `count` of this length; the first `count`."""
   cameras = 2
-  performers = -(-count // (len(synthetic.CLASS_NAMES) * cameras))
-  paths = synthetic.generate(
+  performers = -(-count // (len(skeleton_files.CLASS_NAMES) * cameras))
+  paths = skeleton_files.generate(
     folder, performers=performers, repetitions=1, cameras=cameras, frames=frames
   )
   for path in paths[count:]:
@@ -48,7 +50,7 @@ def make_recordings(folder: pathlib.Path, count: int, frames: int) -> list[pathl
 
 def reading(paths: list[pathlib.Path]) -> None:
   """CPU time of reading and normalising, in this process."""
-  classes = len(synthetic.CLASS_NAMES)
+  classes = len(skeleton_files.CLASS_NAMES)
   for path in paths[:20]:  # imports, caches
     ntu.read_recording(path, source="benchmark", num_classes=classes)
   start = time.process_time()
@@ -158,7 +160,7 @@ def openpose_data_set(folder: pathlib.Path) -> DataSet:
   args = argparse.Namespace(
     raw=folder, out=folder, name="openpose", overwrite=True, workers=1, max_bad=1.0
   )
-  write.prepare(Source("openpose", "", lambda raw, args: recordings, makes_raw=True), args)
+  prepare.prepare(Source("openpose", "", lambda raw, args: recordings, makes_raw=True), args)
   return open_data_set(folder / "openpose")
 
 
@@ -181,7 +183,7 @@ def pipeline(data_set: DataSet, threads: int, steps: int = 24, repeats: int = 20
 
   The best of several short runs, because other programs may use the same cores.
   """
-  from mstgcn_jax import input_pipeline
+  from mstgcn_jax.data import input_pipeline
 
   input_pipeline.THREADS = threads
   batches = input_pipeline.train_batches(
@@ -209,7 +211,8 @@ def expansion(data_set: DataSet, repeats: int = 50) -> None:
   """Time of making clips of such a batch, on JAX's first device."""
   import jax
 
-  from mstgcn_jax import device_batches, input_pipeline, train_step
+  from mstgcn_jax.data import input_pipeline
+  from mstgcn_jax.training import device_batches, train_step
 
   mesh = train_step.make_mesh(jax.devices()[:1])
   batches = input_pipeline.train_batches(

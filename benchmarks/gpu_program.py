@@ -33,8 +33,8 @@ from flax import nnx
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mstgcn_jax import train_step
 from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.training import train_step
 
 FIGURES = pathlib.Path(__file__).with_name("gpu_programs.json")
 TOLERANCE = 1.05

@@ -15,8 +15,8 @@ import numpy as np
 import published
 from flax import nnx
 
-from mstgcn_jax import train_step
 from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.training import train_step
 
 STEPS = 20
 

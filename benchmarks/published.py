@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from mstgcn_jax import augment, optimizer, train_step
+from mstgcn_jax.data import augment
 from mstgcn_jax.model import MSTGCN
+from mstgcn_jax.training import optimizer, train_step
 
 
 def make_task(model: MSTGCN, batch_size: int) -> tuple[train_step.Task, Any, Any]:

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from mstgcn_jax import command
+from mstgcn_jax.commands import process
 from mstgcn_jax.model import MSTGCN, ModelConfig
-from mstgcn_jax.summary import forward_flops
+from mstgcn_jax.model.summary import forward_flops
 
 
 def seconds(function, *args, repeats: int = 7) -> float:
@@ -53,7 +53,7 @@ def main():
   parser.add_argument("--remat", action="store_true")
   parser.add_argument("--profile", help="folder for a trace of three training steps")
   args = parser.parse_args()
-  command.fuse_elementwise_on_cpu()
+  process.fuse_elementwise_on_cpu()
 
   config = ModelConfig(num_classes=60, dtype=args.dtype, remat=args.remat)
   model = MSTGCN(config, rngs=nnx.Rngs(0))

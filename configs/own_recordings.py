@@ -9,7 +9,7 @@ none of the known layouts. Classes, joints and channels are the data's: nothing 
 Every line can be overridden for one run: --config.data.window=128 (with --workdir, to keep both).
 """
 
-from mstgcn_jax import config
+from mstgcn_jax.training import config
 
 
 def get_config():

@@ -4,7 +4,7 @@ python -m data_prep synthetic --raw raw/synthetic --out data
 python train.py --config configs/quickstart.py
 """
 
-from mstgcn_jax import config
+from mstgcn_jax.training import config
 
 
 def get_config():

@@ -4,7 +4,7 @@ python -m data_prep utd_mhad --raw DIR --out data
 python train.py --config configs/utd_mhad_joint.py
 """
 
-from mstgcn_jax import config
+from mstgcn_jax.training import config
 
 
 def get_config():

@@ -12,8 +12,9 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from data_prep import info, show, store, write
-from data_prep.source import Source
+from data_prep import prepare, shards
+from data_prep.look import info, show
+from data_prep.readers.interface import Source
 from data_prep.sources import SOURCES
 from mstgcn_jax.errors import ConfigError, DataError
 
@@ -41,7 +42,7 @@ def _add_preparation_arguments(parser: argparse.ArgumentParser, source: Source) 
     type=pathlib.Path,
     required=True,
     metavar="DATA_DIR",
-    help=f"the data set goes to DATA_DIR/{source.name}/{store.VERSION}",
+    help=f"the data set goes to DATA_DIR/{source.name}/{shards.VERSION}",
   )
   parser.add_argument("--name", default=source.name, help="data set's name (default: the source's)")
   parser.add_argument("--overwrite", action="store_true", help="replace an existing data set")
@@ -73,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
   for source in SOURCES.values():
     command = commands.add_parser(source.name, help=source.help, description=source.help)
     _add_preparation_arguments(command, source)
-    command.set_defaults(run=lambda args, source=source: write.prepare(source, args))
+    command.set_defaults(run=lambda args, source=source: prepare.prepare(source, args))
   for name, module in (("show", show), ("info", info)):
     line = module.__doc__.splitlines()[0]
     command = commands.add_parser(name, help=line, description=line)

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from data_prep import exchange, normalise
+from data_prep.readers import exchange
 from mstgcn_jax import skeletons
+from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
 

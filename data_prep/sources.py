@@ -1,7 +1,8 @@
 """The sources that `python -m data_prep` knows; see source.py for how to write another."""
 
-from data_prep import annotations, arrays, exchange, kinetics, ntu, own, synthetic, utd_mhad
-from data_prep.source import Source
+from data_prep.readers import annotations, arrays, exchange, kinetics, ntu, own, utd_mhad
+from data_prep.readers.interface import Source
+from data_prep.synthetic import skeleton_files
 
 _ALL = (
   Source("ntu60", "NTU RGB+D, 60 classes: a folder of .skeleton files", ntu.open_ntu60,
@@ -11,7 +12,7 @@ _ALL = (
   Source("kinetics", "Kinetics-skeleton: the folder of kinetics_train and kinetics_val",
          kinetics.open_raw),
   Source("synthetic", "stick people, written into --raw first: for a quick start",
-         synthetic.open_raw, synthetic.add_arguments, makes_raw=True),
+         skeleton_files.open_raw, skeleton_files.add_arguments, makes_raw=True),
   Source("utd_mhad", "UTD-MHAD: the Skeleton folder of .mat files", utd_mhad.open_raw),
   Source("pyskl", "PYSKL or MMAction2 annotations: a .pkl file, or a folder of them",
          annotations.open_raw, annotations.add_arguments),

@@ -23,7 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from mstgcn_jax import command, devices, files, skeletons
+from mstgcn_jax import files, skeletons
+from mstgcn_jax.commands import process
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.model.activations import Acon, MetaAcon
@@ -31,6 +32,7 @@ from mstgcn_jax.model.attention import PartGate
 from mstgcn_jax.model.norm import BatchNorm, Shift
 from mstgcn_jax.model.spatial import DepthwiseGraphConv, GraphConv
 from mstgcn_jax.model.temporal import TemporalConv
+from mstgcn_jax.training import devices
 
 # Part of the names of the norms that the reference owns and never uses.
 _UNUSED_THERE = ".mstcn.bn_in."
@@ -393,7 +395,7 @@ def import_checkpoint(
   on from its step 0, by the published recipe. Class names are numbers, the reference has none.
 
   Args:
-    stream: what the model was trained on (`mstgcn_jax.streams.STREAMS`).
+    stream: what the model was trained on (`mstgcn_jax.data.streams.STREAMS`).
     data_name: the prepared data set that it was trained on, which its YAML does not name.
     window, sampling: frames that it was trained to see, `config.default().data`.
   Returns:
@@ -403,9 +405,10 @@ def import_checkpoint(
       nothing is written then, nor over a workdir that exists.
   """
   # Orbax and ml_collections are needed for workdirs only.
-  from mstgcn_jax import checkpoints, optimizer, streams
-  from mstgcn_jax import config as config_lib
-  from mstgcn_jax.train_step import TrainState, split_model
+  from mstgcn_jax.data import streams
+  from mstgcn_jax.training import checkpoints, optimizer
+  from mstgcn_jax.training import config as config_lib
+  from mstgcn_jax.training.train_step import TrainState, split_model
 
   if stream not in streams.STREAMS:
     raise ConfigError(f"stream is {stream!r}; allowed: {', '.join(streams.STREAMS)}")
@@ -500,11 +503,11 @@ def main(argv: list[str] | None = None) -> None:
     if unexpected:
       print(f"{len(unexpected)} tensors left out, without counterpart: {', '.join(unexpected)}")
     print(
-      f"{args.workdir}: ready for mstgcn_jax.evaluate, Classifier and --config.init_from; stream "
+      f"{args.workdir}: ready for mstgcn evaluate, Classifier and --config.init_from; stream "
       f"{args.stream} of {args.data_name}, {args.window} frames by {args.sampling}"
     )
   else:
-    from mstgcn_jax import checkpoints
+    from mstgcn_jax.training import checkpoints
 
     if not args.weights.endswith((".pt", ".pth", ".safetensors")):
       raise ConfigError(f"{args.weights} must end in .pt, .pth or .safetensors")
@@ -522,6 +525,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-  command.quiet_libraries()
-  with command.errors_in_one_line():
+  process.quiet_libraries()
+  with process.errors_in_one_line():
     main()

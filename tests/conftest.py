@@ -12,9 +12,9 @@ os.environ.setdefault(
 
 import pytest
 
-from mstgcn_jax import command
+from mstgcn_jax.commands import process
 
-command.fuse_elementwise_on_cpu()
+process.fuse_elementwise_on_cpu()
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,10 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from flax import nnx  # noqa: E402
 
-from mstgcn_jax import optimizer, skeletons, train_step  # noqa: E402
-from mstgcn_jax.augment import Augmentation  # noqa: E402
+from mstgcn_jax import skeletons  # noqa: E402
+from mstgcn_jax.data.augment import Augmentation  # noqa: E402
 from mstgcn_jax.model import MSTGCN, ModelConfig  # noqa: E402
+from mstgcn_jax.training import optimizer, train_step  # noqa: E402
 
 STEPS, BATCH = 20, 16
 

@@ -17,8 +17,10 @@ import numpy as np
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
-from mstgcn_jax import augment, optimizer, skeletons, train_step
+from mstgcn_jax import skeletons
+from mstgcn_jax.data import augment
 from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.training import optimizer, train_step
 
 BATCH = 16
 # What is exchanged and computed doesn't depend on how well it is compiled.

@@ -54,7 +54,7 @@ def load(workdir: pathlib.Path):
   """Every array of the newest checkpoint as bytes, and metrics.csv."""
   import jax
 
-  from mstgcn_jax import checkpoints
+  from mstgcn_jax.training import checkpoints
 
   tree, step = checkpoints.load_variables(workdir)
   arrays = {

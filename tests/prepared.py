@@ -8,10 +8,10 @@ import time
 
 import numpy as np
 
-from data_prep import write
-from data_prep.source import Clip, Recordings, Source
+from data_prep import prepare as preparation
+from data_prep.readers.interface import Clip, Recordings, Source
 from mstgcn_jax import skeletons
-from mstgcn_jax.data_set import DataSet, open_data_set
+from mstgcn_jax.data.data_set import DataSet, open_data_set
 
 NTU = skeletons.get("ntu_rgbd")
 
@@ -49,7 +49,7 @@ def source(clips, **fields) -> Source:
 
 def prepare(out: pathlib.Path, clips, *, arguments_=None, **fields) -> DataSet:
   """Writes the clips as a data set below `out` and opens it."""
-  write.prepare(source(clips, **fields), arguments(out, **(arguments_ or {})))
+  preparation.prepare(source(clips, **fields), arguments(out, **(arguments_ or {})))
   return open_data_set(out / "fake")
 
 
@@ -84,4 +84,4 @@ def prepare_slowly(out: pathlib.Path, pids: pathlib.Path, count: int, **argument
     class_names=("a",),
   )
   slow = Source("fake", "for tests", lambda raw, args: recordings, makes_raw=True)
-  write.prepare(slow, arguments(out, workers=2, **arguments_))
+  preparation.prepare(slow, arguments(out, workers=2, **arguments_))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from golden import golden
 
-from mstgcn_jax import augment, skeletons
-from mstgcn_jax.augment import Augmentation
+from mstgcn_jax import skeletons
+from mstgcn_jax.data import augment
+from mstgcn_jax.data.augment import Augmentation
 from mstgcn_jax.errors import ConfigError
 
 NTU = skeletons.get("ntu_rgbd")

@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from data_prep import normalise
-from data_prep.source import Clip
-from mstgcn_jax import checkpoints, skeletons
-from mstgcn_jax.classifier import Classifier
-from mstgcn_jax.data_set import Persons
+from data_prep.readers.interface import Clip
+from mstgcn_jax import skeletons
+from mstgcn_jax.data import normalise
+from mstgcn_jax.data.data_set import Persons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import MSTGCN, ModelConfig
-from mstgcn_jax.train_step import TrainState, split_model
+from mstgcn_jax.training import checkpoints
+from mstgcn_jax.training.train_step import TrainState, split_model
+from mstgcn_jax.use.classifier import Classifier
 
 NTU = skeletons.get("ntu_rgbd")
 MODEL = {

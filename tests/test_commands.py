@@ -13,23 +13,15 @@ import pytest
 import tiny
 from flax import nnx
 
-from mstgcn_jax import (
-  checkpoints,
-  command,
-  ensemble,
-  evaluate,
-  files,
-  loop,
-  metrics,
-  run_log,
-  skeletons,
-  train_step,
-)
-from mstgcn_jax.classifier import Classifier
-from mstgcn_jax.data_set import open_data_set
+from mstgcn_jax import files, skeletons
+from mstgcn_jax.commands import ensemble, evaluate, process
+from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.evaluation import metrics
+from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.model import MSTGCN
-from mstgcn_jax.scores import Scores
+from mstgcn_jax.training import checkpoints, loop, run_log, train_step
+from mstgcn_jax.use.classifier import Classifier
 
 STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
 
@@ -98,16 +90,16 @@ FUSED = "--xla_cpu_experimental_ynn_fusion_type=+eltwise"
 )
 def test_elementwise_work_is_fused_where_a_cpu_is_the_only_device(monkeypatch, given, expected):
   monkeypatch.setenv("XLA_FLAGS", given)
-  command.fuse_elementwise_on_cpu()
+  process.fuse_elementwise_on_cpu()
   assert os.environ["XLA_FLAGS"] == expected
 
 
 def test_an_xla_that_does_not_know_the_fusion_is_not_asked_for_it(monkeypatch):
-  assert command.xla_knows("xla_cpu_enable_fast_math")
-  assert not command.xla_knows("xla_cpu_no_such_option")
+  assert process.xla_knows("xla_cpu_enable_fast_math")
+  assert not process.xla_knows("xla_cpu_no_such_option")
   monkeypatch.setenv("XLA_FLAGS", "")
-  monkeypatch.setattr(command, "xla_knows", lambda flag: False)
-  command.fuse_elementwise_on_cpu()
+  monkeypatch.setattr(process, "xla_knows", lambda flag: False)
+  process.fuse_elementwise_on_cpu()
   assert os.environ["XLA_FLAGS"] == ""
 
 
@@ -125,7 +117,7 @@ def test_a_second_command_in_the_same_workdir_is_refused(tiny_data, tmp_path):
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
-  argv = [sys.executable, "-m", "mstgcn_jax.summary", "--config", "configs/quickstart.py"]
+  argv = [sys.executable, "-m", "mstgcn_jax.model.summary", "--config", "configs/quickstart.py"]
   with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
     process.stdout.close()
     assert process.wait() == 141 and process.stderr.read() == b""
@@ -140,7 +132,7 @@ def test_streams_are_reported_each_and_fused(four_streams):
 
 
 def test_all_streams_share_one_compilation(four_streams, tiny_data):
-  from mstgcn_jax.experiment import set_up
+  from mstgcn_jax.training.experiment import set_up
 
   changes = {"streams": STREAMS, "epochs": 2, "data.holdout_subjects": (5,)}
   run = set_up(tiny.config(tiny_data, **changes))
@@ -161,7 +153,7 @@ def test_a_stream_of_several_equals_a_run_of_its_own(four_streams, tiny_data, tm
 
 
 def test_held_out_subjects_are_not_trained_on(tiny_data):
-  from mstgcn_jax.experiment import make_split
+  from mstgcn_jax.training.experiment import make_split
 
   config = tiny.config(tiny_data, **{"data.holdout_subjects": (5,)})
   data_set = open_data_set(tiny_data / "tiny")
@@ -206,7 +198,7 @@ def test_evaluate_says_what_the_best_was_selected_on(four_streams, monkeypatch, 
 
 
 def test_evaluate_of_a_checkpoint_that_is_not_there(four_streams):
-  argv = [sys.executable, "-m", "mstgcn_jax.evaluate", "--workdir", str(four_streams)]
+  argv = [sys.executable, "-m", "mstgcn_jax.commands.evaluate", "--workdir", str(four_streams)]
   done = subprocess.run([*argv, "--checkpoint", "7"], capture_output=True, text=True)
   assert done.returncode == 1 and "no checkpoint 7; there are" in done.stderr
   assert "Traceback" not in done.stderr
@@ -355,7 +347,7 @@ def test_best_is_the_checkpoint_of_the_highest_accuracy(four_streams):
 
 
 def test_warm_start_keeps_what_is_named_fresh_and_names_what_does_not_fit(four_streams, tiny_data):
-  from mstgcn_jax.experiment import set_up
+  from mstgcn_jax.training.experiment import set_up
 
   config = tiny.config(tiny_data)
   model_config = set_up(config).model_config

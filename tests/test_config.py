@@ -7,9 +7,9 @@ import shlex
 import pytest
 import tiny
 
-from mstgcn_jax import config as config_lib
 from mstgcn_jax import words
 from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.training import config as config_lib
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 

@@ -10,12 +10,12 @@ import pytest
 from flax import nnx
 
 from data_prep import __main__ as data_prep
-from data_prep import synthetic
-from mstgcn_jax import config as config_lib
-from mstgcn_jax import loop
-from mstgcn_jax.experiment import set_up
+from data_prep.synthetic import skeleton_files
+from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.model import MSTGCN
-from mstgcn_jax.scores import Scores
+from mstgcn_jax.training import config as config_lib
+from mstgcn_jax.training import loop
+from mstgcn_jax.training.experiment import set_up
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 FILES = sorted(path.name for path in CONFIGS.glob("*.py"))
@@ -97,8 +97,8 @@ def wave(frames: int, joints: int, channels: int, seed: int) -> np.ndarray:
 
 def test_ntu120_starts_on_skeleton_files(tmp_path):
   raw = tmp_path / "raw"
-  classes = len(synthetic.CLASS_NAMES)
-  for path in synthetic.generate(raw, performers=3, repetitions=1, cameras=1, frames=24):
+  classes = len(skeleton_files.CLASS_NAMES)
+  for path in skeleton_files.generate(raw, performers=3, repetitions=1, cameras=1, frames=24):
     action = int(path.stem[-3:])
     path.rename(path.with_name(f"{path.stem[:-3]}{120 - action:03d}.skeleton"))
   prepare("ntu120", "--raw", raw, "--out", tmp_path)

@@ -8,9 +8,10 @@ import pytest
 from golden import golden, shared
 
 from data_prep import __main__ as command
-from data_prep import files, ntu
-from mstgcn_jax import protocols
-from mstgcn_jax.data_set import open_data_set
+from data_prep import raw_files
+from data_prep.readers import ntu
+from mstgcn_jax.data import protocols
+from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import DataError
 
 BODIES = ["S005C001P001R001A001", "S005C001P007R001A027", "S005C002P004R001A050"]
@@ -73,7 +74,7 @@ def test_real_utd_mhad_has_the_published_split(tmp_path):
 @pytest.mark.parametrize("name", ["ntu120", "utd_mhad"])
 def test_class_names_are_the_published_ones(name):
   lines = shared(f"labels/{name}.txt").read_text().splitlines()
-  assert files.labels(name) == tuple(line.split("\t")[1] for line in lines)
+  assert raw_files.labels(name) == tuple(line.split("\t")[1] for line in lines)
 
 
 def test_kinetics_equals_the_reference_and_keeps_its_split(tmp_path, capsys):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from prepared import NTU, prepare, random_clips
 
-from data_prep import store
-from mstgcn_jax import data_set as library
-from mstgcn_jax.data_set import DataSet, open_data_set
+from data_prep import shards
+from mstgcn_jax.data import data_set as library
+from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
 CLIPS = random_clips(30)
@@ -23,18 +23,18 @@ CLIPS = random_clips(30)
 def folder(tmp_path_factory):
   """A data set of three shards."""
   out = tmp_path_factory.mktemp("data")
-  size, store._SHARD_BYTES = store._SHARD_BYTES, 100_000
+  size, shards._SHARD_BYTES = shards._SHARD_BYTES, 100_000
   try:
     prepare(out, CLIPS, citation="@misc{x}")
   finally:
-    store._SHARD_BYTES = size
-  return out / "fake" / store.VERSION
+    shards._SHARD_BYTES = size
+  return out / "fake" / shards.VERSION
 
 
 @pytest.fixture
 def copy(folder, tmp_path):
   """A copy of the data set that a test may damage."""
-  target = tmp_path / "fake" / store.VERSION
+  target = tmp_path / "fake" / shards.VERSION
   target.mkdir(parents=True)
   for path in folder.iterdir():
     (target / path.name).write_bytes(path.read_bytes())
@@ -243,7 +243,7 @@ def test_the_same_content_in_other_bytes_is_the_same_data(tmp_path, monkeypatch)
     dataclasses.replace(clip, persons=[person]) for clip, person in zip(FEW, whole, strict=True)
   ]
   small = prepare(tmp_path / "small", clips, storage_scale=1000)
-  monkeypatch.setattr(store, "_SHARD_BYTES", 1)
+  monkeypatch.setattr(shards, "_SHARD_BYTES", 1)
   large = prepare(tmp_path / "large", clips)
   assert (small.scale, large.scale, len(small.shards), len(large.shards)) == (1000, 0, 1, 4)
   assert small.identity == large.identity
@@ -251,7 +251,7 @@ def test_the_same_content_in_other_bytes_is_the_same_data(tmp_path, monkeypatch)
 
 def test_a_data_set_of_an_earlier_version_has_the_same_identity(few, tmp_path):
   prepare(tmp_path, FEW)
-  path = tmp_path / "fake" / store.VERSION / "metadata.json"
+  path = tmp_path / "fake" / shards.VERSION / "metadata.json"
   metadata = json.loads(path.read_text())
   del metadata["clips_digest"]
   path.write_text(json.dumps(metadata))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from prepared import prepare, random_clips
 
-from mstgcn_jax import device_batches, input_pipeline, train_step
+from mstgcn_jax.data import input_pipeline
+from mstgcn_jax.training import device_batches, train_step
 
 SHAPE = {"batch_size": 4, "window": 12, "num_persons": 2}
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tiny
 
-from mstgcn_jax import checkpoints, run_log
-from mstgcn_jax.scores import Scores
+from mstgcn_jax.evaluation.scores import Scores
+from mstgcn_jax.training import checkpoints, run_log
 
 TESTS = pathlib.Path(__file__).parent
 
@@ -175,7 +175,7 @@ def test_sigterm_to_one_of_two_processes_saves_one_step(tiny_data, tmp_path):
 
 JOIN = """
 import jax
-from mstgcn_jax import distributed
+from mstgcn_jax.training import distributed
 distributed.initialize(
   coordinator=None, num_processes=None, process_id=None, heartbeat_timeout=60
 )
@@ -253,7 +253,7 @@ def test_streams_on_a_device_each_are_evaluated_on_one(tiny_data, tmp_path):
   options = ("--config.streams=('joint','bone')", "--config.stream_devices=1")
   ((status, output),) = finish(start(tiny_data, workdir, *options, processes=1, devices=2))
   assert status == 0 and "on 2 cpu devices" in output, output
-  argv = [sys.executable, "-m", "mstgcn_jax.evaluate", f"--workdir={workdir}"]
+  argv = [sys.executable, "-m", "mstgcn_jax.commands.evaluate", f"--workdir={workdir}"]
   # Three devices: neither do two streams fit them, nor batches of eight.
   env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
   done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=240)

@@ -5,9 +5,9 @@ import pytest
 import tiny
 from prepared import prepare
 
-from data_prep.source import Clip
-from mstgcn_jax.experiment import set_up
+from data_prep.readers.interface import Clip
 from mstgcn_jax.skeletons import Skeleton
+from mstgcn_jax.training.experiment import set_up
 
 ROOT, CENTER, NEVER = range(3)
 SKELETON = Skeleton("three", ("root", "center", "never"), bone_parents=(0, 0, 1), center=CENTER)

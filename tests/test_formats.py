@@ -17,9 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep import __main__ as command
-from data_prep import annotations, arrays, exchange, info, own, safe_pickle
+from data_prep.decode import pickles
+from data_prep.look import info
+from data_prep.readers import annotations, arrays, exchange, own
 from mstgcn_jax import skeletons
-from mstgcn_jax.data_set import REPORT, open_data_set
+from mstgcn_jax.data.data_set import REPORT, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
 OPTIONS = argparse.Namespace(skeleton=None, classes=None, as_is=False)
@@ -71,10 +73,10 @@ def test_arrays_numbers_and_text_survive_every_pickle_protocol(tmp_path, protoco
   path = tmp_path / "a.pkl"
   scalars = {"f": np.float32(2.5), "i": np.int64(7), "s": np.str_("x"), "b": b"", "n": None}
   path.write_bytes(pickle.dumps((expected, scalars), protocol=protocol))
-  found, values = safe_pickle.load(path)
+  found, values = pickles.load(path)
   for one, other in zip(found, expected, strict=True):
-    np.testing.assert_array_equal(safe_pickle.as_array(one), other)
-    assert safe_pickle.as_array(one).shape == other.shape
+    np.testing.assert_array_equal(pickles.as_array(one), other)
+    assert pickles.as_array(one).shape == other.shape
   assert values == {"f": 2.5, "i": 7, "s": "x", "b": b"", "n": None}
 
 
@@ -84,7 +86,7 @@ def test_old_and_new_module_paths_of_numpy_are_read_alike(tmp_path):
   assert old != new
   for content in (old, new):
     (tmp_path / "a.pkl").write_bytes(content)
-    array = safe_pickle.as_array(safe_pickle.load(tmp_path / "a.pkl"))
+    array = pickles.as_array(pickles.load(tmp_path / "a.pkl"))
     np.testing.assert_array_equal(array, [0, 1, 2])
 
 
@@ -102,14 +104,14 @@ def test_containers_of_python_are_data_at_every_protocol(tmp_path):
   for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
     path = tmp_path / f"{protocol}.pkl"
     path.write_bytes(pickle.dumps(content, protocol=protocol))
-    found = safe_pickle.load(path)
+    found = pickles.load(path)
     assert list(found["ordered"].items()) == [("b", 1), ("a", 2)]
     assert found["default"] == {"train": ["a"]}
     assert found["counter"] == {"a": 2, "b": 1}
     assert found["sets"] == content["sets"] and found["deque"] == [1, 2]
-    assert safe_pickle.as_list(found["names"]) == ["a", "bc"]
-    assert safe_pickle.as_array(found["names"]).tolist() == ["a", "bc"]
-    assert safe_pickle.as_list(found["sets"][0]) == ["a", "b"]
+    assert pickles.as_list(found["names"]) == ["a", "bc"]
+    assert pickles.as_array(found["names"]).tolist() == ["a", "bc"]
+    assert pickles.as_list(found["sets"][0]) == ["a", "b"]
 
 
 def test_arrays_of_lists_keep_their_lists(tmp_path):
@@ -118,19 +120,19 @@ def test_arrays_of_lists_keep_their_lists(tmp_path):
   even = np.empty((1, 2), dtype=object)
   even[0, 0], even[0, 1] = [1, 2], [3, 4]
   path = write_pickle(tmp_path / "a.pkl", [ragged, even])
-  first, second = safe_pickle.load(path)
-  assert safe_pickle.as_list(first) == [["a"], ["b", "c"]]
-  assert safe_pickle.as_list(second) == [[1, 2], [3, 4]]
-  np.testing.assert_array_equal(safe_pickle.as_array(second), [[[1, 2], [3, 4]]])
+  first, second = pickles.load(path)
+  assert pickles.as_list(first) == [["a"], ["b", "c"]]
+  assert pickles.as_list(second) == [[1, 2], [3, 4]]
+  np.testing.assert_array_equal(pickles.as_array(second), [[[1, 2], [3, 4]]])
 
 
 def test_lists_are_arrays_up_to_eight_axes():
   value = 1.5
   for depth in range(1, 9):
     value = [value]
-    assert safe_pickle.as_array(value).shape == (1,) * depth
+    assert pickles.as_array(value).shape == (1,) * depth
   with pytest.raises(DataError, match="more than 8 deep"):
-    safe_pickle.as_array([value])
+    pickles.as_array([value])
 
 
 _START = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n"
@@ -150,20 +152,20 @@ _FLOATS = b"cnumpy\ndtype\n(S'f8'\nI0\nI1\ntR"
 def test_an_array_whose_state_is_damaged_is_refused_when_it_is_taken(tmp_path, state, reason):
   (tmp_path / "a.pkl").write_bytes(_START + state)
   with pytest.raises(DataError, match=reason):
-    safe_pickle.as_array(safe_pickle.load(tmp_path / "a.pkl"))
+    pickles.as_array(pickles.load(tmp_path / "a.pkl"))
 
 
 def test_arrays_of_python_2_are_read(tmp_path):
   numbers = repr(np.array([1.5, -2]).tobytes())[1:].encode()
   (tmp_path / "a.pkl").write_bytes(_START + b"(I2\nt" + _FLOATS + b"I00\nS" + numbers + b"\ntb.")
-  array = safe_pickle.as_array(safe_pickle.load(tmp_path / "a.pkl"))
+  array = pickles.as_array(pickles.load(tmp_path / "a.pkl"))
   np.testing.assert_array_equal(array, [1.5, -2])
 
 
 def test_an_array_of_things_that_are_no_data_is_refused_when_it_is_taken(tmp_path):
   path = write_pickle(tmp_path / "a.pkl", np.array([{}, None], dtype=object))
   with pytest.raises(DataError, match="expected an array of numbers"):
-    safe_pickle.as_array(safe_pickle.load(path))
+    pickles.as_array(pickles.load(path))
 
 
 class _Shell:
@@ -188,23 +190,23 @@ def test_anything_but_data_is_refused_by_name(tmp_path, what, named):
   path = tmp_path / "a.pkl"
   path.write_bytes(pickle.dumps({"annotations": [what]}))
   with pytest.raises(DataError, match=f"the pickle asks for .*{named}"):
-    safe_pickle.load(path)
+    pickles.load(path)
 
 
 def test_an_empty_file_is_called_empty_and_a_damaged_one_damaged(tmp_path):
   (tmp_path / "a.pkl").write_bytes(b"no pickle")
   with pytest.raises(DataError, match=r"a\.pkl is not a pickle, or a damaged one \(.+\)$"):
-    safe_pickle.load(tmp_path / "a.pkl")
+    pickles.load(tmp_path / "a.pkl")
   (tmp_path / "a.pkl").write_bytes(b"")
   with pytest.raises(DataError, match=r"a\.pkl is empty; expected a pickle"):
-    safe_pickle.load(tmp_path / "a.pkl")
+    pickles.load(tmp_path / "a.pkl")
 
 
 def test_a_pickle_that_runs_a_command_does_not(tmp_path):
   path, target = tmp_path / "a.pkl", tmp_path / "touched"
   path.write_bytes(pickle.dumps(_Shell(target)))
   with pytest.raises(DataError, match=r"asks for (posix|nt)\.system"):
-    safe_pickle.load(path)
+    pickles.load(path)
   assert not target.exists()
 
 
@@ -237,7 +239,7 @@ def test_a_pickle_that_is_called_an_array_does_not_run_either(tmp_path):
 def test_hand_written_programs_are_refused(tmp_path, program):
   (tmp_path / "a.pkl").write_bytes(program)
   with pytest.raises(DataError):
-    safe_pickle.load(tmp_path / "a.pkl")
+    pickles.load(tmp_path / "a.pkl")
 
 
 @FUZZ
@@ -258,7 +260,7 @@ def test_random_pickle_programs_give_a_data_error_or_data(tmp_path, opcodes, tai
   path = tmp_path / "a.pkl"
   path.write_bytes(b"".join(op.code.encode("latin1") for op in opcodes) + tail + b".")
   with contextlib.suppress(DataError):
-    safe_pickle.load(path)
+    pickles.load(path)
 
 
 # --- PYSKL
@@ -683,7 +685,7 @@ def test_a_pointer_of_git_lfs_is_named_in_place_of_a_damaged_file(tmp_path):
   for name in ("a.pkl", "a.npz", "train_data.npy"):
     (tmp_path / name).write_bytes(pointer)
   for read, name in (
-    *((safe_pickle.load, "a.pkl"), (exchange.map_npy, "train_data.npy")),
+    *((pickles.load, "a.pkl"), (exchange.map_npy, "train_data.npy")),
     (lambda path: arrays.open_ctrgcn(path, OPTIONS), "a.npz"),
   ):
     with pytest.raises(DataError, match="one: it is a Git LFS pointer, and `git lfs pull` fetches"):

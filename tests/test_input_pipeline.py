@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from prepared import prepare, random_clips
 
-from mstgcn_jax import input_pipeline, temporal_sampling
-from mstgcn_jax.data_set import open_data_set
+from mstgcn_jax.data import input_pipeline, temporal_sampling
+from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
 INDICES = np.arange(3, 40)  # 37 clips: 4 batches of 8 an epoch, 5 clips left over
@@ -234,7 +234,7 @@ def test_a_shard_that_breaks_while_training_is_a_data_error(tmp_path):
 def test_threads_import_nothing_and_unfinished_ones_do_not_crash_the_end_of_the_program(data_set):
   script = f"""
 import sys, threading
-from mstgcn_jax import data_set, input_pipeline
+from mstgcn_jax.data import data_set, input_pipeline
 
 class Imports:  # what is imported beside the main thread, where two can wait for each other
   def find_spec(self, name, *_):

@@ -5,7 +5,8 @@ import argparse
 import numpy as np
 import pytest
 
-from data_prep import exchange, layouts
+from data_prep import layouts
+from data_prep.readers import exchange
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import ConfigError, DataError
 

@@ -6,8 +6,8 @@ from PIL import Image
 from prepared import prepare, random_clips
 
 from data_prep import __main__ as command
-from data_prep import info, show
-from data_prep.source import Clip
+from data_prep.look import info, show
+from data_prep.readers.interface import Clip
 from mstgcn_jax import skeletons
 
 NTU = skeletons.get("ntu_rgbd")

@@ -21,12 +21,14 @@ import tiny
 from kill_test import compare
 from orbax.checkpoint._src.serialization import ocdbt_utils
 
-from mstgcn_jax import checkpoints, files, loop, metrics, run_log, train_step
-from mstgcn_jax import config as config_lib
+from mstgcn_jax import files
 from mstgcn_jax.errors import ConfigError, DataError, RunError
-from mstgcn_jax.experiment import set_up
+from mstgcn_jax.evaluation import metrics
+from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.model import ModelConfig
-from mstgcn_jax.scores import Scores
+from mstgcn_jax.training import checkpoints, loop, run_log, train_step
+from mstgcn_jax.training import config as config_lib
+from mstgcn_jax.training.experiment import set_up
 
 
 @pytest.fixture(scope="module")

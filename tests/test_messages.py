@@ -10,8 +10,10 @@ import threading
 import numpy as np
 import pytest
 
-from mstgcn_jax import command, devices, plots, run_log
+from mstgcn_jax.commands import process
 from mstgcn_jax.errors import DataError, first_line
+from mstgcn_jax.evaluation import plots
+from mstgcn_jax.training import devices, run_log
 
 
 class Ended(BaseException):
@@ -27,8 +29,8 @@ def ends(monkeypatch):
     statuses.append(status)
     raise Ended
 
-  monkeypatch.setattr(command.os, "_exit", end)
-  monkeypatch.setattr(command.logging, "shutdown", lambda: None)
+  monkeypatch.setattr(process.os, "_exit", end)
+  monkeypatch.setattr(process.logging, "shutdown", lambda: None)
   return statuses
 
 
@@ -42,7 +44,7 @@ def in_a_thread(error):
 
 
 def test_an_error_in_a_background_thread_adds_no_page_to_the_line_that_ends_the_run(ends, capfd):
-  with pytest.raises(Ended), command.errors_in_one_line():
+  with pytest.raises(Ended), process.errors_in_one_line():
     for _ in range(3):
       in_a_thread(OSError(28, "No space left on device"))
     # As threads of a C++ library report what they raise.
@@ -54,7 +56,7 @@ def test_an_error_in_a_background_thread_adds_no_page_to_the_line_that_ends_the_
 
 def test_a_background_thread_that_failed_while_all_went_well_is_one_line(capfd):
   hooks = sys.excepthook, sys.unraisablehook, threading.excepthook, logging.raiseExceptions
-  with command.errors_in_one_line():
+  with process.errors_in_one_line():
     in_a_thread(ValueError("lost\nin a page"))
   assert capfd.readouterr().err == "warning: in the background: ValueError: lost\n"
   assert hooks == (
@@ -64,14 +66,14 @@ def test_a_background_thread_that_failed_while_all_went_well_is_one_line(capfd):
 
 
 def test_too_little_memory_is_one_line(ends, capfd):
-  with pytest.raises(Ended), command.errors_in_one_line():
+  with pytest.raises(Ended), process.errors_in_one_line():
     raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nand a page")
   (line,) = capfd.readouterr().err.splitlines()
   assert ends == [1] and line.startswith("error: the device's memory is too small (RESOURCE_EXH")
 
 
 def test_other_errors_keep_their_traceback():
-  with pytest.raises(RuntimeError, match="a bug"), command.errors_in_one_line():
+  with pytest.raises(RuntimeError, match="a bug"), process.errors_in_one_line():
     raise RuntimeError("a bug")
 
 
@@ -88,8 +90,9 @@ def test_platforms_that_are_not_there_are_one_line(platforms, status, said):
   if platforms != "cpu" and any(pathlib.Path("/dev").glob("nvidia*")):
     pytest.skip("this machine has what the test asks for in vain")
   script = (
-    "from mstgcn_jax import command, devices\ncommand.quiet_libraries()\n"
-    "with command.errors_in_one_line():\n  devices.start()"
+    "from mstgcn_jax.commands import process\nfrom mstgcn_jax.training import devices\n"
+    "process.quiet_libraries()\n"
+    "with process.errors_in_one_line():\n  devices.start()"
   )
   env = os.environ | {"JAX_PLATFORMS": platforms}
   done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)

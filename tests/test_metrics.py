@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mstgcn_jax import metrics
+from mstgcn_jax.evaluation import metrics
 
 LOGITS = np.asarray([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0], [0.0, 5.0, 1.0], [1.0, 0.0, 4.0]])
 LABELS = np.asarray([0, 1, 2, 2])

@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data_prep import normalise
-from mstgcn_jax import temporal_sampling
+from mstgcn_jax.data import normalise, temporal_sampling
 from mstgcn_jax.skeletons import Skeleton
 
 HIP, SPINE, RIGHT, LEFT = range(4)

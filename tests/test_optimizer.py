@@ -9,9 +9,9 @@ import pytest
 import torch
 from golden import golden
 
-from mstgcn_jax import optimizer
 from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.optimizer import OptimizerConfig
+from mstgcn_jax.training import optimizer
+from mstgcn_jax.training.optimizer import OptimizerConfig
 
 
 def rates(config, *, steps_per_epoch=7, epochs=110, batch_size=32):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from prepared import prepare, random_clips
 
-from data_prep.source import Clip
-from mstgcn_jax import protocols
+from data_prep.readers.interface import Clip
+from mstgcn_jax.data import protocols
 from mstgcn_jax.errors import ConfigError
 
 

@@ -24,10 +24,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep import __main__ as command
-from data_prep import files, kinetics, ntu, store, utd_mhad, write
-from data_prep.mat import read_array
-from data_prep.source import Clip, Source
-from mstgcn_jax.data_set import open_data_set
+from data_prep import prepare, raw_files, shards
+from data_prep.decode.matlab import read_array
+from data_prep.readers import kinetics, ntu, utd_mhad
+from data_prep.readers.interface import Clip, Source
+from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import DataError
 
 TESTS = str(pathlib.Path(__file__).parent)
@@ -221,7 +222,7 @@ def test_what_systems_leave_beside_recordings_is_passed_over(tmp_path):
   (raw / "c").symlink_to(linked)
   (raw / "d").symlink_to(linked)  # once is enough
   (linked / "back").symlink_to(raw)
-  paths, warnings = files.find(raw, ".skeleton")
+  paths, warnings = raw_files.find(raw, ".skeleton")
   assert [str(path.relative_to(raw)) for path in paths] == [
     *("1.skeleton", "b/2.skeleton", "c/3.skeleton", "4.SKELETON")
   ]
@@ -232,13 +233,13 @@ def test_pointers_of_git_lfs_are_passed_over_with_a_word(tmp_path):
   pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
   (tmp_path / "a.skeleton").write_text(pointer)
   with pytest.raises(DataError, match=r"all 1 \.skeleton files in .*`git lfs pull` fetches them"):
-    files.find(tmp_path, ".skeleton")
+    raw_files.find(tmp_path, ".skeleton")
   (tmp_path / "b.skeleton").write_text(pointer + " " * 1024)  # too long for one
-  paths, (warning,) = files.find(tmp_path, ".skeleton")
+  paths, (warning,) = raw_files.find(tmp_path, ".skeleton")
   assert [path.name for path in paths] == ["b.skeleton"]
   assert warning.startswith("1 of 2 .skeleton files are Git LFS pointers")
   with pytest.raises(DataError, match="is a Git LFS pointer, not the recording"):
-    files.read(tmp_path / "a.skeleton")
+    raw_files.read(tmp_path / "a.skeleton")
 
 
 def test_every_reader_of_a_folder_says_what_was_not_fetched(tmp_path):
@@ -797,8 +798,8 @@ def test_a_table_that_reads_otherwise_is_not_kept(tmp_path, monkeypatch, written
     else:
       right(path, header, [(*row[:-1], 0) for row in rows])
 
-  right = store.write_csv
-  monkeypatch.setattr(store, "write_csv", write_csv)
+  right = shards.write_csv
+  monkeypatch.setattr(shards, "write_csv", write_csv)
   with pytest.raises(DataError, match=message):
     prepared.prepare(tmp_path, prepared.random_clips(4))
   assert not list(tmp_path.iterdir())
@@ -841,10 +842,10 @@ def test_facts_in_another_order_go_into_their_own_columns(tmp_path):
 
 def test_two_preparations_at_once_do_not_meet(tmp_path):
   def second(raw, args):
-    write.prepare(prepared.source(prepared.random_clips(2)), prepared.arguments(tmp_path))
+    prepare.prepare(prepared.source(prepared.random_clips(2)), prepared.arguments(tmp_path))
 
   with pytest.raises(DataError, match="another command is writing into"):
-    write.prepare(Source("fake", "", second, makes_raw=True), prepared.arguments(tmp_path))
+    prepare.prepare(Source("fake", "", second, makes_raw=True), prepared.arguments(tmp_path))
 
 
 def test_a_damaged_existing_data_set_asks_to_be_overwritten(tmp_path):

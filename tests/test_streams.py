@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from golden import golden
 
-from mstgcn_jax import skeletons, streams
+from mstgcn_jax import skeletons
+from mstgcn_jax.data import streams
 from mstgcn_jax.errors import ConfigError
 
 PARTS = {

@@ -5,9 +5,9 @@ import pytest
 import tiny
 from flax import nnx
 
-from mstgcn_jax import evaluate, summary
+from mstgcn_jax.commands import evaluate
 from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.model import ModelConfig
+from mstgcn_jax.model import ModelConfig, summary
 
 
 def test_the_published_configuration_has_the_published_parameters_and_flops():
@@ -95,7 +95,7 @@ def test_layers_of_ones_own_are_counted_or_marked():
 @pytest.mark.parametrize(
   ("name", "text", "message"),
   [
-    ("a.py", "from mstgcn_jax import config\n\ndef get_config():\n  c = config.default()\n"
+    ("a.py", "from mstgcn_jax.training import config\n\ndef get_config():\n  c = config.default()\n"
      "  c.modell = 1\n  return c\n", r"a\.py, line 5: AttributeError: .*modell"),
     ("a.py", "def get_config(:", r"a\.py.*SyntaxError"),
     ("a.py", "def get_config():\n  pass", r"returns None"),

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from data_prep import normalise, ntu, stick_people, synthetic
+from data_prep.readers import ntu
+from data_prep.synthetic import skeleton_files, stick_people
 from mstgcn_jax import skeletons
+from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import ConfigError
 
 SKELETON = skeletons.get("ntu_rgbd")
 LEFT, RIGHT = (4, 5, 6, 12, 13, 14), (8, 9, 10, 16, 17, 18)  # shoulder to wrist, hip to ankle
-LABELS = {name: label for label, name in enumerate(synthetic.CLASS_NAMES)}
+LABELS = {name: label for label, name in enumerate(skeleton_files.CLASS_NAMES)}
 
 
 def _performance(action, performer=1, seed=0, frames=60):
@@ -26,7 +28,9 @@ def _bone_lengths(joints):
   return np.linalg.norm(joints[..., children, :] - joints[..., parents, :], axis=-1)
 
 
-@pytest.mark.parametrize("action", range(len(synthetic.CLASS_NAMES)), ids=synthetic.CLASS_NAMES)
+@pytest.mark.parametrize(
+  "action", range(len(skeleton_files.CLASS_NAMES)), ids=skeleton_files.CLASS_NAMES
+)
 def test_bones_keep_their_length_and_no_foot_goes_through_the_floor(action):
   for performer in (1, 2, 3):
     joints = _performance(action, performer, seed=performer)
@@ -38,7 +42,9 @@ def test_bones_keep_their_length_and_no_foot_goes_through_the_floor(action):
     assert joints[..., 1].max() < 2.9, "metres; the hands above the head of the tallest"
 
 
-@pytest.mark.parametrize("action", range(len(synthetic.CLASS_NAMES)), ids=synthetic.CLASS_NAMES)
+@pytest.mark.parametrize(
+  "action", range(len(skeleton_files.CLASS_NAMES)), ids=skeleton_files.CLASS_NAMES
+)
 def test_elbows_and_knees_bend_within_their_range_and_nothing_jumps(action):
   joints = _performance(action, performer=4, seed=4)
   for side in (LEFT, RIGHT):
@@ -59,7 +65,7 @@ def test_standing_feet_stay_where_they_are():
 
 
 def test_every_second_class_is_the_one_before_it_backwards_in_time():
-  for forwards in range(0, len(synthetic.CLASS_NAMES), 2):
+  for forwards in range(0, len(skeleton_files.CLASS_NAMES), 2):
     for seed in range(5):
       np.testing.assert_array_equal(
         _performance(forwards + 1, seed=seed), _performance(forwards, seed=seed)[:, ::-1]
@@ -110,7 +116,7 @@ def test_left_handed_performers_use_the_other_arm():
 
 
 def test_cameras_see_the_same_performance_from_their_side_two_to_four_metres_away():
-  clips = [synthetic.make_clip(0, 1, camera=camera)[0] for camera in (1, 2, 3)]
+  clips = [skeleton_files.make_clip(0, 1, camera=camera)[0] for camera in (1, 2, 3)]
   assert len({clip.shape for clip in clips}) == 1
   for clip in clips:
     depth = clip[clip.any((1, 2))][:, 0, 2]
@@ -127,7 +133,7 @@ def test_recordings_lose_frames_and_people_are_noticed_late():
   gaps = late = 0
   for performer in range(1, 13):
     for action in (0, 10, 12, 13):
-      for person in synthetic.make_clip(action, performer):
+      for person in skeleton_files.make_clip(action, performer):
         seen = person.any((1, 2))
         first, last = np.flatnonzero(seen)[[0, -1]]
         gaps += not seen[first:last].all()
@@ -136,7 +142,7 @@ def test_recordings_lose_frames_and_people_are_noticed_late():
 
 
 def test_a_fixed_number_of_frames_is_kept():
-  assert [len(person) for person in synthetic.make_clip(12, 5, frames=100)] == [100, 100]
+  assert [len(person) for person in skeleton_files.make_clip(12, 5, frames=100)] == [100, 100]
 
 
 # ------------------------------------------------------------ what it takes to learn
@@ -153,10 +159,10 @@ def _window(persons, times):
 @functools.cache
 def _normalised():
   clips, labels, performers = [], [], []
-  for performer in range(1, synthetic.PERFORMERS + 1):
-    for action in range(len(synthetic.CLASS_NAMES)):
+  for performer in range(1, skeleton_files.PERFORMERS + 1):
+    for action in range(len(skeleton_files.CLASS_NAMES)):
       for camera in (1, 2, 3):
-        bodies = synthetic.make_clip(action, performer, camera=camera)
+        bodies = skeleton_files.make_clip(action, performer, camera=camera)
         clips.append(normalise.normalise(normalise.liveliest(bodies, 2), SKELETON, by_sum=True))
         labels.append(action)
         performers.append(performer)
@@ -212,18 +218,18 @@ def _digest(paths):
 
 
 def test_the_same_arguments_give_the_same_bytes(tmp_path):
-  first = _digest(synthetic.generate(tmp_path / "a", performers=2))
-  assert first == _digest(synthetic.generate(tmp_path / "b", performers=2))
+  first = _digest(skeleton_files.generate(tmp_path / "a", performers=2))
+  assert first == _digest(skeleton_files.generate(tmp_path / "b", performers=2))
   assert len(first) == 2 * 14 * 3
-  other = _digest(synthetic.generate(tmp_path / "c", performers=2, seed=1))
+  other = _digest(skeleton_files.generate(tmp_path / "c", performers=2, seed=1))
   assert other.keys() == first.keys() and not set(other.values()) & set(first.values())
 
 
 def test_files_hold_the_clip_and_every_field_of_the_format(tmp_path):
-  synthetic.generate(tmp_path, performers=1, cameras=2)
+  skeleton_files.generate(tmp_path, performers=1, cameras=2)
   for action, name in ((3, "S001C002P001R001A004"), (13, "S001C002P001R001A014")):
     data = (tmp_path / f"{name}.skeleton").read_bytes()
-    expected = synthetic.make_clip(action, 1, camera=2)
+    expected = skeleton_files.make_clip(action, 1, camera=2)
     if all(person.any((1, 2)).all() for person in expected[:-1]):  # else bodies change their place
       np.testing.assert_allclose(ntu.parse(data), np.stack(expected), atol=6e-6)  # 5 decimals
     lines = data.decode("ascii").split("\r\n")
@@ -234,7 +240,7 @@ def test_files_hold_the_clip_and_every_field_of_the_format(tmp_path):
 
 
 def test_joint_lines_are_consistent_with_a_pinhole_camera_and_unit_rotations(tmp_path):
-  path = synthetic.generate(tmp_path, performers=1, cameras=1)[0]
+  path = skeleton_files.generate(tmp_path, performers=1, cameras=1)[0]
   rows = [line.split() for line in path.read_text().splitlines()]
   fields = np.array([row for row in rows if len(row) == 12], float).reshape(-1, 25, 12)
   np.testing.assert_allclose(
@@ -251,13 +257,15 @@ def test_joint_lines_are_consistent_with_a_pinhole_camera_and_unit_rotations(tmp
    (1920.04, 1, "1920.0"), (7, 0, "7"), (9.99996, 4, "10.0000"), (-12.5, 2, "-12.50")],
 )  # fmt: skip
 def test_numbers_are_written_as_python_writes_them(value, decimals, text):
-  digits = synthetic._digits(np.array([value]), 4, decimals)
+  digits = skeleton_files._digits(np.array([value]), 4, decimals)
   assert digits[digits != 0].tobytes().decode() == text
 
 
 def test_real_reader_reads_them_as_ntu_recordings(tmp_path):
-  paths = synthetic.generate(tmp_path, performers=2, cameras=1)
-  recordings = ntu.open_recordings(tmp_path, source="synthetic", class_names=synthetic.CLASS_NAMES)
+  paths = skeleton_files.generate(tmp_path, performers=2, cameras=1)
+  recordings = ntu.open_recordings(
+    tmp_path, source="synthetic", class_names=skeleton_files.CLASS_NAMES
+  )
   assert recordings.keys == paths
   clips = [recordings.read(path) for path in recordings.keys]
   assert sorted({clip.label for clip in clips}) == list(range(14))
@@ -268,15 +276,15 @@ def test_real_reader_reads_them_as_ntu_recordings(tmp_path):
 
 
 def test_complete_recordings_are_used_again_and_others_replaced(tmp_path):
-  paths = synthetic.generate(tmp_path, performers=1, cameras=1)
+  paths = skeleton_files.generate(tmp_path, performers=1, cameras=1)
   times = [path.stat().st_mtime_ns for path in paths]
-  assert synthetic.generate(tmp_path, performers=1, cameras=1) == paths
+  assert skeleton_files.generate(tmp_path, performers=1, cameras=1) == paths
   assert [path.stat().st_mtime_ns for path in paths] == times
   before = _digest(paths)
   paths[3].write_bytes(paths[3].read_bytes()[:-100])  # damaged
-  assert _digest(synthetic.generate(tmp_path, performers=1, cameras=1)) == before
-  synthetic.generate(tmp_path, performers=1, cameras=2)
-  more = synthetic.generate(tmp_path, performers=1, cameras=1)
+  assert _digest(skeleton_files.generate(tmp_path, performers=1, cameras=1)) == before
+  skeleton_files.generate(tmp_path, performers=1, cameras=2)
+  more = skeleton_files.generate(tmp_path, performers=1, cameras=1)
   assert sorted(tmp_path.glob("*.skeleton")) == more == paths
 
 
@@ -284,16 +292,16 @@ def test_a_folder_with_other_recordings_is_left_alone(tmp_path):
   theirs = tmp_path / "S001C001P001R001A001.skeleton"
   theirs.write_text("0\n")
   with pytest.raises(ConfigError, match="1 recordings that were not generated here"):
-    synthetic.generate(tmp_path, performers=1)
+    skeleton_files.generate(tmp_path, performers=1)
   assert theirs.read_text() == "0\n"
 
 
 def test_recordings_put_beside_the_generated_ones_are_not_deleted(tmp_path):
-  synthetic.generate(tmp_path, performers=1, cameras=1)
+  skeleton_files.generate(tmp_path, performers=1, cameras=1)
   theirs = tmp_path / "S020C001P040R001A005.skeleton"
   theirs.write_text("0\n")
   with pytest.raises(ConfigError, match="1 recordings that were not generated here"):
-    synthetic.generate(tmp_path, performers=2, cameras=1)
+    skeleton_files.generate(tmp_path, performers=2, cameras=1)
   assert theirs.exists() and len(list(tmp_path.glob("*P001*"))) == 14
 
 
@@ -301,5 +309,5 @@ def test_recordings_put_beside_the_generated_ones_are_not_deleted(tmp_path):
 def test_arguments_out_of_range_are_named(tmp_path, wrong):
   ((name, value),) = wrong.items()
   with pytest.raises(ConfigError, match=f"{name} is {value}; expected"):
-    synthetic.generate(tmp_path, **wrong)
+    skeleton_files.generate(tmp_path, **wrong)
   assert not list(tmp_path.iterdir())

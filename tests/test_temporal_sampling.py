@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from golden import golden
 
-from data_prep import normalise
-from mstgcn_jax import skeletons, temporal_sampling
+from mstgcn_jax import skeletons
+from mstgcn_jax.data import normalise, temporal_sampling
 from mstgcn_jax.errors import ConfigError
 
 NTU = skeletons.get("ntu_rgbd")

@@ -18,12 +18,14 @@ import yaml
 from flax import nnx
 from golden import golden
 
-from mstgcn_jax import checkpoints, evaluate, loop, skeletons, torch_weights
-from mstgcn_jax import config as config_lib
-from mstgcn_jax.classifier import Classifier
-from mstgcn_jax.data_set import open_data_set
+from mstgcn_jax import skeletons, torch_weights
+from mstgcn_jax.commands import evaluate
+from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import MSTGCN, network
+from mstgcn_jax.training import checkpoints, loop
+from mstgcn_jax.training import config as config_lib
+from mstgcn_jax.use.classifier import Classifier
 
 ARGS = {
   "num_class": 12,

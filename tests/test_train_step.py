@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mstgcn_jax import skeletons, train_step
-from mstgcn_jax.augment import Augmentation
+from mstgcn_jax import skeletons
+from mstgcn_jax.data.augment import Augmentation
 from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.optimizer import OptimizerConfig
+from mstgcn_jax.training import train_step
+from mstgcn_jax.training.optimizer import OptimizerConfig
 
 SKELETON = skeletons.get("utd_mhad")
 CLASSES, BATCH = 3, 8
@@ -283,7 +284,7 @@ def test_model_and_step_import_without_tensorflow():
 import sys
 for name in ("tensorflow", "tensorflow_datasets", "ml_collections", "data_prep", "clu"):
   sys.modules[name] = None  # importing it now raises
-import mstgcn_jax.model, mstgcn_jax.train_step, mstgcn_jax.torch_weights
-import mstgcn_jax.streams, mstgcn_jax.augment
+import mstgcn_jax.model, mstgcn_jax.training.train_step, mstgcn_jax.torch_weights
+import mstgcn_jax.data.streams, mstgcn_jax.data.augment
 """
   subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,8 +6,9 @@ import time
 import pytest
 import tiny
 
-from mstgcn_jax import input_pipeline, loop, watchdog
+from mstgcn_jax.data import input_pipeline
 from mstgcn_jax.errors import DataError
+from mstgcn_jax.training import loop, watchdog
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from prepared import arguments, prepare, random_clips, source
 
-from data_prep import store, write
-from data_prep.source import Clip, Recordings, Source
+from data_prep import prepare as preparation
+from data_prep import shards
+from data_prep.readers.interface import Clip, Recordings, Source
 from mstgcn_jax import skeletons
-from mstgcn_jax.data_set import open_data_set
+from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
 FACTS = {"subject": 1}
@@ -108,7 +109,7 @@ def test_class_names_are_printable_and_different(tmp_path, names):
 @pytest.mark.parametrize("name", ["", "My", "1a", "a-b", "a b", "_a", "a/b", "..", "a\n"])
 def test_a_name_that_is_no_folder_s_is_wrong_usage(tmp_path, name):
   with pytest.raises(ConfigError, match="expected small letters, digits and _"):
-    write.prepare(source(random_clips(1)), arguments(tmp_path, name=name))
+    preparation.prepare(source(random_clips(1)), arguments(tmp_path, name=name))
 
 
 @pytest.mark.parametrize("makes_raw", [True, False])
@@ -117,11 +118,11 @@ def test_recordings_have_to_be_there_unless_the_source_makes_them(tmp_path, make
   fake = dataclasses.replace(source(random_clips(1)), makes_raw=makes_raw)
   raw = tmp_path if exists else tmp_path / "none"
   if exists or makes_raw:
-    write.prepare(fake, arguments(tmp_path, raw=raw))
+    preparation.prepare(fake, arguments(tmp_path, raw=raw))
     assert len(open_data_set(tmp_path / "fake")) == 1
   else:
     with pytest.raises(DataError, match=r"--raw .*none does not exist; expected the recordings"):
-      write.prepare(fake, arguments(tmp_path, raw=raw))
+      preparation.prepare(fake, arguments(tmp_path, raw=raw))
 
 
 @pytest.mark.parametrize(
@@ -150,11 +151,11 @@ def test_how_many_may_be_bad(tmp_path, bad, of, max_bad, message):
   fake = Source("fake", "", lambda raw, args: recordings, makes_raw=True)
   args = arguments(tmp_path, max_bad=max_bad)
   if message is None:
-    write.prepare(fake, args)
+    preparation.prepare(fake, args)
     assert len(open_data_set(tmp_path / "fake")) == of - bad
     return
   with pytest.raises(DataError, match=message) as error:
-    write.prepare(fake, args)
+    preparation.prepare(fake, args)
   assert "(first: 0: is torn)" in str(error.value)
   assert len(read) == (11 if of > 1000 else of)
   assert not list(tmp_path.iterdir())
@@ -169,7 +170,7 @@ def test_recordings_are_called_by_what_their_keys_are_called(tmp_path):
   keys = ["good", pathlib.Path("folder/a.npy"), (pathlib.Path("folder/b.npy"), 3), 7]
   recordings = Recordings(keys, read, skeletons.get("ntu_rgbd"), ("a",), parallel=False)
   fake = Source("fake", "", lambda raw, args: recordings, makes_raw=True)
-  write.prepare(fake, arguments(tmp_path, max_bad=80))
+  preparation.prepare(fake, arguments(tmp_path, max_bad=80))
   names = [name for name, _ in report(open_data_set(tmp_path / "fake"))]
   assert names == ["a.npy", "b.npy", "7"]
 
@@ -214,7 +215,7 @@ def numbered(index: int) -> Clip:
 def test_clips_are_in_the_order_of_their_keys_whoever_reads_them(tmp_path, workers):
   recordings = Recordings(range(70), functools.partial(numbered), skeletons.get("ntu_rgbd"), ("a",))
   fake = Source("fake", "", lambda raw, args: recordings, makes_raw=True)
-  write.prepare(fake, arguments(tmp_path, workers=workers))
+  preparation.prepare(fake, arguments(tmp_path, workers=workers))
   data_set = open_data_set(tmp_path / "fake")
   assert data_set.table["name"].tolist() == [f"c{i}" for i in range(70)]
   assert lengths(data_set) == [[1 + i % 3] for i in range(70)]
@@ -222,10 +223,10 @@ def test_clips_are_in_the_order_of_their_keys_whoever_reads_them(tmp_path, worke
 
 def test_shards_are_bounded_and_named_as_tfds_names_them(tmp_path, monkeypatch):
   clips = [Clip(f"c{i}", 0, [body(10)]) for i in range(5)]  # 3,000 bytes each, and a little
-  monkeypatch.setattr(store, "_SHARD_BYTES", 6_000)
-  shards = prepare(tmp_path, clips).shards
-  assert [shard["clips"] for shard in shards] == [2, 2, 1]
-  assert [shard["file"] for shard in shards] == [
+  monkeypatch.setattr(shards, "_SHARD_BYTES", 6_000)
+  written = prepare(tmp_path, clips).shards
+  assert [shard["clips"] for shard in written] == [2, 2, 1]
+  assert [shard["file"] for shard in written] == [
     f"fake-clips.array_record-0000{i}-of-00003" for i in range(3)
   ]
 

@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 
-from data_prep import write
-from data_prep.source import Clip, Recordings, Source
-from mstgcn_jax import config as config_lib
+from data_prep import prepare as preparation
+from data_prep.readers.interface import Clip, Recordings, Source
 from mstgcn_jax import skeletons
+from mstgcn_jax.training import config as config_lib
 
 CONFIG = pathlib.Path(__file__).with_name("tiny_config.py")
 TRAIN = [sys.executable, str(pathlib.Path(__file__).parents[1] / "train.py")]
@@ -51,7 +51,7 @@ def prepare(
   args = argparse.Namespace(
     raw=directory, out=directory, overwrite=False, workers=1, max_bad=0.01, name=name
   )
-  write.prepare(Source(name, "for tests", lambda raw, args: recordings), args)
+  preparation.prepare(Source(name, "for tests", lambda raw, args: recordings), args)
   return directory
 
 

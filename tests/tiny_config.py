@@ -1,6 +1,6 @@
 """The experiment of `tiny.py`: 6 steps an epoch."""
 
-from mstgcn_jax import config
+from mstgcn_jax.training import config
 
 
 def get_config():

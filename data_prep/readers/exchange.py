@@ -1,0 +1,205 @@
+"""What the formats that people exchange have in common: options, and facts found in names."""
+
+import argparse
+import collections
+import pathlib
+import re
+import reprlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from data_prep import raw_files
+from data_prep.readers import ntu
+from mstgcn_jax import skeletons
+from mstgcn_jax.errors import ConfigError, DataError
+
+NO_SCORE = (
+  "0 for every key point, so that none counts as tracked; write the estimator's scores, or 1 where "
+  "it gives none"
+)
+_MAX_CLASSES = 10_000
+_SPLIT = re.compile(
+  r"(?P<protocol>.*?)[_-]?(?P<part>train[_-]?val(id|idation)?|train(ing)?|val(id|idation)?"
+  r"|eval(uation)?|dev|test(ing)?)[_-]?(split|fold)?[_-]?(?P<number>\d*)"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """--skeleton and --classes."""
+  parser.add_argument(
+    "--skeleton",
+    metavar="NAME",
+    help=f"joint layout: {', '.join(skeletons.names())} or a .json file (default: by joint count)",
+  )
+  parser.add_argument(
+    "--classes", type=pathlib.Path, metavar="FILE", help="class names, one a line, in label order"
+  )
+
+
+def add_as_is(parser: argparse.ArgumentParser) -> None:
+  """--as-is."""
+  parser.add_argument(
+    "--as-is",
+    action="store_true",
+    help="take 3-D coordinates as they are: neither turned upright nor centred",
+  )
+
+
+def some(items: Sequence[Any], count: int) -> list[Any]:
+  """At most `count` of the items, evenly spread."""
+  return [items[i * len(items) // count] for i in range(count)] if len(items) > count else [*items]
+
+
+def majority(values: Iterable[Any]) -> Any:
+  """The most frequent of some values; of equally frequent ones the first."""
+  return collections.Counter(values).most_common(1)[0][0]
+
+
+def class_names(args: argparse.Namespace, labels: Iterable[int]) -> tuple[str, ...]:
+  """Names from --classes, which must be enough for the labels; else the labels' numbers."""
+  highest = max(labels, default=-1)
+  if highest < 0:
+    raise DataError("no recording has a class number of 0 or more as its label")
+  if args.classes is None:
+    if highest >= _MAX_CLASSES:
+      raise DataError(f"label {highest} is beyond the {_MAX_CLASSES:,} classes allowed for")
+    return tuple(str(label) for label in range(highest + 1))
+  try:
+    lines = args.classes.read_text(encoding="utf-8-sig").splitlines()
+  except (OSError, UnicodeDecodeError) as error:
+    raise ConfigError(f"--classes {args.classes} cannot be read: {error}") from error
+  names = tuple(line.strip() for line in lines if line.strip())
+  if len(names) <= highest or len(set(names)) < len(names):
+    raise ConfigError(
+      f"--classes {args.classes} has {len(names)} names, {len(set(names))} of them different; the "
+      f"labels go up to {highest}, so {highest + 1} different ones are needed"
+    )
+  return names
+
+
+def map_npy(path: pathlib.Path) -> np.ndarray:
+  """A .npy file of numbers, mapped and not read; DataError where it is none or truncated."""
+  try:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+  except OSError as error:
+    raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+  except Exception as error:  # numpy raises many kinds on damaged headers
+    hint = raw_files.pointer_hint(path) or f" ({error})"
+    raise DataError(f"{path} is not a .npy array, or a truncated one{hint}") from error
+  if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":  # an .npz, renamed
+    raise DataError(f"{path} holds no array of numbers")
+  return array
+
+
+def shown(value: Any) -> str:
+  """A stranger's value as messages show it: shortened, and never all of it spelled out first."""
+  try:
+    return reprlib.repr(value)
+  except (ValueError, RecursionError):  # a number of thousands of digits
+    return type(value).__name__
+
+
+def is_label(value: Any) -> bool:
+  """Whether this is a class number, not a truth value, a text or a number without end."""
+  return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31
+
+
+def is_name(value: Any) -> bool:
+  """Whether this is a text that can name a clip: not empty, and printable."""
+  return isinstance(value, str) and value != "" and value.isprintable()
+
+
+def as_float32(array: np.ndarray) -> np.ndarray:
+  """The numbers as float32; DataError if one is not finite."""
+  with np.errstate(over="ignore"):
+    numbers = array.astype(np.float32)
+  finite = np.isfinite(numbers)
+  if not finite.all():
+    value = float(array[~finite][0])
+    raise DataError(f"a coordinate is {value:g}; expected {raw_files.NOT_FINITE}")
+  return numbers
+
+
+def ntu_facts(names: Collection[str]) -> list[dict[str, int]]:
+  """Setup, camera, subject and replication of every clip, if all have names as NTU's; else none."""
+  matches = [ntu.NAME.match(name) for name in names]
+  if not all(matches):
+    return [{} for _ in names]
+  fields = ("setup", "camera", "subject", "replication")
+  return [dict(zip(fields, map(int, match.groups()), strict=False)) for match in matches if match]
+
+
+def part_of(name: str) -> tuple[str, str] | None:
+  """Protocol and part ('train', 'trainval', 'val' or 'test') that a split's name says, if any."""
+  match = _SPLIT.fullmatch(name.lower())
+  if match is None:
+    return None
+  protocol = re.sub(r"[^a-z0-9]+", "_", match["protocol"] + match["number"]).strip("_")
+  part = re.sub("[^a-z]|(ing|id|idation)$", "", match["part"])
+  return protocol, "val" if part in ("evaluation", "eval", "dev") else part
+
+
+def split_columns(
+  splits: Mapping[str, Collection[str]], names: Collection[str]
+) -> tuple[dict[str, dict[str, str]], list[str]]:
+  """Columns of the clip table from given splits, {"xsub_train": names, "xsub_val": names, …}.
+
+  `train`, `val` become column 'split', `NAME_train`, `NAME_val` column 'split_NAME', with values
+  'train' and 'val'. A test part is the 'val' of its column; if there is a validation part beside
+  it, of a further column that ends in 'test'. A part `trainval` is what trains where `test` tests.
+
+  Args:
+    splits: with capitals or not.
+    names: of the clips that there are.
+  Returns:
+    Column -> clip name -> value, without columns that no clip is in; and lines to print.
+  Raises:
+    DataError: a clip is in both parts of a split.
+  """
+  parts: dict[tuple[str, str], set[str]] = {}
+  known = set(names)
+  warnings = []
+  for key, members in splits.items():
+    place = part_of(key)
+    if place is None:
+      warnings.append(f"the split {key!r} is left out: not a train, val or test part")
+      continue
+    absent = set(members) - known
+    if absent:
+      warnings.append(
+        f"the split {key!r} names {len(absent):,} clips (of {len(set(members)):,}) that are not "
+        f"there, such as {min(absent)!r}; one that is there is called {min(known, default='')!r}"
+      )
+    parts.setdefault(place, set()).update(set(members) & known)
+
+  columns: dict[str, dict[str, str]] = {}
+  for protocol in dict.fromkeys(protocol for protocol, _ in parts):
+    for suffix, train, val in _trials({part: parts[p, part] for p, part in parts if p == protocol}):
+      both = sorted(train & val)
+      if both:
+        raise DataError(f"{both[0]} is in both parts of the split {protocol or suffix or 'val'!r}")
+      column = "_".join(filter(None, ("split", protocol, suffix)))
+      if train or val:
+        columns[column] = dict.fromkeys(train, "train") | dict.fromkeys(val, "val")
+      warnings += _empty_part_warnings(column, train, val)
+  return columns, warnings
+
+
+def _trials(parts: Mapping[str, set[str]]) -> Iterator[tuple[str, set[str], set[str]]]:
+  """What trains and what evaluates, with a suffix for the column, from the parts of a protocol."""
+  empty: set[str] = set()
+  train, both = parts.get("train", empty), parts.get("trainval", empty)
+  if "val" in parts or "test" not in parts:
+    yield "", train or both - parts.get("val", empty), parts.get("val", empty)
+  if "test" in parts:
+    yield "test" if "val" in parts else "", both or train, parts["test"]
+
+
+def _empty_part_warnings(column: str, train: set[str], val: set[str]) -> list[str]:
+  if not train and not val:
+    return [f"the column {column!r} is left out: none of the clips of its parts is there"]
+  if not train or not val:
+    return [f"the column {column!r} has no clip that {'evaluates' if train else 'trains'}"]
+  return []

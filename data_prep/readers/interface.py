@@ -1,0 +1,135 @@
+"""What a source of recordings is; `data_prep/sources.py` lists them all.
+
+To add a source, write a module with one function `open_raw(raw, args) -> Recordings` and put
+`Source("name", "one line for --help", open_raw)` into the list there. Everything else (worker
+processes, progress, --max-bad, the clip table, shards, atomic writing) is done once, in
+`data_prep/write.py`.
+
+`open_raw` looks at the folder or file given with --raw, quickly: it lists the recordings and says
+what they have in common. `Recordings.read` then reads one of them and runs in a worker process: it
+must be a top-level function, or a `functools.partial` of one with small arguments.
+
+    def open_raw(raw, args):
+      keys = sorted(raw.glob("*.npy"))
+      if not keys:
+        raise DataError(f"{raw} holds no .npy recording")   # the command adds "SOURCE: " in front
+      return Recordings(keys=keys, read=read_clip, skeleton=skeletons.get("ntu_rgbd"),
+                        class_names=("wave", "clap"))
+
+    def read_clip(path):
+      persons = normalise.cut_together([np.load(path)])
+      return Clip(name=path.stem, label=0, persons=persons, facts={"subject": 3})
+
+Errors: `open_raw` raises DataError where nothing can be prepared, ConfigError for a wrong option.
+`read` raises DataError for a bad recording: it is skipped, counted, listed in the report with the
+message as its reason, and is fatal only beyond --max-bad. Any other exception is a bug and stops
+the preparation. A clip in which nobody is tracked is returned with `persons=[]`; it is dropped and
+counted apart, not bad.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mstgcn_jax.data.data_set import Persons
+from mstgcn_jax.skeletons import Skeleton
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+  """One clip as it is stored: every person at its own length, neither looped nor centred.
+
+  Attributes:
+    name: unique in the data set, without folder and ending, such as 'S001C003P008R002A058'.
+    label: class, counted from 0.
+    persons: float32 [frames_m, joint, channel] each, the main person first; zero where untracked.
+      Frame t is the same moment for all. Frames in which a person is untracked at its end are cut
+      off by the writer where fill is 'zero' (they come back as zeros). Where it is 'loop' the
+      reader must have cut them off, or they loop as if they were part of the clip:
+      `normalise.normalise` cuts everybody alone, `normalise.cut_together` where the last person
+      ends. A gap inside stays as zeros.
+    facts: columns of the clip table beside name, label, persons and frames; int or str. The same
+      keys for all clips of a data set. Names with a meaning to the protocols: 'subject', 'camera',
+      'setup', 'replication' (int), and 'split' ('train', 'val', or '' for neither; further given
+      splits are 'split_NAME').
+  """
+
+  name: str
+  label: int
+  persons: Sequence[np.ndarray]
+  facts: Mapping[str, int | str] = dataclasses.field(default_factory=dict)
+
+  def __post_init__(self):
+    object.__setattr__(self, "persons", Persons(self.persons))
+
+
+@dataclasses.dataclass(frozen=True)
+class Recordings:
+  """The recordings below --raw and what they have in common.
+
+  Attributes:
+    keys: one a recording, small and picklable (a path, an index), in the order of the clip table.
+    read: key -> Clip; see above.
+    skeleton: layout of the joints; a clip with another number of joints is bad.
+    class_names: one a label; a label outside is bad.
+    channels: coordinates of a joint (a score counts as one).
+    fill: what a window beyond a person's last frame shows: 'loop' (the person again from its first
+      frame) or 'zero'.
+    center: joint of the first person that loading subtracts, frame by frame, from every tracked
+      joint; None where the coordinates are to be taken as they are.
+    rotated: whether `read` has turned the clip, upright or to the front (`normalise.normalise`);
+      None where somebody else has decided that before.
+    storage_scale: coordinates times this are whole numbers in int16, which is then what is stored
+      (1000 for three decimals); 0 stores float32. Where a clip turns out not to be exact, all are
+      stored as float32.
+    citation: of the recordings, as BibTeX.
+    published_clips: clips of the published data set; where the number prepared differs, the command
+      says by how many. 0 where there is no such number.
+    notes: lines to print before the preparation starts: what was chosen, and why.
+    warnings: such lines about what may be wrong.
+    parallel: False where `read` holds everything in memory (one big file): it then runs in the
+      command's own process.
+  """
+
+  keys: Sequence[Any]
+  read: Callable[[Any], Clip]
+  skeleton: Skeleton
+  class_names: tuple[str, ...]
+  channels: int = 3
+  fill: str = "loop"
+  center: int | None = None
+  rotated: bool | None = False
+  storage_scale: float = 0
+  citation: str = ""
+  published_clips: int = 0
+  notes: tuple[str, ...] = ()
+  warnings: tuple[str, ...] = ()
+  parallel: bool = True
+
+
+def no_arguments(parser: argparse.ArgumentParser) -> None:
+  """A source without options of its own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """A source of `python -m data_prep NAME --raw … --out …`.
+
+  Attributes:
+    name: the command's word, and by default the data set's folder.
+    help: one line.
+    open_raw: (--raw as a path that exists, parsed arguments) -> Recordings.
+    add_arguments: adds the source's own options to its parser.
+    makes_raw: True where `open_raw` creates what --raw names (the command then does not ask that it
+      exists).
+  """
+
+  name: str
+  help: str
+  open_raw: Callable[[pathlib.Path, argparse.Namespace], Recordings]
+  add_arguments: Callable[[argparse.ArgumentParser], None] = no_arguments
+  makes_raw: bool = False

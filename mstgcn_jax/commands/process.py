@@ -1,0 +1,145 @@
+"""What the commands share: errors end in one line and an exit status, caches, quiet libraries."""
+
+import contextlib
+import logging
+import mmap
+import os
+import pathlib
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+
+from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line
+
+
+@contextlib.contextmanager
+def errors_in_one_line() -> Iterator[None]:
+  """Ends the process with 2 after a ConfigError, with 1 after a DataError, RunError or OSError.
+
+  What the libraries' background threads fail of meanwhile (most often of what the error says, a
+  full disk) is no page of text beside it, but a line if the command itself ends well.
+  """
+  with _background_failures() as failures:
+    try:
+      yield
+    except ConfigError as error:
+      _end(2, error)
+    except (DataError, RunError) as error:
+      _end(1, error)
+    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+      _end(128 + signal.SIGPIPE)
+    except OSError as error:
+      _end(1, f"{error.filename}: {error.strerror}" if error.filename else error)
+    except RuntimeError as error:
+      if "RESOURCE_EXHAUSTED" not in str(error):
+        raise
+      _end(
+        1,
+        f"the device's memory is too small ({first_line(error)}); less is needed with a smaller "
+        "batch_size or eval_batch_size, optimizer.accumulate, model.remat or model.dtype=bfloat16",
+      )
+    except KeyboardInterrupt:
+      _end(130, "interrupted")
+    if failures:
+      print(f"warning: in the background: {failures[0]}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _background_failures() -> Iterator[list[str]]:
+  """Collects what is raised outside the main thread, or where nobody can catch it."""
+  failures: list[str] = []
+
+  def note(kind, error) -> None:
+    if kind is not None and not issubclass(kind, SystemExit):
+      failures.append(f"{kind.__name__}: {first_line(error) if error else ''}")
+
+  def uncaught(kind, error, trace) -> None:
+    # Threads of a C++ library end here, too.
+    if threading.current_thread() is threading.main_thread():
+      sys.__excepthook__(kind, error, trace)
+    else:
+      note(kind, error)
+
+  before = sys.excepthook, sys.unraisablehook, threading.excepthook, logging.raiseExceptions
+  sys.excepthook = uncaught
+  sys.unraisablehook = threading.excepthook = lambda args: note(args.exc_type, args.exc_value)
+  logging.raiseExceptions = False  # a log that cannot be written
+  try:
+    yield failures
+  finally:
+    sys.excepthook, sys.unraisablehook, threading.excepthook, logging.raiseExceptions = before
+
+
+def _end(status: int, message: object = None) -> None:
+  with contextlib.suppress(OSError):  # of whoever reads it, or its disk
+    if message is not None:
+      print(f"error: {message}", file=sys.stderr, flush=True)
+    # What a failed run leaves running (a checkpoint being written, other processes to wait for)
+    # must not keep it from ending.
+    logging.shutdown()
+    sys.stdout.flush()
+  os._exit(status)
+
+
+def quiet_libraries() -> None:
+  """Keeps TensorFlow's and Orbax's notices, and the pages they write before an error is raised that
+  says the same, out of the output, but not JAX's warnings that it fell back to the CPU; call before
+  they are imported."""
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its notice comes before any log level
+  os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+  for name in ("absl", "asyncio", "jax", "orbax", "tensorflow"):
+    logging.getLogger(name).setLevel(logging.CRITICAL)
+  from mstgcn_jax.training import devices
+
+  devices.heed_warnings()
+
+
+_FUSION_FLAG = "xla_cpu_experimental_ynn_fusion_type"
+
+
+def fuse_elementwise_on_cpu() -> None:
+  """Has XLA compile elementwise work by YNNPACK, too, where a CPU is the only device.
+
+  A training step then takes two thirds of the time (benchmarks/README.md). Where work is split
+  over several CPU devices, YNNPACK refuses some layouts when the step runs (jaxlib 0.10.2). Call
+  before anything touches a device; XLA_FLAGS that name the option, or a file, are left alone, and
+  so is a jaxlib that doesn't know it.
+  """
+  import jax
+
+  given = os.environ.get("XLA_FLAGS", "")
+  named = _FUSION_FLAG in given or given[:2] not in ("", "--")
+  several = (
+    jax.distributed.is_initialized()
+    or jax.config.jax_num_cpu_devices > 1
+    or "xla_force_host_platform_device_count" in given
+  )
+  if not named and not several and xla_knows(_FUSION_FLAG):
+    os.environ["XLA_FLAGS"] = f"{given} --{_FUSION_FLAG}=+eltwise".strip()
+
+
+def xla_knows(flag: str) -> bool:
+  """Whether the installed jaxlib has an XLA flag of this name; one that it hasn't ends Python."""
+  import jaxlib
+
+  for path in pathlib.Path(jaxlib.__file__).parent.glob("*.so"):
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as library:
+      if library.find(flag.encode()) >= 0:
+        return True
+  return False
+
+
+def use_compilation_cache() -> None:
+  """Keeps compiled steps in ~/.cache/mstgcn_jax, unless JAX_COMPILATION_CACHE_DIR says where."""
+  import jax
+
+  if not jax.config.jax_compilation_cache_dir:
+    path = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    jax.config.update("jax_compilation_cache_dir", str(path / "mstgcn_jax" / "xla"))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+  # A full disk costs time here and no result.
+  warnings.filterwarnings("ignore", message="Error writing persistent compilation cache")

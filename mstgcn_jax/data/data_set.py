@@ -1,0 +1,416 @@
+"""A prepared data set on disk: opening it, its clip table, random access to its clips.
+
+A folder DATA_DIR/NAME/VERSION holds a TFDS data set with one split, `clips`, in ArrayRecord shards
+(TFDS loads it without this package: `tfds.builder_from_directory(path).as_data_source("clips")`),
+the clip table `clips.csv`, and `report.csv`, which lists the recordings left out. TFDS's metadata
+file carries what loading needs: skeleton, class names, fill, centre, scale, shard sizes and sums.
+
+What a data set *is* (`DataSet.identity`) is its content, not these bytes: prepared again from the
+same recordings, or written in other shards, it is the same.
+"""
+
+import csv
+import dataclasses
+import functools
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mstgcn_jax import files
+from mstgcn_jax.data import temporal_sampling
+from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.skeletons import Skeleton
+
+FORMAT = 1  # of the folder; a reader refuses a newer one
+SPLIT = "clips"
+TABLE = "clips.csv"
+REPORT = "report.csv"
+METADATA = "metadata.json"
+KNOWN_FACTS = ("subject", "camera", "setup", "replication", "split")
+_CHUNK = 64  # clips read at a time where all are
+# Fields that decide how clips are loaded.
+_LOADING = ("channels", "fill", "center", "joint_at_zero", "rotated")
+
+
+class Persons(list):
+  """The persons of a clip as data sets store them: turned as the source has it, not yet centred.
+
+  By this `classifier.Classifier.window` tells them from those of a recording, which it turns.
+  """
+
+  def __getitem__(self, index):
+    found = super().__getitem__(index)
+    return Persons(found) if isinstance(index, slice) else found
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DataSet:
+  """An opened data set.
+
+  Attributes:
+    path: the version's folder.
+    name: such as 'ntu60'.
+    version: such as '1.0.0'.
+    skeleton: layout of the joints.
+    class_names: one a label.
+    channels: coordinates of a joint.
+    fill: 'loop' or 'zero': what follows a person's last frame.
+    center: joint of the first person to be subtracted; None for none.
+    joint_at_zero: joint of the first person that lies at 0 in a sample although it is tracked:
+      `center`, or the skeleton's where clips came as arrays centred on it; None for none.
+    rotated: whether the clips were turned, upright or to the front; None where they came as
+      arrays that somebody else may have turned and centred.
+    scale: stored whole numbers divided by this are coordinates; 0 where floats are stored.
+    citation: BibTeX.
+    missing_facts: of KNOWN_FACTS, those the source does not have.
+    columns: names of the clip table's columns, and whether 'int' or 'str'.
+    shards: file name, bytes, sha256 and number of clips of every shard.
+    table_sha256: of the clip table's file.
+    clips_digest: `joined_digest` of `clip_digests`; '' where an earlier version did not record it.
+  """
+
+  path: pathlib.Path
+  name: str
+  version: str
+  skeleton: Skeleton
+  class_names: tuple[str, ...]
+  channels: int
+  fill: str
+  center: int | None
+  joint_at_zero: int | None
+  rotated: bool | None
+  scale: float
+  citation: str
+  missing_facts: tuple[str, ...]
+  columns: dict[str, str]
+  shards: tuple[dict[str, Any], ...]
+  num_clips: int
+  table_sha256: str
+  clips_digest: str = ""
+
+  def __len__(self) -> int:
+    return self.num_clips
+
+  @property
+  def stored_type(self) -> type[np.int16] | type[np.float32]:
+    """Of the coordinates on the disk."""
+    return np.int16 if self.scale else np.float32
+
+  @functools.cached_property
+  def table(self) -> dict[str, np.ndarray]:
+    """The clip table by column: name, label, persons, frames and the source's facts."""
+    path = self.path / TABLE
+    try:
+      if files.sha256(path) != self.table_sha256:
+        raise ValueError("it is not the table that was written")
+      return _read_table(path, self.columns)
+    except (OSError, ValueError) as error:
+      raise DataError(f"{path} is damaged ({error}); prepare the data set again") from error
+
+  def column(self, name: str) -> np.ndarray:
+    """A column of the clip table; ConfigError where the source does not have this fact."""
+    if name not in self.table:
+      raise ConfigError(
+        f"data set {self.name} has no column {name!r}; it has {', '.join(self.table)}"
+      )
+    return self.table[name]
+
+  def read(self, indices: Sequence[int]) -> list[list[np.ndarray]]:
+    """The clips of these rows of the table, in this order.
+
+    Returns:
+      A list over clips of lists over persons of float32 [frames_m, joint, channel], neither looped
+      nor centred.
+    """
+    return [self._as_floats(persons) for persons in self.read_stored(indices)]
+
+  def _as_floats(self, persons: Persons) -> Persons:
+    if not self.scale:
+      return persons
+    return Persons(np.divide(person, self.scale, dtype=np.float32) for person in persons)
+
+  def read_stored(self, indices: Sequence[int]) -> list[list[np.ndarray]]:
+    """As `read`, but coordinates as they are stored: int16, `scale` times as large, or float32."""
+    rows = np.asarray(indices, dtype=np.int64)
+    if len(rows) and not 0 <= rows.min() <= rows.max() < self.num_clips:
+      raise IndexError(f"clips {rows.min()}..{rows.max()} of a data set of {self.num_clips}")
+    shards = np.searchsorted(self._ends, rows, side="right")
+    clips: list[list[np.ndarray]] = [[]] * len(rows)
+    for shard in np.unique(shards):
+      places = np.flatnonzero(shards == shard)
+      start = self._ends[shard] - self.shards[shard]["clips"]
+      records = self._read_shard(shard, (rows[places] - start).tolist())
+      for place, record in zip(places, records, strict=True):
+        try:
+          clips[place] = self._decode(record)
+        except (ValueError, IndexError, KeyError) as error:
+          raise DataError(
+            f"{self.path / self.shards[shard]['file']}: clip {rows[place]} is not what was written "
+            f"({error!r}); prepare the data set again with --overwrite or copy it again"
+          ) from error
+    return clips
+
+  def sample(
+    self,
+    index: int,
+    window: int,
+    num_persons: int = 2,
+    sampling: str = "loop",
+    view: int = 0,
+    views: int = 1,
+  ) -> np.ndarray:
+    """One clip as the model sees it in evaluation: float32 [person, window, joint, channel]."""
+    out = np.empty((num_persons, window, self.skeleton.num_joints, self.channels), np.float32)
+    (persons,) = self.read([index])
+    return temporal_sampling.sample(
+      persons, sampling, self.fill, self.center, out, view=view, views=views
+    )
+
+  @functools.cached_property
+  def identity(self) -> dict[str, Any]:
+    """What decides what is trained on and measured, by name, as JSON; compare by `differences`.
+
+    Long things are given by a digest. For a data set of an earlier version every clip is read.
+    """
+    long = {"class names": self.class_names, "skeleton": self.skeleton.to_dict()}
+    long |= {f"column {name!r}": column.tolist() for name, column in self.table.items()}
+    return {
+      "clips": self.clips_digest or joined_digest(self.clip_digests()),
+      **{name: _digest(json.dumps(value, sort_keys=True)) for name, value in long.items()},
+      **{name: getattr(self, name) for name in _LOADING},
+    }
+
+  def clip_digests(self) -> Iterator[str]:
+    """`clip_digest` of every clip as its record on the disk has it; reads them all."""
+    for shard, facts in enumerate(self.shards):
+      for start in range(0, facts["clips"], _CHUNK):
+        positions = list(range(start, min(start + _CHUNK, facts["clips"])))
+        for record in self._read_shard(shard, positions):
+          (start, stop), (label, _) = _find(record, b"name", b"label")
+          persons = self._as_floats(self._decode(record))
+          yield clip_digest(record[start:stop].decode(), _varint(record, label)[0], persons)
+
+  def _read_shard(self, shard: int, positions: list[int]) -> list[bytes]:
+    try:
+      return self._readers[shard].read(positions)
+    except (RuntimeError, ValueError, IndexError) as error:
+      raise DataError(
+        f"{self.path / self.shards[shard]['file']} is damaged ({error}); prepare the data set "
+        "again with --overwrite or copy it again"
+      ) from error
+
+  @functools.cached_property
+  def _ends(self) -> np.ndarray:
+    return np.cumsum([shard["clips"] for shard in self.shards])
+
+  @functools.cached_property
+  def _readers(self) -> list[Any]:
+    # TFDS's own data source starts a thread pool every time; a reader may be shared by threads.
+    from array_record.python import array_record_module
+
+    options = "readahead_buffer_size:0"
+    return [
+      array_record_module.ArrayRecordReader(
+        str(self.path / shard["file"]), options=options, file_reader_buffer_size=1 << 15
+      )
+      for shard in self.shards
+    ]
+
+  def _decode(self, record: bytes) -> Persons:
+    (start, stop), (first, last) = _find(record, b"coordinates", b"lengths")
+    joints = np.frombuffer(memoryview(record)[start:stop], self.stored_type)
+    joints = joints.reshape(-1, self.skeleton.num_joints, self.channels)
+    persons, begin = Persons(), 0
+    while first < last:
+      length, first = _varint(record, first)
+      persons.append(joints[begin : begin + length])
+      begin += length
+    return persons
+
+
+def _find(record: bytes, *names: bytes) -> list[tuple[int, int]]:
+  """Where in a serialised tf.train.Example the contents of these features lie.
+
+  What a protobuf class does for all of it, without copying and without an import that takes
+  seconds. An Example is nested fields of a one-byte tag, a size and so many bytes: features > one
+  entry each > key, value > list > content.
+  """
+  found = {}
+  ((start, stop),) = _fields(record, 0, len(record))
+  for entry in _fields(record, start, stop):
+    (start, stop), value = _fields(record, *entry)
+    if (name := record[start:stop]) in names:
+      ((start, stop),) = _fields(record, *value)
+      (found[name],) = _fields(record, start, stop)
+  return [found[name] for name in names]
+
+
+def _fields(record: bytes, at: int, end: int) -> list[tuple[int, int]]:
+  """First byte of every field between `at` and `end`, and one beyond its last."""
+  found = []
+  while at < end:
+    size, at = _varint(record, at + 1)
+    found.append((at, at + size))
+    at += size
+  return found
+
+
+def _varint(record: bytes, at: int) -> tuple[int, int]:
+  """A whole number of seven bits a byte, lowest first, and where the next thing begins."""
+  value = shift = 0
+  while record[at] >= 128:
+    value |= (record[at] - 128) << shift
+    shift += 7
+    at += 1
+  return value | record[at] << shift, at + 1
+
+
+def deterministic(record: bytes) -> bytes:
+  """A serialised tf.train.Example with its fields in order; else that differs by process."""
+  from tensorflow_datasets.proto import tf_example_pb2
+
+  example = tf_example_pb2.Example.FromString(record)
+  return example.SerializeToString(deterministic=True)
+
+
+def _digest(content: str | bytes) -> str:
+  content = content.encode() if isinstance(content, str) else content
+  return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def clip_digest(name: str, label: int, persons: Sequence[np.ndarray]) -> str:
+  """A digest of a clip's content: name, label and everybody's float32 [frame, joint, channel]."""
+  header = json.dumps([name, int(label), [person.shape for person in persons]])
+  # -0 is 0: whole numbers have no other
+  joints = np.concatenate(persons, dtype="<f4") + np.float32(0)
+  return _digest(header.encode() + joints.tobytes())
+
+
+def joined_digest(digests: Iterable[str]) -> str:
+  """One digest for those of all clips, in their order."""
+  return _digest("".join(digests))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+  """In what a data set differs from the one that a run knows, a few words each.
+
+  Args:
+    old: `DataSet.identity`, as the run recorded it.
+    new: that of the data set here; columns that the run doesn't know change nothing for it.
+  """
+
+  def words(name: str) -> str:
+    if name in _LOADING:
+      return f"{name}: {old[name]} -> {new.get(name)}"
+    if name == "clips":
+      return "the clips (their joints, lengths, names or labels)"
+    return f"the clip table's {name}" if name.startswith("column ") else f"the {name}"
+
+  return [words(name) for name in old if old[name] != new.get(name)]
+
+
+def open_data_set(path: str | pathlib.Path) -> DataSet:
+  """Opens DATA_DIR/NAME/VERSION, or DATA_DIR/NAME where it holds one version.
+
+  Raises:
+    DataError: the folder is missing, incomplete, truncated or of a newer format.
+  """
+  path = _version_folder(pathlib.Path(path))
+  try:
+    metadata = json.loads((path / METADATA).read_text(encoding="utf-8"))
+    if metadata["format"] > FORMAT:
+      raise DataError(
+        f"{path} has format {metadata['format']}, written by a newer mstgcn-jax; this one reads up "
+        f"to {FORMAT}: update it, or prepare the data set again"
+      )
+    _check_shards(path, metadata["shards"])
+    skeleton, rotated = Skeleton.from_dict(metadata["skeleton"]), metadata["rotated"]
+    # Earlier versions did not look, and took the arrays of others for centred.
+    at_zero = skeleton.center if rotated is None else metadata["center"]
+    opened = DataSet(
+      path=path,
+      name=metadata["name"],
+      version=metadata["version"],
+      skeleton=skeleton,
+      class_names=tuple(metadata["class_names"]),
+      channels=metadata["channels"],
+      fill=metadata["fill"],
+      center=metadata["center"],
+      joint_at_zero=metadata.get("joint_at_zero", at_zero),
+      rotated=rotated,
+      scale=metadata["scale"],
+      citation=metadata["citation"],
+      missing_facts=tuple(metadata["missing_facts"]),
+      columns=metadata["columns"],
+      shards=tuple(metadata["shards"]),
+      num_clips=metadata["num_clips"],
+      table_sha256=metadata["table"]["sha256"],
+      clips_digest=metadata.get("clips_digest", ""),
+    )
+    _check(opened)
+    return opened
+  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    raise DataError(
+      f"{path} is not a whole prepared data set ({METADATA}: {error!r}); prepare it again with "
+      "--overwrite"
+    ) from error
+
+
+def _version_folder(path: pathlib.Path) -> pathlib.Path:
+  if (path / METADATA).is_file():
+    return path
+  if not path.is_dir():
+    raise DataError(
+      f"there is no data set {path}; prepare it: "
+      "python -m data_prep SOURCE --raw DIR --out DATA_DIR"
+    )
+  versions = sorted(p.parent for p in path.glob(f"[0-9]*/{METADATA}"))
+  if len(versions) == 1:
+    return versions[0]
+  if versions:
+    names = ", ".join(version.name for version in versions)
+    raise DataError(f"{path} holds the versions {names}; name one: {versions[-1]}")
+  below = sorted(str(p.parent) for p in path.glob(f"[!.]*/[0-9]*/{METADATA}"))
+  hint = f"; below it: {', '.join(below)}" if below else ""
+  raise DataError(f"{path} holds no prepared data set (no {METADATA}){hint}")
+
+
+def _check_shards(path: pathlib.Path, shards: Sequence[dict[str, Any]]) -> None:
+  for shard in shards:
+    file = path / shard["file"]
+    size = file.stat().st_size if file.is_file() else None
+    if size != shard["bytes"]:
+      found = "is missing" if size is None else f"has {size:,} bytes"
+      raise DataError(
+        f"{file} {found}; expected {shard['bytes']:,} bytes: the data set is damaged, prepare it "
+        "again with --overwrite or copy it again"
+      )
+
+
+def _check(data_set: DataSet) -> None:
+  """ValueError for metadata that would fail later, or not at all."""
+  clips = sum(shard["clips"] for shard in data_set.shards)
+  if clips != data_set.num_clips:
+    raise ValueError(f"{data_set.num_clips} clips, {clips} in the shards")
+  if data_set.fill not in ("loop", "zero"):
+    raise ValueError(f"fill {data_set.fill!r}")
+  for field in ("center", "joint_at_zero"):
+    joint = getattr(data_set, field)
+    if joint is not None and not 0 <= joint < data_set.skeleton.num_joints:
+      raise ValueError(f"{field} {joint}")
+  if not set(data_set.columns.values()) <= {"int", "str"}:
+    raise ValueError(f"columns {data_set.columns}")
+
+
+def _read_table(path: pathlib.Path, columns: dict[str, str]) -> dict[str, np.ndarray]:
+  with path.open(newline="", encoding="utf-8") as file:
+    _, *rows = csv.reader(file)
+  values = zip(*rows, strict=True) if rows else [()] * len(columns)
+  return {
+    name: np.array(column, dtype=np.int64 if kind == "int" else np.str_)
+    for (name, kind), column in zip(columns.items(), values, strict=True)
+  }

@@ -1,0 +1,269 @@
+"""Batches of a prepared data set, by tf.data; the only module here that imports TensorFlow.
+
+Batch number s is a pure function of (data set, configuration, seed, s): every epoch has its own
+permutation, computed and not remembered, and clips are read at random. So a run that resumes at s
+repeats and skips nothing, and P processes see the slices of the batch that one would.
+
+A batch holds the clips' frames once each and as they are stored, and for every clip the numbers of
+those that its window shows; `temporal_sampling.expand` makes clips of them, on the device (all of
+this in Python would keep threads waiting for each other: benchmarks/README.md).
+"""
+
+import atexit
+import functools
+import os
+import weakref
+from collections.abc import Callable, Generator, Iterator, Sequence
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keep its notes off the screen
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+import tensorflow as tf
+
+from mstgcn_jax import words
+from mstgcn_jax.data import temporal_sampling
+from mstgcn_jax.data.data_set import DataSet
+from mstgcn_jax.errors import ConfigError, DataError, first_line
+
+Batch = dict[str, np.ndarray]
+
+THREADS = 4  # each with a batch in the making
+_PREFETCH = 4  # batches ready
+_FOREVER = np.iinfo(np.int64).max
+
+
+def steps_per_epoch(num_clips: int, batch_size: int) -> int:
+  """Training batches an epoch; the last partial one is dropped."""
+  steps = num_clips // batch_size
+  if not steps:
+    raise ConfigError(
+      f"{words.counted(num_clips, 'training clip')} cannot fill one batch of {batch_size}; "
+      "make batch_size smaller or use more clips"
+    )
+  return steps
+
+
+def train_batches(
+  data_set: DataSet,
+  indices: Sequence[int],
+  *,
+  batch_size: int,
+  window: int,
+  num_persons: int,
+  sampling: str = "loop",
+  seed: int,
+  first_step: int = 0,
+  process_index: int = 0,
+  process_count: int = 1,
+  shares: int = 1,
+) -> Iterator[Batch]:
+  """Training batches from number `first_step` on, without end.
+
+  Args:
+    data_set: an opened data set.
+    indices: rows of its clip table that train.
+    batch_size: clips in the global batch; this process gets its share of every batch.
+    window: frames the model sees.
+    num_persons: people the model sees; further ones are left out, missing ones are zero.
+    sampling: one of `temporal_sampling.SAMPLINGS`.
+    seed: of the permutations and of random sampling.
+    first_step: number of the first batch.
+    process_index: which slice of the batch.
+    process_count: slices; divides batch_size.
+    shares: devices that a slice is divided among; each gets the frames of its clips.
+  Yields:
+    frames: [shares x frame, joint, channel], as stored; every share of every process has as many,
+      with some to spare, so that they are of few different numbers.
+    shown: int32 [clip, person, window], numbers of the share's frames, or UNTRACKED.
+    label: int32 [clip]; index: int32 [clip], rows of the clip table.
+  """
+  _check(window, num_persons, sampling)
+  local = _share(batch_size, process_count, shares)
+  pack = _packer(data_set, batch_size, window, num_persons, process_index, process_count, shares)
+  indices = np.asarray(indices, dtype=np.int64)
+  steps = steps_per_epoch(len(indices), batch_size)
+  labels = data_set.table["label"]
+
+  @functools.lru_cache(maxsize=2)
+  def permutation(epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(indices)
+
+  def batch(step: int) -> tuple[np.ndarray, ...]:
+    epoch, number = divmod(step, steps)
+    rows = permutation(epoch)[number * batch_size :][:batch_size]
+
+    def times(place: int, persons: Sequence[np.ndarray]) -> np.ndarray:
+      rng = None if sampling == "loop" else np.random.default_rng([seed, step, place])
+      return temporal_sampling.sample_times(persons, window, sampling, data_set.fill, rng)
+
+    frames, shown = pack(rows, times)
+    rows = rows[process_index * local :][:local]
+    return frames, shown, labels[rows].astype(np.int32), rows.astype(np.int32)
+
+  types = {"label": tf.int32, "index": tf.int32}
+  return _batches(data_set, range(first_step, _FOREVER), batch, types)
+
+
+def eval_batches(
+  data_set: DataSet,
+  indices: Sequence[int],
+  *,
+  batch_size: int,
+  window: int,
+  num_persons: int,
+  sampling: str = "loop",
+  views: int = 1,
+  process_index: int = 0,
+  process_count: int = 1,
+  shares: int = 1,
+) -> Iterator[Batch]:
+  """Every clip exactly once a view, in the order of `indices`; scores of a clip's views are meant
+  to be averaged, by `index`.
+
+  Args:
+    views: windows a clip is seen through, by `sampling`; with 'loop' they would all be the same, so
+      there is one.
+    Otherwise as `train_batches`.
+  Yields:
+    As `train_batches`, and valid: bool [clip], False where the last batch is filled up (such rows
+    show nobody and have label 0 and index -1). All processes get the same number of batches.
+  """
+  _check(window, num_persons, sampling, views)
+  local = _share(batch_size, process_count, shares)
+  pack = _packer(data_set, batch_size, window, num_persons, process_index, process_count, shares)
+  rows_of = np.repeat(np.asarray(indices, dtype=np.int64), views)
+  labels = data_set.table["label"]
+
+  def batch(step: int) -> tuple[np.ndarray, ...]:
+    start = step * batch_size
+    rows = rows_of[start : start + batch_size]
+
+    def times(place: int, persons: Sequence[np.ndarray]) -> np.ndarray:
+      view = (start + place) % views
+      return temporal_sampling.sample_times(
+        persons, window, sampling, data_set.fill, view=view, views=views
+      )
+
+    frames, shown = pack(rows, times)
+    rows = rows[process_index * local :][:local]
+    label, index = np.zeros(local, np.int32), np.full(local, -1, np.int32)
+    label[: len(rows)], index[: len(rows)] = labels[rows], rows
+    return frames, shown, label, index, np.arange(local) < len(rows)
+
+  num_batches = -(-len(rows_of) // batch_size)
+  types = {"label": tf.int32, "index": tf.int32, "valid": tf.bool}
+  return _batches(data_set, range(num_batches), batch, types)
+
+
+def _check(window: int, num_persons: int, sampling: str, views: int = 1) -> None:
+  temporal_sampling.check(sampling, views)
+  for name, value in (("window", window), ("num_persons", num_persons)):
+    if value < 1:
+      raise ConfigError(f"{name}={value}: expected 1 or more")
+
+
+def _share(batch_size: int, process_count: int, shares: int) -> int:
+  for parts, name in ((process_count, "processes"), (process_count * shares, "devices")):
+    if batch_size < 1 or batch_size % parts:
+      raise ConfigError(
+        f"batch_size={batch_size} cannot be divided among {parts} {name}; "
+        f"expected a positive multiple of {parts}"
+      )
+  return batch_size // process_count
+
+
+def _packer(
+  data_set: DataSet,
+  batch_size: int,
+  window: int,
+  num_persons: int,
+  process_index: int,
+  process_count: int,
+  shares: int,
+) -> Callable[[np.ndarray, Callable], tuple[np.ndarray, np.ndarray]]:
+  """Function of (rows of the whole batch, times of the clip in a place of it) that makes frames
+  and shown of this process's slice."""
+  table = data_set.table
+  most = np.minimum(table["persons"], num_persons) * np.minimum(table["frames"], window)
+  joint_shape = (data_set.skeleton.num_joints, data_set.channels)
+  local = batch_size // process_count
+  each = local // shares
+
+  def pack(rows: np.ndarray, times: Callable[[int, Sequence[np.ndarray]], np.ndarray]):
+    # All processes have to come to the same size, so they all look at the whole batch.
+    size = _round_up(np.add.reduceat(most[rows], range(0, len(rows), each)).max())
+    frames = np.zeros((shares, size, *joint_shape), data_set.stored_type)
+    shown = np.full((local, num_persons, window), temporal_sampling.UNTRACKED, np.int32)
+    first = process_index * local
+    clips = data_set.read_stored(rows[first : first + local])
+    for share in range(-(-len(clips) // each)):
+      parts, used = [frames[share, :0]], 0
+      for i, persons in enumerate(clips[share * each :][:each], share * each):
+        persons = persons[:num_persons]
+        at = times(first + i, persons)
+        selected = temporal_sampling.select(persons, at, data_set.fill, used, shown[i])
+        parts += selected
+        used += sum(map(len, selected))
+      # Once, not clip by clip: it lets go of Python's lock, and getting it back takes long.
+      np.concatenate(parts, out=frames[share, :used])
+    return frames.reshape(-1, *joint_shape), shown
+
+  return pack
+
+
+def _round_up(count: int) -> int:
+  """To one of four numbers between two powers of 2: every other shape has to be compiled."""
+  step = 1 << max(0, int(count).bit_length() - 3)
+  return max(1, -(-int(count) // step) * step)
+
+
+def _batches(
+  data_set: DataSet,
+  steps: range,
+  batch: Callable[[int], tuple[np.ndarray, ...]],
+  types: dict[str, tf.DType],
+) -> Iterator[Batch]:
+  """Runs `batch` ahead of the caller, in threads, in order; its first arrays are frames, shown."""
+  tf.config.set_visible_devices([], "GPU")  # the accelerator belongs to JAX
+  # Imports what reading needs and opens the files, here: two threads that first import something
+  # at the same time can wait for each other for ever.
+  data_set.read_stored([0])
+  types = {"frames": tf.as_dtype(data_set.stored_type), "shown": tf.int32, **types}
+  failures: list[DataError] = []  # TensorFlow makes a page of text of them
+
+  def numpy_batch(step: np.ndarray) -> tuple[np.ndarray, ...]:
+    try:
+      return batch(int(step))
+    except DataError as error:
+      failures.append(error)
+      raise
+
+  def load(step: tf.Tensor) -> dict[str, tf.Tensor]:
+    arrays = tf.numpy_function(numpy_batch, [step], list(types.values()), stateful=False)
+    return dict(zip(types, arrays, strict=True))
+
+  data = tf.data.Dataset.range(steps.start, steps.stop)
+  data = data.map(load, num_parallel_calls=THREADS, deterministic=True)
+  batches = _as_numpy(data.prefetch(_PREFETCH), failures)
+  _open_iterators.add(batches)
+  return batches
+
+
+_open_iterators: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_iterators() -> None:
+  """Ends tf.data's threads, which would crash the interpreter when it ends below them."""
+  for batches in tuple(_open_iterators):
+    batches.close()
+
+
+def _as_numpy(data: tf.data.Dataset, failures: list[DataError]) -> Generator[Batch, None, None]:
+  try:
+    yield from data.as_numpy_iterator()
+  except tf.errors.OpError as error:
+    if failures:
+      raise failures[0] from error
+    raise DataError(f"reading the data set failed: {first_line(error)}") from error

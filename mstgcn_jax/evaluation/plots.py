@@ -1,0 +1,121 @@
+"""Pictures of a run: confusion matrix, learning curves, learned adjacencies."""
+
+import pathlib
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure  # not pyplot, which belongs to whoever imports this
+
+from mstgcn_jax import files
+from mstgcn_jax.training import run_log
+
+
+def confusion_matrix(
+  matrix: np.ndarray, class_names: Sequence[str], path: pathlib.Path, *, title: str
+) -> None:
+  """Draws a row-normalised confusion matrix [true, predicted] as PNG.
+
+  Up to 30 classes carry their names and every cell above 1 % its figure; beyond, numbers.
+  """
+  n = len(matrix)
+  share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+  small = n <= 30
+  size = 3.2 + 0.34 * n if small else 14
+  fig = Figure(figsize=(size + 0.8, size), layout="constrained")
+  ax = fig.subplots()
+  image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+  ticks = np.arange(n) if small else np.arange(0, n, 5)
+  labels = list(class_names) if small else [str(i + 1) for i in ticks]
+  ax.set_xticks(ticks, labels, rotation=90 if small else 0, fontsize=8)
+  ax.set_yticks(ticks, labels, fontsize=8)
+  ax.set_xlabel("predicted")
+  ax.set_ylabel("true")
+  ax.set_title(title, fontsize=11)
+  if small:
+    for i, j in zip(*np.nonzero(share > 0.01), strict=True):
+      color = "white" if share[i, j] > 0.5 else "black"
+      ax.text(j, i, f"{share[i, j] * 100:.0f}", ha="center", va="center", fontsize=6, color=color)
+  bar = fig.colorbar(image, ax=ax, fraction=0.03, pad=0.01)
+  bar.ax.set_ylabel("share of the true class", fontsize=8)
+  bar.ax.tick_params(labelsize=8)
+  with files.written_whole(path) as aside:
+    fig.savefig(aside, dpi=130, format="png")
+
+
+def learning_curves(metrics_csv: pathlib.Path, path: pathlib.Path, *, title: str) -> None:
+  """Draws loss, top-1 accuracy and learning rate over the epochs of a metrics.csv as PNG."""
+  rows = list(run_log.read_metrics(metrics_csv))
+  train = [row for row in rows if row["split"] == "train"]
+  evaluated = [row for row in rows if row["split"] == "eval"]
+  streams = list(dict.fromkeys(row["stream"] for row in train))
+  steps_per_epoch = max(
+    (int(row["step"]) / int(row["epoch"]) for row in evaluated), default=max(1, len(train))
+  )
+  fig = Figure(figsize=(11, 4.2), layout="constrained")
+  left, right = fig.subplots(1, 2)
+  rate = left.twinx()
+  for number, stream in enumerate(streams):
+    color = f"C{number}"
+    mine = [row for row in train if row["stream"] == stream]
+    x = np.asarray([int(row["step"]) for row in mine]) / steps_per_epoch
+    width = max(1, round(steps_per_epoch))
+    left.plot(x, _smooth([float(r["loss"]) for r in mine], width), color=color, label=f"{stream}")
+    right.plot(
+      x, 100 * _smooth([float(r["top1"]) for r in mine], width), color=color, alpha=0.4, lw=1
+    )
+    if number == 0:
+      rate.plot(x, [float(r["learning_rate"]) for r in mine], color="0.6", lw=1)
+  for number, stream in enumerate(dict.fromkeys(row["stream"] for row in evaluated)):
+    mine = [row for row in evaluated if row["stream"] == stream]
+    x = [int(row["epoch"]) for row in mine]
+    color = f"C{number}"
+    if stream in streams:
+      left.plot(x, [float(r["loss"]) for r in mine], color=color, ls="--", marker=".", ms=4)
+    last = 100 * float(mine[-1]["top1"])
+    right.plot(
+      x, [100 * float(r["top1"]) for r in mine], color=color, marker=".", ms=4,
+      label=f"{stream}: {last:.1f} %",
+    )  # fmt: skip
+  losses = np.asarray([float(row["loss"]) for row in rows if row["stream"] in streams])
+  top = _highest_shown([float(row["loss"]) for row in train], losses)
+  left.set(xlabel="epoch", ylabel="loss (line: training, dashed: evaluation)", ylim=(0, top))
+  if beyond := int((losses > top).sum()) if top else 0:
+    text = f"{beyond} above, up to {losses.max():,.4g}"
+    left.annotate(text, (0.01, 0.99), xycoords="axes fraction", va="top", fontsize=8)
+  rate.set_ylabel("learning rate (grey)", color="0.5")
+  rate.tick_params(axis="y", colors="0.5")
+  right.set(xlabel="epoch", ylabel="top-1 (pale: training, dots: evaluation), %", ylim=(0, 101))
+  right.grid(alpha=0.3)
+  right.legend(title="last evaluation", fontsize=8, loc="best")
+  fig.suptitle(title, fontsize=11)
+  with files.written_whole(path) as aside:
+    fig.savefig(aside, dpi=130, format="png")
+
+
+def _highest_shown(train: Sequence[float], losses: np.ndarray) -> float | None:
+  """Upper end of the axis of losses: single ones far beyond what is usual don't flatten the rest.
+
+  Usual is what nine in ten training losses stay below, of few all but the highest; three times that
+  is shown.
+  """
+  if not len(losses):
+    return None
+  usual = np.percentile(train if train else losses, 90, method="lower")
+  return 1.1 * float(max(losses[losses <= 3 * usual], default=usual)) or None
+
+
+def _smooth(values: Sequence[float], width: int) -> np.ndarray:
+  """Mean over the last `width` values (fewer at the start)."""
+  total = np.concatenate([[0.0], np.cumsum(values)])
+  end = np.arange(1, len(values) + 1)
+  start = np.maximum(end - width, 0)
+  return (total[end] - total[start]) / (end - start)
+
+
+def adjacency_image(adjacency: np.ndarray, *, scale: int = 6) -> np.ndarray:
+  """Learned adjacencies [K, V, V] side by side as an RGB image [1, H, W, 3]; red above 0."""
+  tiles = np.concatenate(list(np.pad(adjacency, ((0, 0), (0, 0), (0, 1)))), axis=1)
+  limit = max(float(np.abs(tiles).max()), 1e-9)
+  rgb = matplotlib.colormaps["RdBu_r"](0.5 + tiles / (2 * limit))[..., :3]
+  return np.kron(rgb, np.ones((scale, scale, 1)))[None].astype(np.float32)

@@ -1,0 +1,190 @@
+"""A table of a network's layers: output shapes, parameters, FLOPs.
+
+  python -m mstgcn_jax.model.summary --config configs/ntu_joint.py
+
+FLOPs are those of a forward pass of one clip: convolutions, aggregation and classifier, 2 per
+multiply-add, as the publication counts them; in layers of your own also `nnx.Linear`. Skeleton,
+classes and channels are those of the config's data set where it is prepared.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import math
+import pathlib
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mstgcn_jax.commands import process
+from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.model.activations import Acon, MetaAcon
+from mstgcn_jax.model.norm import BatchNorm
+from mstgcn_jax.model.spatial import DepthwiseGraphConv, GraphConv
+from mstgcn_jax.model.temporal import TemporalConv
+
+_COUNTED = (TemporalConv, GraphConv, DepthwiseGraphConv, nnx.Linear)
+_ELEMENTWISE = (BatchNorm, Acon, MetaAcon)  # without their FLOPs, as the publication counts
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One layer: its name, the shape that it puts out for one clip, parameters, FLOPs.
+
+  `uncounted` names the modules in it whose work is not among the FLOPs: those of a layer of one's
+  own that have parameters of another kind.
+  """
+
+  name: str
+  shape: tuple[int, ...]
+  parameters: int
+  flops: int
+  uncounted: tuple[str, ...] = ()
+
+
+def rows(config: ModelConfig, frames: int = 300) -> list[Row]:
+  """Every layer of the network: input norm, each block's layers, classifier.
+
+  Args:
+    frames: of the clip.
+  """
+  result = []
+
+  def trace():  # only shapes are computed
+    model = MSTGCN(config, rngs=nnx.Rngs(0))
+    joints, persons = config.skeleton.num_joints, config.num_persons
+    x = jnp.zeros((persons, joints, frames, config.in_channels))
+    result.append(Row("norm_in", _clip_shape(x), _parameters(model.norm_in), 0))
+    for i, block in enumerate(model.blocks):
+      for name in ("spatial", "temporal", "attention"):
+        if (layer := getattr(block, name)) is not None:
+          with _counting() as flops:
+            x = layer(x)
+          facts = _clip_shape(x), _parameters(layer), sum(flops), _uncounted(layer)
+          result.append(Row(f"blocks.{i}.{name}", *facts))
+    flops = 2 * x.shape[-1] * config.num_classes
+    result.append(Row("classifier", (config.num_classes,), _parameters(model.classifier), flops))
+
+  jax.eval_shape(trace)
+  return result
+
+
+def forward_flops(config: ModelConfig, frames: int = 300) -> int:
+  """FLOPs of a forward pass of one clip."""
+  return sum(row.flops for row in rows(config, frames))
+
+
+def table(config: ModelConfig, frames: int = 300) -> str:
+  """`rows` as text, with their sums."""
+  found = rows(config, frames)
+  parameters, flops = sum(r.parameters for r in found), sum(r.flops for r in found)
+  lines = [("layer", "person × frame × joint × channel", "parameters", "MFLOP")]
+  lines += [
+    (r.name, " × ".join(map(str, r.shape)), f"{r.parameters:,}", f"{r.flops / 1e6:,.1f}")
+    for r in found
+  ]
+  a, b, c, d = (max(map(len, column)) for column in zip(*lines, strict=True))
+  text = [f"{w:<{a}}  {x:<{b}}  {y:>{c}}  {z:>{d}}" for w, x, y, z in lines]
+  for row in found:
+    if row.uncounted:
+      text.append(f"not counted among the FLOPs of {row.name}: {', '.join(row.uncounted)}")
+  return "\n".join([*text, f"{parameters:,} parameters, {flops / 1e9:.2f} GFLOP a clip"])
+
+
+def _clip_shape(x: jax.Array) -> tuple[int, ...]:
+  persons, joints, frames, channels = x.shape
+  return persons, frames, joints, channels
+
+
+def _parameters(module: nnx.Module) -> int:
+  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
+
+
+def _uncounted(layer: nnx.Module) -> tuple[str, ...]:
+  """Types of the modules with parameters of their own that `_counting` does not know."""
+  return tuple(
+    sorted(
+      {
+        type(module).__name__
+        for _, module in nnx.iter_modules(layer)
+        if not isinstance(module, _COUNTED + _ELEMENTWISE)
+        and any(isinstance(value, nnx.Param) for value in vars(module).values())
+      }
+    )
+  )
+
+
+@contextlib.contextmanager
+def _counting() -> Iterator[list[int]]:
+  """A list that every convolution called in the block appends its FLOPs to."""
+  counts: list[int] = []
+  originals = {cls: cls.__call__ for cls in _COUNTED}
+
+  def counted(call):
+    def counting(module, *args, **kwargs):
+      y = call(module, *args, **kwargs)
+      counts.append(_flops_per_position(module) * math.prod(y.shape[:-1]))
+      return y
+
+    return counting
+
+  try:
+    for cls, call in originals.items():
+      cls.__call__ = counted(call)
+    yield counts
+  finally:
+    for cls, call in originals.items():
+      cls.__call__ = call
+
+
+def _flops_per_position(module: nnx.Module) -> int:
+  """FLOPs for each joint and frame that the convolution or nnx.Linear puts out."""
+  weight = module.kernel if isinstance(module, nnx.Linear) else module.weight
+  flops = 2 * math.prod(weight.shape)
+  if isinstance(module, GraphConv | DepthwiseGraphConv):
+    flops += 2 * module.bias.size * module.learned_adjacency.shape[-1]  # aggregation
+  return flops
+
+
+def main(argv: list[str] | None = None) -> None:
+  parser = argparse.ArgumentParser(
+    prog="python -m mstgcn_jax.model.summary", description=__doc__.splitlines()[0]
+  )
+  parser.add_argument("--config", required=True, help="an experiment file of configs/")
+  unprepared = parser.add_argument_group("where the data set is not prepared, or to try others")
+  unprepared.add_argument("--skeleton", help="name or .json file; default ntu_rgbd")
+  unprepared.add_argument("--classes", type=int, help="default 60")
+  unprepared.add_argument("--channels", type=int, help="of a joint; default 3")
+  args = parser.parse_args(argv)
+  # Reading experiment files needs ml_collections; the table itself does not.
+  from mstgcn_jax.data.data_set import open_data_set
+  from mstgcn_jax.training import config as experiment
+
+  loaded = experiment.load(args.config)
+  folder = pathlib.Path(loaded.data.dir) / loaded.data.name
+  if folder.is_dir():
+    data = open_data_set(folder)
+    skeleton, classes, channels = data.skeleton, len(data.class_names), data.channels
+    source = f"those of {data.path}, where no flag says otherwise"
+  else:
+    skeleton, classes, channels = "ntu_rgbd", 60, 3
+    source = f"{folder} is not prepared: --skeleton, --classes, --channels or NTU RGB+D 60's"
+  channels = args.channels or channels
+  model = experiment.model_config(
+    loaded,
+    skeleton=args.skeleton or skeleton,
+    num_classes=args.classes or classes,
+    channels=channels,
+  )
+  print(
+    f"{model.skeleton.num_joints} joints ({model.skeleton.name}), {model.num_classes} classes, "
+    f"{channels} channels ({source})"
+  )
+  print(table(model, loaded.data.window))
+
+
+if __name__ == "__main__":
+  with process.errors_in_one_line():
+    main()

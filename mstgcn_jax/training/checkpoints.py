@@ -1,0 +1,618 @@
+"""Orbax checkpoints of a run: the newest two and the best, each array with a digest.
+
+A checkpoint holds `state`, {stream: TrainState as nested dicts}, and `facts`, JSON with the
+digests and what the loop has to remember. Orbax writes it aside and renames it, so that a
+process killed meanwhile leaves no half checkpoint; it does not notice a flipped bit, so digests
+are verified on restore. It is saved before it is evaluated; what the evaluation found is put into
+it afterwards, as `metrics`.
+"""
+
+import contextlib
+import glob
+import hashlib
+import json
+import logging
+import math
+import pathlib
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import flax.serialization
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import nnx
+from jax.experimental import multihost_utils
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from mstgcn_jax import files
+from mstgcn_jax.data import streams, temporal_sampling
+from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line
+from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.training.train_step import TrainState, saved_eval_variables
+
+MODEL_FILE = "model.json"
+# What the loop remembers beside the state, before the first evaluation.
+NO_PROGRESS = {"best_top1": -1.0, "best_step": 0, "since_best": 0, "judged_step": 0}
+_log = logging.getLogger("mstgcn_jax")
+
+
+def check_path(workdir: str | pathlib.Path) -> None:
+  """Raises ConfigError where Orbax would write checkpoints that cannot be read."""
+  path = str(pathlib.Path(workdir).absolute())
+  if glob.has_magic(path):
+    raise ConfigError(
+      f"workdir {path} has *, ? or [ in its path, which Orbax takes for a pattern, so that no "
+      "checkpoint in it could be read; take another --workdir"
+    )
+
+
+def exist(workdir: str | pathlib.Path) -> bool:
+  """Whether a workdir holds checkpoints, whole or damaged."""
+  return any(_steps_in(pathlib.Path(workdir) / "checkpoints"))
+
+
+def _steps_in(directory: pathlib.Path) -> list[pathlib.Path]:
+  """Folders of checkpoints, without those that are being written or deleted."""
+  return sorted(path for path in directory.glob("*") if path.name.isdecimal())
+
+
+def make_manager(workdir: str | pathlib.Path, *, read_only: bool = False) -> ocp.CheckpointManager:
+  """Orbax's manager of `workdir`/checkpoints; the best is the first of the highest top-1.
+
+  Orbax reads every checkpoint's accuracy at once, so a damaged one would spoil them all: it is
+  deleted, and that checkpoint is then never the best, unless it is evaluated again.
+
+  Raises:
+    DataError: an accuracy is damaged and the manager is read-only.
+    ConfigError: see `check_path`; reading is possible anywhere.
+  """
+  if not read_only:
+    check_path(workdir)
+  directory = pathlib.Path(workdir).absolute() / "checkpoints"
+  if jax.process_index() == 0:
+    for path in _damaged_metrics(directory):
+      if read_only:
+        raise DataError(f"{path} is damaged; delete it, or start the run again, which does so")
+      shutil.rmtree(path.parent)
+      _log.warning("the accuracy in %s is damaged and was deleted", path)
+  if not read_only:
+    multihost_utils.sync_global_devices("deleted damaged metrics")
+  rank = lambda metrics: (metrics["top1"], -metrics.get("step", 0))
+  policies = [
+    preservation_policy.LatestN(2),
+    preservation_policy.BestN(get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False),
+  ]
+  handlers = {"state": ocp.StandardCheckpointHandler(), "facts": ocp.JsonCheckpointHandler()}
+  with _only_errors_logged():  # it warns of what it was asked for
+    options = ocp.CheckpointManagerOptions(
+      best_fn=rank,
+      preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+      cleanup_tmp_directories=not read_only,
+      create=not read_only,
+      read_only=read_only,
+    )
+    return ocp.CheckpointManager(directory, options=options, item_handlers=handlers)
+
+
+@contextlib.contextmanager
+def _only_errors_logged():
+  logger = logging.getLogger("absl")
+  level = logger.level
+  logger.setLevel(max(level, logging.ERROR))
+  try:
+    yield
+  finally:
+    logger.setLevel(level)
+
+
+def _damaged_metrics(directory: pathlib.Path) -> list[pathlib.Path]:
+  paths = [checkpoint / "metrics" / "metrics" for checkpoint in _steps_in(directory)]
+  # A checkpoint that a run beside deletes meanwhile is no damaged one.
+  return [path for path in paths if path.exists() and not _evaluation(path) and path.exists()]
+
+
+def _evaluation(path: pathlib.Path) -> dict[str, float]:
+  """What `set_evaluated` wrote; empty where it was not or is damaged."""
+  try:
+    content = files.read_json(path)
+  except DataError:
+    return {}
+  whole = isinstance(content, dict) and {"top1"} <= set(content) <= {"top1", "step", *NO_PROGRESS}
+  return content if whole and _are_numbers(content.values()) else {}
+
+
+def _are_numbers(values: Iterable[Any]) -> bool:
+  return all(type(v) in (int, float) and math.isfinite(v) for v in values)
+
+
+def digests(tree: Any) -> dict[str, str]:
+  """A digest of the bytes of every array of a tree, by its path."""
+  result = {}
+  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    # Whole on every device, so that the first shard is all of it, in any process.
+    array = np.asarray(leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf)
+    header = f"{array.dtype.str}{array.shape}".encode()
+    name = jax.tree_util.keystr(path)
+    result[name] = hashlib.blake2b(header + array.tobytes(), digest_size=16).hexdigest()
+  return result
+
+
+def _as_tree(states: Mapping[str, TrainState]) -> dict[str, Any]:
+  return {name: flax.serialization.to_state_dict(state) for name, state in states.items()}
+
+
+def save(
+  manager: ocp.CheckpointManager,
+  step: int,
+  states: Mapping[str, TrainState],
+  facts: dict[str, Any],
+) -> None:
+  """Starts writing a checkpoint; returns when the arrays have been copied from the devices.
+
+  Args:
+    facts: JSON that `restore_newest` hands back.
+  Raises:
+    RunError: this checkpoint or the one before could not be written; older ones are whole.
+  """
+  tree = _as_tree(states)
+  checked = {"digests": digests(tree), "digest_of_facts": _digest_of_facts(facts)}
+  args = ocp.args.Composite(
+    state=ocp.args.StandardSave(tree), facts=ocp.args.JsonSave(facts | checked)
+  )
+  # Orbax warns of an accuracy that is not there yet.
+  with _says_why_not(manager), _only_errors_logged():
+    manager.save(step, args=args)
+
+
+def _digest_of_facts(facts: dict[str, Any]) -> str:
+  text = json.dumps(facts, sort_keys=True)
+  return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def set_evaluated(
+  manager: ocp.CheckpointManager, step: int, top1: float, progress: dict[str, Any]
+) -> None:
+  """Puts what an evaluation found into the checkpoint of that step, when it is whole on the disk.
+
+  Checkpoints that are neither of the newest two nor the best by that are deleted.
+
+  Args:
+    top1: accuracy by which the best checkpoint is chosen.
+    progress: numbers that `restore_newest` hands back instead of those saved with the state.
+  Raises:
+    RunError: it could not be written.
+  """
+  wait(manager)
+  with _says_why_not(manager):
+    if jax.process_index() == 0:
+      folder = pathlib.Path(manager.directory) / str(step) / "metrics"
+      folder.mkdir(exist_ok=True)
+      files.write_json(folder / "metrics", {"top1": top1, "step": step} | progress)
+    multihost_utils.sync_global_devices(f"evaluated checkpoint {step}")
+    manager.reload()
+    kept = {*sorted(manager.all_steps())[-2:], manager.best_step()}
+    for old in set(manager.all_steps()) - kept:
+      manager.delete(old)
+
+
+def read_back(manager: ocp.CheckpointManager, step: int, states: Mapping[str, TrainState]) -> None:
+  """Reads a checkpoint that was just saved, digests and all.
+
+  Raises:
+    RunError: it was written without an error and is not what was written.
+  """
+  wait(manager)
+  abstract = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+  try:
+    _read(manager, step, jax.tree.map(abstract, _as_tree(states)))
+  except DataError as error:
+    raise RunError(
+      f"a checkpoint was written into {manager.directory} and is not what is read there ({error}): "
+      "the run would be lost, so it ends here. Take a --workdir on another disk"
+    ) from error
+
+
+def wait(manager: ocp.CheckpointManager) -> None:
+  """Returns when the last checkpoint is whole on the disk; raises as `save` does."""
+  with _says_why_not(manager):
+    manager.wait_until_finished()
+
+
+@contextlib.contextmanager
+def _says_why_not(manager):
+  try:
+    yield
+  except Exception as error:  # Orbax and TensorStore raise many types for a full disk
+    steps = sorted(manager.all_steps())
+    whole = (
+      f"checkpoints {steps} are whole; the same command goes on from the newest"
+      if steps
+      else "it would have been the first"
+    )
+    raise RunError(f"the checkpoint could not be written ({first_line(error)}); {whole}") from error
+
+
+def restore_newest(
+  manager: ocp.CheckpointManager, states: Mapping[str, TrainState]
+) -> tuple[int, dict[str, TrainState], dict[str, Any]]:
+  """Step, states and facts of the newest checkpoint that is whole.
+
+  Damaged ones are moved to `checkpoints_damaged/` beside, with a warning, and the one before is
+  taken.
+
+  Args:
+    states: abstract (`jax.ShapeDtypeStruct` with shardings); the restored ones are like them.
+  Raises:
+    ConfigError: the checkpoint is of another model, optimiser or set of streams.
+    RunError: a checkpoint could not be read for a reason other than damage.
+    DataError: none is whole; they stay where they are.
+  """
+  damaged: dict[int, DataError] = {}
+  for step in sorted(manager.all_steps(), reverse=True):
+    try:
+      tree, facts = _read(manager, step, _as_tree(states))
+      if set(facts) != set(NO_PROGRESS) or not _are_numbers(facts.values()):
+        raise DataError(f"checkpoint {step} is damaged: its facts are {facts}")
+    except DataError as error:
+      damaged[step] = error
+      continue
+    for bad, error in damaged.items():
+      _move_aside(manager, bad, error)
+    evaluation = _evaluation(pathlib.Path(manager.directory) / str(step) / "metrics" / "metrics")
+    facts |= {name: evaluation[name] for name in NO_PROGRESS if name in evaluation}
+    restored = {
+      name: flax.serialization.from_state_dict(state, tree[name]) for name, state in states.items()
+    }
+    return step, restored, facts
+  newest = next(iter(damaged.values()), "Orbax lists none")
+  raise DataError(
+    f"no checkpoint in {manager.directory} is whole ({newest}); nothing was changed. To begin "
+    "again, take another --workdir or delete this one"
+  )
+
+
+def _read(manager, step: int, target: Any = None) -> tuple[Any, dict[str, Any]]:
+  """State tree and facts of a step, like `target` or, where that is None, on the first device.
+
+  Raises:
+    DataError: it is not what was written.
+    RunError: it could not be read for a reason that says nothing about the file.
+    ConfigError: it is not a state like `target`.
+  """
+  if not (pathlib.Path(manager.directory) / str(step) / "state" / "_METADATA").exists():
+    raise DataError(f"checkpoint {step} cannot be read (it has no state/_METADATA)")
+  try:
+    saved = manager.item_metadata(step).state
+    if target is None:
+      sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+      abstract = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+      target = jax.tree.map(abstract, saved)
+    else:
+      _check_alike(step, saved, target)
+    item = manager.restore(
+      step,
+      args=ocp.args.Composite(state=ocp.args.StandardRestore(target), facts=ocp.args.JsonRestore()),
+    )
+    facts = dict(item.facts)
+    expected = facts.pop("digests")
+    # Those of version 0.1.0 have none.
+    whole = facts.pop("digest_of_facts", None) in (None, _digest_of_facts(facts))
+  except ConfigError:
+    raise
+  except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
+    if _is_passing(error):
+      raise RunError(f"checkpoint {step} could not be read now ({first_line(error)})") from error
+    raise DataError(f"checkpoint {step} cannot be read ({first_line(error)})") from error
+  if not whole:
+    raise DataError(f"checkpoint {step} is damaged: its facts are not those that were written")
+  wrong = [name for name, digest in digests(item.state).items() if expected.get(name) != digest]
+  if wrong or len(expected) != len(jax.tree.leaves(item.state)):
+    raise DataError(f"checkpoint {step} is damaged: {len(wrong)} arrays differ, first {wrong[:1]}")
+  return item.state, facts
+
+
+def _is_passing(error: BaseException) -> bool:
+  """Whether reading failed for a reason that may pass: memory, permissions, too many open files."""
+  if isinstance(error, OSError):
+    return not isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+  marks = ("RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "UNAVAILABLE", "Too many open files")
+  return isinstance(error, MemoryError) or any(mark in str(error) for mark in marks)
+
+
+def _check_alike(step: int, saved: Any, target: Any) -> None:
+  def shapes(tree):
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): tuple(leaf.shape) for path, leaf in leaves}
+
+  old, new = shapes(saved), shapes(target)
+  different = sorted(name for name in old | new if old.get(name) != new.get(name))
+  if different:
+    name = different[0]
+    raise ConfigError(
+      f"checkpoint {step} is of another model, optimiser or set of streams: {len(different)} "
+      f"arrays differ, such as {name}: {old.get(name, 'none')} saved, {new.get(name, 'none')} now. "
+      "Take another workdir; config.init_from starts from parameters of this one"
+    )
+
+
+def _move_aside(manager, step: int, error: Exception) -> None:
+  aside = pathlib.Path(manager.directory).parent / "checkpoints_damaged"
+  if jax.process_index() == 0:
+    aside.mkdir(exist_ok=True)
+    target = aside / str(step)
+    shutil.rmtree(target, ignore_errors=True)
+    (pathlib.Path(manager.directory) / str(step)).rename(target)
+  multihost_utils.sync_global_devices(f"moved checkpoint {step} aside")
+  manager.reload()
+  _log.warning("%s; moved to %s, going on from the one before", error, aside / str(step))
+
+
+def write_model_facts(workdir: str | pathlib.Path, facts: dict[str, Any]) -> None:
+  """Writes what `load_model` needs beside the arrays: `workdir`/model.json.
+
+  Args:
+    facts: 'model' (`ModelConfig.to_dict()`), 'class_names', 'streams', and what else is known.
+  """
+  files.write_json(pathlib.Path(workdir) / MODEL_FILE, facts)
+
+
+def read_model_facts(workdir: str | pathlib.Path) -> dict[str, Any]:
+  """The content of `workdir`/model.json, checked.
+
+  Raises:
+    DataError: there is none, or it is damaged.
+  """
+  path = pathlib.Path(workdir) / MODEL_FILE
+  if not path.is_file():
+    seeds = sorted(str(p.parent) for p in pathlib.Path(workdir).glob(f"seed_*/{MODEL_FILE}"))
+    hint = f"; take one of {', '.join(seeds)}" if seeds else ""
+    raise DataError(f"{workdir} is not a workdir of this project: it has no {MODEL_FILE}{hint}")
+  facts = files.read_json(path)
+  try:
+    _check_facts(facts)
+  except (ConfigError, AttributeError, KeyError, TypeError, ValueError) as error:
+    message = f"no {error}" if isinstance(error, KeyError) else first_line(error)
+    raise DataError(f"{path} is damaged, or of another version ({message})") from error
+  return facts
+
+
+def _check_facts(facts: dict[str, Any]) -> None:
+  """Raises one of many errors where these are not the facts of a run or an imported model."""
+
+  def require(holds: bool, name: str) -> None:
+    if not holds:
+      raise ValueError(f"{name} is {facts[name]!r:.80}")
+
+  is_joint = lambda value: value is None or value in range(config.skeleton.num_joints)
+  needed = {"model", "class_names", "streams", "input"}
+  # An imported model doesn't know its data.
+  optional = {"data", "loading", "preparation", "joint_at_zero"}
+  if unknown := (set(facts) - optional) ^ needed:
+    raise ValueError(f"{min(unknown)} is unknown or missing")
+  config = ModelConfig.from_dict(facts["model"])
+  names, seen, shown = facts["class_names"], facts["streams"], facts["input"]
+  require(isinstance(names, list) and all(isinstance(n, str) for n in names), "class_names")
+  require(len(names) == config.num_classes, "class_names")
+  require(isinstance(seen, list) and seen and set(seen) <= set(streams.STREAMS), "streams")
+  require(set(shown) - {"views"} == {"window", "num_persons", "sampling"}, "input")
+  require(type(shown["window"]) is int and shown["window"] > 0, "input")
+  require(shown["num_persons"] == config.num_persons, "input")
+  temporal_sampling.check(shown["sampling"], shown.get("views", 1))
+  require(type(shown.get("views", 1)) is int, "input")
+  if "data" in facts:
+    require(isinstance(facts["data"]["name"], str), "data")
+  if "loading" in facts:
+    require(set(facts["loading"]) == {"fill", "center"}, "loading")
+    require(facts["loading"]["fill"] in ("loop", "zero"), "loading")
+    require(is_joint(facts["loading"]["center"]), "loading")
+  require(is_joint(facts.get("joint_at_zero")), "joint_at_zero")
+  if "preparation" in facts:
+    require(set(facts["preparation"]) == {"rotated"}, "preparation")
+    require(facts["preparation"]["rotated"] in (True, False, None), "preparation")
+
+
+def read_model_config(facts: dict[str, Any], *, trust: bool = False) -> ModelConfig:
+  """The ModelConfig that a workdir's facts describe.
+
+  Args:
+    trust: a workdir is data, but its block_type may name a layer 'package.module:function', and
+      importing that runs code; this allows it.
+  Raises:
+    ConfigError: the workdir names a layer of its own and is not trusted.
+  """
+  check_trusted(facts["model"]["block_type"], trust)
+  return ModelConfig.from_dict(facts["model"])
+
+
+def check_trusted(block_type: str, trust: bool) -> None:
+  """Raises ConfigError where a workdir names code of its own and is not trusted."""
+  if ":" in block_type and not trust:
+    raise ConfigError(
+      f"this workdir's network is built with code of its own, {block_type!r}; "
+      "allow importing it with trust=True (--trust on the command line)"
+    )
+
+
+def checkpoint_step(manager: ocp.CheckpointManager, which: str | int) -> int:
+  """The step meant by 'newest', 'best' or a number.
+
+  Raises:
+    DataError: there is no such checkpoint; the message lists those that are.
+    ConfigError: `which` is none of these.
+  """
+  steps = sorted(manager.all_steps())
+  which = str(which)
+  if which not in ("newest", "best") and not which.isdecimal():
+    raise ConfigError(f"checkpoint {which!r} is neither 'newest', 'best' nor a step")
+  if not steps:
+    raise DataError(f"{manager.directory} holds no checkpoint")
+  if which == "newest":
+    return steps[-1]
+  if which == "best":
+    best = manager.best_step()
+    if best is None:
+      raise DataError(f"{manager.directory}: no checkpoint was evaluated, so none is the best")
+    return best
+  if int(which) not in steps:
+    raise DataError(f"{manager.directory} holds no checkpoint {which}; there are {steps}")
+  return int(which)
+
+
+def forget_figures(manager: ocp.CheckpointManager) -> None:
+  """Deletes the accuracies that choose the best: from now on something else is measured."""
+  if jax.process_index() == 0:
+    for path in pathlib.Path(manager.directory).glob("*/metrics"):
+      shutil.rmtree(path)
+  multihost_utils.sync_global_devices("deleted metrics of another evaluation")
+  manager.reload()
+
+
+def best_step(workdir: str | pathlib.Path) -> int | None:
+  """The step of the best checkpoint; None where none was evaluated."""
+  with make_manager(workdir, read_only=True) as manager:
+    return manager.best_step()
+
+
+def load_variables(
+  workdir: str | pathlib.Path, checkpoint: str | int = "newest"
+) -> tuple[dict[str, Any], int]:
+  """Every stream's state as saved, {stream: {'params': …, 'batch_stats': …, …}}, and its step.
+
+  A run may write into the workdir meanwhile.
+
+  Raises:
+    DataError: not a workdir, no such checkpoint, or a damaged one.
+  """
+  read_model_facts(workdir)
+  directory = pathlib.Path(workdir) / "checkpoints"
+  if not directory.is_dir():
+    raise DataError(f"{workdir} holds no checkpoint yet")
+  while True:
+    with make_manager(workdir, read_only=True) as manager:
+      step = checkpoint_step(manager, checkpoint)
+      try:
+        tree, _ = _read(manager, step)
+        return tree, step
+      except DataError:
+        if (directory / str(step)).exists():
+          raise
+    # A run beside has deleted it, having written newer ones.
+
+
+def load_model(
+  workdir: str | pathlib.Path,
+  *,
+  checkpoint: str | int = "newest",
+  stream: str | None = None,
+  trust: bool = False,
+) -> MSTGCN:
+  """The trained network of a workdir, in evaluation mode.
+
+  It takes what it was trained on: its stream (`streams.apply`), normalised where the
+  run normalised; `classifier.Classifier` does both.
+
+  Args:
+    checkpoint: 'newest' (the last epoch of a finished run), 'best' (selected on the evaluation
+      split) or a step.
+    stream: which one, where the run trained several; default the first.
+    trust: see `read_model_config`.
+  Raises:
+    DataError: not a workdir, no such checkpoint, or a damaged one.
+    ConfigError: the run has no such stream, or is not trusted.
+  """
+  return load_trained(workdir, checkpoint=checkpoint, stream=stream, trust=trust)[0]
+
+
+def load_trained(
+  workdir: str | pathlib.Path, *, checkpoint: str | int, stream: str | None, trust: bool
+) -> tuple[MSTGCN, dict[str, Any], int]:
+  """As `load_model`, the `train_step.eval_variables` that gave it its values, and their step."""
+  facts = read_model_facts(workdir)
+  config = read_model_config(facts, trust=trust)
+  tree, step = load_variables(workdir, checkpoint)
+  variables = saved_eval_variables(tree[choose_stream(facts, stream)])
+  model = _build(config, variables)
+  model.eval()
+  return model, variables, step
+
+
+def choose_stream(facts: dict[str, Any], stream: str | None) -> str:
+  """`stream`, or a workdir's first one; ConfigError where it has none of that name."""
+  if stream is not None and stream not in facts["streams"]:
+    raise ConfigError(f"the run has no stream {stream!r}; it has {', '.join(facts['streams'])}")
+  return stream or facts["streams"][0]
+
+
+def warm_start(
+  workdir: str | pathlib.Path,
+  stream: str,
+  params: Any,
+  batch_stats: Any,
+  *,
+  ignore: Sequence[str] = (),
+) -> tuple[Any, Any]:
+  """Fresh parameters and statistics, replaced by the newest ones of another workdir.
+
+  What is taken is what the other run was evaluated with: averaged parameters where it has them.
+
+  Args:
+    stream: taken from a run of several streams; a run of one gives its only one.
+    ignore: tensors whose dotted path contains one of these stay fresh.
+  Raises:
+    ConfigError: shapes differ, tensors are missing, or `ignore` names none.
+  """
+  tree, _ = load_variables(workdir)
+  if stream not in tree and len(tree) > 1:
+    raise ConfigError(f"init_from {workdir} has no stream {stream!r}; it has {', '.join(tree)}")
+  source = saved_eval_variables(tree[stream] if stream in tree else next(iter(tree.values())))
+  problems, kept = [], set()
+
+  def choose(kind):
+    def leaf(path, fresh):
+      name = ".".join(str(entry.key) for entry in path)
+      if parts := [part for part in ignore if part in name]:
+        kept.update(parts)
+        return fresh
+      saved = source[kind]
+      try:
+        for entry in path:
+          saved = saved[str(entry.key)]
+      except (KeyError, TypeError):
+        problems.append(f"{name} is missing")
+        return fresh
+      if saved.shape != fresh.shape:
+        problems.append(f"{name} is {saved.shape}, the model has {fresh.shape}")
+        return fresh
+      return saved
+
+    return leaf
+
+  result = (
+    jax.tree_util.tree_map_with_path(choose("params"), params),
+    jax.tree_util.tree_map_with_path(choose("batch_stats"), batch_stats),
+  )
+  if problems:
+    raise ConfigError(
+      f"init_from {workdir}: {len(problems)} tensors do not fit: {'; '.join(problems[:3])}"
+      f"{'; …' if len(problems) > 3 else ''}. Name what should stay fresh in init_ignore"
+    )
+  if unknown := sorted(set(ignore) - kept):
+    raise ConfigError(f"init_ignore: no tensor's path contains {', '.join(map(repr, unknown))}")
+  return result
+
+
+def _build(config: ModelConfig, variables: Mapping[str, Any]) -> MSTGCN:
+  """A network with these parameters and running statistics; no initial ones are drawn."""
+  model = nnx.eval_shape(lambda: MSTGCN(config, rngs=nnx.Rngs(0)))
+  for kind, name in ((nnx.Param, "params"), (nnx.BatchStat, "batch_stats")):
+    state = nnx.state(model, kind)
+    pure = flax.serialization.from_state_dict(nnx.to_pure_dict(state), variables[name])
+    nnx.replace_by_pure_dict(state, jax.tree.map(jax.numpy.asarray, pure))
+    nnx.update(model, state)
+  # What a layer of one's own holds beside these, such as random keys.
+  others = nnx.Not(nnx.Any(nnx.Param, nnx.BatchStat))
+  if jax.tree.leaves(nnx.state(model, others)):
+    nnx.update(model, nnx.state(MSTGCN(config, rngs=nnx.Rngs(0)), others))
+  return model

@@ -1,0 +1,380 @@
+"""Experiment configuration: the defaults, how a file and overrides become a config, validation.
+
+Files in `configs/` start from `default()` and change what their experiment needs. The sections
+`model`, `optimizer` and `augment` are the fields of `ModelConfig`, `OptimizerConfig` and
+`Augmentation`, which document and validate them.
+"""
+
+import ast
+import dataclasses
+import functools
+import importlib.util
+import math
+import pathlib
+import shlex
+import traceback
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict, config_dict
+
+from mstgcn_jax import files, words
+from mstgcn_jax.data import streams, temporal_sampling
+from mstgcn_jax.data.augment import Augmentation
+from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.model import ModelConfig
+from mstgcn_jax.model.config import published_blocks
+from mstgcn_jax.skeletons import Skeleton
+from mstgcn_jax.training.optimizer import OptimizerConfig
+
+# Fields of ModelConfig that come from the data, not from the experiment.
+_FROM_DATA = ("num_classes", "skeleton", "num_persons", "in_channels")
+# Fields that may be None; ml_collections types a field by its value, so their type has to be said.
+_MAY_BE_NONE = {"model.blocks": tuple, "model.attention": str}
+_KINDS = {
+  bool: "true or false",
+  int: "a whole number",
+  float: "a number",
+  str: "text",
+  tuple: "several values, such as (1, 2)",
+}
+# Fields that may change when a run is resumed; all others change the mathematics.
+_FREE = (
+  "data.dir",
+  "model.remat",
+  "epochs",
+  "eval_batch_size",
+  "eval_every",
+  "save_every_steps",
+  "early_stopping",
+  "seeds",
+  "stream_devices",
+  "profile_steps",
+  "heartbeat_timeout",
+  "allow_config_change",
+)
+
+
+def default() -> ConfigDict:
+  """The published recipe on NTU RGB+D 60, cross-view, joint stream."""
+  c = ConfigDict()
+  c.seed = 0
+  c.seeds = ()  # e.g. (0, 1, 2): one run a seed, below WORKDIR/seed_N, and their mean
+  c.epochs = 110
+  c.batch_size = 32  # of a step, over all devices and micro-batches
+  c.eval_batch_size = 64
+  c.streams = ("joint",)  # several: trained side by side on one reading of the data
+  c.label_smoothing = 0.0
+  c.mixup = 0.0  # α of Beta(α, α); 0 is off
+
+  c.data = ConfigDict()
+  c.data.dir = "data"
+  c.data.name = "ntu60"
+  c.data.protocol = "xview"
+  c.data.holdout_subjects = ()  # of the training split: kept out, evaluated apart
+  c.data.window = 300  # frames that the model sees
+  c.data.num_persons = 2
+  c.data.sampling = "loop"
+  c.data.views = 1  # clips drawn from each recording in evaluation, scores averaged
+  c.data.normalize = False  # per channel and joint, by the training split's mean and deviation
+
+  c.model = _section("model", ModelConfig, skip=_FROM_DATA)
+  c.optimizer = _section("optimizer", OptimizerConfig)
+  c.augment = _section("augment", Augmentation)
+
+  c.init_from = ""  # a workdir whose newest parameters to start from …
+  c.init_ignore = ()  # … but for those whose path contains one of these, e.g. ('classifier',)
+  c.eval_every = 1  # epochs; the last is always evaluated
+  c.save_every_steps = 0  # besides the checkpoint after every evaluation
+  c.early_stopping = 0  # evaluations without a new best after which to end; 0 never ends early
+  c.stream_devices = 0  # devices a stream; 0 gives every stream all devices, in turn
+  c.profile_steps = 0  # steps to trace (from the 10th on) for TensorBoard's profile tab
+  c.heartbeat_timeout = 100  # seconds after which a lost process ends the others
+  c.allow_config_change = False  # resume although recipe or data changed
+  return c.lock()  # a mistyped field is an error, not a new one
+
+
+def _section(name: str, cls, skip: tuple[str, ...] = ()) -> ConfigDict:
+  section = ConfigDict()
+  for field in dataclasses.fields(cls):
+    if field.name in skip:
+      continue
+    kind = _MAY_BE_NONE.get(f"{name}.{field.name}")
+    section[field.name] = config_dict.placeholder(kind) if kind else field.default
+  return section
+
+
+def load(path: str | pathlib.Path) -> ConfigDict:
+  """The config that a file's `get_config()` returns.
+
+  Raises:
+    ConfigError: the file is missing, is no Python file, fails, or has no `get_config`.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise ConfigError(f"config file {path} does not exist")
+  if path.suffix != ".py":
+    raise ConfigError(f"config file {path} is no Python file (.py), as those in configs/ are")
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  module = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+      raise ConfigError(f"config file {path} has no function get_config()")
+    config = module.get_config()
+  except (ConfigError, DataError):
+    raise
+  except Exception as error:  # whatever the user's file raises
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    place = f"{path}, line {lines[-1]}" if lines else path
+    message = " ".join(str(error).split())
+    raise ConfigError(f"config file {place}: {type(error).__name__}: {message}") from error
+  if not isinstance(config, ConfigDict):
+    raise ConfigError(f"config file {path}: get_config() returns {config!r}, not a config")
+  return config
+
+
+def override(config: ConfigDict, name: str, text: str) -> None:
+  """Sets the field of a dotted name to what was typed for it: --config.NAME=TEXT.
+
+  What `typed` gives comes back as it was. Several values may also be typed without quotes and
+  brackets: joint,bone.
+
+  Raises:
+    ConfigError: there is no such field, or the text is no value of its type.
+  """
+  fields = flatten(config.to_dict())
+  if name not in fields:
+    inside = [field for field in fields if field.startswith(f"{name}.")]
+    if inside:
+      raise ConfigError(f"{name} is a section; set a field of it, such as --config.{inside[0]}=…")
+    raise ConfigError(f"no such field: {name}{words.did_you_mean(name, fields)}")
+  kind = _kinds()[name]
+  value: Any = text
+  if name in _MAY_BE_NONE and text.lower() == "none":
+    value = None
+  elif kind is bool:
+    value = {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
+  elif kind is tuple:
+    value = _several(text)
+  elif kind is not str:
+    value = _literal(text)
+  config.update_from_flattened_dict({name: _fitting(name, value)})
+
+
+def typed(name: str, value: Any) -> str:
+  """How a field is typed in a shell: --config.seed=0, --config.streams="('joint',)"."""
+  text = f'"{value!r}"' if isinstance(value, tuple) else shlex.quote(str(value))
+  return f"--config.{name}={text}"
+
+
+def _several(text: str) -> tuple:
+  value = _literal(text)
+  if isinstance(value, tuple | list):
+    return _as_tuples(value)
+  if value != text or not text:
+    return () if text == "" else (value,)
+  parts = text.strip().removeprefix("(").removesuffix(")").split(",")
+  return tuple(_literal(part.strip()) for part in parts if part.strip())
+
+
+def _literal(text: str) -> Any:
+  """The Python value that a text spells, or the text itself where it spells none."""
+  try:
+    return ast.literal_eval(text)
+  except (ValueError, SyntaxError, RecursionError, MemoryError):
+    return text
+
+
+@functools.cache
+def _kinds() -> dict[str, type]:
+  fields = flatten(default().to_dict())
+  return {name: _MAY_BE_NONE.get(name) or type(value) for name, value in fields.items()}
+
+
+def _fitting(name: str, value: Any) -> Any:
+  """The value as the field's type; ConfigError where it is of another one."""
+  kind = _kinds()[name]
+  if kind is float and type(value) is int:
+    return float(value)
+  if type(value) is not kind and not (value is None and name in _MAY_BE_NONE):
+    none = " or None" if name in _MAY_BE_NONE else ""
+    raise ConfigError(f"{name} is {value!r}; it must be {_KINDS[kind]}{none}")
+  return value
+
+
+def read(path: str | pathlib.Path) -> ConfigDict:
+  """The resolved config that a run wrote into its workdir as JSON.
+
+  Raises:
+    DataError: it is missing or damaged, or of another version of this project.
+  """
+  content = files.read_json(pathlib.Path(path))
+  saved = default()
+  known = flatten(saved.to_dict())
+  try:
+    found = flatten(content)
+    for name, value in found.items():
+      if name not in known:
+        raise ConfigError(f"no such field: {name}{words.did_you_mean(name, known)}")
+      saved.update_from_flattened_dict({name: _fitting(name, value)})
+  except (ConfigError, AttributeError, KeyError, TypeError, ValueError) as error:
+    raise DataError(f"{path} is damaged, or no config of this version ({error})") from error
+  return saved
+
+
+def write(config: ConfigDict, path: str | pathlib.Path) -> None:
+  """Writes a resolved config as JSON."""
+  files.write_json(pathlib.Path(path), config.to_dict())
+
+
+def _as_tuples(value: Any) -> Any:
+  if isinstance(value, dict):
+    return {k: _as_tuples(v) for k, v in value.items()}
+  if isinstance(value, list | tuple):
+    return tuple(_as_tuples(v) for v in value)
+  return value
+
+
+def model_config(
+  config: ConfigDict,
+  *,
+  num_classes: int = 60,
+  skeleton: Skeleton | str = "ntu_rgbd",
+  channels: int = 3,
+) -> ModelConfig:
+  """The config's model for data of this kind; by default that of NTU RGB+D 60.
+
+  Args:
+    channels: of a joint; the stream may double them.
+  """
+  return ModelConfig(
+    **_options(config.model),
+    num_classes=num_classes,
+    skeleton=skeleton,
+    num_persons=config.data.num_persons,
+    in_channels=streams.num_channels(config.streams[0], channels),
+  )
+
+
+def from_model(model: ModelConfig, stream: str, data_name: str = "ntu60") -> ConfigDict:
+  """The default experiment with this network: the inverse of `model_config`."""
+  config = default()
+  config.data.name = data_name
+  for field in config.model:
+    config.model[field] = getattr(model, field)
+  if model.blocks == published_blocks(model.in_channels, model.width):
+    config.model.blocks = None  # as files in configs/ say it: by the width
+  else:
+    config.model.blocks = tuple(dataclasses.astuple(block) for block in model.blocks)
+  config.data.num_persons = model.num_persons
+  config.streams = (stream,)
+  return config
+
+
+def input_facts(config: ConfigDict) -> dict[str, Any]:
+  """How clips become the network's input: arguments of `DataSet.sample`."""
+  return {name: config.data[name] for name in ("window", "num_persons", "sampling", "views")}
+
+
+def optimizer_config(config: ConfigDict) -> OptimizerConfig:
+  """The config's optimiser."""
+  return OptimizerConfig(**_options(config.optimizer))
+
+
+def augmentation(config: ConfigDict) -> Augmentation:
+  """The config's augmentation."""
+  return Augmentation(**_options(config.augment))
+
+
+def _options(section: ConfigDict) -> dict[str, Any]:
+  return _as_tuples(section.to_dict())
+
+
+def validate(config: ConfigDict) -> None:
+  """Raises ConfigError for the first field whose value cannot be used, whatever the data."""
+
+  def require(holds: bool, field: str, expected: str) -> None:
+    if not holds:
+      raise ConfigError(f"{field} is {flatten(config.to_dict())[field]!r}; it must be {expected}")
+
+  for field in ("epochs", "batch_size", "eval_batch_size", "eval_every"):
+    require(config[field] >= 1, field, "at least 1")
+  for field in ("window", "num_persons", "views"):
+    require(config.data[field] >= 1, f"data.{field}", "at least 1")
+  for field in ("seed", "save_every_steps", "early_stopping", "stream_devices", "profile_steps"):
+    require(config[field] >= 0, field, "0 or more")
+  seeds = config.seeds
+  whole = all(type(seed) is int and seed >= 0 for seed in seeds)
+  require(whole and len(set(seeds)) == len(seeds), "seeds", "whole numbers from 0, each once")
+  require(len(seeds) != 1, "seeds", "several, such as (0, 1, 2); for a single run set seed")
+  require(config.heartbeat_timeout >= 1, "heartbeat_timeout", "at least 1")
+  require(0 <= config.label_smoothing < 1, "label_smoothing", "in [0, 1)")
+  require(0 <= config.mixup < math.inf, "mixup", "0 or more")
+  names = config.streams
+  require(not isinstance(names, str) and len(names) > 0, "streams", "such as ('joint', 'bone')")
+  require(len(set(names)) == len(names), "streams", "without repetition")
+  require(set(names) <= set(streams.STREAMS), "streams", f"of {', '.join(streams.STREAMS)}")
+  require(len({"+" in name for name in names}) == 1, "streams", "of equal channels; train apart")
+  require(
+    config.model.dtype != "float64" or jax.config.jax_enable_x64,
+    "model.dtype",
+    "float32 or bfloat16 unless JAX_ENABLE_X64=1 is set",
+  )
+  temporal_sampling.check(config.data.sampling, config.data.views)
+  blocks = config.model.blocks
+  model_config(config, channels=blocks[0][0] // (2 if "+" in names[0] else 1) if blocks else 3)
+  optimizer_config(config)
+  augmentation(config)
+
+
+def notes(config: ConfigDict) -> list[str]:
+  """What was set and has no effect, a line each: no mistake, but hardly what was meant."""
+  o, preset = config.optimizer, OptimizerConfig()
+  changed = lambda *fields: [f for f in fields if _as_tuples(o[f]) != getattr(preset, f)]
+  lines = []
+  if o.schedule == "cosine":
+    for field in changed("decay_epochs", "decay_factor"):
+      lines.append(f"optimizer.{field} has no effect: optimizer.schedule is 'cosine'")
+  elif late := [str(epoch) for epoch in o.decay_epochs if epoch >= config.epochs]:
+    lines.append(
+      f"optimizer.decay_epochs has no effect at {', '.join(late)}: epochs count from 0 to "
+      f"{config.epochs - 1}"
+    )
+  if o.name != "sgd":
+    for field in changed("momentum", "nesterov"):
+      lines.append(f"optimizer.{field} has no effect: optimizer.name is {o.name!r}")
+  if o.warmup_epochs >= config.epochs > 1:
+    lines.append(
+      f"the learning rate rises until the end: optimizer.warmup_epochs is {o.warmup_epochs}, "
+      f"epochs {config.epochs}"
+    )
+  if config.model.blocks is not None and config.model.width != ModelConfig.width:
+    lines.append("model.width has no effect: model.blocks says how wide each block is")
+  return lines
+
+
+def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
+  """The fields in which two configs describe another computation, one line each.
+
+  Paths, intervals, devices and (unless the learning rate depends on it) the number of epochs
+  are left out.
+  """
+  flat_old, flat_new = flatten(old.to_dict()), flatten(new.to_dict())
+  free = [f for f in _FREE if not (f == "epochs" and new.optimizer.schedule == "cosine")]
+  return [
+    f"{name}: {flat_old.get(name)!r} -> {flat_new.get(name)!r}"
+    for name in sorted(flat_old | flat_new)
+    if name not in free and flat_old.get(name) != flat_new.get(name)
+  ]
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+  """A nested dict as one level, its keys joined by dots."""
+  flat = {}
+  for key, value in tree.items():
+    if isinstance(value, dict):
+      flat |= flatten(value, f"{prefix}{key}.")
+    else:
+      flat[prefix + key] = _as_tuples(value)
+  return flat

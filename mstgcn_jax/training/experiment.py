@@ -1,0 +1,297 @@
+"""What a config describes, made concrete: data, split, model, task and devices."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from mstgcn_jax import skeletons
+from mstgcn_jax.data import data_set as data_set_lib
+from mstgcn_jax.data import input_pipeline, protocols, streams, temporal_sampling
+from mstgcn_jax.data.data_set import DataSet, open_data_set
+from mstgcn_jax.errors import ConfigError, first_line
+from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.training import checkpoints, device_batches, train_step
+from mstgcn_jax.training import config as config_lib
+from mstgcn_jax.training.train_step import Batch
+
+# What `data_differences` says of a workdir from before data sets had an identity.
+UNKNOWN_DATA = (
+  "the run is of an earlier version, which did not record the content of its data; if this data "
+  "set is unchanged, train.py with --config.allow_config_change=True goes on and records it"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """Rows of the clip table: trained on, reported on, held out of training."""
+
+  train: np.ndarray
+  eval: np.ndarray
+  holdout: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """A config and all that follows from it and its data set.
+
+  Attributes:
+    steps_per_epoch: full training batches in an epoch.
+    meshes: stream -> the devices that it sits on.
+  """
+
+  config: ConfigDict
+  data_set: DataSet
+  split: Split
+  model_config: ModelConfig
+  task: train_step.Task
+  steps_per_epoch: int
+  meshes: dict[str, Mesh]
+
+  def facts(self) -> dict[str, Any]:
+    """What a workdir says of its model, as JSON."""
+    return {
+      "model": self.model_config.to_dict(),
+      "class_names": list(self.data_set.class_names),
+      "streams": list(self.task.streams),
+      "data": {"name": self.data_set.name, "identity": self.data_set.identity},
+      "input": config_lib.input_facts(self.config),
+      "loading": {"fill": self.data_set.fill, "center": self.data_set.center},
+      "joint_at_zero": self.data_set.joint_at_zero,
+      "preparation": {"rotated": self.data_set.rotated},
+    }
+
+  def abstract_states(self) -> dict[str, train_step.TrainState]:
+    """stream -> shapes, types and shardings of its state, without computing it."""
+
+    def init():
+      model = MSTGCN(self.model_config, rngs=nnx.Rngs(0))
+      _, params, batch_stats = train_step.split_model(model)
+      state = train_step.init_state(self.task, params, batch_stats, seed=0)
+      if self.config.data.normalize:
+        shape = (self.task.skeleton.num_joints, self.model_config.in_channels)
+        zeros = jnp.zeros(shape, jnp.float32)
+        state = state.replace(normalization={"mean": zeros, "std": zeros})
+      return state
+
+    state = jax.eval_shape(init)
+    place = lambda x, mesh: jax.ShapeDtypeStruct(
+      x.shape, x.dtype, sharding=NamedSharding(mesh, PartitionSpec())
+    )
+    return {
+      name: jax.tree.map(functools.partial(place, mesh=mesh), state)
+      for name, mesh in self.meshes.items()
+    }
+
+  def initial_states(self) -> dict[str, train_step.TrainState]:
+    """stream -> its state before the first step, on its devices; equal seeds, equal weights."""
+    config = self.config
+    model = MSTGCN(self.model_config, rngs=nnx.Rngs(config.seed))
+    _, params, batch_stats = train_step.split_model(model)
+    states = {}
+    for name, mesh in self.meshes.items():
+      if config.init_from:
+        params, batch_stats = checkpoints.warm_start(
+          config.init_from, name, params, batch_stats, ignore=config.init_ignore
+        )
+      state = train_step.init_state(self.task, params, batch_stats, seed=config.seed)
+      if config.data.normalize:
+        state = state.replace(normalization=self._normalization(name))
+      states[name] = train_step.replicate(mesh, state)
+    return states
+
+  def train_batches(self, first_step: int) -> Iterator[dict[Mesh, Batch]]:
+    """Endless training batches on the devices of each mesh, from step `first_step` on: clips and
+    label."""
+    batches = input_pipeline.train_batches(
+      self.data_set,
+      self.split.train,
+      batch_size=self.config.batch_size,
+      seed=self.config.seed,
+      first_step=first_step,
+      **self._reading(),
+    )
+    return self._on_devices(batches, ("label",))
+
+  def eval_batches(self, rows: np.ndarray) -> Iterator[dict[Mesh, Batch]]:
+    """Batches that cover these rows of the clip table once a view, on the devices of each mesh:
+    clips, index and valid."""
+    views, devices = self.config.data.views, jax.device_count()
+    all_at_once = -(-len(rows) * views // devices) * devices
+    batches = input_pipeline.eval_batches(
+      self.data_set,
+      rows,
+      batch_size=min(self.config.eval_batch_size, all_at_once),
+      views=views,
+      **self._reading(),
+    )
+    return self._on_devices(batches, ("index", "valid"))
+
+  def _on_devices(self, batches, fields: tuple[str, ...]) -> Iterator[dict[Mesh, Batch]]:
+    scale, center = self.data_set.scale, self.data_set.center
+    return device_batches.on_devices(
+      batches, fields, self.meshes.values(), scale=scale, center=center
+    )
+
+  def _reading(self) -> dict[str, Any]:
+    data = self.config.data
+    return {
+      "window": data.window,
+      "num_persons": data.num_persons,
+      "sampling": data.sampling,
+      "process_index": jax.process_index(),
+      "process_count": jax.process_count(),
+      "shares": next(iter(self.meshes.values())).size // jax.process_count(),
+    }
+
+  def _normalization(self, stream: str) -> dict[str, np.ndarray]:
+    """Mean and deviation of a stream per joint and channel, over what is tracked in training."""
+    total = square = count = np.float64(0)
+    batches = input_pipeline.eval_batches(
+      self.data_set,
+      self.split.train,
+      batch_size=self.config.eval_batch_size,
+      **(
+        self._reading()
+        | {"sampling": "loop"}
+        | {"process_index": 0, "process_count": 1, "shares": 1}
+      ),
+    )
+    scale, center = self.data_set.scale, self.data_set.center
+    expand = jax.jit(functools.partial(temporal_sampling.expand, scale=scale, center=center))
+    skeleton = self.task.skeleton
+    for batch in batches:
+      clips = np.asarray(expand(batch["frames"], batch["shown"]))[batch["valid"]]
+      seen = skeletons.tracked(clips, self.task.center)[..., None]
+      x = np.asarray(streams.apply(clips, stream, skeleton.bone_parents), np.float64) * seen
+      total = total + x.sum((0, 1, 2))
+      square = square + (x**2).sum((0, 1, 2))
+      count = count + seen.sum((0, 1, 2))
+    mean = total / np.maximum(count, 1)
+    variance = np.maximum(square / np.maximum(count, 1) - mean**2, 0)
+    return {"mean": np.float32(mean), "std": np.float32(np.sqrt(variance))}
+
+
+def set_up(config: ConfigDict, *, train: bool = True) -> Experiment:
+  """Opens the data and derives model, task and devices from a config.
+
+  Args:
+    train: False where nothing will be trained, so that training clips need not fill a batch.
+  Raises:
+    ConfigError, DataError: config and data don't fit each other, or one of them is wrong.
+  """
+  config_lib.validate(config)
+  data_set = open_data_set(pathlib.Path(config.data.dir) / config.data.name)
+  split = make_split(config, data_set)
+  model_config = config_lib.model_config(
+    config,
+    skeleton=data_set.skeleton,
+    num_classes=len(data_set.class_names),
+    channels=data_set.channels,
+  )
+  abstract = nnx.eval_shape(lambda: MSTGCN(model_config, rngs=nnx.Rngs(0)))
+  if ":" in model_config.block_type:
+    check_own_layers(abstract, config.data.window)
+  steps_per_epoch = (
+    input_pipeline.steps_per_epoch(len(split.train), config.batch_size) if train else 0
+  )
+  task = train_step.Task(
+    graphdef=train_step.split_model(abstract)[0],
+    random_streams=train_step.random_streams(abstract),
+    skeleton=data_set.skeleton,
+    center=data_set.joint_at_zero,
+    num_classes=model_config.num_classes,
+    streams=tuple(config.streams),
+    augmentation=config_lib.augmentation(config),
+    optimizer=config_lib.optimizer_config(config),
+    steps_per_epoch=steps_per_epoch,
+    # The step schedule doesn't depend on the end: a longer run compiles to the same step.
+    epochs=config.epochs if config.optimizer.schedule == "cosine" else 0,
+    batch_size=config.batch_size,
+    label_smoothing=config.label_smoothing,
+    mixup=config.mixup,
+  )
+  meshes = place_streams(config.streams, config.stream_devices)
+  for mesh in meshes.values():
+    if train:
+      check_divisible("batch_size", config.batch_size, mesh, task.optimizer.accumulate)
+      if config.mixup and mesh.size > 1:  # which blends neighbours, on one device
+        check_divisible("batch_size", config.batch_size, mesh, 2)
+    check_divisible("eval_batch_size", config.eval_batch_size, mesh)
+  return Experiment(config, data_set, split, model_config, task, steps_per_epoch, meshes)
+
+
+def check_own_layers(model: MSTGCN, window: int) -> None:
+  """Raises ConfigError where layers of one's own and the others don't fit together."""
+  config = model.config
+  shape = (1, config.num_persons, window, config.skeleton.num_joints, config.in_channels)
+  try:
+    nnx.eval_shape(lambda model, clips: model(clips), model, jax.ShapeDtypeStruct(shape, "float32"))
+  except Exception as error:  # whatever a layer of somebody else's raises
+    raise ConfigError(
+      f"model.block_type {config.block_type!r}: the layers don't fit together "
+      f"({type(error).__name__}: {first_line(error)}). A spatial layer takes [clip, joint, frame, "
+      "in_channels] to out_channels; a temporal one keeps out_channels and every stride-th frame"
+    ) from error
+
+
+def make_split(config: ConfigDict, data_set: DataSet) -> Split:
+  """The config's protocol, its held-out training subjects set apart."""
+  train, evaluated = protocols.split(data_set, config.data.protocol)
+  if not len(train) or not len(evaluated):
+    raise ConfigError(
+      f"data.protocol {config.data.protocol!r} gives {len(train)} training and {len(evaluated)} "
+      f"evaluation clips of {len(data_set)}; both are needed"
+    )
+  held = np.zeros(len(train), bool)
+  if wanted := tuple(config.data.holdout_subjects):
+    subjects = data_set.column("subject")[train]
+    held = np.isin(subjects, wanted)
+    if not np.isin(wanted, subjects).all() or held.all():
+      raise ConfigError(
+        f"data.holdout_subjects {wanted} would hold out {held.sum()} of {len(train)} training "
+        f"clips; the training subjects are {np.unique(subjects).tolist()}"
+      )
+  return Split(train[~held], evaluated, train[held])
+
+
+def data_differences(facts: dict[str, Any], data_set: DataSet) -> list[str]:
+  """In what a data set is not the one that a workdir's facts know; none for an imported model."""
+  if "data" not in facts:
+    return []
+  if "identity" not in facts["data"]:
+    return [UNKNOWN_DATA]
+  return data_set_lib.differences(facts["data"]["identity"], data_set.identity)
+
+
+def place_streams(names: tuple[str, ...], devices_each: int) -> dict[str, Mesh]:
+  """stream -> mesh: all devices for every stream, or `devices_each` apart for each in turn."""
+  devices = jax.devices()
+  if not devices_each:
+    return dict.fromkeys(names, train_step.make_mesh(devices))
+  if jax.process_count() > 1:
+    raise ConfigError("stream_devices places streams within one process; this run has several")
+  if len(devices) % devices_each:
+    raise ConfigError(f"stream_devices is {devices_each}; it must divide {len(devices)} devices")
+  starts = range(0, len(devices), devices_each)
+  meshes = [train_step.make_mesh(devices[i : i + devices_each]) for i in starts]
+  return {name: meshes[i % len(meshes)] for i, name in enumerate(names)}
+
+
+def check_divisible(field: str, batch_size: int, mesh: Mesh, accumulate: int = 1) -> None:
+  """Raises ConfigError unless the batch can be split over devices and micro-batches."""
+  parts = mesh.size * accumulate
+  if batch_size % parts:
+    raise ConfigError(
+      f"{field} is {batch_size}, which cannot be split evenly over {mesh.size} device(s)"
+      + (f" and {accumulate} micro-batches" if accumulate > 1 else "")
+      + f"; take a multiple of {parts}"
+    )

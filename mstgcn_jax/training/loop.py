@@ -1,0 +1,435 @@
+"""The training loop: from a config and a workdir to a trained, evaluated model."""
+
+import collections
+import contextlib
+import logging
+import os
+import pathlib
+import signal
+import statistics
+import threading
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from mstgcn_jax import files, words
+from mstgcn_jax.errors import ConfigError, DataError, RunError
+from mstgcn_jax.evaluation import metrics, plots
+from mstgcn_jax.training import checkpoints, devices, optimizer, predict, run_log, train_step
+from mstgcn_jax.training import config as config_lib
+from mstgcn_jax.training.experiment import Experiment, data_differences, set_up
+from mstgcn_jax.training.watchdog import Watchdog
+
+# Steps between dispatching a step and reading its figures, so that devices never wait for the
+# host.
+LAG = 2
+# Exit status after SIGTERM or Ctrl-C: sysexits' EX_TEMPFAIL, "try again later".
+EXIT_PREEMPTED = 75
+_log = logging.getLogger("mstgcn_jax")
+
+
+class Preempted(Exception):
+  """The run was asked to end, has saved, and goes on when started again."""
+
+
+def train(
+  config: ConfigDict, workdir: pathlib.Path, *, stop: "StopSignal | None" = None
+) -> predict.Figures:
+  """Trains in `workdir`, from its newest good checkpoint where there is one.
+
+  Of several `config.seeds` each trains in `workdir`/seed_N, and `workdir`/seeds.json tells of all.
+
+  Args:
+    stop: asks the run to save and end; by default SIGTERM and Ctrl-C do, where this is the main
+      thread.
+  Returns:
+    The last evaluation: stream or fusion -> loss, top1, top5, mean_class; of several seeds the
+    mean.
+  Raises:
+    ConfigError, DataError, RunError: with one clear message.
+    Preempted: it was asked to end, and the state is saved.
+  """
+  workdir = pathlib.Path(workdir)
+  config_lib.validate(config)
+  checkpoints.check_path(workdir)
+  with contextlib.ExitStack() as stack:
+    if stop is None:
+      stop = stack.enter_context(StopSignal())
+    if jax.process_index() == 0:  # of several processes the first one writes
+      stack.enter_context(files.only_writer(workdir))
+    return (_train_seeds if config.seeds else _train_seed)(config, workdir, stop)
+
+
+def _train_seeds(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -> predict.Figures:
+  found = []
+  for seed in config.seeds:
+    stop.check(f"seeds before {seed} are finished")
+    one = config.copy_and_resolve_references()
+    one.seed, one.seeds = seed, ()
+    found.append(train(one, workdir / f"seed_{seed}", stop=stop))
+  summary, lines = {}, []
+  for stream in found[0]:
+    values = [100 * results[stream]["top1"] for results in found]
+    mean, deviation = statistics.mean(values), statistics.stdev(values)
+    summary[stream] = {"mean": mean, "deviation": deviation, "of_seeds": values}
+    lines.append(f"  {stream}: {mean:.2f} ± {deviation:.2f} %")
+  if jax.process_index() == 0:
+    files.write_json(workdir / "seeds.json", {"seeds": list(config.seeds), "top1": summary})
+    _log.info(
+      "last epoch, top-1 over seeds %s:\n%s\nin %s: seeds.json, and a workdir for each seed",
+      tuple(config.seeds),
+      "\n".join(lines),
+      workdir,
+    )
+  return {
+    stream: {name: statistics.mean(results[stream][name] for results in found) for name in figures}
+    for stream, figures in found[0].items()
+  }
+
+
+def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -> predict.Figures:
+  # Data, model, optimiser.
+  run = set_up(config)
+  total_steps = config.epochs * run.steps_per_epoch
+  # Before anything is written, since init_from may be refused.
+  states = None if checkpoints.exist(workdir) else run.initial_states()
+
+  # Restore.
+  is_first = jax.process_index() == 0
+  workdir.mkdir(parents=True, exist_ok=True)
+  run_log.start_logging(workdir, quiet=not is_first)
+  manager = checkpoints.make_manager(workdir)
+  step, progress, changed = 0, checkpoints.NO_PROGRESS, []
+  if states is None:
+    changed = check_same_run(workdir, run)
+    step, states, progress = checkpoints.restore_newest(manager, run.abstract_states())
+  multihost_utils.assert_equal(np.int32(step), "processes restored different steps")
+  total_steps = step if _ends_early(config, progress) else max(step, total_steps)
+  if any(what.startswith("data") for what in changed):
+    # Figures from before were measured on something else.
+    progress = checkpoints.NO_PROGRESS
+    checkpoints.forget_figures(manager)
+    if is_first:
+      (workdir / "summary.json").unlink(missing_ok=True)
+  elif step == total_steps and (figures := _finished(workdir, step)):
+    manager.close()
+    return figures
+  if is_first:
+    config_lib.write(config, workdir / "config.json")
+    checkpoints.write_model_facts(workdir, run.facts())
+  _log.info("%s", describe(run, step, total_steps))
+  for line in notes(run):
+    _log.info("note: %s", line)
+
+  # Steps.
+  record = run_log.Recorder(
+    workdir,
+    first_step=step,
+    evaluated=progress["judged_step"] == step,
+    total_steps=total_steps,
+    steps_per_epoch=run.steps_per_epoch,
+    batch_size=config.batch_size,
+    hyperparameters=config_lib.flatten(config.to_dict()),
+    enabled=is_first,
+  )
+  updates = {mesh: train_step.make_train_step(run.task, mesh) for mesh in run.meshes.values()}
+  clock = run_log.Clock(step)
+  tracer = run_log.Tracer(workdir, first=step + 10, steps=config.profile_steps)
+  batches = run.train_batches(first_step=step)
+  pending: collections.deque = collections.deque()
+  results, logits, stopping, proven = {}, {}, False, False
+  watchdog = Watchdog()
+  with record, manager, tracer, watchdog:
+    # A run that ended between saving and evaluating evaluates first.
+    evaluates = step > 0 and _evaluates(run, step, total_steps) and progress["judged_step"] != step
+    if step < total_steps:
+      _log.info("compiling the first step …")
+    while True:
+      if evaluates:
+        watchdog.waits_for(f"the evaluation after step {step}")
+        record.bar.busy("evaluating …")
+        results, logits = _evaluate(run, states)
+        _record_evaluation(record, step, results, states)
+        progress = _judge(progress, results, step)
+        record.flush()
+        checkpoints.set_evaluated(manager, step, _judged_top1(results), progress)
+        if step < total_steps and _ends_early(config, progress):
+          _log.info("no new best in %d evaluations: ending early", config.early_stopping)
+          total_steps = step
+        clock.restart(step)
+        watchdog.step_done()
+      if step >= total_steps:
+        break
+      watchdog.waits_for(f"the data of step {step + 1} ({run.data_set.path})")
+      with clock.waiting():
+        shards = next(batches)
+      watchdog.waits_for(f"step {step + 1} to be compiled or started")
+      asked = {"stop": np.full(config.batch_size // jax.process_count(), stop.received, np.int32)}
+      shards = {mesh: s | train_step.shard_batch(mesh, asked) for mesh, s in shards.items()}
+      outputs = {}
+      for number, (name, mesh) in enumerate(run.meshes.items()):
+        states[name], outputs[name] = updates[mesh](states[name], shards[mesh], np.int32(number))
+      step += 1
+      clock.dispatched(step, outputs)
+      tracer.step(step)
+      pending.append((step, outputs))
+
+      evaluates = _evaluates(run, step, total_steps)
+      saves = config.save_every_steps and step % config.save_every_steps == 0
+      while len(pending) > (0 if evaluates or saves or stopping else LAG):
+        watchdog.waits_for(f"the devices to end step {pending[0][0]}")
+        stopping |= _read_step(record, *pending.popleft())
+        watchdog.step_done()
+      if evaluates or saves or stopping:  # saved before it is evaluated, which may take long
+        watchdog.waits_for(f"the checkpoint of step {step}")
+        if evaluates:
+          record.scalars(step, clock.figures(step, config.batch_size))
+        record.flush()
+        checkpoints.save(manager, step, states, progress)
+        if not proven:
+          checkpoints.read_back(manager, step, states)
+          proven = True
+        clock.restart(step)
+        watchdog.step_done()
+      if stopping:
+        checkpoints.wait(manager)
+        raise Preempted(f"asked to end: saved step {step}; the same command goes on from there")
+
+    # End.
+    watchdog.waits_for("the results to be written")
+    if not results:  # evaluated before, but its results were not written
+      results, logits = _evaluate(run, states)
+    record.flush()
+    if is_first:
+      _write_results(run, workdir, step, progress, results, logits)
+  return results["eval"]
+
+
+def _evaluates(run: Experiment, step: int, total_steps: int) -> bool:
+  """Whether the state after this step is evaluated."""
+  epoch, within = divmod(step, run.steps_per_epoch)
+  return step == total_steps or (within == 0 and epoch % run.config.eval_every == 0)
+
+
+def check_same_run(workdir: pathlib.Path, run: Experiment) -> list[str]:
+  """In what a workdir's checkpoints belong to another computation, where the config allows that.
+
+  Raises:
+    ConfigError: they do, and it is not allowed.
+  """
+  facts, now = checkpoints.read_model_facts(workdir), run.facts()
+  changed = config_lib.differences(config_lib.read(workdir / "config.json"), run.config)
+  # An imported model doesn't know its data.
+  changed += [f"data set: {what}" for what in data_differences(facts, run.data_set)]
+  free = {"remat": None}  # memory only
+  if facts["model"] | free != now["model"] | free and not changed:
+    changed = ["data set: skeleton, channels or classes"]
+  if changed and not run.config.allow_config_change:
+    raise ConfigError(
+      f"{workdir} holds a run of another config; it differs in\n  "
+      + "\n  ".join(changed)
+      + "\nTake another --workdir, or resume all the same with --config.allow_config_change=True"
+    )
+  return changed
+
+
+def describe(run: Experiment, step: int, total_steps: int) -> str:
+  """What is about to happen, in a line."""
+  config, split = run.config, run.split
+  start = f"resuming from step {step} of {total_steps}" if step else f"{total_steps} steps"
+  hidden = int((run.data_set.table["persons"] > config.data.num_persons).sum())
+  held = f" and {len(split.holdout):,} held-out" if len(split.holdout) else ""
+  evaluated = words.counted(len(split.eval), f"evaluation{held} clip")
+  both = int(np.isin(split.eval, split.train).sum())
+  twice = f"{both:,} {'clip is' if both == 1 else 'clips are'} trained on and evaluated"
+  return (
+    f"{run.data_set.name} ({config.data.protocol}), {', '.join(config.streams)}: "
+    f"{len(split.train):,} training, {evaluated}, "
+    f"{words.counted(run.task.num_classes, 'class')}; {devices.in_words()}; {start}"
+    + (
+      f"; of {words.counted(hidden, 'clip')} with more people, {config.data.num_persons} seen"
+      if hidden
+      else ""
+    )
+    + (f"; {twice}" if both else "")
+  )
+
+
+def notes(run: Experiment) -> list[str]:
+  """What the config says and has no effect, with these data, a line each."""
+  lines = config_lib.notes(run.config)
+  most, persons = int(run.data_set.table["persons"].max()), run.config.data.num_persons
+  if most < persons:
+    lines.append(
+      f"data.num_persons is {persons}, but no clip has more than {words.counted(most, 'person')}: "
+      "the others stay empty and cost as much as those who are there"
+    )
+  return lines
+
+
+class StopSignal:
+  """Notes SIGTERM and Ctrl-C instead of dying of them, so that the loop can save first.
+
+  A second Ctrl-C ends at once. Outside the main thread, where Python allows no handlers, nothing
+  is noted.
+  """
+
+  def __init__(self):
+    self.received = False
+    self._previous = {}
+
+  def __enter__(self):
+    if threading.current_thread() is threading.main_thread():
+      for number in (signal.SIGTERM, signal.SIGINT):
+        self._previous[number] = signal.signal(number, self._note)
+    return self
+
+  def _note(self, number, _):
+    if number == signal.SIGINT:
+      if self.received:
+        raise KeyboardInterrupt
+      # Not print: the main thread may be in the middle of it.
+      os.write(2, b"\nsaving and ending after this step; Ctrl-C once more ends at once\n")
+    self.received = True
+
+  def check(self, done: str) -> None:
+    """Raises Preempted if any process was asked to end; to be called by all of them."""
+    if np.any(multihost_utils.process_allgather(np.int32(self.received))):
+      raise Preempted(f"asked to end: {done}; the same command goes on from there")
+
+  def __exit__(self, *_):
+    for number, previous in self._previous.items():
+      signal.signal(number, previous)
+
+
+def _read_step(record: run_log.Recorder, step: int, outputs) -> bool:
+  """Records a step that is done; returns whether any process was asked to end.
+
+  Every process reads the same values at the same step, so that all of them stop together.
+  """
+  figures = {name: jax.device_get(values) for name, values in outputs.items()}
+  for name, values in figures.items():
+    if not values["finite"]:
+      raise RunError(
+        f"step {step}, stream {name}: the loss ({values['loss']}) or gradient norm "
+        f"({values['grad_norm']}) is not finite. That step and those after it are not saved; "
+        "the newest checkpoint is from before. A lower optimizer.learning_rate or "
+        "optimizer.clip_norm may help"
+      )
+  record.step(step, figures)
+  return any(values["stop"] for values in figures.values())
+
+
+def _evaluate(run: Experiment, states):
+  """Evaluates every stream and their fusions.
+
+  Returns:
+    Figures by split, {'holdout': …, 'eval': …}, and the logits of the eval split.
+  """
+  variables = {name: train_step.eval_variables(state) for name, state in states.items()}
+  labels = run.data_set.table["label"]
+  splits = predict.predict_splits(run, variables)
+  results = {
+    split: {
+      name: metrics.summarize(values, labels[getattr(run.split, split)])
+      for name, values in logits.items()
+    }
+    for split, logits in splits.items()
+  }
+  return results, splits["eval"]
+
+
+def _record_evaluation(record: run_log.Recorder, step: int, results, states) -> None:
+  for split, figures in results.items():
+    record.evaluation(step, split, figures)
+    accuracies = "  ".join(f"{name} {100 * row['top1']:.2f} %" for name, row in figures.items())
+    _log.info("epoch %d, %s: top-1 %s", record.epoch(step), split, accuracies)
+  images = {}
+  for name, state in states.items():
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.params["blocks"]):
+      tag = f"adjacency/{name}/block_{path[0].key}"  # the first one of each block
+      if optimizer.is_learned_adjacency(path) and tag not in images:
+        images[tag] = plots.adjacency_image(np.asarray(leaf.addressable_data(0)))
+  record.images(step, images)
+
+
+def _judged_top1(results) -> float:
+  """The accuracy that selects: of held-out subjects where there are such."""
+  return predict.headline(results.get("holdout", results["eval"]))["top1"]
+
+
+def _judge(progress: dict, results, step: int) -> dict:
+  top1 = _judged_top1(results)
+  if top1 > progress["best_top1"]:
+    return {"best_top1": top1, "best_step": step, "since_best": 0, "judged_step": step}
+  return progress | {"since_best": progress["since_best"] + 1, "judged_step": step}
+
+
+def _ends_early(config: ConfigDict, progress: dict) -> bool:
+  return 0 < config.early_stopping <= progress["since_best"]
+
+
+def _finished(workdir: pathlib.Path, step: int) -> predict.Figures | None:
+  """The last evaluation of a run that ended at this step, if all its results are written."""
+  summary = None
+  with contextlib.suppress(DataError):  # missing or damaged, it is written again
+    summary = files.read_json(workdir / "summary.json")
+  # All processes have to agree, or some would wait for others that have ended.
+  written = _is_summary(summary) and summary["step"] == step
+  if not multihost_utils.broadcast_one_to_all(np.int32(written)):
+    return None
+  _log.info("this run is finished.\n%s\n%s", summary["text"], _whereabouts(workdir))
+  return summary["last"]
+
+
+def _is_summary(value: Any) -> bool:
+  """Whether this is what `_write_results` writes."""
+  if not isinstance(value, dict) or not {"step", "last", "best", "text"} <= set(value):
+    return False
+  rows = list(value["last"].values()) if isinstance(value["last"], dict) else []
+  return (
+    isinstance(value["text"], str)
+    and bool(rows)
+    and all(
+      isinstance(row, dict) and set(row) == {"loss", "top1", "top5", "mean_class"} for row in rows
+    )
+  )
+
+
+def _whereabouts(workdir: pathlib.Path) -> str:
+  return (
+    f"in {workdir}: checkpoints/, scores.npz, confusion_matrix.png, learning_curves.png, "
+    "metrics.csv, log.txt, tensorboard/"
+  )
+
+
+def _write_results(run: Experiment, workdir: pathlib.Path, step, progress, results, logits):
+  """Scores, pictures and, last, the summary that marks the run as finished."""
+  selected_on = "held-out subjects" if "holdout" in results else "the evaluation split"
+  results = results["eval"]
+  main = predict.headline_name(results)
+  scores = predict.eval_scores(run, logits)
+  for name, of_clips in scores.items():
+    of_clips.save(workdir / f"scores{predict.suffix(name, scores)}.npz", step=step)
+  last = results[main]
+  title = f"{run.data_set.name}, {run.config.data.protocol}, {main}: {100 * last['top1']:.1f} %"
+  matrix = metrics.confusion_matrix(scores[main].logits, scores[main].labels)
+  plots.confusion_matrix(
+    matrix, run.data_set.class_names, workdir / "confusion_matrix.png", title=title
+  )
+  plots.learning_curves(workdir / "metrics.csv", workdir / "learning_curves.png", title=title)
+  ended = f", an end selected on {selected_on}" if _ends_early(run.config, progress) else ""
+  text = "\n".join(
+    [
+      f"last epoch ({step // run.steps_per_epoch}{ended}), {main}: "
+      + metrics.in_words(last, run.task.num_classes),
+      f"best epoch ({progress['best_step'] // run.steps_per_epoch}, selected on {selected_on}): "
+      f"top-1 there {100 * progress['best_top1']:.2f} %",
+    ]
+  )
+  _log.info("%s\n%s", text, _whereabouts(workdir))
+  summary = {"step": step, "last": results, "best": progress, "text": text}
+  files.write_json(workdir / "summary.json", summary)

@@ -1,0 +1,123 @@
+"""Logits of every clip of a split exactly once, and what is fused of them."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from mstgcn_jax.errors import RunError
+from mstgcn_jax.evaluation import metrics
+from mstgcn_jax.evaluation.scores import Scores
+from mstgcn_jax.training import train_step
+from mstgcn_jax.training.experiment import Experiment
+
+# Stream or fusion -> loss, top1, top5, mean_class.
+Figures = dict[str, dict[str, float]]
+
+# Names of fused results beside the streams' own.
+FUSED_EQUAL, FUSED_WEIGHTED, FUSED_FITTED = "fused_equal", "fused_2211", "fused_fitted"
+_log = logging.getLogger("mstgcn_jax")
+
+
+def predict(
+  run: Experiment, variables: Mapping[str, Any], rows: np.ndarray
+) -> dict[str, np.ndarray]:
+  """Logits [clip, class] of each stream for these rows of the clip table, in their order.
+
+  Every clip is seen exactly once, whatever the batch size and the devices; with several views a
+  clip, the result is the log of the mean of their probabilities.
+
+  Args:
+    variables: stream -> `train_step.eval_variables` on the stream's devices.
+  """
+  views = run.config.data.views
+  position = {int(row): i for i, row in enumerate(rows)}
+  seen = np.zeros(len(rows), np.int64)
+  sums = {name: np.zeros((len(rows), run.task.num_classes)) for name in variables}
+  steps = {mesh: train_step.make_eval_step(run.task, mesh) for mesh in run.meshes.values()}
+  for shards in run.eval_batches(rows):
+    outputs = {}
+    for number, (name, mesh) in enumerate(run.meshes.items()):
+      outputs[name] = steps[mesh](variables[name], shards[mesh], np.int32(number))
+    index, valid = (train_step.local_rows(shards[mesh][name]) for name in ("index", "valid"))
+    where = np.asarray([position[int(row)] for row in index[valid]], np.int64)
+    for name, output in outputs.items():
+      logits = train_step.local_rows(output)[valid]
+      np.add.at(sums[name], where, logits if views == 1 else metrics.softmax(logits))
+    np.add.at(seen, where, 1)
+  seen = _sum_over_processes(seen)
+  sums = {name: _sum_over_processes(total) for name, total in sums.items()}
+  if not np.all(seen == views):
+    raise RunError("evaluation did not see every clip exactly once; please report this")
+  if views > 1:
+    sums = {name: np.log(np.maximum(total / views, 1e-30)) for name, total in sums.items()}
+  return {name: total.astype(np.float32) for name, total in sums.items()}
+
+
+def _sum_over_processes(x: np.ndarray) -> np.ndarray:
+  """Every process has seen its own clips; the sum has them all."""
+  return x if jax.process_count() == 1 else multihost_utils.process_allgather(x).sum(0)
+
+
+def stream_weights(names: Iterable[str]) -> list[float]:
+  """The 2:2:1:1 of the literature: motion streams count half."""
+  return [1.0 if "motion" in name else 2.0 for name in names]
+
+
+def with_fused(
+  logits: Mapping[str, np.ndarray], fitted: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+  """The streams' logits and, where there are several streams, their fusions."""
+  result = dict(logits)
+  if len(logits) > 1:
+    values = list(logits.values())
+    result[FUSED_EQUAL] = metrics.fuse(values)
+    result[FUSED_WEIGHTED] = metrics.fuse(values, stream_weights(logits))
+    if fitted is not None:
+      result[FUSED_FITTED] = metrics.fuse(values, fitted)
+  return result
+
+
+def predict_splits(run: Experiment, variables: Mapping[str, Any]) -> dict[str, Any]:
+  """Logits of every split and, in it, of every stream and fusion: {'eval': …, 'holdout': …}.
+
+  'holdout' is there where the config holds subjects out of training; fusion weights are then
+  fitted on them, and used on 'eval'.
+  """
+  splits, fitted = {}, None
+  if len(rows := run.split.holdout):
+    held = predict(run, variables, rows)
+    if len(held) > 1:
+      fitted = metrics.fit_weights(list(held.values()), run.data_set.table["label"][rows])
+      weights = ", ".join(f"{name} {w:g}" for name, w in zip(held, fitted, strict=True))
+      _log.info("fusion weights fitted on held-out subjects: %s", weights)
+    splits["holdout"] = with_fused(held)
+  splits["eval"] = with_fused(predict(run, variables, run.split.eval), fitted)
+  return splits
+
+
+def headline_name(results: Mapping[str, Any]) -> str:
+  """The result a run is judged by: the 2:2:1:1 fusion, or its only stream."""
+  return FUSED_WEIGHTED if FUSED_WEIGHTED in results else next(iter(results))
+
+
+def eval_scores(run: Experiment, logits: Mapping[str, np.ndarray]) -> dict[str, Scores]:
+  """Logits of the evaluation split, each with the names and labels of its clips."""
+  rows, table = run.split.eval, run.data_set.table
+  return {
+    name: Scores(table["name"][rows], table["label"][rows], values)
+    for name, values in logits.items()
+  }
+
+
+def suffix(name: str, results: Mapping[str, Any]) -> str:
+  """What the names of a result's files end in: nothing for the headline's."""
+  return "" if name == headline_name(results) else f"_{name}"
+
+
+def headline(results: Figures) -> dict[str, float]:
+  """The figures a run is judged by."""
+  return results[headline_name(results)]
