@@ -104,15 +104,28 @@ def _section(name: str, cls, skip: tuple[str, ...] = ()) -> ConfigDict:
   return section
 
 
+def shipped() -> dict[str, pathlib.Path]:
+  """Name -> file of the configs that come with the package, or with a checkout of it."""
+  package = pathlib.Path(__file__).parents[1]
+  folder = next((f for f in (package / "configs", package.parent / "configs") if f.is_dir()), None)
+  return {path.stem: path for path in sorted(folder.glob("*.py"))} if folder else {}
+
+
 def load(path: str | pathlib.Path) -> ConfigDict:
   """The config that a file's `get_config()` returns.
 
+  Args:
+    path: the file, or the name of a shipped one, such as 'ntu_joint'.
   Raises:
     ConfigError: the file is missing, is no Python file, fails, or has no `get_config`.
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise ConfigError(f"config file {path} does not exist")
+    name, known = str(path), shipped()
+    if name not in known:
+      hint = words.did_you_mean(path.stem, known)
+      raise ConfigError(f"config file {path} does not exist, nor one of that name here{hint}")
+    path = known[name]
   if path.suffix != ".py":
     raise ConfigError(f"config file {path} is no Python file (.py), as those in configs/ are")
   spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -270,11 +283,6 @@ def from_model(model: ModelConfig, stream: str, data_name: str = "ntu60") -> Con
   config.data.num_persons = model.num_persons
   config.streams = (stream,)
   return config
-
-
-def input_facts(config: ConfigDict) -> dict[str, Any]:
-  """How clips become the network's input: arguments of `DataSet.sample`."""
-  return {name: config.data[name] for name in ("window", "num_persons", "sampling", "views")}
 
 
 def optimizer_config(config: ConfigDict) -> OptimizerConfig:
