@@ -56,7 +56,7 @@ def main() -> None:
   first = train_step.init_state(task, params, batch_stats, seed=0)
   if args.compile:
     update.lower(train_step.replicate(mesh, first), batch(0), np.int32(0)).compile()
-    return
+    return print(f"{args.clips} clips of {args.frames} frames, {args.dtype}: step compiled")
   half, losses = run(train_step.replicate(mesh, first), 0, STEPS // 2)
   saved = jax.device_get(half)
   whole, more = run(half, STEPS // 2, STEPS)
