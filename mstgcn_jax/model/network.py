@@ -28,6 +28,7 @@ from mstgcn_jax.model.temporal import TemporalConv
 _KEPT = jax.checkpoint_policies.save_only_these_names(STATISTICS)
 
 
+# Long: all kinds of layers, side by side.
 def make_layer(
   kind: str,
   config: ModelConfig,
