@@ -375,7 +375,11 @@ def names() -> tuple[str, ...]:
 
 
 def get(name: str) -> Skeleton:
-  """A built-in layout by name; ConfigError if there is none."""
+  """A built-in layout by name; ConfigError if there is none.
+
+  skeleton = mst.skeletons.get("ntu_rgbd")
+  skeleton.joints[skeleton.center], skeleton.num_joints  # ('spine_mid', 25)
+  """
   if name not in _SKELETONS:
     raise ConfigError(
       f"skeleton: {name!r} is unknown; known: {', '.join(names())}, or the path of a .json file"

@@ -48,6 +48,9 @@ def published_blocks(in_channels: int, width: int) -> tuple[BlockConfig, ...]:
 class ModelConfig:
   """A network of the MST-GCN family (Chen et al., AAAI 2021); defaults as published.
 
+      mst.ModelConfig(num_classes=60)  # widths 112, 224, 448
+      mst.ModelConfig(num_classes=14, skeleton="coco", width=32, attention="stja")
+
   Attributes:
     num_classes: length of the logits.
     skeleton: a `Skeleton`, or the name of one; the graph is derived from it.
