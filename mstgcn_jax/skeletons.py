@@ -375,10 +375,13 @@ def names() -> tuple[str, ...]:
 
 
 def get(name: str) -> Skeleton:
-  """A built-in layout by name; ConfigError if there is none.
+  """A built-in layout by name.
 
-  skeleton = mst.skeletons.get("ntu_rgbd")
-  skeleton.joints[skeleton.center], skeleton.num_joints  # ('spine_mid', 25)
+      skeleton = mst.skeletons.get("ntu_rgbd")
+      skeleton.joints[skeleton.center], skeleton.num_joints  # ('spine_mid', 25)
+
+  Raises:
+    ConfigError: there is none of that name.
   """
   if name not in _SKELETONS:
     raise ConfigError(

@@ -46,7 +46,7 @@ def train(
   """Trains in `workdir`, from its newest good checkpoint where there is one.
 
       config = mst.config.load("quickstart")
-      config.epochs = 1
+      config.epochs, config.model.blocks = 1, ((3, 16, False, 1), (16, 32, True, 2))
       figures = mst.train(config, "runs/one_epoch")
 
   Of several `config.seeds` each trains in `workdir`/seed_N, and `workdir`/seeds.json tells of all.
