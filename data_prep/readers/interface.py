@@ -117,7 +117,7 @@ def no_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """A source of `python -m data_prep NAME --raw … --out …`.
+  """A source of `mstgcn prepare NAME --raw … --out …`.
 
   Attributes:
     name: the command's word, and by default the data set's folder.
