@@ -377,7 +377,7 @@ def test_a_record_that_is_no_clip_is_named(folder, monkeypatch, record):
 
 
 def test_a_missing_data_set_says_how_to_prepare_it(tmp_path):
-  with pytest.raises(DataError, match=r"there is no data set .*ntu60; prepare it: python -m data"):
+  with pytest.raises(DataError, match=r"there is no data set .*ntu60; prepare it: mstgcn prepare"):
     open_data_set(tmp_path / "ntu60")
 
 

@@ -368,8 +368,7 @@ def _version_folder(path: pathlib.Path) -> pathlib.Path:
     return path
   if not path.is_dir():
     raise DataError(
-      f"there is no data set {path}; prepare it: "
-      "mstgcn prepare SOURCE --raw DIR --out DATA_DIR"
+      f"there is no data set {path}; prepare it: mstgcn prepare SOURCE --raw DIR --out DATA_DIR"
     )
   versions = sorted(p.parent for p in path.glob(f"[0-9]*/{METADATA}"))
   if len(versions) == 1:
