@@ -31,7 +31,7 @@ from mstgcn_jax import files
 from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line
 from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.training import workdir as workdir_lib
-from mstgcn_jax.training.train_step import TrainState, saved_eval_variables
+from mstgcn_jax.training.train_step import EvalVariables, TrainState, saved_eval_variables
 
 _log = logging.getLogger("mstgcn_jax")
 
@@ -467,7 +467,7 @@ def load_model(
 
 def load_trained(
   workdir: str | pathlib.Path, *, checkpoint: str | int, stream: str | None, trust: bool
-) -> tuple[MSTGCN, dict[str, Any], int]:
+) -> tuple[MSTGCN, EvalVariables, int]:
   """As `load_model`, the `train_step.eval_variables` that gave it its values, and their step."""
   facts = workdir_lib.read(workdir)
   workdir_lib.check_trusted(facts.model.block_type, trust)
@@ -536,7 +536,7 @@ def warm_start(
   return result
 
 
-def _build(config: ModelConfig, variables: Mapping[str, Any]) -> MSTGCN:
+def _build(config: ModelConfig, variables: EvalVariables) -> MSTGCN:
   """A network with these parameters and running statistics; no initial ones are drawn."""
   model = nnx.eval_shape(lambda: MSTGCN(config, rngs=nnx.Rngs(0)))
   for kind, name in ((nnx.Param, "params"), (nnx.BatchStat, "batch_stats")):
