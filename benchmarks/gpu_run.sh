@@ -1,30 +1,97 @@
 #!/usr/bin/env bash
-# Everything that wants a real GPU, in one line: bash benchmarks/gpu_run.sh [PYTHON] | tee gpu.txt
+# Everything that wants a real GPU, in one line: bash benchmarks/gpu_run.sh [PART...] | tee gpu.txt
 #
-# PYTHON has jax with CUDA, flax, optax and pytest; TensorFlow is not needed. REFERENCE=COMMAND is run
-# beside for comparison, such as a training step of the PyTorch code on the same card.
+# Parts, run in this order: step, torch, resume, tests, and torch_compile, which must be named.
+# PYTHON has jax with CUDA, flax, optax and pytest, for torch also PyTorch; TensorFlow is not needed.
+# A card's time is dear: programs are compiled first, side by side, and then timed one by one.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-PYTHON=${1:-python}
-export PYTHONPATH=$PWD JAX_PLATFORMS=cuda
-run() { echo; echo "== $*"; "$@" 2>&1 | tail -n 12; }
+PARTS=" ${*:-step torch resume tests} "
+PYTHON=${PYTHON:-python}
+PLATFORM=${PLATFORM:-cuda}     # cpu, with few CLIPS and FRAMES, tries this script out
+CLIPS=${CLIPS:-64}             # such as "64 128 256": what does not fit fails, the rest goes on
+DTYPES=${DTYPES:-bfloat16 tf32 float32}
+FRAMES=${FRAMES:-300}
+STEPS=${STEPS:-10}
+RESUME=${RESUME:-}             # options for gpu_steps.py
+TESTS=${TESTS:-tests/test_model.py tests/test_train_step.py tests/test_equality.py}
+WITHOUT=${WITHOUT:-paper_size} # tests to leave out, as pytest's -k has them
+COMPILING=${COMPILING:-300}    # seconds after which a program that compiles is given up
+RUNNING=${RUNNING:-120}        # seconds after which one that runs is, or the tests
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+export PYTHONPATH=$PWD JAX_PLATFORMS=$PLATFORM TF_CPP_MIN_LOG_LEVEL=2
+export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$tmp/cache}
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
+# Programs that compile side by side share the card's memory; one alone may have all of it.
+export XLA_PYTHON_CLIENT_PREALLOCATE=false XLA_PYTHON_CLIENT_MEM_FRACTION=0.95
 
-nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv
-"$PYTHON" -c 'import jax, flax; print("jax", jax.__version__, "flax", flax.__version__, jax.devices())'
+has() { [[ $PARTS == *" $1 "* ]]; }
 
-# Values are compared in float32, so products must be, too.
-export JAX_DEFAULT_MATMUL_PRECISION=highest
-run "$PYTHON" -m pytest tests/test_model.py tests/test_train_step.py tests/test_equality.py -q
-unset JAX_DEFAULT_MATMUL_PRECISION
+# run SECONDS COMMAND...: its lines as they come; if it fails, the last of its errors.
+run() {
+  local log; log=$(mktemp -p "$tmp")
+  timeout "$1" "${@:2}" 2>"$log" </dev/null && return
+  echo "failed ($?): ${*:2}"
+  tail -n 4 "$log" | cut -c -300
+}
 
-for clips in 64 128 256 512; do
-  for dtype in float32 bfloat16; do # float32 multiplies in TF32 unless asked for more
-    run "$PYTHON" benchmarks/step.py --clips "$clips" --dtype "$dtype"
-  done
-  JAX_DEFAULT_MATMUL_PRECISION=highest run "$PYTHON" benchmarks/step.py --clips "$clips"
-done
-run "$PYTHON" benchmarks/step.py --clips 64 --dtype bfloat16 --remat
-if [ -n "${REFERENCE:-}" ]; then run bash -c "$REFERENCE"; fi
+# The programs of a part, a command each line.
+programs() {
+  has "$1" || return
+  local clips dtype
+  case $1 in
+    step)
+      for clips in $CLIPS; do
+        for dtype in $DTYPES; do
+          echo "$PYTHON benchmarks/step.py --clips $clips --dtype $dtype --frames $FRAMES --steps $STEPS"
+        done
+      done
+      echo "$PYTHON benchmarks/step.py --clips ${CLIPS%% *} --remat --dtype bfloat16" \
+        "--frames $FRAMES --steps $STEPS" ;;
+    resume) # Resuming is exact with deterministic kernels.
+      echo "env XLA_FLAGS=--xla_gpu_deterministic_ops=true $PYTHON benchmarks/gpu_steps.py $RESUME"
+      echo "$PYTHON benchmarks/gpu_steps.py --dtype bfloat16 $RESUME" ;;
+    torch)
+      for clips in $CLIPS; do
+        for dtype in $DTYPES; do
+          echo "$PYTHON benchmarks/torch_step.py --device $PLATFORM --clips $clips --dtype $dtype" \
+            "--frames $FRAMES --steps $STEPS"
+        done
+      done ;;
+    torch_compile)
+      echo "$PYTHON benchmarks/torch_step.py --compile --device $PLATFORM --clips ${CLIPS%% *}" \
+        "--dtype bfloat16 --frames $FRAMES --steps $STEPS" ;;
+  esac
+}
 
-XLA_FLAGS=--xla_gpu_deterministic_ops=true run "$PYTHON" benchmarks/gpu_steps.py
-run "$PYTHON" benchmarks/gpu_steps.py --dtype bfloat16
+time_one_by_one() {
+  if has "$1"; then echo "== $1"; fi
+  programs "$1" | while read -r program; do run "$RUNNING" $program; done
+}
+
+if [ "$PLATFORM" = cuda ]; then
+  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+fi
+if has step || has resume; then
+  echo "== compiling"
+  while read -r program; do
+    run "$COMPILING" $program --compile | paste -sd '|' - &
+  done < <(programs step; programs resume)
+  wait
+  echo "compiled after $SECONDS s"
+fi
+time_one_by_one step
+if "$PYTHON" -c 'import torch' 2>/dev/null; then
+  time_one_by_one torch
+fi
+time_one_by_one resume
+if has tests; then
+  echo "== tests"
+  workers=$("$PYTHON" -c 'import xdist' 2>/dev/null && echo "-n 12")
+  # Values are compared in float32, so products must be, too.
+  JAX_DEFAULT_MATMUL_PRECISION=highest XLA_PYTHON_CLIENT_MEM_FRACTION=0.07 \
+    run "$RUNNING" "$PYTHON" -m pytest $TESTS -k "not ($WITHOUT)" -q --tb=line $workers
+fi
+time_one_by_one torch_compile
+echo "done after $SECONDS s"

@@ -1,10 +1,11 @@
 """Speed of a forward pass and a training step of the published configuration.
 
-  python benchmarks/step.py [--clips 4] [--frames 300] [--dtype float32] [--profile DIR]
+  python benchmarks/step.py [--clips 4] [--frames 300] [--dtype float32] [--remat]
+    [--steps 7] [--compile] [--profile DIR]
 
-Prints seconds, GFLOP/s (2 per multiply-add of convolutions, aggregation and classifier; a training
-step counts as three forward passes), the rate of a large matrix product in the same process, their
-ratio, and how long compiling took.
+Prints seconds, clips a second, GFLOP/s (2 per multiply-add of convolutions, aggregation and
+classifier; a training step counts as three forward passes), the rate of a large matrix product in
+the same process, their ratio, and how long compiling took. `--compile` only compiles.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.model.summary import forward_flops
 
 
-def seconds(function, *args, repeats: int = 7) -> float:
+def seconds(function, *args, repeats: int) -> float:
   """Median time of a call, the first one left out."""
   jax.block_until_ready(function(*args))
   times = []
@@ -35,7 +36,7 @@ def seconds(function, *args, repeats: int = 7) -> float:
 def matmul_rate(dtype: str, size: int) -> float:
   """GFLOP/s of a square matrix product."""
   a = jnp.ones((size, size), dtype)
-  return 2 * size**3 / seconds(jax.jit(jnp.matmul), a, a) / 1e9
+  return 2 * size**3 / seconds(jax.jit(jnp.matmul), a, a, repeats=7) / 1e9
 
 
 def compile_timed(function, *args, **jit_options):
@@ -49,20 +50,27 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--clips", type=int, default=4)
   parser.add_argument("--frames", type=int, default=300)
-  parser.add_argument("--dtype", default="float32")
+  parser.add_argument("--dtype", default="float32", choices=("float32", "tf32", "bfloat16"))
+  parser.add_argument("--steps", type=int, default=7, help="timed calls")
+  parser.add_argument("--compile", action="store_true", help="compile, and end")
   parser.add_argument("--remat", action="store_true")
   parser.add_argument("--profile", help="folder for a trace of three training steps")
   args = parser.parse_args()
   process.fuse_elementwise_on_cpu()
+  gpu = jax.default_backend() == "gpu"
+  if gpu and args.dtype == "float32":  # else XLA multiplies float32 in TF32
+    jax.config.update("jax_default_matmul_precision", "highest")
+  dtype = args.dtype.replace("tf32", "float32")
 
-  config = ModelConfig(num_classes=60, dtype=args.dtype, remat=args.remat)
+  config = ModelConfig(num_classes=60, dtype=dtype, remat=args.remat)
   model = MSTGCN(config, rngs=nnx.Rngs(0))
   inference, constants = nnx.split(model.fold())
   graphdef, *variables = nnx.split(model, nnx.Param, nnx.BatchStat)
   params, stats = map(nnx.to_pure_dict, variables)
   clips = jax.random.normal(jax.random.key(0), (args.clips, 2, args.frames, 25, 3))
   labels = jnp.arange(args.clips) % 60
-  optimizer = optax.sgd(1e-3, momentum=0.9, nesterov=True)
+  sgd = optax.sgd(1e-3, momentum=0.9, nesterov=True)
+  optimizer = optax.chain(optax.add_decayed_weights(1e-4), sgd)
 
   def forward(constants, clips):
     return nnx.merge(inference, constants)(clips)
@@ -80,14 +88,25 @@ def main():
     updates, momentum = optimizer.update(grads, momentum, params)
     return (optax.apply_updates(params, updates), new_stats, momentum), loss
 
-  flops = args.clips * forward_flops(config, args.frames)
-  gpu = jax.default_backend() == "gpu"
-  gemm = matmul_rate(args.dtype, 8192 if gpu else 2048)
-  print(f"{jax.devices()[0].device_kind}, {args.dtype}, {args.clips} clips of {args.frames} frames")
-  print(f"matrix product: {gemm:.0f} GFLOP/s")
+  print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}, {args.dtype}, ", end="")
+  print(f"{args.clips} clips of {args.frames} frames{', remat' * args.remat}", flush=True)
+  if not args.compile:
+    gemm = matmul_rate(dtype, 8192 if gpu else 2048)
+    print(f"matrix product: {gemm:.0f} GFLOP/s", flush=True)
+
+  def report(name: str, flops: float, call, compiled, compiling: float) -> None:
+    memory = compiled.memory_analysis().temp_size_in_bytes / 1e9
+    built = f"compiled in {compiling:.1f} s; {memory:.2f} GB of temporaries"
+    if args.compile:
+      return print(f"{name}: {built}", flush=True)
+    taken = seconds(call, repeats=args.steps)
+    rate = flops / taken / 1e9
+    print(f"{name}: {taken:.4f} s, {args.clips / taken:.1f} clips/s, {rate:.0f} GFLOP/s, ", end="")
+    print(f"{rate / gemm:.2f} of the matrix product; {built}", flush=True)
 
   folded, compiling = compile_timed(forward, constants, clips)
-  report("forward pass", flops, seconds(folded, constants, clips), gemm, compiling, folded)
+  flops = args.clips * forward_flops(config, args.frames)
+  report("forward pass", flops, lambda: folded(constants, clips), folded, compiling)
 
   state = (params, stats, optimizer.init(params))
   step, compiling = compile_timed(train_step, state, clips, labels, donate_argnums=0)
@@ -97,20 +116,11 @@ def main():
     state, loss = step(state, clips, labels)
     return loss
 
-  report("training step", 3 * flops, seconds(run), gemm, compiling, step)
-  if args.profile:
+  report("training step", 3 * flops, run, step, compiling)
+  if args.profile and not args.compile:
     with jax.profiler.trace(args.profile):
       for _ in range(3):
         run().block_until_ready()
-
-
-def report(name, flops, time_taken, gemm, compiling, compiled):
-  rate = flops / time_taken / 1e9
-  print(
-    f"{name}: {time_taken:.2f} s, {rate:.0f} GFLOP/s, {rate / gemm:.2f} of the matrix product; "
-    f"compiled in {compiling:.1f} s; {compiled.memory_analysis().temp_size_in_bytes / 1e9:.2f} GB "
-    "of temporaries"
-  )
 
 
 if __name__ == "__main__":

@@ -67,9 +67,9 @@ def _cpus() -> int:
   return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "python -m data_prep") -> argparse.ArgumentParser:
   """The command's arguments, one sub-command a source beside `show` and `info`."""
-  top = argparse.ArgumentParser(prog="python -m data_prep", description=__doc__.splitlines()[0])
+  top = argparse.ArgumentParser(prog=prog, description=__doc__.splitlines()[0])
   commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
   for source in SOURCES.values():
     command = commands.add_parser(source.name, help=source.help, description=source.help)
@@ -83,9 +83,9 @@ def parser() -> argparse.ArgumentParser:
   return top
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m data_prep") -> int:
   """Runs the command; returns its exit status (0; 1 for bad data; 2 for wrong usage)."""
-  args = parser().parse_args(argv)
+  args = parser(prog).parse_args(argv)
   for stream in (sys.stdout, sys.stderr):  # which may not have all letters of a class name
     if isinstance(stream, io.TextIOWrapper):
       stream.reconfigure(errors="replace")

@@ -1,37 +1,36 @@
 """Published PyTorch checkpoints in and out: names, layouts, and the reference's YAML fields.
 
-  python -m mstgcn_jax.torch_weights import WEIGHTS.pt REFERENCE.yaml WORKDIR [--stream joint]
-  python -m mstgcn_jax.torch_weights export WORKDIR WEIGHTS.pt [--checkpoint newest]
-
-WEIGHTS may also be a .safetensors file, which does not need PyTorch.
+A file of weights is a PyTorch state dict (.pt, .pth) or .safetensors, which does not need PyTorch.
+`use.weights` makes workdirs of them.
 
 The reference cannot be run with ACON activations. Their tensors are named here as in the code of
 "Activate or Not" (p1, p2, beta; fc1, bn1, fc2, bn2), below `act` where they end a layer and below
 `2` where they follow a convolution and its norm. Layers of your own keep their own names.
 """
 
-import argparse
 import pathlib
 import pickle
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from mstgcn_jax import files, skeletons
-from mstgcn_jax.commands import process
+from mstgcn_jax import files
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.model import make_network, torch_names
+from mstgcn_jax.model import torch_names
 from mstgcn_jax.model.norm import Shift
 from mstgcn_jax.model.reference_config import config_from_reference
-from mstgcn_jax.training import devices
+from mstgcn_jax.model.torch_names import UNUSED_THERE
 
 __all__ = [
-  *("config_from_reference", "load_state_dict", "state_dict"),
-  *("read_state_dict", "write_state_dict", "import_checkpoint"),
+  "UNUSED_THERE",
+  "config_from_reference",
+  "load_state_dict",
+  "read_state_dict",
+  "state_dict",
+  "write_state_dict",
 ]
 
 
@@ -71,7 +70,7 @@ def load_state_dict(model: nnx.Module, state: Mapping[str, Any]) -> list[str]:
     split = [variable.shape[axis] for axis in axes]
     value = state[name].reshape(split).transpose(np.argsort(axes))
     variable[...] = jnp.asarray(value, variable.dtype)
-  used = constants.keys() - {name for name in constants if torch_names.UNUSED_THERE in name}
+  used = constants.keys() - {name for name in constants if UNUSED_THERE in name}
   return sorted(state.keys() - {name for name, *_ in tensors} - used)
 
 
@@ -183,154 +182,3 @@ def _torch(path: pathlib.Path):
       ".safetensors file)"
     ) from error
   return torch
-
-
-def import_checkpoint(
-  weights: str | pathlib.Path,
-  reference_yaml: str | pathlib.Path,
-  workdir: str | pathlib.Path,
-  *,
-  stream: str = "joint",
-  data_name: str = "ntu60",
-  window: int = 300,
-  sampling: str = "loop",
-) -> list[str]:
-  """Makes a workdir of a checkpoint of the reference and the YAML file it was trained with.
-
-  `evaluate`, `Classifier` and `init_from` of an experiment take it like any run's; `train.py` goes
-  on from its step 0, by the published recipe. Class names are numbers, the reference has none.
-
-  Args:
-    stream: what the model was trained on (`mstgcn_jax.data.streams.STREAMS`).
-    data_name: the prepared data set that it was trained on, which its YAML does not name.
-    window, sampling: frames that it was trained to see, `config.default().data`.
-  Returns:
-    Names of the tensors without counterpart here.
-  Raises:
-    DataError, ConfigError: as `read_state_dict`, `config_from_reference`, `load_state_dict`;
-      nothing is written then, nor over a workdir that exists.
-  """
-  # Orbax and ml_collections are needed for workdirs only.
-  from mstgcn_jax.data import streams
-  from mstgcn_jax.training import checkpoints, optimizer
-  from mstgcn_jax.training import config as config_lib
-  from mstgcn_jax.training.train_step import TrainState, split_model
-
-  if stream not in streams.STREAMS:
-    raise ConfigError(f"stream is {stream!r}; allowed: {', '.join(streams.STREAMS)}")
-  workdir = pathlib.Path(workdir)
-  checkpoints.check_path(workdir)
-  if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-    kind = "is not empty" if workdir.is_dir() else "is no folder"
-    raise ConfigError(f"{workdir} exists and {kind}; give a new folder")
-  model_config = config_from_reference(_model_args(pathlib.Path(reference_yaml)))
-  config = config_lib.from_model(model_config, stream, data_name)
-  config.data.window, config.data.sampling = window, sampling
-  config_lib.validate(config)
-  model = make_network(model_config, rngs=nnx.Rngs(0))
-  unused = load_state_dict(model, read_state_dict(weights))
-  _, params, batch_stats = split_model(model)
-  transformation = optimizer.make_optimizer(config_lib.optimizer_config(config), lambda step: 0)
-  state = TrainState(
-    step=jnp.zeros((), jnp.int32),
-    key=jax.random.key_data(jax.random.key(0)),
-    params=params,
-    batch_stats=batch_stats,
-    opt_state=transformation.init(params),
-  )
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise ConfigError(f"{workdir} cannot be made ({error.strerror})") from error
-  with checkpoints.make_manager(workdir) as manager:
-    checkpoints.save(manager, 0, {stream: state}, checkpoints.NO_PROGRESS)
-    checkpoints.wait(manager)
-  config_lib.write(config, workdir / "config.json")
-  facts = {
-    "model": model_config.to_dict(),
-    "class_names": [str(i + 1) for i in range(model_config.num_classes)],
-    "streams": [stream],
-    "input": config_lib.input_facts(config),
-    "loading": reference_loading(model_config.skeleton),
-  }
-  checkpoints.write_model_facts(workdir, facts)
-  return unused
-
-
-def reference_loading(skeleton: skeletons.Skeleton) -> dict[str, Any]:
-  """How the reference fills and centres clips: it loops NTU's, and pads Kinetics' with zeros."""
-  fill = "zero" if skeleton.name == "kinetics" else "loop"
-  return {"fill": fill, "center": skeleton.center}
-
-
-def _model_args(path: pathlib.Path) -> Mapping[str, Any]:
-  import yaml
-
-  if not path.is_file():
-    raise DataError(f"{path} does not exist")
-  try:
-    content = yaml.safe_load(path.read_text())
-  except (OSError, ValueError, yaml.YAMLError) as error:
-    raise DataError(f"{path} is not YAML ({' '.join(str(error).split())})") from error
-  if not isinstance(content, Mapping) or not isinstance(content.get("model_args"), Mapping):
-    raise DataError(f"{path} has no mapping 'model_args'; give the YAML file of the training run")
-  return content["model_args"]
-
-
-def main(argv: list[str] | None = None) -> None:
-  parser = argparse.ArgumentParser(
-    prog="python -m mstgcn_jax.torch_weights", description=__doc__.splitlines()[0]
-  )
-  commands = parser.add_subparsers(dest="command", required=True)
-  into = commands.add_parser("import", help="a PyTorch checkpoint -> a workdir")
-  into.add_argument("weights", help=".pt or .safetensors file of the reference")
-  into.add_argument("yaml", help="YAML file that it was trained with")
-  into.add_argument("workdir", help="new folder")
-  into.add_argument("--stream", default="joint", help="that it was trained on; default joint")
-  into.add_argument("--data-name", default="ntu60", help="prepared data set; default ntu60")
-  into.add_argument("--window", type=int, default=300, help="frames that it sees; default 300")
-  into.add_argument("--sampling", default="loop", help="which frames it sees; default loop")
-  out = commands.add_parser("export", help="a workdir -> a PyTorch state dict")
-  out.add_argument("workdir")
-  out.add_argument("weights", help=".pt or .safetensors file to write")
-  out.add_argument("--checkpoint", default="newest", help="'newest', 'best' or a step")
-  out.add_argument("--stream", help="of a run of several; default the first")
-  out.add_argument("--trust", action="store_true", help="import layers that the run names")
-  args = parser.parse_args(argv)
-  devices.start()
-  if args.command == "import":
-    how = {name: getattr(args, name) for name in ("stream", "data_name", "window", "sampling")}
-    unused = import_checkpoint(args.weights, args.yaml, args.workdir, **how)
-    unexpected = [name for name in unused if torch_names.UNUSED_THERE not in name]
-    if len(unused) > len(unexpected):
-      print(
-        f"{len(unused) - len(unexpected)} tensors left out that the reference has and never uses"
-      )
-    if unexpected:
-      print(f"{len(unexpected)} tensors left out, without counterpart: {', '.join(unexpected)}")
-    print(
-      f"{args.workdir}: ready for mstgcn evaluate, Classifier and --config.init_from; stream "
-      f"{args.stream} of {args.data_name}, {args.window} frames by {args.sampling}"
-    )
-  else:
-    from mstgcn_jax.training import checkpoints
-
-    if not args.weights.endswith((".pt", ".pth", ".safetensors")):
-      raise ConfigError(f"{args.weights} must end in .pt, .pth or .safetensors")
-    model, _, step = checkpoints.load_trained(
-      args.workdir, checkpoint=args.checkpoint, stream=args.stream, trust=args.trust
-    )
-    write_state_dict(state_dict(model), args.weights)
-    stream = checkpoints.choose_stream(checkpoints.read_model_facts(args.workdir), args.stream)
-    what = (
-      "the reference has no counterpart of its own layers"
-      if ":" in model.config.block_type
-      else "for load_state_dict of the reference's model"
-    )
-    print(f"{args.weights}: the state dict of stream {stream}, step {step}; {what}")
-
-
-if __name__ == "__main__":
-  process.quiet_libraries()
-  with process.errors_in_one_line():
-    main()

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from data_prep.readers.interface import Clip
-from mstgcn_jax import skeletons
+from mstgcn_jax import files, skeletons
 from mstgcn_jax.data import normalise
 from mstgcn_jax.data.data_set import Persons
 from mstgcn_jax.errors import ConfigError, DataError
@@ -41,7 +41,7 @@ def write_run(workdir, rotated=True, center=NTU.center, **changes):
     "loading": {"fill": "loop", "center": center},
     "preparation": {"rotated": rotated},
   }
-  checkpoints.write_model_facts(workdir, facts)
+  files.write_json(workdir / "model.json", facts)
   return workdir
 
 
@@ -67,30 +67,31 @@ def clips(seed=0):
 def test_a_recording_is_turned_as_the_training_data_were(classify):
   raw = recording()
   read = Clip("x", 0, normalise.normalise(list(raw), NTU, by_sum=True))
-  expected = classify.window(read.persons)
-  assert np.abs(expected - classify.window(Persons(list(raw)))).max() > 0.1  # turning matters
-  np.testing.assert_allclose(classify.window(raw), expected, atol=1e-5)
-  np.testing.assert_allclose(classify.window(list(raw)), expected, atol=1e-5)
+  expected = classify.from_recording(read.persons)
+  as_it_is = classify.from_recording(Persons(list(raw)))
+  assert np.abs(expected - as_it_is).max() > 0.1  # turning matters
+  np.testing.assert_allclose(classify.from_recording(raw), expected, atol=1e-5)
+  np.testing.assert_allclose(classify.from_recording(list(raw)), expected, atol=1e-5)
   # The spine is upright where the shoulders are level; here they point along x.
-  shoulders = classify.window(raw[:1])[0, 0, [4, 8]]
+  shoulders = classify.from_recording(raw[:1])[0, 0, [4, 8]]
   np.testing.assert_allclose((shoulders[0] - shoulders[1])[1:], 0, atol=1e-5)
 
 
 def test_persons_that_a_reader_has_turned_are_not_turned_again(classify):
   read = Clip("x", 0, normalise.normalise(list(recording()), NTU, by_sum=True)).persons
-  first = classify.window(read)[0]
-  np.testing.assert_array_equal(classify.window(read[:1])[0], first)
+  first = classify.from_recording(read)[0]
+  np.testing.assert_array_equal(classify.from_recording(read[:1])[0], first)
 
 
 def test_a_recording_for_data_taken_as_they_are_is_not_turned(tmp_path):
   classify = Classifier(write_run(tmp_path, rotated=False, center=None))
   raw = recording(persons=1)
-  np.testing.assert_array_equal(classify.window(raw)[0, :9], raw[0])
+  np.testing.assert_array_equal(classify.from_recording(raw)[0, :9], raw[0])
 
 
 def test_one_person_needs_no_axis_of_persons(classify):
   one = recording(persons=1)
-  np.testing.assert_array_equal(classify.window(one[0]), classify.window(one))
+  np.testing.assert_array_equal(classify.from_recording(one[0]), classify.from_recording(one))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_a_coordinate_that_is_none_is_named_and_not_classified(classify, value, 
   with pytest.raises(
     DataError, match=f"frame 3, joint 7, channel 2 is {shown}; .* not tracked is 0"
   ):
-    classify.window(bad[0, :, :9])
+    classify.from_recording(bad[0, :, :9])
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float64, np.int32, bool, np.ndarray.tolist])
@@ -135,13 +136,13 @@ def test_a_recording_of_another_shape_is_refused_with_what_is_expected(classify,
   with pytest.raises(
     ConfigError, match=r"expected \[frame, joint, channel\] with 25 joints of ntu"
   ):
-    classify.window(wrong)
+    classify.from_recording(wrong)
 
 
 @pytest.mark.parametrize("nobody", [[], np.zeros((2, 9, 25, 3)), Persons([]), np.zeros((0, 25, 3))])
 def test_a_recording_with_nobody_in_it_is_refused(classify, nobody):
   with pytest.raises(DataError, match="nobody is tracked in this recording"):
-    classify.window(nobody)
+    classify.from_recording(nobody)
 
 
 def test_no_initial_values_are_computed_that_would_be_overwritten(workdir, monkeypatch):

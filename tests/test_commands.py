@@ -14,10 +14,10 @@ import tiny
 from flax import nnx
 
 from mstgcn_jax import files, skeletons
-from mstgcn_jax.commands import ensemble, evaluate, process
+from mstgcn_jax.commands import evaluate, process
 from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.evaluation import metrics
+from mstgcn_jax.evaluation import fusion, metrics
 from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.model import MSTGCN
 from mstgcn_jax.training import checkpoints, loop, run_log, train_step
@@ -69,7 +69,7 @@ def test_a_mistake_gets_one_line_and_its_exit_status(arguments, status, said, tm
 
 def test_help_prints_flags_and_with_a_config_every_field():
   help_text = subprocess.run([*tiny.TRAIN, "--help"], capture_output=True, text=True, check=True)
-  assert "usage: python train.py --config FILE" in help_text.stdout
+  assert "usage: mstgcn train --config FILE|NAME" in help_text.stdout
   argv = [*tiny.TRAIN, "-h", f"--config={tiny.CONFIG}", "--config.seed=7"]
   fields = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
   assert "--config.seed=7" in fields and "--config.model.attention=None" in fields
@@ -117,7 +117,7 @@ def test_a_second_command_in_the_same_workdir_is_refused(tiny_data, tmp_path):
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
-  argv = [sys.executable, "-m", "mstgcn_jax.model.summary", "--config", "configs/quickstart.py"]
+  argv = [sys.executable, "-m", "mstgcn_jax", "summary", "--config", "configs/quickstart.py"]
   with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
     process.stdout.close()
     assert process.wait() == 141 and process.stderr.read() == b""
@@ -175,8 +175,8 @@ def test_held_out_subjects_select_the_best(four_streams):
 
 
 def test_evaluate_repeats_the_last_epoch(four_streams, monkeypatch, capsys):
-  monkeypatch.setattr(sys, "argv", ["evaluate", "--workdir", str(four_streams)])
-  evaluate.main()
+  argv = ["--workdir", str(four_streams)]
+  evaluate.main(argv)
   printed = capsys.readouterr().out
   assert "mean class" in printed and "95 % interval" in printed and "most confused" in printed
   for name in ("scores.npz", "scores_bone.npz", "confusion_matrix.png", "report.txt"):
@@ -189,16 +189,15 @@ def test_evaluate_repeats_the_last_epoch(four_streams, monkeypatch, capsys):
 
 
 def test_evaluate_says_what_the_best_was_selected_on(four_streams, monkeypatch, capsys):
-  argv = ["evaluate", "--workdir", str(four_streams), "--checkpoint", "best", "--protocol", "all"]
-  monkeypatch.setattr(sys, "argv", argv)
-  evaluate.main()
+  argv = ["--workdir", str(four_streams), "--checkpoint", "best", "--protocol", "all"]
+  evaluate.main(argv)
   assert "fused_2211, all, step" in (printed := capsys.readouterr().out)
   assert "(selected on held-out subjects) (18 of 54 clips were trained on)" in printed
   assert (four_streams / "evaluation_best_all/scores.npz").exists()
 
 
 def test_evaluate_of_a_checkpoint_that_is_not_there(four_streams):
-  argv = [sys.executable, "-m", "mstgcn_jax.commands.evaluate", "--workdir", str(four_streams)]
+  argv = [sys.executable, "-m", "mstgcn_jax", "evaluate", "--workdir", str(four_streams)]
   done = subprocess.run([*argv, "--checkpoint", "7"], capture_output=True, text=True)
   assert done.returncode == 1 and "no checkpoint 7; there are" in done.stderr
   assert "Traceback" not in done.stderr
@@ -206,20 +205,18 @@ def test_evaluate_of_a_checkpoint_that_is_not_there(four_streams):
 
 def test_evaluating_on_other_data_says_what_does_not_fit(four_streams, tmp_path, monkeypatch):
   data = tiny.prepare(tmp_path / "data", "tiny", skeletons.get("ntu_rgbd"))
-  argv = ["evaluate", "--workdir", str(four_streams), "--data", str(data)]
-  monkeypatch.setattr(sys, "argv", argv)
+  argv = ["--workdir", str(four_streams), "--data", str(data)]
   with pytest.raises(ConfigError, match="skeleton: utd_mhad in the run, ntu_rgbd here"):
-    evaluate.main()
+    evaluate.main(argv)
 
 
 def test_evaluating_on_the_same_clips_of_other_subjects_is_refused(
   four_streams, tmp_path, monkeypatch
 ):
   data = tiny.prepare(tmp_path / "data", first_subject=2)
-  argv = ["evaluate", "--workdir", str(four_streams), "--data", str(data)]
-  monkeypatch.setattr(sys, "argv", argv)
+  argv = ["--workdir", str(four_streams), "--data", str(data)]
   with pytest.raises(ConfigError, match=r"does not fit .*\(the clip table's column 'subject'\)"):
-    evaluate.main()
+    evaluate.main(argv)
 
 
 def test_evaluating_data_prepared_again_or_a_run_of_an_earlier_version(
@@ -227,13 +224,13 @@ def test_evaluating_data_prepared_again_or_a_run_of_an_earlier_version(
 ):
   workdir = shutil.copytree(four_streams, tmp_path / "run")
   data = tiny.prepare(tmp_path / "data")
-  monkeypatch.setattr(sys, "argv", ["evaluate", "--workdir", str(workdir), "--data", str(data)])
-  evaluate.main()
+  argv = ["--workdir", str(workdir), "--data", str(data)]
+  evaluate.main(argv)
   assert "warning" not in capsys.readouterr().out
   facts = json.loads((workdir / "model.json").read_text())
   facts["data"] = {"name": "tiny", "fingerprint": "of the shards' bytes"}
   (workdir / "model.json").write_text(json.dumps(facts))
-  evaluate.main()
+  evaluate.main(argv)
   assert "is not known: the run is of an earlier version" in capsys.readouterr().out
 
 
@@ -243,7 +240,7 @@ def test_ensemble_matches_by_name_and_equals_the_runs_own_fusion(four_streams, t
   order = np.random.default_rng(0).permutation(len(shuffled.names))
   other = tmp_path / "bone.npz"
   Scores(shuffled.names[order], shuffled.labels[order], shuffled.logits[order]).save(other)
-  fused = ensemble.fuse([paths[0], other, *paths[2:]], [2, 2, 1, 1])
+  fused = fusion.fuse_runs([paths[0], other, *paths[2:]], [2, 2, 1, 1])
   expected = Scores.load(four_streams / "scores.npz")
   np.testing.assert_array_equal(fused.names, expected.names)
   np.testing.assert_allclose(fused.logits, expected.logits, atol=1e-6)
@@ -257,33 +254,33 @@ def test_ensemble_refuses_what_does_not_match(four_streams, tmp_path):
   Scores(scores.names, (scores.labels + 1) % 3, scores.logits).save(other)
   Scores(scores.names, scores.labels, scores.logits[:, :2]).save(wrong)
   with pytest.raises(DataError, match="1 in only one of them"):
-    ensemble.fuse([path, fewer])
+    fusion.fuse_runs([path, fewer])
   with pytest.raises(DataError, match="different labels"):
-    ensemble.fuse([path, other])
+    fusion.fuse_runs([path, other])
   with pytest.raises(DataError, match="has 2 classes"):
-    ensemble.fuse([path, wrong])
+    fusion.fuse_runs([path, wrong])
   with pytest.raises(DataError, match="does not exist"):
-    ensemble.fuse([tmp_path / "none.npz"])
+    fusion.fuse_runs([tmp_path / "none.npz"])
   with pytest.raises(ConfigError, match="1 weights for 2 runs"):
-    ensemble.fuse([path, path], [1.0])
+    fusion.fuse_runs([path, path], [1.0])
   for weights in ([float("nan"), 1.0], [float("inf"), 1.0], [0.0, 0.0], [-1.0, 2.0]):
     with pytest.raises(ConfigError, match="expected finite numbers from 0, and one above 0"):
-      ensemble.fuse([path, path], weights)
+      fusion.fuse_runs([path, path], weights)
   (tmp_path / "text.npz").write_text("no archive")
   with pytest.raises(DataError, match="is not a scores file"):
-    ensemble.fuse([tmp_path / "text.npz"])
+    fusion.fuse_runs([tmp_path / "text.npz"])
 
 
 def test_a_trained_model_is_restored_and_classifies_a_clip(four_streams, tiny_data):
   # The lines of README, "Use a trained model".
   classify = Classifier(four_streams, stream="bone")
   data_set = open_data_set(tiny_data / "tiny")
-  probabilities = classify(classify.sample(data_set, 0)[None])
+  probabilities = classify(classify.from_data_set(data_set, 0)[None])
   assert classify.class_names[int(probabilities[0].argmax())] in data_set.class_names
   # The run's own scores of a clip are its probabilities.
   scores = Scores.load(four_streams / "scores_bone.npz")
   (row,) = np.flatnonzero(data_set.table["name"] == scores.names[0])
-  clip = classify.sample(data_set, int(row))
+  clip = classify.from_data_set(data_set, int(row))
   expected = metrics.softmax(scores.logits[:1])
   np.testing.assert_allclose(classify(clip[None]), expected, rtol=1e-4, atol=1e-6)
 
@@ -295,23 +292,21 @@ def test_a_normalised_run_is_classified_as_it_was_evaluated(tiny_data, tmp_path)
   scores = Scores.load(tmp_path / "run/scores.npz")
   data_set = open_data_set(tiny_data / "tiny")
   (row,) = np.flatnonzero(data_set.table["name"] == scores.names[0])
-  clip = classify.sample(data_set, int(row))
+  clip = classify.from_data_set(data_set, int(row))
   expected = metrics.softmax(scores.logits[:1])
   np.testing.assert_allclose(classify(clip[None]), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_workdir_does_not_run_code_unless_trusted(four_streams, tmp_path, monkeypatch):
-  facts = checkpoints.read_model_facts(four_streams)
-  facts["model"]["block_type"] = "antigravity:anything"
+  for name in ("model.json", "config.json"):
+    workdir = shutil.copytree(four_streams, tmp_path / name)
+    content = json.loads((workdir / name).read_text())
+    content["model"]["block_type"] = "antigravity:anything"
+    (workdir / name).write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="code of its own, 'antigravity:anything'"):
+      evaluate.main(["--workdir", str(workdir)])
   with pytest.raises(ConfigError, match="code of its own, 'antigravity:anything'"):
-    checkpoints.read_model_config(facts)
-  workdir = shutil.copytree(four_streams, tmp_path / "run")
-  content = json.loads((workdir / "config.json").read_text())
-  content["model"]["block_type"] = "antigravity:anything"
-  (workdir / "config.json").write_text(json.dumps(content))
-  monkeypatch.setattr(sys, "argv", ["evaluate", "--workdir", str(workdir)])
-  with pytest.raises(ConfigError, match="code of its own, 'antigravity:anything'"):
-    evaluate.main()
+    checkpoints.load_model(tmp_path / "model.json")
   assert "antigravity" not in sys.modules
 
 
@@ -328,9 +323,9 @@ def test_classifier_takes_the_frames_and_views_that_evaluation_took(tiny_data, t
   scores = Scores.load(tmp_path / "run/scores.npz")
   data_set = open_data_set(tiny_data / "tiny")
   (row,) = np.flatnonzero(data_set.table["name"] == scores.names[0])
-  clip = classify.sample(data_set, int(row))
+  clip = classify.from_data_set(data_set, int(row))
   assert clip.shape == (3, 1, 8, 20, 3)
-  np.testing.assert_array_equal(classify.window(data_set.read([row])[0]), clip)
+  np.testing.assert_array_equal(classify.from_recording(data_set.read([row])[0]), clip)
   # Scores of several views are the log of their mean probability.
   np.testing.assert_allclose(
     classify(clip[None])[0], np.exp(scores.logits[0]), rtol=1e-4, atol=1e-6

@@ -253,7 +253,7 @@ def test_streams_on_a_device_each_are_evaluated_on_one(tiny_data, tmp_path):
   options = ("--config.streams=('joint','bone')", "--config.stream_devices=1")
   ((status, output),) = finish(start(tiny_data, workdir, *options, processes=1, devices=2))
   assert status == 0 and "on 2 cpu devices" in output, output
-  argv = [sys.executable, "-m", "mstgcn_jax.commands.evaluate", f"--workdir={workdir}"]
+  argv = [sys.executable, "-m", "mstgcn_jax", "evaluate", f"--workdir={workdir}"]
   # Three devices: neither do two streams fit them, nor batches of eight.
   env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
   done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=240)

@@ -28,6 +28,7 @@ from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.model import ModelConfig
 from mstgcn_jax.training import checkpoints, loop, run_log, train_step
 from mstgcn_jax.training import config as config_lib
+from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.experiment import set_up
 
 
@@ -369,7 +370,7 @@ def test_the_start_says_what_it_runs_on_and_what_has_no_effect(tiny_data, tmp_pa
   ("name", "read"),
   [
     ("config.json", lambda path: config_lib.validate(config_lib.read(path))),
-    ("model.json", lambda path: checkpoints.read_model_facts(path.parent)),
+    ("model.json", lambda path: workdir_lib.read(path.parent)),
     ("summary.json", lambda path: loop._finished(path.parent, 18)),
     ("metrics.csv", lambda path: list(run_log.read_metrics(path))),
     ("checkpoints/18/metrics/metrics", lambda path: checkpoints._evaluation(path)),
@@ -432,7 +433,7 @@ def test_a_warm_start_takes_the_parameters_that_were_evaluated(tmp_path):
     "streams": ["joint"],
     "input": {"window": 8, "num_persons": 2, "sampling": "loop"},
   }
-  checkpoints.write_model_facts(tmp_path, facts)
+  files.write_json(tmp_path / "model.json", facts)
   with checkpoints.make_manager(tmp_path) as manager:
     checkpoints.save(manager, 1, {"joint": state}, {})
     checkpoints.wait(manager)

@@ -6,6 +6,7 @@ import tiny
 from flax import nnx
 
 from mstgcn_jax.commands import evaluate
+from mstgcn_jax.commands.summary import main as summary_main
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model import ModelConfig, summary
 
@@ -37,7 +38,7 @@ def test_flops_are_those_of_arithmetic_done_by_hand():
 
 
 def test_the_command_prints_a_line_for_every_layer(capsys):
-  summary.main(["--config", "configs/quickstart.py"])
+  summary_main(["--config", "configs/quickstart.py"])
   lines = capsys.readouterr().out.splitlines()
   assert lines[1].startswith("layer")
   assert any(line.startswith("blocks.1.temporal") for line in lines)
@@ -46,7 +47,7 @@ def test_the_command_prints_a_line_for_every_layer(capsys):
 
 def test_without_the_data_set_its_facts_are_given_by_flags(capsys):
   options = ["--skeleton", "kinetics", "--classes", "400"]
-  summary.main(["--config", "configs/kinetics_joint.py", *options])
+  summary_main(["--config", "configs/kinetics_joint.py", *options])
   lines = capsys.readouterr().out.splitlines()
   assert lines[0].startswith("18 joints (kinetics), 400 classes, 3 channels (")
   assert "kinetics is not prepared" in lines[0]
@@ -59,7 +60,7 @@ def test_a_prepared_data_set_says_what_the_network_is_for(tiny_data, tmp_path, c
   config = tmp_path / "own.py"
   text = tiny.CONFIG.read_text()
   config.write_text(text.replace('"tiny"', f'"tiny"\n  c.data.dir = {str(tiny_data)!r}'))
-  summary.main(["--config", str(config)])
+  summary_main(["--config", str(config)])
   line = capsys.readouterr().out.splitlines()[0]
   assert line.startswith("20 joints (utd_mhad), 3 classes, 3 channels (those of ")
 
@@ -91,7 +92,7 @@ def test_layers_of_ones_own_are_counted_or_marked():
   assert "blocks.1.spatial: Own" in summary.table(config("scaled"), frames=10)
 
 
-@pytest.mark.parametrize("command", [summary, evaluate])
+@pytest.mark.parametrize("command", [summary_main, evaluate.main], ids=["summary", "evaluate"])
 @pytest.mark.parametrize(
   ("name", "text", "message"),
   [
@@ -103,11 +104,8 @@ def test_layers_of_ones_own_are_counted_or_marked():
     ("train.yaml", "a: 1", r"train\.yaml is no Python file"),
   ],
 )  # fmt: skip
-def test_a_mistake_in_the_config_file_ends_in_one_line(
-  tmp_path, monkeypatch, command, name, text, message
-):
+def test_a_mistake_in_the_config_file_ends_in_one_line(tmp_path, command, name, text, message):
   (tmp_path / name).write_text(text)
-  monkeypatch.setattr("sys.argv", ["command", "--config", str(tmp_path / name)])
   with pytest.raises(ConfigError, match=message) as caught:
-    command.main()
+    command(["--config", str(tmp_path / name)])
   assert "\n" not in str(caught.value)

@@ -18,14 +18,16 @@ import yaml
 from flax import nnx
 from golden import golden
 
-from mstgcn_jax import skeletons, torch_weights
+from mstgcn_jax import files, skeletons, torch_weights
 from mstgcn_jax.commands import evaluate
+from mstgcn_jax.commands.weights import main as weights_main
 from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import MSTGCN, network
 from mstgcn_jax.training import checkpoints, loop
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.use.classifier import Classifier
+from mstgcn_jax.use.weights import import_checkpoint
 
 ARGS = {
   "num_class": 12,
@@ -228,7 +230,7 @@ def test_import_and_export_keep_every_tensor(tmp_path, state, suffix, capsys):
   workdir = tmp_path / "run"
   paths = [str(tmp_path / name) for name in (f"in{suffix}", "train.yaml", "run")]
   how = ["--data-name", "kinetics", "--window", "64", "--sampling", "uniform"]
-  torch_weights.main(["import", *paths, *how])
+  weights_main(["import", *paths, *how])
   data = config_lib.read(workdir / "config.json").data
   assert (data.name, data.window, data.sampling) == ("kinetics", 64, "uniform")
   printed = capsys.readouterr().out
@@ -237,15 +239,15 @@ def test_import_and_export_keep_every_tensor(tmp_path, state, suffix, capsys):
   model = checkpoints.load_model(workdir)
   assert not any(m.use_running_average is False for _, m in nnx.iter_modules(model.norm_in))
   with pytest.raises(ConfigError, match=r"must end in \.pt, \.pth or \.safetensors"):
-    torch_weights.main(["export", str(workdir), str(tmp_path / "out.onnx")])
-  torch_weights.main(["export", str(workdir), str(tmp_path / f"out{suffix}")])
+    weights_main(["export", str(workdir), str(tmp_path / "out.onnx")])
+  weights_main(["export", str(workdir), str(tmp_path / f"out{suffix}")])
   assert "the state dict of stream joint, step 0; for load_state_dict" in capsys.readouterr().out
   back = torch_weights.read_state_dict(tmp_path / f"out{suffix}")
   assert back.keys() == state.keys()
   for name, value in state.items():
     np.testing.assert_array_equal(back[name], value, err_msg=name)
   with pytest.raises(ConfigError, match="not empty"):
-    torch_weights.import_checkpoint(tmp_path / f"in{suffix}", tmp_path / "train.yaml", workdir)
+    import_checkpoint(tmp_path / f"in{suffix}", tmp_path / "train.yaml", workdir)
 
 
 def as_published(config, block, *, rngs):
@@ -256,14 +258,14 @@ def test_export_of_a_run_with_layers_of_ones_own_asks_for_trust(tmp_path, state,
   weights, reference, workdir = (tmp_path / name for name in ("w.safetensors", "r.yaml", "run"))
   torch_weights.write_state_dict(state, weights)
   reference.write_text(yaml.safe_dump({"model_args": ARGS}))
-  torch_weights.import_checkpoint(weights, reference, workdir)
-  facts = checkpoints.read_model_facts(workdir)
+  import_checkpoint(weights, reference, workdir)
+  facts = files.read_json(workdir / "model.json")
   facts["model"]["block_type"] = f"{__name__}:as_published/ms"
-  checkpoints.write_model_facts(workdir, facts)
+  files.write_json(workdir / "model.json", facts)
   export = ["export", str(workdir), str(tmp_path / "out.safetensors")]
   with pytest.raises(ConfigError, match="--trust"):
-    torch_weights.main(export)
-  torch_weights.main([*export, "--trust"])
+    weights_main(export)
+  weights_main([*export, "--trust"])
   assert "the reference has no counterpart of its own layers" in capsys.readouterr().out
   back = torch_weights.read_state_dict(tmp_path / "out.safetensors")
   np.testing.assert_array_equal(back["fc.weight"], state["fc.weight"])
@@ -279,15 +281,14 @@ def test_an_imported_checkpoint_is_evaluated_classified_with_and_trained_on(
   weights, reference, workdir = (tmp_path / name for name in ("w.safetensors", "r.yaml", "run"))
   torch_weights.write_state_dict(torch_weights.state_dict(model), weights)
   reference.write_text(yaml.safe_dump({"model_args": args}))
-  torch_weights.import_checkpoint(weights, reference, workdir)
+  import_checkpoint(weights, reference, workdir)
 
   options = ["--workdir", str(workdir), "--data", str(data), "--protocol", "cross_subject"]
   options += ["--data-name", "mine"]
-  monkeypatch.setattr(sys, "argv", ["evaluate", *options])
-  evaluate.main()
+  evaluate.main(options)
   assert "step 0" in capsys.readouterr().out
   classify = Classifier(workdir)
-  clip = classify.sample(open_data_set(data / "mine"), 0)
+  clip = classify.from_data_set(open_data_set(data / "mine"), 0)
   model.eval()
   expected = jax.nn.softmax(model(clip[None]))
   np.testing.assert_allclose(classify(clip[None]), expected, rtol=1e-4, atol=1e-6)
@@ -309,13 +310,13 @@ def test_an_imported_kinetics_model_sees_clips_padded_with_zeros_as_the_referenc
   weights, reference, workdir = (tmp_path / name for name in ("w.safetensors", "r.yaml", "run"))
   torch_weights.write_state_dict(torch_weights.state_dict(model), weights)
   reference.write_text(yaml.safe_dump({"model_args": args}))
-  torch_weights.import_checkpoint(weights, reference, workdir)
+  import_checkpoint(weights, reference, workdir)
   person = np.random.default_rng(0).random((5, 18, 3), np.float32)
-  for facts in (checkpoints.read_model_facts(workdir), {}):
+  for facts in (files.read_json(workdir / "model.json"), {}):
     if not facts:  # as an earlier version imported
-      facts = checkpoints.read_model_facts(workdir)
+      facts = files.read_json(workdir / "model.json")
       del facts["loading"]
-      checkpoints.write_model_facts(workdir, facts)
+      files.write_json(workdir / "model.json", facts)
     clip = Classifier(workdir).window([person])
     np.testing.assert_array_equal(clip[0, :5], person)  # not centred
     assert clip.shape[1] == 300 and not clip[0, 5:].any() and not clip[1:].any()
@@ -356,7 +357,7 @@ def test_a_mistake_on_the_command_line_ends_in_one_line(tmp_path, state, mistake
   torch_weights.write_state_dict(state, weights)
   reference.write_text(yaml.safe_dump({"model_args": ARGS}))
   with pytest.raises((ConfigError, DataError), match=message) as caught:
-    torch_weights.main(list(map(str, mistake(tmp_path, weights, reference))))
+    weights_main(list(map(str, mistake(tmp_path, weights, reference))))
   assert "\n" not in str(caught.value)
 
 
@@ -379,7 +380,7 @@ def test_parameters_and_half_precision_are_read(tmp_path, model, state, make):
 def test_a_failed_import_writes_nothing_and_ends_with_one_line(tmp_path):
   safetensors.numpy.save_file({"fc.bias": np.zeros(3, np.float32)}, tmp_path / "w.safetensors")
   (tmp_path / "train.yaml").write_text(yaml.safe_dump({"model_args": ARGS}))
-  command = [sys.executable, "-m", "mstgcn_jax.torch_weights", "import"]
+  command = [sys.executable, "-m", "mstgcn_jax", "weights", "import"]
   paths = [str(tmp_path / name) for name in ("w.safetensors", "train.yaml", "run")]
   result = subprocess.run([*command, *paths], capture_output=True, text=True, check=False)
   assert result.returncode == 1

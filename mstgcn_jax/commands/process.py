@@ -1,5 +1,6 @@
 """What the commands share: errors end in one line and an exit status, caches, quiet libraries."""
 
+import argparse
 import contextlib
 import logging
 import mmap
@@ -12,6 +13,22 @@ import warnings
 from collections.abc import Iterator
 
 from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line
+
+
+def parser(command: str, text: str) -> argparse.ArgumentParser:
+  """The arguments of a command, whose --help begins with `text`."""
+  return argparse.ArgumentParser(
+    prog=f"mstgcn {command}",
+    description=text,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+
+
+def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
+  """What of a workdir a command takes."""
+  parser.add_argument("--checkpoint", default="newest", help="newest (default), best, or a step")
+  parser.add_argument("--stream", help="of a run of several; default the first")
+  parser.add_argument("--trust", action="store_true", help="import layers that the run names")
 
 
 @contextlib.contextmanager
@@ -82,6 +99,12 @@ def _end(status: int, message: object = None) -> None:
     logging.shutdown()
     sys.stdout.flush()
   os._exit(status)
+
+
+def start() -> None:
+  """Before anything is computed: compiled for this machine's CPU, or taken from the cache."""
+  fuse_elementwise_on_cpu()
+  use_compilation_cache()
 
 
 def quiet_libraries() -> None:

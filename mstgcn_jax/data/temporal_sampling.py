@@ -11,6 +11,7 @@ once, as it is stored, and the numbers of those that the windows show. `sample` 
 one clip in NumPy.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,50 @@ from mstgcn_jax.errors import ConfigError
 
 SAMPLINGS = ("loop", "random_crop", "random_shift", "uniform")
 UNTRACKED = -1  # the time of a window's frame that shows nobody
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+  """How a clip becomes the window that a network sees, in evaluation.
+
+  Attributes:
+    window: frames of the window.
+    num_persons: people of the window, the main person first.
+    kind: one of `SAMPLINGS`, described at `sample_times`.
+    views: windows of each clip, whose probabilities are averaged.
+    fill: 'loop' or 'zero': what follows a person's last frame.
+    center: joint of the first person to be subtracted; None for none.
+  """
+
+  window: int
+  num_persons: int
+  kind: str = "loop"
+  views: int = 1
+  fill: str = "loop"
+  center: int | None = None
+
+  def windows(self, persons: Sequence[np.ndarray]) -> np.ndarray:
+    """A clip as the network sees it, float32 [person, frame, joint, channel].
+
+    [view, person, frame, joint, channel] where there are several views.
+
+    Args:
+      persons: [frame, joint, channel] each, as stored: turned, not centred.
+    """
+    shape = (self.num_persons, self.window, *persons[0].shape[1:])
+    views = [
+      sample(
+        persons,
+        self.kind,
+        self.fill,
+        self.center,
+        out=np.empty(shape, np.float32),
+        view=view,
+        views=self.views,
+      )
+      for view in range(self.views)
+    ]
+    return views[0] if self.views == 1 else np.stack(views)
 
 
 def check(sampling: str, views: int = 1) -> None:

@@ -1,14 +1,13 @@
 """Pictures of a run: confusion matrix, learning curves, learned adjacencies."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure  # not pyplot, which belongs to whoever imports this
 
 from mstgcn_jax import files
-from mstgcn_jax.training import run_log
 
 
 def confusion_matrix(
@@ -43,9 +42,8 @@ def confusion_matrix(
     fig.savefig(aside, dpi=130, format="png")
 
 
-def learning_curves(metrics_csv: pathlib.Path, path: pathlib.Path, *, title: str) -> None:
-  """Draws loss, top-1 accuracy and learning rate over the epochs of a metrics.csv as PNG."""
-  rows = list(run_log.read_metrics(metrics_csv))
+def learning_curves(rows: Sequence[Mapping[str, str]], path: pathlib.Path, *, title: str) -> None:
+  """Draws loss, top-1 accuracy and learning rate over the epochs of a metrics.csv's rows as PNG."""
   train = [row for row in rows if row["split"] == "train"]
   evaluated = [row for row in rows if row["split"] == "eval"]
   streams = list(dict.fromkeys(row["stream"] for row in train))

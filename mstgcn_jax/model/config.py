@@ -19,7 +19,7 @@ ATTENTIONS = ("stja", "stcja", "pa", "ca", "fa", "ja")
 DTYPES = ("float32", "bfloat16", "float64")
 INPUT_NORMS = ("MVC", "VC")
 EDGE_WEIGHTS = ("added", "scaled", "learned", "fixed")
-# A strategy beside the skeleton's (`graph.STRATEGIES`, `graph.FURTHER_STRATEGIES`): random matrices, of layers that learn them.
+# A strategy beside those of `graph`: random matrices, of layers that learn them.
 RANDOM = "random"
 
 
@@ -130,7 +130,8 @@ class ModelConfig:
     attention: None or one of `ATTENTIONS`, after each temporal layer but block 0's.
     dropout: probability, in training, that an element is 0: behind each temporal layer but block
       0's (ST-GCN and PYSKL's networks) or before the classifier (the others).
-    strategy: partition strategy, of `graph.STRATEGIES` or `graph.FURTHER_STRATEGIES`; or 'random', of DG-STGCN's layers.
+    strategy: partition strategy, of `graph.STRATEGIES` or `graph.FURTHER_STRATEGIES`; or 'random',
+      of DG-STGCN's layers.
     graph: skeleton, or the name of one, whose links the graph takes in place of `skeleton`'s: PYSKL
       links NTU's joints otherwise ('ntu_rgbd_pyskl').
     subsets: matrices of the strategy 'random'.
@@ -209,10 +210,6 @@ class ModelConfig:
     """Adjacency of the graph, float32 [K, V, V]."""
     return graph.adjacency(self.graph or self.skeleton, self.strategy).astype(np.float32)
 
-  def own_code(self) -> str | None:
-    """The field's value that names code of one's own, 'package.module:function'; None if none."""
-    return next((value for value in (self.network, self.block_type) if ":" in value), None)
-
   def to_dict(self) -> dict[str, Any]:
     """Plain lists, numbers and strings, fit for JSON; `from_dict` reads it back."""
     values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -232,6 +229,13 @@ class ModelConfig:
       if name not in known:
         raise ConfigError(f"model has no field {name!r}; it has {', '.join(known)}")
     return cls(**values)
+
+
+def own_code(model: Any) -> str | None:
+  """What names code of one's own, 'package.module:function', in a `ModelConfig` or the same fields
+  of an experiment's config; None where nothing does."""
+  named = (value for value in (model.network, model.block_type) if value and ":" in value)
+  return next(named, None)
 
 
 def published_fields(network: str) -> dict[str, Any]:

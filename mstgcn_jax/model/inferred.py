@@ -1,6 +1,7 @@
 """Graph convolutions whose adjacency is inferred from the clip, beside what all clips share.
 
-Features are [clip, joint, frame, channel]; an adjacency is indexed [.., source joint, target joint].
+Features are [clip, joint, frame, channel]; an adjacency is indexed [.., source joint, target
+joint].
 """
 
 import math
@@ -61,15 +62,15 @@ class AttentionGraphConv(Aggregation):
 
   def infer(self, x: jax.Array) -> jax.Array:
     """G for each clip, [clip, K, V, V]."""
-    similar = jnp.stack([self._similarity(*pair, x) for pair in zip(self.theta, self.phi)], 1)
+    pairs = zip(self.theta, self.phi, strict=True)
+    similar = jnp.stack([self._similarity(*pair, x) for pair in pairs], 1)
     if self.alpha is None:
       return self.effective_adjacency() + jax.nn.softmax(similar, axis=-2)
     return self.effective_adjacency() + self.alpha[...] * jnp.tanh(similar)
 
   def _similarity(self, theta: TemporalConv, phi: TemporalConv, x: jax.Array) -> jax.Array:
     """S of one subset, [clip, V, V]."""
-    clips, joints, frames, _ = x.shape
-    a, b = (conv(x).reshape(clips, joints, -1) for conv in (theta, phi))
+    a, b = (conv(x).reshape(*x.shape[:2], -1) for conv in (theta, phi))
     total = jnp.einsum("bui,bvi->buv", a, b, preferred_element_type=self.param_dtype)
     return total / a.shape[-1]
 

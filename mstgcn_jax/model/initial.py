@@ -4,10 +4,10 @@ Layers start as MST-GCN's, 2s-AGCN's and CTR-GCN's: convolutions from N(0, 2 / (
 elements)) (He et al. 2015), biases 0, norms 1 and 0, and what a layer itself says. `redraw` changes
 that to
 
-  he                      nothing
-  normal                  convolutions and classifier N(0, 0.02²), biases 0, norms N(1, 0.02²)  ST-GCN
-  torch                   PyTorch's defaults, U(±1/√inputs); classifier N(0, 0.01²), 0   PYSKL's others
-  he, torch at the ends   that for the blocks' shortcuts and the classifier only   PYSKL's AAGCN, CTR-GCN
+  he                     nothing
+  normal                 convolutions, classifier N(0, 0.02²), biases 0, norms N(1, 0.02²): ST-GCN
+  torch                  PyTorch's defaults, U(±1/√inputs); classifier N(0, 0.01²), 0: PYSKL's
+  he, torch at the ends  that for the blocks' shortcuts and the classifier: its AAGCN and CTR-GCN
 """
 
 import math

@@ -8,8 +8,8 @@
   ST-GCN++   PA: learned                                       branches, of four dilations, mixed
   DG-STGCN   several learned ones from noise, each + inferred  as ST-GCN++, with a mean joint
 
-Every spatial layer is activation(norm(graph convolution) + shortcut), ST-GCN's without shortcut. The
-temporal layers have none: the block's goes around both.
+Every spatial layer is activation(norm(graph convolution) + shortcut), ST-GCN's without shortcut.
+The temporal layers have none: the block's goes around both.
 """
 
 import dataclasses

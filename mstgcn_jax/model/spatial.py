@@ -31,7 +31,8 @@ class Constant:
 class Aggregation(nnx.Module):
   """Holds what a layer's adjacency is made of: a fixed A and a learned one, PA.
 
-  Both are [K, V, V], indexed [subset, source joint, target joint]. How they make one, `edge_weights`:
+  Both are [K, V, V], indexed [subset, source joint, target joint]. How they make one,
+  `edge_weights`:
 
     added     A + PA, PA starts as a copy of A        scaled    A ⊙ PA, PA starts as ones
     learned   PA, which starts as a copy of A         fixed     A

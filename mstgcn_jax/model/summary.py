@@ -1,24 +1,18 @@
 """A table of a network's layers: output shapes, parameters, FLOPs.
 
-  python -m mstgcn_jax.model.summary --config configs/ntu_joint.py
-
 FLOPs are those of a forward pass of one clip: convolutions, aggregation and classifier, 2 per
-multiply-add, as the publication counts them; in layers of your own also `nnx.Linear`. Skeleton,
-classes and channels are those of the config's data set where it is prepared.
+multiply-add, as the publication counts them; in layers of your own also `nnx.Linear`.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import math
-import pathlib
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mstgcn_jax.commands import process
 from mstgcn_jax.model import ModelConfig, Network, make_network
 from mstgcn_jax.model.activations import Acon, MetaAcon
 from mstgcn_jax.model.compose import identity
@@ -174,45 +168,3 @@ def _flops(module: nnx.Module, shape: tuple[int, ...]) -> int:
   if isinstance(module, nnx.Linear):
     return 2 * math.prod(shape[:-1]) * math.prod(module.kernel.shape)
   return module.flops(shape)
-
-
-def main(argv: list[str] | None = None) -> None:
-  parser = argparse.ArgumentParser(
-    prog="python -m mstgcn_jax.model.summary", description=__doc__.splitlines()[0]
-  )
-  parser.add_argument("--config", required=True, help="an experiment file of configs/")
-  unprepared = parser.add_argument_group("where the data set is not prepared, or to try others")
-  unprepared.add_argument("--skeleton", help="name or .json file; default ntu_rgbd")
-  unprepared.add_argument("--classes", type=int, help="default 60")
-  unprepared.add_argument("--channels", type=int, help="of a joint; default 3")
-  args = parser.parse_args(argv)
-  # Reading experiment files needs ml_collections; the table itself does not.
-  from mstgcn_jax.data.data_set import open_data_set
-  from mstgcn_jax.training import config as experiment
-
-  loaded = experiment.load(args.config)
-  folder = pathlib.Path(loaded.data.dir) / loaded.data.name
-  if folder.is_dir():
-    data = open_data_set(folder)
-    skeleton, classes, channels = data.skeleton, len(data.class_names), data.channels
-    source = f"those of {data.path}, where no flag says otherwise"
-  else:
-    skeleton, classes, channels = "ntu_rgbd", 60, 3
-    source = f"{folder} is not prepared: --skeleton, --classes, --channels or NTU RGB+D 60's"
-  channels = args.channels or channels
-  model = experiment.model_config(
-    loaded,
-    skeleton=args.skeleton or skeleton,
-    num_classes=args.classes or classes,
-    channels=channels,
-  )
-  print(
-    f"{model.skeleton.num_joints} joints ({model.skeleton.name}), {model.num_classes} classes, "
-    f"{channels} channels ({source})"
-  )
-  print(table(model, loaded.data.window))
-
-
-if __name__ == "__main__":
-  with process.errors_in_one_line():
-    main()

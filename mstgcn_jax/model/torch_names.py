@@ -1,6 +1,7 @@
 """How the published PyTorch code bases name and shape what the modules here hold.
 
-The path of a variable here becomes its name there by rules, all of which apply, one after the other.
+The path of a variable here becomes its name there by rules, all of which apply, one after the
+other.
 """
 
 import re
@@ -15,7 +16,7 @@ from mstgcn_jax.model.attention import PartGate
 from mstgcn_jax.model.inferred import AttentionGraphConv, ChannelwiseGraphConv, DynamicGraphConv
 from mstgcn_jax.model.neighbours import WithMeanJoint
 from mstgcn_jax.model.norm import BatchNorm
-from mstgcn_jax.model.spatial import Aggregation, DepthwiseGraphConv, GraphConv
+from mstgcn_jax.model.spatial import DepthwiseGraphConv, GraphConv
 from mstgcn_jax.model.temporal import TemporalConv
 
 # (pattern, replacement) each.
@@ -220,10 +221,9 @@ def constants(model: nnx.Module) -> dict[str, np.ndarray]:
       found[counter] = np.asarray(0)
     elif isinstance(module, PartGate):
       found[f"{name}.joints"] = np.asarray(module.part_of_joint)
-    elif isinstance(module, Aggregation) and network in ("mstgcn", "pyskl_stgcn"):
-      if module.adjacency is not None:
-        name = _apply(_RULES[network], f"{name}.A")
-        found[name] = np.asarray(module.adjacency, np.float32)
+    elif network in ("mstgcn", "pyskl_stgcn") and getattr(module, "adjacency", None) is not None:
+      name = _apply(_RULES[network], f"{name}.A")
+      found[name] = np.asarray(module.adjacency, np.float32)
   if network == "stgcn":
     found["A"] = model.config.adjacency()
   elif network in ("pyskl_aagcn", "pyskl_ctrgcn"):

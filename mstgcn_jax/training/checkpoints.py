@@ -27,12 +27,11 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from mstgcn_jax import files
-from mstgcn_jax.data import streams, temporal_sampling
 from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line
-from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.model import ModelConfig, make_network
+from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.train_step import TrainState, saved_eval_variables
 
-MODEL_FILE = "model.json"
 # What the loop remembers beside the state, before the first evaluation.
 NO_PROGRESS = {"best_top1": -1.0, "best_step": 0, "since_best": 0, "judged_step": 0}
 _log = logging.getLogger("mstgcn_jax")
@@ -349,92 +348,6 @@ def _move_aside(manager, step: int, error: Exception) -> None:
   _log.warning("%s; moved to %s, going on from the one before", error, aside / str(step))
 
 
-def write_model_facts(workdir: str | pathlib.Path, facts: dict[str, Any]) -> None:
-  """Writes what `load_model` needs beside the arrays: `workdir`/model.json.
-
-  Args:
-    facts: 'model' (`ModelConfig.to_dict()`), 'class_names', 'streams', and what else is known.
-  """
-  files.write_json(pathlib.Path(workdir) / MODEL_FILE, facts)
-
-
-def read_model_facts(workdir: str | pathlib.Path) -> dict[str, Any]:
-  """The content of `workdir`/model.json, checked.
-
-  Raises:
-    DataError: there is none, or it is damaged.
-  """
-  path = pathlib.Path(workdir) / MODEL_FILE
-  if not path.is_file():
-    seeds = sorted(str(p.parent) for p in pathlib.Path(workdir).glob(f"seed_*/{MODEL_FILE}"))
-    hint = f"; take one of {', '.join(seeds)}" if seeds else ""
-    raise DataError(f"{workdir} is not a workdir of this project: it has no {MODEL_FILE}{hint}")
-  facts = files.read_json(path)
-  try:
-    _check_facts(facts)
-  except (ConfigError, AttributeError, KeyError, TypeError, ValueError) as error:
-    message = f"no {error}" if isinstance(error, KeyError) else first_line(error)
-    raise DataError(f"{path} is damaged, or of another version ({message})") from error
-  return facts
-
-
-def _check_facts(facts: dict[str, Any]) -> None:
-  """Raises one of many errors where these are not the facts of a run or an imported model."""
-
-  def require(holds: bool, name: str) -> None:
-    if not holds:
-      raise ValueError(f"{name} is {facts[name]!r:.80}")
-
-  is_joint = lambda value: value is None or value in range(config.skeleton.num_joints)
-  needed = {"model", "class_names", "streams", "input"}
-  # An imported model doesn't know its data.
-  optional = {"data", "loading", "preparation", "joint_at_zero"}
-  if unknown := (set(facts) - optional) ^ needed:
-    raise ValueError(f"{min(unknown)} is unknown or missing")
-  config = ModelConfig.from_dict(facts["model"])
-  names, seen, shown = facts["class_names"], facts["streams"], facts["input"]
-  require(isinstance(names, list) and all(isinstance(n, str) for n in names), "class_names")
-  require(len(names) == config.num_classes, "class_names")
-  require(isinstance(seen, list) and seen and set(seen) <= set(streams.STREAMS), "streams")
-  require(set(shown) - {"views"} == {"window", "num_persons", "sampling"}, "input")
-  require(type(shown["window"]) is int and shown["window"] > 0, "input")
-  require(shown["num_persons"] == config.num_persons, "input")
-  temporal_sampling.check(shown["sampling"], shown.get("views", 1))
-  require(type(shown.get("views", 1)) is int, "input")
-  if "data" in facts:
-    require(isinstance(facts["data"]["name"], str), "data")
-  if "loading" in facts:
-    require(set(facts["loading"]) == {"fill", "center"}, "loading")
-    require(facts["loading"]["fill"] in ("loop", "zero"), "loading")
-    require(is_joint(facts["loading"]["center"]), "loading")
-  require(is_joint(facts.get("joint_at_zero")), "joint_at_zero")
-  if "preparation" in facts:
-    require(set(facts["preparation"]) == {"rotated"}, "preparation")
-    require(facts["preparation"]["rotated"] in (True, False, None), "preparation")
-
-
-def read_model_config(facts: dict[str, Any], *, trust: bool = False) -> ModelConfig:
-  """The ModelConfig that a workdir's facts describe.
-
-  Args:
-    trust: a workdir is data, but its block_type may name a layer 'package.module:function', and
-      importing that runs code; this allows it.
-  Raises:
-    ConfigError: the workdir names a layer of its own and is not trusted.
-  """
-  check_trusted(facts["model"]["block_type"], trust)
-  return ModelConfig.from_dict(facts["model"])
-
-
-def check_trusted(block_type: str, trust: bool) -> None:
-  """Raises ConfigError where a workdir names code of its own and is not trusted."""
-  if ":" in block_type and not trust:
-    raise ConfigError(
-      f"this workdir's network is built with code of its own, {block_type!r}; "
-      "allow importing it with trust=True (--trust on the command line)"
-    )
-
-
 def checkpoint_step(manager: ocp.CheckpointManager, which: str | int) -> int:
   """The step meant by 'newest', 'best' or a number.
 
@@ -485,7 +398,7 @@ def load_variables(
   Raises:
     DataError: not a workdir, no such checkpoint, or a damaged one.
   """
-  read_model_facts(workdir)
+  workdir_lib.read(workdir)
   directory = pathlib.Path(workdir) / "checkpoints"
   if not directory.is_dir():
     raise DataError(f"{workdir} holds no checkpoint yet")
@@ -507,7 +420,7 @@ def load_model(
   checkpoint: str | int = "newest",
   stream: str | None = None,
   trust: bool = False,
-) -> MSTGCN:
+) -> nnx.Module:
   """The trained network of a workdir, in evaluation mode.
 
   It takes what it was trained on: its stream (`streams.apply`), normalised where the
@@ -517,7 +430,7 @@ def load_model(
     checkpoint: 'newest' (the last epoch of a finished run), 'best' (selected on the evaluation
       split) or a step.
     stream: which one, where the run trained several; default the first.
-    trust: see `read_model_config`.
+    trust: see `workdir.check_trusted`.
   Raises:
     DataError: not a workdir, no such checkpoint, or a damaged one.
     ConfigError: the run has no such stream, or is not trusted.
@@ -527,22 +440,15 @@ def load_model(
 
 def load_trained(
   workdir: str | pathlib.Path, *, checkpoint: str | int, stream: str | None, trust: bool
-) -> tuple[MSTGCN, dict[str, Any], int]:
+) -> tuple[nnx.Module, dict[str, Any], int]:
   """As `load_model`, the `train_step.eval_variables` that gave it its values, and their step."""
-  facts = read_model_facts(workdir)
-  config = read_model_config(facts, trust=trust)
+  facts = workdir_lib.read(workdir)
+  workdir_lib.check_trusted(facts.model, trust)
   tree, step = load_variables(workdir, checkpoint)
-  variables = saved_eval_variables(tree[choose_stream(facts, stream)])
-  model = _build(config, variables)
+  variables = saved_eval_variables(tree[facts.stream(stream)])
+  model = _build(facts.model, variables)
   model.eval()
   return model, variables, step
-
-
-def choose_stream(facts: dict[str, Any], stream: str | None) -> str:
-  """`stream`, or a workdir's first one; ConfigError where it has none of that name."""
-  if stream is not None and stream not in facts["streams"]:
-    raise ConfigError(f"the run has no stream {stream!r}; it has {', '.join(facts['streams'])}")
-  return stream or facts["streams"][0]
 
 
 def warm_start(
@@ -603,9 +509,9 @@ def warm_start(
   return result
 
 
-def _build(config: ModelConfig, variables: Mapping[str, Any]) -> MSTGCN:
+def _build(config: ModelConfig, variables: Mapping[str, Any]) -> nnx.Module:
   """A network with these parameters and running statistics; no initial ones are drawn."""
-  model = nnx.eval_shape(lambda: MSTGCN(config, rngs=nnx.Rngs(0)))
+  model = nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)))
   for kind, name in ((nnx.Param, "params"), (nnx.BatchStat, "batch_stats")):
     state = nnx.state(model, kind)
     pure = flax.serialization.from_state_dict(nnx.to_pure_dict(state), variables[name])
@@ -614,5 +520,5 @@ def _build(config: ModelConfig, variables: Mapping[str, Any]) -> MSTGCN:
   # What a layer of one's own holds beside these, such as random keys.
   others = nnx.Not(nnx.Any(nnx.Param, nnx.BatchStat))
   if jax.tree.leaves(nnx.state(model, others)):
-    nnx.update(model, nnx.state(MSTGCN(config, rngs=nnx.Rngs(0)), others))
+    nnx.update(model, nnx.state(make_network(config, rngs=nnx.Rngs(0)), others))
   return model

@@ -14,20 +14,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from mstgcn_jax import skeletons
-from mstgcn_jax.data import data_set as data_set_lib
 from mstgcn_jax.data import input_pipeline, protocols, streams, temporal_sampling
 from mstgcn_jax.data.data_set import DataSet, open_data_set
+from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, first_line
-from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.model import ModelConfig, make_network
+from mstgcn_jax.model.config import own_code
 from mstgcn_jax.training import checkpoints, device_batches, train_step
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training.train_step import Batch
-
-# What `data_differences` says of a workdir from before data sets had an identity.
-UNKNOWN_DATA = (
-  "the run is of an earlier version, which did not record the content of its data; if this data "
-  "set is unchanged, train.py with --config.allow_config_change=True goes on and records it"
-)
+from mstgcn_jax.training.workdir import RunFacts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,24 +52,32 @@ class Experiment:
   steps_per_epoch: int
   meshes: dict[str, Mesh]
 
-  def facts(self) -> dict[str, Any]:
-    """What a workdir says of its model, as JSON."""
-    return {
-      "model": self.model_config.to_dict(),
-      "class_names": list(self.data_set.class_names),
-      "streams": list(self.task.streams),
-      "data": {"name": self.data_set.name, "identity": self.data_set.identity},
-      "input": config_lib.input_facts(self.config),
-      "loading": {"fill": self.data_set.fill, "center": self.data_set.center},
-      "joint_at_zero": self.data_set.joint_at_zero,
-      "preparation": {"rotated": self.data_set.rotated},
-    }
+  def facts(self) -> RunFacts:
+    """What a workdir says of its run."""
+    data = self.config.data
+    return RunFacts(
+      model=self.model_config,
+      class_names=tuple(self.data_set.class_names),
+      streams=tuple(self.task.streams),
+      sampling=Sampling(
+        window=data.window,
+        num_persons=data.num_persons,
+        kind=data.sampling,
+        views=data.views,
+        fill=self.data_set.fill,
+        center=self.data_set.center,
+      ),
+      joint_at_zero=self.data_set.joint_at_zero,
+      rotated=self.data_set.rotated,
+      data_name=self.data_set.name,
+      data_identity=self.data_set.identity,
+    )
 
   def abstract_states(self) -> dict[str, train_step.TrainState]:
     """stream -> shapes, types and shardings of its state, without computing it."""
 
     def init():
-      model = MSTGCN(self.model_config, rngs=nnx.Rngs(0))
+      model = make_network(self.model_config, rngs=nnx.Rngs(0))
       _, params, batch_stats = train_step.split_model(model)
       state = train_step.init_state(self.task, params, batch_stats, seed=0)
       if self.config.data.normalize:
@@ -94,7 +98,7 @@ class Experiment:
   def initial_states(self) -> dict[str, train_step.TrainState]:
     """stream -> its state before the first step, on its devices; equal seeds, equal weights."""
     config = self.config
-    model = MSTGCN(self.model_config, rngs=nnx.Rngs(config.seed))
+    model = make_network(self.model_config, rngs=nnx.Rngs(config.seed))
     _, params, batch_stats = train_step.split_model(model)
     states = {}
     for name, mesh in self.meshes.items():
@@ -180,16 +184,20 @@ class Experiment:
     return {"mean": np.float32(mean), "std": np.float32(np.sqrt(variance))}
 
 
-def set_up(config: ConfigDict, *, train: bool = True) -> Experiment:
+def set_up(
+  config: ConfigDict, *, train: bool = True, data_set: DataSet | None = None
+) -> Experiment:
   """Opens the data and derives model, task and devices from a config.
 
   Args:
     train: False where nothing will be trained, so that training clips need not fill a batch.
+    data_set: instead of the one that the config names.
   Raises:
     ConfigError, DataError: config and data don't fit each other, or one of them is wrong.
   """
   config_lib.validate(config)
-  data_set = open_data_set(pathlib.Path(config.data.dir) / config.data.name)
+  if data_set is None:
+    data_set = open_data_set(pathlib.Path(config.data.dir) / config.data.name)
   split = make_split(config, data_set)
   model_config = config_lib.model_config(
     config,
@@ -197,9 +205,9 @@ def set_up(config: ConfigDict, *, train: bool = True) -> Experiment:
     num_classes=len(data_set.class_names),
     channels=data_set.channels,
   )
-  abstract = nnx.eval_shape(lambda: MSTGCN(model_config, rngs=nnx.Rngs(0)))
-  if ":" in model_config.block_type:
-    check_own_layers(abstract, config.data.window)
+  abstract = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
+  if own_code(model_config):
+    check_own_code(abstract, model_config, config.data.window)
   steps_per_epoch = (
     input_pipeline.steps_per_epoch(len(split.train), config.batch_size) if train else 0
   )
@@ -229,18 +237,26 @@ def set_up(config: ConfigDict, *, train: bool = True) -> Experiment:
   return Experiment(config, data_set, split, model_config, task, steps_per_epoch, meshes)
 
 
-def check_own_layers(model: MSTGCN, window: int) -> None:
-  """Raises ConfigError where layers of one's own and the others don't fit together."""
-  config = model.config
+def check_own_code(model: nnx.Module, config: ModelConfig, window: int) -> None:
+  """Raises ConfigError where layers of one's own and the others don't fit together, or a network of
+  one's own gives no logits."""
   shape = (1, config.num_persons, window, config.skeleton.num_joints, config.in_channels)
+  clips = jax.ShapeDtypeStruct(shape, "float32")
+  field = "network" if ":" in config.network else "block_type"
   try:
-    nnx.eval_shape(lambda model, clips: model(clips), model, jax.ShapeDtypeStruct(shape, "float32"))
+    logits = nnx.eval_shape(lambda model, clips: model(clips), model, clips)
   except Exception as error:  # whatever a layer of somebody else's raises
     raise ConfigError(
-      f"model.block_type {config.block_type!r}: the layers don't fit together "
+      f"model.{field} {own_code(config)!r}: the layers don't fit together "
       f"({type(error).__name__}: {first_line(error)}). A spatial layer takes [clip, joint, frame, "
-      "in_channels] to out_channels; a temporal one keeps out_channels and every stride-th frame"
+      "in_channels] to out_channels; a temporal one keeps out_channels and every stride-th frame; "
+      "a network takes [batch, person, frame, joint, channel] to [batch, class]"
     ) from error
+  if getattr(logits, "shape", None) != (1, config.num_classes):
+    raise ConfigError(
+      f"model.{field} {own_code(config)!r} gives {getattr(logits, 'shape', logits)} for one clip; "
+      f"logits of {config.num_classes} classes have the shape (1, {config.num_classes})"
+    )
 
 
 def make_split(config: ConfigDict, data_set: DataSet) -> Split:
@@ -261,15 +277,6 @@ def make_split(config: ConfigDict, data_set: DataSet) -> Split:
         f"clips; the training subjects are {np.unique(subjects).tolist()}"
       )
   return Split(train[~held], evaluated, train[held])
-
-
-def data_differences(facts: dict[str, Any], data_set: DataSet) -> list[str]:
-  """In what a data set is not the one that a workdir's facts know; none for an imported model."""
-  if "data" not in facts:
-    return []
-  if "identity" not in facts["data"]:
-    return [UNKNOWN_DATA]
-  return data_set_lib.differences(facts["data"]["identity"], data_set.identity)
 
 
 def place_streams(names: tuple[str, ...], devices_each: int) -> dict[str, Mesh]:

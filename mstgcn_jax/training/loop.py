@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import dataclasses
 import logging
 import os
 import pathlib
@@ -17,10 +18,11 @@ from ml_collections import ConfigDict
 
 from mstgcn_jax import files, words
 from mstgcn_jax.errors import ConfigError, DataError, RunError
-from mstgcn_jax.evaluation import metrics, plots
+from mstgcn_jax.evaluation import fusion, metrics, plots
 from mstgcn_jax.training import checkpoints, devices, optimizer, predict, run_log, train_step
 from mstgcn_jax.training import config as config_lib
-from mstgcn_jax.training.experiment import Experiment, data_differences, set_up
+from mstgcn_jax.training import workdir as workdir_lib
+from mstgcn_jax.training.experiment import Experiment, set_up
 from mstgcn_jax.training.watchdog import Watchdog
 
 # Steps between dispatching a step and reading its figures, so that devices never wait for the
@@ -36,13 +38,17 @@ class Preempted(Exception):
 
 
 def train(
-  config: ConfigDict, workdir: pathlib.Path, *, stop: "StopSignal | None" = None
+  config: ConfigDict | str | pathlib.Path,
+  workdir: str | pathlib.Path,
+  *,
+  stop: "StopSignal | None" = None,
 ) -> predict.Figures:
   """Trains in `workdir`, from its newest good checkpoint where there is one.
 
   Of several `config.seeds` each trains in `workdir`/seed_N, and `workdir`/seeds.json tells of all.
 
   Args:
+    config: a config, or the file or name of one (`config.load`).
     stop: asks the run to save and end; by default SIGTERM and Ctrl-C do, where this is the main
       thread.
   Returns:
@@ -53,6 +59,8 @@ def train(
     Preempted: it was asked to end, and the state is saved.
   """
   workdir = pathlib.Path(workdir)
+  if not isinstance(config, ConfigDict):
+    config = config_lib.load(config)
   config_lib.validate(config)
   checkpoints.check_path(workdir)
   with contextlib.ExitStack() as stack:
@@ -119,7 +127,7 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -
     return figures
   if is_first:
     config_lib.write(config, workdir / "config.json")
-    checkpoints.write_model_facts(workdir, run.facts())
+    run.facts().write(workdir)
   _log.info("%s", describe(run, step, total_steps))
   for line in notes(run):
     _log.info("note: %s", line)
@@ -220,12 +228,12 @@ def check_same_run(workdir: pathlib.Path, run: Experiment) -> list[str]:
   Raises:
     ConfigError: they do, and it is not allowed.
   """
-  facts, now = checkpoints.read_model_facts(workdir), run.facts()
+  facts = workdir_lib.read(workdir)
   changed = config_lib.differences(config_lib.read(workdir / "config.json"), run.config)
-  # An imported model doesn't know its data.
-  changed += [f"data set: {what}" for what in data_differences(facts, run.data_set)]
-  free = {"remat": None}  # memory only
-  if facts["model"] | free != now["model"] | free and not changed:
+  changed += [f"data set: {what}" for what in facts.data_differences(run.data_set)]
+  # Rematerialisation changes memory only.
+  same = dataclasses.replace(run.model_config, remat=facts.model.remat)
+  if facts.model_differences(same) and not changed:
     changed = ["data set: skeleton, channels or classes"]
   if changed and not run.config.allow_config_change:
     raise ConfigError(
@@ -358,7 +366,7 @@ def _record_evaluation(record: run_log.Recorder, step: int, results, states) -> 
 
 def _judged_top1(results) -> float:
   """The accuracy that selects: of held-out subjects where there are such."""
-  return predict.headline(results.get("holdout", results["eval"]))["top1"]
+  return fusion.headline(results.get("holdout", results["eval"]))["top1"]
 
 
 def _judge(progress: dict, results, step: int) -> dict:
@@ -410,17 +418,18 @@ def _write_results(run: Experiment, workdir: pathlib.Path, step, progress, resul
   """Scores, pictures and, last, the summary that marks the run as finished."""
   selected_on = "held-out subjects" if "holdout" in results else "the evaluation split"
   results = results["eval"]
-  main = predict.headline_name(results)
+  main = fusion.headline_name(results)
   scores = predict.eval_scores(run, logits)
   for name, of_clips in scores.items():
-    of_clips.save(workdir / f"scores{predict.suffix(name, scores)}.npz", step=step)
+    of_clips.save(workdir / f"scores{fusion.suffix(name, scores)}.npz", step=step)
   last = results[main]
   title = f"{run.data_set.name}, {run.config.data.protocol}, {main}: {100 * last['top1']:.1f} %"
   matrix = metrics.confusion_matrix(scores[main].logits, scores[main].labels)
   plots.confusion_matrix(
     matrix, run.data_set.class_names, workdir / "confusion_matrix.png", title=title
   )
-  plots.learning_curves(workdir / "metrics.csv", workdir / "learning_curves.png", title=title)
+  rows = list(run_log.read_metrics(workdir / "metrics.csv"))
+  plots.learning_curves(rows, workdir / "learning_curves.png", title=title)
   ended = f", an end selected on {selected_on}" if _ends_early(run.config, progress) else ""
   text = "\n".join(
     [

@@ -1,7 +1,7 @@
 """Logits of every clip of a split exactly once, and what is fused of them."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from mstgcn_jax.errors import RunError
-from mstgcn_jax.evaluation import metrics
+from mstgcn_jax.evaluation import fusion, metrics
 from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.training import train_step
 from mstgcn_jax.training.experiment import Experiment
@@ -17,8 +17,6 @@ from mstgcn_jax.training.experiment import Experiment
 # Stream or fusion -> loss, top1, top5, mean_class.
 Figures = dict[str, dict[str, float]]
 
-# Names of fused results beside the streams' own.
-FUSED_EQUAL, FUSED_WEIGHTED, FUSED_FITTED = "fused_equal", "fused_2211", "fused_fitted"
 _log = logging.getLogger("mstgcn_jax")
 
 
@@ -62,25 +60,6 @@ def _sum_over_processes(x: np.ndarray) -> np.ndarray:
   return x if jax.process_count() == 1 else multihost_utils.process_allgather(x).sum(0)
 
 
-def stream_weights(names: Iterable[str]) -> list[float]:
-  """The 2:2:1:1 of the literature: motion streams count half."""
-  return [1.0 if "motion" in name else 2.0 for name in names]
-
-
-def with_fused(
-  logits: Mapping[str, np.ndarray], fitted: np.ndarray | None = None
-) -> dict[str, np.ndarray]:
-  """The streams' logits and, where there are several streams, their fusions."""
-  result = dict(logits)
-  if len(logits) > 1:
-    values = list(logits.values())
-    result[FUSED_EQUAL] = metrics.fuse(values)
-    result[FUSED_WEIGHTED] = metrics.fuse(values, stream_weights(logits))
-    if fitted is not None:
-      result[FUSED_FITTED] = metrics.fuse(values, fitted)
-  return result
-
-
 def predict_splits(run: Experiment, variables: Mapping[str, Any]) -> dict[str, Any]:
   """Logits of every split and, in it, of every stream and fusion: {'eval': …, 'holdout': …}.
 
@@ -94,14 +73,9 @@ def predict_splits(run: Experiment, variables: Mapping[str, Any]) -> dict[str, A
       fitted = metrics.fit_weights(list(held.values()), run.data_set.table["label"][rows])
       weights = ", ".join(f"{name} {w:g}" for name, w in zip(held, fitted, strict=True))
       _log.info("fusion weights fitted on held-out subjects: %s", weights)
-    splits["holdout"] = with_fused(held)
-  splits["eval"] = with_fused(predict(run, variables, run.split.eval), fitted)
+    splits["holdout"] = fusion.with_fused(held)
+  splits["eval"] = fusion.with_fused(predict(run, variables, run.split.eval), fitted)
   return splits
-
-
-def headline_name(results: Mapping[str, Any]) -> str:
-  """The result a run is judged by: the 2:2:1:1 fusion, or its only stream."""
-  return FUSED_WEIGHTED if FUSED_WEIGHTED in results else next(iter(results))
 
 
 def eval_scores(run: Experiment, logits: Mapping[str, np.ndarray]) -> dict[str, Scores]:
@@ -111,13 +85,3 @@ def eval_scores(run: Experiment, logits: Mapping[str, np.ndarray]) -> dict[str, 
     name: Scores(table["name"][rows], table["label"][rows], values)
     for name, values in logits.items()
   }
-
-
-def suffix(name: str, results: Mapping[str, Any]) -> str:
-  """What the names of a result's files end in: nothing for the headline's."""
-  return "" if name == headline_name(results) else f"_{name}"
-
-
-def headline(results: Figures) -> dict[str, float]:
-  """The figures a run is judged by."""
-  return results[headline_name(results)]

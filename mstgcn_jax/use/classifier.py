@@ -1,7 +1,8 @@
 """A trained run as a function from joints to class probabilities."""
 
+import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from mstgcn_jax import torch_weights, words
-from mstgcn_jax.data import temporal_sampling
+from mstgcn_jax import words
+from mstgcn_jax.data import normalise
 from mstgcn_jax.data.data_set import DataSet, Persons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.training import checkpoints
+from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.train_step import model_input
 
 _LARGEST = 1e9  # a coordinate beyond is damage, as for data_prep
@@ -22,15 +24,18 @@ _LARGEST = 1e9  # a coordinate beyond is damage, as for data_prep
 class Classifier:
   """Classifies clips of joints as a workdir's network does: stream, normalisation, network.
 
-      classify = Classifier("runs/quickstart")
-      probabilities = classify(clips)  # [batch, class]
+      classify = mst.Classifier("runs/quickstart")
+      clip = classify.from_recording(joints)  # [frame, joint, channel] or one of these per person
+      probabilities = classify(clip[None])  # [batch, class]
+      classify.class_names[int(probabilities[0].argmax())]
 
   Attributes:
-    class_names: a name a class.
+    class_names: one per class.
+    stream: what the network sees of the joints, such as 'bone'.
     skeleton: layout of the joints that it takes.
-    model: the network alone.
     channels: coordinates of a joint that it takes.
-    input: window, num_persons, sampling and views that it was trained and evaluated with.
+    sampling: how a recording becomes the window that it was evaluated on.
+    model: the network alone.
   """
 
   def __init__(
@@ -42,59 +47,76 @@ class Classifier:
     trust: bool = False,
   ):
     """Loads a run; arguments and errors as for `checkpoints.load_model`."""
-    facts = checkpoints.read_model_facts(workdir)
-    self.stream = checkpoints.choose_stream(facts, stream)
-    self.class_names = tuple(facts["class_names"])
+    facts = workdir_lib.read(workdir)
+    self.stream = facts.stream(stream)
+    self.class_names = facts.class_names
     self.model, variables, _ = checkpoints.load_trained(
-      workdir, checkpoint=str(checkpoint), stream=self.stream, trust=trust
+      workdir, checkpoint=checkpoint, stream=self.stream, trust=trust
     )
     self._normalization = variables["normalization"]
-    self.skeleton = self.model.config.skeleton
-    self.channels = self.model.config.in_channels // (2 if "+" in self.stream else 1)
-    self.input = facts["input"]
-    # An imported model doesn't know its data, but what the reference does.
-    self._loading = facts.get("loading", torch_weights.reference_loading(self.skeleton))
-    self._joint_at_zero = facts.get("joint_at_zero", self.skeleton.center)
-    # Whether the training clips were turned; runs of version 0.1.0 don't say.
-    centred = self._loading["center"] is not None
-    self._turned = facts.get("preparation", {"rotated": centred})["rotated"]
-    self._apply = nnx.jit(self._logits)
+    self.skeleton = facts.model.skeleton
+    self.channels = facts.model.in_channels // (2 if "+" in self.stream else 1)
+    self.sampling = facts.sampling
+    self._joint_at_zero = facts.joint_at_zero
+    self._rotated = facts.rotated
+    self._logits = nnx.jit(lambda model, clips: model(self._input(clips)))
+    pooled = lambda features: features.mean((1, 2, 3))
+    self._features = nnx.jit(lambda model, clips: pooled(model.features(self._input(clips))))
 
-  def _logits(self, model: nnx.Module, clips: jax.Array) -> jax.Array:
+  def _input(self, clips: jax.Array) -> jax.Array:
     center, normalization = self._joint_at_zero, self._normalization
-    return model(model_input(clips, (self.stream,), 0, self.skeleton, center, normalization))
+    return model_input(clips, (self.stream,), 0, self.skeleton, center, normalization)
 
   def __call__(self, clips: jax.Array) -> jax.Array:
     """Class probabilities, float32 [batch, class].
 
     Args:
       clips: numbers [batch, person, frame, joint, channel], prepared as the training data was
-        (`sample` and `window` give such clips); any number of frames; 0 where nothing is tracked.
-        Or [batch, view, person, …]: the probabilities of a clip's views are averaged.
+        (`from_recording` and `from_data_set` give such clips); any number of frames; 0 where
+        nothing is tracked. Or [batch, view, person, …]: the mean over a clip's views.
     Raises:
       ConfigError: another shape.
       DataError: a coordinate is not finite.
     """
+    return self._mean_over_views(lambda x: jax.nn.softmax(self._logits(self.model, x)), clips)
+
+  def features(self, clips: jax.Array) -> jax.Array:
+    """What the classifier sees of clips: the last block's channels, float32 [batch, channel].
+
+    The mean over persons, frames and joints. Arguments and errors as of a call.
+    """
+    return self._mean_over_views(lambda x: self._features(self.model, x), clips)
+
+  def _mean_over_views(self, function, clips: jax.Array) -> jax.Array:
     clips = self._checked(clips, "[batch, person, frame, joint, channel]")
     if clips.ndim == 6:
-      probabilities = self(clips.reshape(-1, *clips.shape[2:]))
-      return probabilities.reshape(*clips.shape[:2], -1).mean(1)
-    if clips.ndim > 6 or clips.shape[-4] != self.input["num_persons"] or not clips.shape[-3]:
+      of_views = self._mean_over_views(function, clips.reshape(-1, *clips.shape[2:]))
+      return of_views.reshape(*clips.shape[:2], -1).mean(1)
+    persons = self.sampling.num_persons
+    if clips.ndim > 6 or clips.shape[-4] != persons or not clips.shape[-3]:
       raise ConfigError(
         f"clips have the shape {clips.shape}: {clips.shape[-4]} persons, {clips.shape[-3]} frames; "
-        f"this run takes {self.input['num_persons']} persons and at least 1 frame"
+        f"this run takes {persons} persons and at least 1 frame"
       )
-    return jax.nn.softmax(self._apply(self.model, jnp.asarray(clips)))
+    return function(jnp.asarray(clips))
 
-  def sample(self, data_set: DataSet, row: int) -> np.ndarray:
+  def from_data_set(self, data_set: DataSet, row: int) -> np.ndarray:
     """A data set's clip as the run saw it in evaluation, [person, frame, joint, channel].
 
     [view, person, frame, joint, channel] where it was evaluated on several views of each.
-    """
-    return self._views(lambda **view: data_set.sample(row, **self._how, **view))
 
-  def window(self, persons: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-    """One recording as the run would see it; the shape as of `sample`.
+    Raises:
+      ConfigError: `data_set` is none, or has no clip of that number.
+    """
+    if not isinstance(data_set, DataSet):
+      raise ConfigError(f"data_set is {data_set!r:.60}; expected what `open_data_set` returns")
+    if not -len(data_set) <= row < len(data_set):
+      raise ConfigError(f"row is {row}; {data_set.name} has {len(data_set)} clips, from 0 on")
+    loading = {"fill": data_set.fill, "center": data_set.center}
+    return dataclasses.replace(self.sampling, **loading).windows(data_set.read([row])[0])
+
+  def from_recording(self, persons: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """One recording as the run would see it; the shape as of `from_data_set`.
 
     Args:
       persons: [frame, joint, channel] each, the main person first, or one array [(person,) frame,
@@ -105,40 +127,25 @@ class Classifier:
       ConfigError: another shape.
       DataError: a coordinate is not finite, or nobody is tracked.
     """
-    persons, how = self._prepared(persons), self._how
-    shape = (how["num_persons"], how["window"], self.skeleton.num_joints, self.channels)
-    return self._views(
-      lambda **view: temporal_sampling.sample(
-        persons, how["sampling"], **self._loading, out=np.empty(shape, np.float32), **view
-      )
-    )
+    return self.sampling.windows(self._prepared(persons))
 
-  @property
-  def _how(self) -> dict[str, Any]:
-    return {name: value for name, value in self.input.items() if name != "views"}
-
-  def _views(self, view: Callable[..., np.ndarray]) -> np.ndarray:
-    """`view(view=k, views=n)` for every k, stacked where there are several."""
-    number = self.input.get("views", 1)  # runs of earlier versions do not say
-    if number == 1:
-      return view()
-    return np.stack([view(view=k, views=number) for k in range(number)])
+  sample, window = from_data_set, from_recording  # their names in version 0.1
 
   def _prepared(self, persons: Sequence[np.ndarray] | np.ndarray) -> Persons:
     """The persons of a recording as the training data's are stored."""
     raw = not isinstance(persons, Persons)
     if isinstance(persons, np.ndarray) and persons.ndim == 3:
       persons = [persons]
+    if not isinstance(persons, np.ndarray | Sequence) or isinstance(persons, str):
+      raise ConfigError(
+        f"a recording is {persons!r:.60}; expected one array [frame, joint, channel] per person"
+      )
     persons = [self._checked(person, "[frame, joint, channel]") for person in persons]
-    if raw:
-      # Only recordings need this room, so that the library does without it.
-      from mstgcn_jax.data import normalise
-
-      if self._turned or self._loading["center"] is not None:
-        persons = normalise.normalise(persons, self.skeleton, by_sum=False)
-      else:
-        persons = normalise.cut_together(persons)
-    if not any(person.any() for person in persons[: self.input["num_persons"]]):
+    if raw and (self._rotated or self.sampling.center is not None):
+      persons = normalise.normalise(persons, self.skeleton, by_sum=False)
+    elif raw:
+      persons = normalise.cut_together(persons)
+    if not any(person.any() for person in persons[: self.sampling.num_persons]):
       raise DataError("nobody is tracked in this recording: it has no joint that is not 0")
     return Persons(persons)
 

@@ -1,0 +1,44 @@
+"""The figures of scores as text."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mstgcn_jax import words
+from mstgcn_jax.evaluation import metrics
+from mstgcn_jax.evaluation.scores import Scores
+
+
+def as_text(scores: Scores, class_names: Sequence[str]) -> str:
+  """Accuracies with 95 % bootstrap intervals, a table per class, the most confused pairs."""
+  logits, labels = scores.logits, scores.labels
+  per_class = metrics.per_class(logits, labels)
+  counts = np.bincount(labels, minlength=len(class_names))
+  lines = _accuracies(logits, labels, per_class)
+  lines.append("\nclass                                      clips   top-1")
+  for i in np.argsort(per_class, kind="stable"):
+    figure = f"{100 * per_class[i]:6.1f} %" if counts[i] else "       –"
+    lines.append(f"{class_names[i][:40]:40}  {counts[i]:6d}  {figure}")
+  confused = metrics.most_confused(metrics.confusion_matrix(logits, labels))
+  lines.append("\nmost confused" if confused else "\nno clip is confused")
+  for true, predicted, clips in confused:
+    share = 100 * clips / counts[true]
+    lines.append(
+      f"{class_names[true]} taken for {class_names[predicted]}: "
+      f"{words.counted(clips, 'clip')} ({share:.0f} %)"
+    )
+  return "\n".join(lines)
+
+
+def _accuracies(logits: np.ndarray, labels: np.ndarray, per_class: np.ndarray) -> list[str]:
+  rank = metrics.ranks(logits, labels)
+  rows = [("top-1", (rank < 1).mean(), metrics.bootstrap_interval(rank < 1))]
+  if metrics.top5_tells(logits.shape[1]):
+    rows.append(("top-5", (rank < 5).mean(), metrics.bootstrap_interval(rank < 5)))
+  interval = metrics.bootstrap_mean_class(logits, labels)
+  rows.append(("mean class", np.nanmean(per_class), interval))
+  return [
+    f"{name:10}  {100 * share:6.2f} %  (95 % interval over clips {100 * low:.2f} to "
+    f"{100 * high:.2f})"
+    for name, share, (low, high) in rows
+  ]

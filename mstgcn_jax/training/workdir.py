@@ -1,0 +1,187 @@
+"""What a workdir says of its run beside the checkpoints: `RunFacts`, in model.json."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from mstgcn_jax import files
+from mstgcn_jax.data import data_set as data_set_lib
+from mstgcn_jax.data import streams, temporal_sampling
+from mstgcn_jax.data.data_set import DataSet
+from mstgcn_jax.data.temporal_sampling import Sampling
+from mstgcn_jax.errors import ConfigError, DataError, first_line
+from mstgcn_jax.model import ModelConfig
+from mstgcn_jax.model.config import own_code
+from mstgcn_jax.skeletons import Skeleton
+
+FILE = "model.json"
+
+# What `RunFacts.data_differences` says of a workdir from before data sets had an identity.
+UNKNOWN_DATA = (
+  "the run is of an earlier version, which did not record the content of its data; if this data "
+  "set is unchanged, train.py with --config.allow_config_change=True goes on and records it"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFacts:
+  """What a trained network takes and gives, and what it was trained on.
+
+  Attributes:
+    model: the network of every stream.
+    class_names: one per class; numbers for an imported model.
+    streams: trained side by side, in this order.
+    sampling: how a clip becomes the window that the network sees, in evaluation.
+    joint_at_zero: joint of the first person that lies at 0 although it is tracked; None for none.
+    rotated: whether the training clips were turned upright; None where that is not known.
+    data_name: the data set; None for an imported model, which doesn't know it.
+    data_identity: its content (`DataSet.identity`); None where it was not recorded.
+  """
+
+  model: ModelConfig
+  class_names: tuple[str, ...]
+  streams: tuple[str, ...]
+  sampling: Sampling
+  joint_at_zero: int | None
+  rotated: bool | None
+  data_name: str | None = None
+  data_identity: dict[str, Any] | None = None
+
+  def stream(self, name: str | None) -> str:
+    """`name`, or the first stream; ConfigError where the run has none of that name."""
+    if name is not None and name not in self.streams:
+      raise ConfigError(f"the run has no stream {name!r}; it has {', '.join(self.streams)}")
+    return name or self.streams[0]
+
+  def data_differences(self, data_set: DataSet) -> list[str]:
+    """In what a data set is not the one trained on; nothing for an imported model."""
+    if self.data_name is None:
+      return []
+    if self.data_identity is None:
+      return [UNKNOWN_DATA]
+    return data_set_lib.differences(self.data_identity, data_set.identity)
+
+  def model_differences(self, other: ModelConfig) -> list[str]:
+    """Fields in which a network is another than the run's, one line each."""
+    old, here = self.model.to_dict(), other.to_dict()
+    short = lambda value: value["name"] if isinstance(value, dict) else str(value)
+    return [
+      f"{name}: {short(old[name])} in the run, {short(here[name])} here"
+      for name in here
+      if old[name] != here[name]
+    ]
+
+  def write(self, workdir: str | pathlib.Path) -> None:
+    """Writes `workdir`/model.json."""
+    s = self.sampling
+    content = {
+      "model": self.model.to_dict(),
+      "class_names": list(self.class_names),
+      "streams": list(self.streams),
+      "input": {
+        "window": s.window,
+        "num_persons": s.num_persons,
+        "sampling": s.kind,
+        "views": s.views,
+      },
+      "loading": {"fill": s.fill, "center": s.center},
+      "joint_at_zero": self.joint_at_zero,
+      "preparation": {"rotated": self.rotated},
+    }
+    if self.data_name is not None:
+      content["data"] = {"name": self.data_name, "identity": self.data_identity}
+    files.write_json(pathlib.Path(workdir) / FILE, content)
+
+
+def check_trusted(model: Any, trust: bool) -> None:
+  """Raises ConfigError where a workdir names code of its own and is not trusted.
+
+  A workdir is data, but it may name a layer or network 'package.module:function', and importing
+  that runs code.
+
+  Args:
+    model: a `ModelConfig`, or the section `model` of a config.
+  """
+  if (named := own_code(model)) and not trust:
+    raise ConfigError(
+      f"this workdir's network is built with code of its own, {named!r}; "
+      "allow importing it with trust=True (--trust on the command line)"
+    )
+
+
+def read(workdir: str | pathlib.Path) -> RunFacts:
+  """The content of `workdir`/model.json, checked.
+
+  Raises:
+    DataError: there is none, or it is damaged.
+  """
+  path = pathlib.Path(workdir) / FILE
+  if not path.is_file():
+    seeds = sorted(str(p.parent) for p in pathlib.Path(workdir).glob(f"seed_*/{FILE}"))
+    hint = f"; take one of {', '.join(seeds)}" if seeds else ""
+    raise DataError(f"{workdir} is not a workdir of this project: it has no {FILE}{hint}")
+  content = files.read_json(path)
+  try:
+    return _parse(content)
+  except (ConfigError, AttributeError, KeyError, TypeError, ValueError) as error:
+    message = f"no {error}" if isinstance(error, KeyError) else first_line(error)
+    raise DataError(f"{path} is damaged, or of another version ({message})") from error
+
+
+def _parse(content: dict[str, Any]) -> RunFacts:
+  """Raises one of many errors where this is not what `RunFacts.write` writes, or wrote once."""
+
+  def require(holds: bool, name: str) -> None:
+    if not holds:
+      raise ValueError(f"{name} is {content[name]!r:.80}")
+
+  is_joint = lambda value: value is None or value in range(model.skeleton.num_joints)
+  needed = {"model", "class_names", "streams", "input"}
+  optional = {"data", "loading", "preparation", "joint_at_zero"}
+  if unknown := (set(content) - optional) ^ needed:
+    raise ValueError(f"{min(unknown)} is unknown or missing")
+  model = ModelConfig.from_dict(content["model"])
+  names, seen, shown = content["class_names"], content["streams"], content["input"]
+  require(isinstance(names, list) and all(isinstance(n, str) for n in names), "class_names")
+  require(len(names) == model.num_classes, "class_names")
+  require(isinstance(seen, list) and seen and set(seen) <= set(streams.STREAMS), "streams")
+  # Runs of version 0.1.0 say nothing of views, and imported ones said less.
+  require(set(shown) - {"views"} == {"window", "num_persons", "sampling"}, "input")
+  require(type(shown["window"]) is int and shown["window"] > 0, "input")
+  require(shown["num_persons"] == model.num_persons, "input")
+  require(type(shown.get("views", 1)) is int, "input")
+  temporal_sampling.check(shown["sampling"], shown.get("views", 1))
+  loading = content.get("loading", reference_loading(model.skeleton))
+  if "loading" in content:
+    require(set(loading) == {"fill", "center"} and loading["fill"] in ("loop", "zero"), "loading")
+    require(is_joint(loading["center"]), "loading")
+  require(is_joint(content.get("joint_at_zero")), "joint_at_zero")
+  preparation = content.get("preparation", {"rotated": loading["center"] is not None})
+  if "preparation" in content:
+    require(set(preparation) == {"rotated"}, "preparation")
+    require(preparation["rotated"] in (True, False, None), "preparation")
+  data = content.get("data", {"name": None})
+  if "data" in content:
+    require(isinstance(data["name"], str), "data")
+  return RunFacts(
+    model=model,
+    class_names=tuple(names),
+    streams=tuple(seen),
+    sampling=Sampling(
+      window=shown["window"],
+      num_persons=shown["num_persons"],
+      kind=shown["sampling"],
+      views=shown.get("views", 1),
+      **loading,
+    ),
+    joint_at_zero=content.get("joint_at_zero", model.skeleton.center),
+    rotated=preparation["rotated"],
+    data_name=data["name"],
+    data_identity=data.get("identity"),
+  )
+
+
+def reference_loading(skeleton: Skeleton) -> dict[str, Any]:
+  """How the reference fills and centres clips: it loops NTU's, and pads Kinetics' with zeros."""
+  fill = "zero" if skeleton.name == "kinetics" else "loop"
+  return {"fill": fill, "center": skeleton.center}

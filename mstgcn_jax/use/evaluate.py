@@ -1,0 +1,184 @@
+"""A trained run on the clips of a protocol: `evaluate`."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from mstgcn_jax.data.data_set import DataSet, open_data_set
+from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.evaluation import fusion, metrics
+from mstgcn_jax.evaluation.scores import Scores
+from mstgcn_jax.training import checkpoints, predict, train_step
+from mstgcn_jax.training import config as config_lib
+from mstgcn_jax.training import workdir as workdir_lib
+from mstgcn_jax.training.experiment import Experiment, make_split, set_up
+from mstgcn_jax.training.workdir import RunFacts
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """What a network says of the evaluation clips of a protocol.
+
+  Attributes:
+    scores: stream or fusion -> names, labels and logits of its clips.
+    class_names: one per class.
+    data_name, protocol: which clips they are.
+    step: training step of the parameters; None for fresh ones.
+    selected_on: what that step was selected on as the best; '' where it was not selected.
+    trained_on: how many of the clips were trained on.
+    notes: what may make the figures worse than the network is, one line each.
+  """
+
+  scores: dict[str, Scores]
+  class_names: tuple[str, ...]
+  data_name: str
+  protocol: str
+  step: int | None = None
+  selected_on: str = ""
+  trained_on: int = 0
+  notes: tuple[str, ...] = ()
+
+  @property
+  def headline(self) -> str:
+    """The stream or fusion that the run is judged by."""
+    return fusion.headline_name(self.scores)
+
+  @property
+  def figures(self) -> dict[str, dict[str, float]]:
+    """stream or fusion -> loss, top1, top5, mean_class, from 0 to 1."""
+    return {name: metrics.summarize(s.logits, s.labels) for name, s in self.scores.items()}
+
+  def per_class(self, name: str | None = None) -> dict[str, float]:
+    """Class -> top-1 accuracy of a stream or fusion; by default the headline's.
+
+    It is nan where a class has no clip.
+    """
+    scores = self.scores[name or self.headline]
+    accuracies = metrics.per_class(scores.logits, scores.labels)
+    return dict(zip(self.class_names, accuracies.tolist(), strict=True))
+
+
+def evaluate(
+  workdir: str | pathlib.Path,
+  *,
+  checkpoint: str | int = "newest",
+  protocol: str | None = None,
+  data_set: DataSet | str | pathlib.Path | None = None,
+  trust: bool = False,
+) -> Evaluation:
+  """Evaluates a trained run.
+
+      mst.evaluate("runs/quickstart").figures["joint"]["top1"]
+
+  Args:
+    checkpoint: 'newest' (the last epoch of a finished run), 'best' (selected on the evaluation
+      split) or a step.
+    protocol: as in the config's data.protocol; default as in training.
+    data_set: a prepared data set or its folder, by default the one that was trained on. Another one
+      has to have the same layout and classes.
+    trust: allows importing layers of its own that the run names.
+  Raises:
+    DataError: no workdir or data set, no such checkpoint, or a damaged one.
+    ConfigError: run, data and protocol don't fit each other, or the run is not trusted.
+  """
+  workdir = pathlib.Path(workdir)
+  facts = workdir_lib.read(workdir)
+  trained = config_lib.read(workdir / "config.json")
+  for model in (facts.model, trained.model):
+    workdir_lib.check_trusted(model, trust)
+  run = _set_up(trained, protocol, data_set)
+  notes = _check_fit(workdir, facts, run)
+  tree, step = checkpoints.load_variables(workdir, checkpoint)
+  variables = {
+    name: train_step.replicate(mesh, train_step.saved_eval_variables(tree[name]))
+    for name, mesh in run.meshes.items()
+  }
+  selected_on = ""
+  if checkpoint != "newest" and step == checkpoints.best_step(workdir):
+    same_split = (run.config.data.protocol, run.data_set.name) == _split_of(trained)
+    selected_on = "this very split" if same_split else ", ".join(reversed(_split_of(trained)))
+    if trained.data.holdout_subjects:
+      selected_on = "held-out subjects"
+  evaluation = _evaluate(run, variables)
+  return dataclasses.replace(
+    evaluation,
+    step=step,
+    selected_on=selected_on,
+    trained_on=_trained_on(trained, facts, run),
+    notes=tuple(notes),
+  )
+
+
+def evaluate_fresh(
+  config: ConfigDict,
+  *,
+  protocol: str | None = None,
+  data_set: DataSet | str | pathlib.Path | None = None,
+) -> Evaluation:
+  """Evaluates a config's network as it is initialised: shows that data and network fit together."""
+  run = _set_up(config, protocol, data_set)
+  states = run.initial_states()
+  return _evaluate(run, {name: train_step.eval_variables(s) for name, s in states.items()})
+
+
+def _set_up(config: ConfigDict, protocol: str | None, data_set) -> Experiment:
+  """The experiment of a config with another protocol or data set, which leave the config alone."""
+  config = config.copy_and_resolve_references()
+  if isinstance(data_set, str | pathlib.Path):
+    data_set = open_data_set(data_set)
+  if protocol:
+    config.data.protocol = protocol
+    config.data.holdout_subjects = ()
+  # Neither changes a result, and devices may be others than in training.
+  devices = jax.device_count()
+  config.stream_devices = 0
+  config.eval_batch_size = -(-config.eval_batch_size // devices) * devices
+  return set_up(config, train=False, data_set=data_set)
+
+
+def _evaluate(run: Experiment, variables: Mapping[str, Any]) -> Evaluation:
+  return Evaluation(
+    scores=predict.eval_scores(run, predict.predict_splits(run, variables)["eval"]),
+    class_names=tuple(run.data_set.class_names),
+    data_name=run.data_set.name,
+    protocol=run.config.data.protocol,
+  )
+
+
+def _check_fit(workdir: pathlib.Path, facts: RunFacts, run: Experiment) -> list[str]:
+  """Notes on the data; ConfigError where it is none that the run could have been trained on."""
+  data_set, notes = run.data_set, []
+  differences = facts.model_differences(run.model_config)
+  if facts.data_name == data_set.name:
+    differences += facts.data_differences(data_set)
+  elif facts.data_name is not None:
+    if facts.class_names != tuple(data_set.class_names):
+      differences.append("the names of the classes, or their order")
+    if facts.rotated != data_set.rotated:
+      said = {True: "turned upright", False: "not turned", None: "as they came"}
+      here, there = said[data_set.rotated], said[facts.rotated]
+      notes.append(f"clips of {data_set.name} are {here}, those trained on {there}")
+  if differences == [workdir_lib.UNKNOWN_DATA]:
+    return [f"whether {data_set.path} fits is not known: {workdir_lib.UNKNOWN_DATA}"]
+  if differences:
+    raise ConfigError(
+      f"{data_set.path} does not fit the run in {workdir} ({'; '.join(differences)}); "
+      "--data names another folder of data sets, --data-name another one in it"
+    )
+  return notes
+
+
+def _split_of(config: ConfigDict) -> tuple[str, str]:
+  return config.data.protocol, config.data.name
+
+
+def _trained_on(trained: ConfigDict, facts: RunFacts, run: Experiment) -> int:
+  """How many of the evaluated clips a run of this config was trained on."""
+  if facts.data_name != run.data_set.name:  # an imported model doesn't know its data
+    return 0
+  return int(np.isin(run.split.eval, make_split(trained, run.data_set).train).sum())

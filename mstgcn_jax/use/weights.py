@@ -1,0 +1,126 @@
+"""Workdirs made of published PyTorch checkpoints, and state dicts of workdirs."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import yaml
+from flax import nnx
+
+from mstgcn_jax import torch_weights
+from mstgcn_jax.data import streams
+from mstgcn_jax.data.temporal_sampling import Sampling
+from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.model import make_network
+from mstgcn_jax.training import checkpoints, optimizer
+from mstgcn_jax.training import config as config_lib
+from mstgcn_jax.training import workdir as workdir_lib
+from mstgcn_jax.training.train_step import TrainState, split_model
+
+
+def import_checkpoint(
+  weights: str | pathlib.Path,
+  reference_yaml: str | pathlib.Path,
+  workdir: str | pathlib.Path,
+  *,
+  stream: str = "joint",
+  data_name: str = "ntu60",
+  window: int = 300,
+  sampling: str = "loop",
+) -> list[str]:
+  """Makes a workdir of a checkpoint of the reference and the YAML file it was trained with.
+
+  `evaluate`, `Classifier` and `init_from` of an experiment take it like any run's; `train.py` goes
+  on from its step 0, by the published recipe. Class names are numbers, the reference has none.
+
+  Args:
+    stream: what the model was trained on (`mstgcn_jax.data.streams.STREAMS`).
+    data_name: the prepared data set that it was trained on, which its YAML does not name.
+    window, sampling: frames that it was trained to see, `config.default().data`.
+  Returns:
+    Names of the tensors without counterpart here.
+  Raises:
+    DataError, ConfigError: as `read_state_dict`, `config_from_reference`, `load_state_dict`;
+      nothing is written then, nor over a workdir that exists.
+  """
+  if stream not in streams.STREAMS:
+    raise ConfigError(f"stream is {stream!r}; allowed: {', '.join(streams.STREAMS)}")
+  workdir = pathlib.Path(workdir)
+  checkpoints.check_path(workdir)
+  if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+    kind = "is not empty" if workdir.is_dir() else "is no folder"
+    raise ConfigError(f"{workdir} exists and {kind}; give a new folder")
+  model_config = torch_weights.config_from_reference(_model_args(pathlib.Path(reference_yaml)))
+  config = config_lib.from_model(model_config, stream, data_name)
+  config.data.window, config.data.sampling = window, sampling
+  config_lib.validate(config)
+  model = make_network(model_config, rngs=nnx.Rngs(0))
+  unused = torch_weights.load_state_dict(model, torch_weights.read_state_dict(weights))
+  _, params, batch_stats = split_model(model)
+  transformation = optimizer.make_optimizer(config_lib.optimizer_config(config), lambda step: 0)
+  state = TrainState(
+    step=jnp.zeros((), jnp.int32),
+    key=jax.random.key_data(jax.random.key(0)),
+    params=params,
+    batch_stats=batch_stats,
+    opt_state=transformation.init(params),
+  )
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ConfigError(f"{workdir} cannot be made ({error.strerror})") from error
+  with checkpoints.make_manager(workdir) as manager:
+    checkpoints.save(manager, 0, {stream: state}, checkpoints.NO_PROGRESS)
+    checkpoints.wait(manager)
+  config_lib.write(config, workdir / "config.json")
+  skeleton = model_config.skeleton
+  loading = workdir_lib.reference_loading(skeleton)
+  workdir_lib.RunFacts(
+    model=model_config,
+    class_names=tuple(str(i + 1) for i in range(model_config.num_classes)),
+    streams=(stream,),
+    sampling=Sampling(window, model_config.num_persons, sampling, **loading),
+    joint_at_zero=skeleton.center,
+    rotated=skeleton.center is not None,
+  ).write(workdir)
+  return unused
+
+
+def _model_args(path: pathlib.Path) -> Mapping[str, Any]:
+  if not path.is_file():
+    raise DataError(f"{path} does not exist")
+  try:
+    content = yaml.safe_load(path.read_text())
+  except (OSError, ValueError, yaml.YAMLError) as error:
+    raise DataError(f"{path} is not YAML ({' '.join(str(error).split())})") from error
+  if not isinstance(content, Mapping) or not isinstance(content.get("model_args"), Mapping):
+    raise DataError(f"{path} has no mapping 'model_args'; give the YAML file of the training run")
+  return content["model_args"]
+
+
+def export_checkpoint(
+  workdir: str | pathlib.Path,
+  weights: str | pathlib.Path,
+  *,
+  checkpoint: str | int = "newest",
+  stream: str | None = None,
+  trust: bool = False,
+) -> tuple[nnx.Module, int]:
+  """Writes a run's parameters as the reference's state dict; its network and the step of them.
+
+  Args:
+    weights: .pt, .pth or .safetensors file to write.
+    Otherwise as `checkpoints.load_model`, whose errors it raises.
+  Raises:
+    ConfigError: another ending, or PyTorch is needed and not installed.
+    DataError: the file cannot be written.
+  """
+  if pathlib.Path(weights).suffix not in (".pt", ".pth", ".safetensors"):
+    raise ConfigError(f"{weights} must end in .pt, .pth or .safetensors")
+  model, _, step = checkpoints.load_trained(
+    workdir, checkpoint=checkpoint, stream=stream, trust=trust
+  )
+  torch_weights.write_state_dict(torch_weights.state_dict(model), weights)
+  return model, step
