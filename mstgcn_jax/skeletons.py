@@ -369,6 +369,24 @@ _SKELETONS = {
 }
 
 
+# Layouts with another graph than the one of their data: of use as `ModelConfig.graph` only.
+_GRAPHS = {
+  skeleton.name: skeleton
+  for skeleton in (
+    # NTU RGB+D's joints as PYSKL (Duan et al. 2022) links them: hand tips and thumbs to the hands.
+    dataclasses.replace(
+      _SKELETONS["ntu_rgbd"],
+      name="ntu_rgbd_pyskl",
+      inward=tuple(
+        (child, {21: 7, 22: 7, 23: 11, 24: 11}.get(child, parent))
+        for child, parent in _SKELETONS["ntu_rgbd"].inward
+      ),
+      part_edges=(),
+    ),
+  )
+}
+
+
 def names() -> tuple[str, ...]:
   """Names of the built-in layouts."""
   return tuple(_SKELETONS)
@@ -376,6 +394,8 @@ def names() -> tuple[str, ...]:
 
 def get(name: str) -> Skeleton:
   """A built-in layout by name; ConfigError if there is none."""
+  if name in _GRAPHS:
+    return _GRAPHS[name]
   if name not in _SKELETONS:
     raise ConfigError(
       f"skeleton: {name!r} is unknown; known: {', '.join(names())}, or the path of a .json file"

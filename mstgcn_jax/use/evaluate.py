@@ -90,7 +90,7 @@ def evaluate(
   facts = workdir_lib.read(workdir)
   trained = config_lib.read(workdir / "config.json")
   for model in (facts.model, trained.model):
-    workdir_lib.check_trusted(model.block_type, trust)
+    workdir_lib.check_trusted(model, trust)
   run = _set_up(trained, protocol, data_set)
   notes = _check_fit(workdir, facts, run)
   tree, step = checkpoints.load_variables(workdir, checkpoint)
