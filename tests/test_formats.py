@@ -515,7 +515,7 @@ def test_a_pickle_of_something_else_is_refused(tmp_path, content, message):
 
 def test_joints_that_fit_no_layout_or_two_ask_for_one(tmp_path):
   path = write_pickle(tmp_path / "a.pkl", [annotation(joints=20)])
-  with pytest.raises(ConfigError, match="20 joints, which fits utd_mhad and nw_ucla; say which"):
+  with pytest.raises(ConfigError, match="20 joints, which fits utd_mhad and nw_ucla and msr"):
     annotations.open_raw(path, OPTIONS)
   assert annotations.open_raw(path, options(skeleton="nw_ucla")).skeleton.name == "nw_ucla"
   with pytest.raises(DataError, match="20 joints, skeleton coco has 17"):

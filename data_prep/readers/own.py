@@ -20,7 +20,7 @@ import numpy as np
 
 from data_prep import layouts, raw_files
 from data_prep.readers import exchange
-from data_prep.readers.interface import Clip, Recordings
+from data_prep.readers.interface import Clip, Coordinates, Recordings
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import DataError
@@ -74,6 +74,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   # A rotation needs three coordinates; three channels are taken for such unless --as-is.
   as_is = args.as_is or channels != 3
   warnings += [] if as_is else layouts.score_warnings(clips, skeleton)
+  coordinates, more = _coordinates(clips, skeleton, as_is)
   warnings += _unlisted_warnings(raw, table, lines)
   unused = sorted(set(range(len(names))) - set(labels))
   if unused and args.classes is None:
@@ -88,7 +89,8 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     fill="loop",
     center=None if as_is else skeleton.center,
     rotated=not as_is and normalise.turns(skeleton),
-    notes=notes,
+    coordinates=coordinates,
+    notes=(*notes, *more),
     warnings=tuple(warnings),
   )
 
@@ -158,6 +160,26 @@ def _skeleton(
       )
     return skeleton, ()
   return layouts.skeleton_for(args, clips, doubts)
+
+
+def _coordinates(
+  clips: Sequence[np.ndarray], skeleton: Skeleton, as_is: bool
+) -> tuple[Coordinates, tuple[str, ...]]:
+  """What can be said of coordinates that nobody describes, and lines to print."""
+  if not as_is:
+    return layouts.turned(skeleton), ()
+  channels = clips[0].shape[-1]
+  if channels > 3:
+    return Coordinates(), ()
+  scored = channels == 3 and exchange.majority(layouts.is_score(clip[..., 2]) for clip in clips)
+  names = ("x", "y", "score") if scored else ("x", "y", "z")[:channels]
+  said = "the third channel lies between 0 and 1: taken for a score; " if scored else ""
+  if channels == 3 and not scored:
+    return Coordinates(names), ()
+  for up, other in (("-y", "y"), ("y", "-y")):
+    if exchange.majority(layouts.upside_down(clip, skeleton, other) for clip in clips):
+      return Coordinates(names, up=up), (f"{said}heads lie towards {up}: it is taken to point up",)
+  return Coordinates(names), (said.removesuffix("; "),) if said else ()
 
 
 def _unlisted_warnings(raw: pathlib.Path, table: pathlib.Path, lines: Sequence[_Line]) -> list[str]:
