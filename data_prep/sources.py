@@ -1,6 +1,6 @@
 """The sources that `python -m data_prep` knows; see source.py for how to write another."""
 
-from data_prep.readers import annotations, arrays, exchange, kinetics, ntu, own, utd_mhad
+from data_prep.readers import annotations, arrays, exchange, kinetics, ntu, own, poses, utd_mhad
 from data_prep.readers.interface import Source
 from data_prep.synthetic import skeleton_files
 
@@ -21,6 +21,8 @@ _ALL = (
   Source("ctrgcn", "CTR-GCN archive: a .npz file", arrays.open_ctrgcn, exchange.add_arguments),
   Source("own", "your own recordings: a folder of .npy clips and a CSV", own.open_raw,
          own.add_arguments),
+  Source("poses", "pose estimators' output: OpenPose, AlphaPose, MMPose, COCO, YOLO, MediaPipe",
+         poses.open_raw, poses.add_arguments),
 )  # fmt: skip
 
 SOURCES = {source.name: source for source in _ALL}

@@ -4,6 +4,7 @@ import json
 import pathlib
 import pickle
 
+import estimator_files
 import jax
 import numpy as np
 import pytest
@@ -147,6 +148,20 @@ def test_coco_starts_on_a_pyskl_pickle(tmp_path):
   prepare("pyskl", "--raw", raw, "--out", tmp_path)
   scores = start("coco_joint.py", tmp_path, tmp_path / "run", channels=3)
   assert scores.names.tolist() == names[5:]
+
+
+def test_poses_start_on_a_folder_of_openpose_files_in_class_folders(tmp_path):
+  raw = tmp_path / "raw"
+  for name, action in (("pick up", 2), ("open a drawer", 6)):
+    for i in range(6):
+      people = estimator_files.seen("body_25", action, seed=i, frames=12)
+      estimator_files.openpose(raw / name / f"clip{i}", people)
+  prepare("poses", "--raw", raw, "--out", tmp_path)
+  scores = start("poses.py", tmp_path, tmp_path / "run", channels=3)
+  assert scores.logits.shape == (3, 2)  # 12 clips in five groups, one of which is tested
+  facts = json.loads((tmp_path / "run" / "model.json").read_text())
+  assert facts["model"]["skeleton"]["name"] == "body_25"
+  assert facts["class_names"] == ["open a drawer", "pick up"]
 
 
 def write_own(raw: pathlib.Path, channels: int) -> None:
