@@ -59,7 +59,7 @@ def as_layout(joints: np.ndarray, name: str) -> np.ndarray:
 
 
 def hand(frames: int, seed: int = 0) -> np.ndarray:
-  """A right hand that opens and closes, its palm to the camera, y up: [frame, 21, 3] in metres."""
+  """A left hand that opens and closes, its palm to the camera, y up: [frame, 21, 3] in metres."""
   rng = np.random.default_rng(seed)
   bend = 0.7 * (1 + np.sin(np.arange(frames) / 4 + rng.uniform(0, 6))) / 2
   joints = np.zeros((frames, 21, 3))

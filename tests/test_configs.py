@@ -8,6 +8,7 @@ import estimator_files
 import jax
 import numpy as np
 import pytest
+import test_public_sets
 from flax import nnx
 
 from data_prep import __main__ as data_prep
@@ -162,6 +163,13 @@ def test_poses_start_on_a_folder_of_openpose_files_in_class_folders(tmp_path):
   facts = json.loads((tmp_path / "run" / "model.json").read_text())
   assert facts["model"]["skeleton"]["name"] == "body_25"
   assert facts["class_names"] == ["open a drawer", "pick up"]
+
+
+def test_shrec_starts_on_its_text_files(tmp_path):
+  test_public_sets.write_shrec(tmp_path / "raw")
+  prepare("shrec17_14", "--raw", tmp_path / "raw", "--out", tmp_path)
+  scores = start("shrec17_14_joint.py", tmp_path, tmp_path / "run", channels=3)
+  assert scores.logits.shape == (3, 14)  # the third subject's gestures are the track's test
 
 
 def write_own(raw: pathlib.Path, channels: int) -> None:

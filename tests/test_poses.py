@@ -109,12 +109,13 @@ def test_mediapipes_landmarks_in_the_picture_and_in_the_world(tmp_path, capsys):
   world = prepare(raw, "--coordinates", "world", "--as-is", "--overwrite")
   assert world.coordinates == {"channels": ["x", "y", "z"], "units": "metres", "up": "y"}
   body = stick_poses.as_layout(stick_poses.people(2, 0, FRAMES), "mediapipe")[0]
-  body -= body[:, 23:25].mean(axis=1, keepdims=True)
+  body = (body - body[:, 23:25].mean(axis=1, keepdims=True)) * [-1, 1, -1]  # as Kinect has it
   np.testing.assert_allclose(world.read([0])[0][0], body, atol=1e-4)
   turned = prepare(raw, "--coordinates", "world", "--overwrite")
   across = turned.read([0])[0][0][0, [12, 11]]  # right and left shoulder: along x, as turned
   np.testing.assert_allclose((across[1] - across[0])[1:], 0, atol=1e-4)
   assert turned.coordinates["up"] == "y"
+  assert all(persons[0][0, 0, 1] > 0.3 for persons in turned.read(range(4)))  # the nose is up
   assert "x, y, z; in metres" in "\n".join(info.describe(turned))
 
 
@@ -137,7 +138,7 @@ def test_mediapipe_in_tables_and_arrays(tmp_path, form, world):
   poses = mediapipe.decode(path)
   assert (poses.units, len(poses.frames)) == ("metres" if world else "image fractions", FRAMES)
   found = np.stack([frame[0].points for frame in poses.frames])
-  meant = points * [1, -1, -1] if world else points[..., :2]
+  meant = points * [-1, -1, 1] if world else points[..., :2]
   np.testing.assert_allclose(found, meant, atol=1e-5)
 
 

@@ -111,8 +111,12 @@ def _chosen(found: Found, coordinates: str) -> Poses:
 
 
 def _turned(one: Person) -> Person:
-  """World coordinates half a turn about x: y up, z towards the camera."""
-  return Person(one.points * (1, -1, -1), one.scores, one.number)
+  """World coordinates as Kinect has them: x to the camera's left, y up, z away from it.
+
+  Who faces the camera then has the right shoulder at larger x, as `normalise.normalise` wants it:
+  nobody is turned by half a turn, of which nothing would say about which axis.
+  """
+  return Person(one.points * (-1, -1, 1), one.scores, one.number)
 
 
 def _is_centred(frames: Landmarks) -> bool:
