@@ -67,6 +67,9 @@ def check(data, layout: str, score: float, tolerance: float) -> None:
     (files.coco_annotations, "coco", {}, "COCO key points", 1.0, 1e-5),
     (files.mmpose, "coco", {}, "MMPose or RTMPose", 0.8, 1e-5),
     (files.mmpose, "halpe26", {"meta": "body26"}, "MMPose or RTMPose", 0.8, 1e-5),
+    (files.mmpose, "h36m", {"meta": "h36m"}, "MMPose or RTMPose", 0.8, 1e-5),
+    (files.mmpose, "h36m", {}, "MMPose or RTMPose", 0.8, 1e-5),
+    (files.coco_results, "h36m", {}, "COCO key points", 0.9, 1e-5),
     (files.mmpose_frames, "coco", {}, "MMPose or RTMPose, a file a frame", 0.8, 1e-5),
     (files.ultralytics, "coco", {}, "Ultralytics' text", 0.9, 6e-4),
     (files.ultralytics, "coco", {"conf": True}, "Ultralytics' text", 0.9, 6e-4),
@@ -85,6 +88,35 @@ def test_stick_people_come_back_from_every_format(
   assert f"read as the output of {called}; --format decides otherwise" in said
   assert f"joints: {layout}" in said or f"joints: taken for {layout}" in said
   assert "2 persons who move most are kept" in said
+
+
+def test_lifted_poses_are_metres_turned_upright(tmp_path, capsys):
+  raw = tmp_path / "raw"
+  for name, seed in (("a", 0), ("b", 1)):
+    # MMPose's lifter: x to the camera's left, y away from it, z up
+    body = stick_poses.as_layout(stick_poses.people(2, seed, FRAMES), "h36m")[..., [0, 2, 1]]
+    files.mmpose(raw / name / "clip", body * [-1, -1, 1], meta="h36m")
+  data = prepare(raw)
+  assert data.skeleton.name == "h36m" and data.coordinates["up"] == "z"
+  assert data.coordinates["units"] == "metres" and data.center == 0
+  assert "world coordinates in metres, z up: no scores are kept" in capsys.readouterr().err
+  person = data.read([0])[0][0]
+  head, foot = (data.skeleton.joints.index(name) for name in ("head", "left_foot"))
+  assert (person[0, head, 2] - person[0, foot, 2]) > 1.3
+
+
+def test_people_listed_in_any_order_are_the_same_persons_all_along(tmp_path):
+  raw = tmp_path / "raw"
+  people = files.seen("body_25", 10, frames=FRAMES)
+  files.openpose(raw / "a" / "calm", people)
+  rng = np.random.default_rng(0)
+  shuffled = np.stack([people[rng.permutation(2), t] for t in range(FRAMES)], axis=1)
+  files.openpose(raw / "a" / "mixed", shuffled)
+  calm, mixed = prepare(raw).read([0, 1])
+  for one, other in zip(calm, mixed, strict=True):
+    np.testing.assert_array_equal(one, other)
+  alone = prepare(raw, "--persons", 1, "--overwrite")
+  assert alone.table["persons"].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(("joints", "layout"), [(133, "coco"), (136, "halpe26")])
