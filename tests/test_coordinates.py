@@ -114,3 +114,14 @@ def test_fractions_are_drawn_as_wide_as_their_picture():
 def test_what_the_sources_say_of_themselves_is_kept(tmp_path):
   data = prepare(tmp_path, [Clip("a", 0, [np.ones((4, 25, 3))])], coordinates=METRES_UPRIGHT)
   assert data.coordinates == {"channels": ["x", "y", "z"], "units": "metres", "up": "z"}
+
+
+def test_joints_that_are_nan_or_have_a_score_of_0_are_untracked(tmp_path):
+  clip = stick_poses.pixels(stick_poses.as_layout(stick_poses.people(4), "coco"))
+  clip[0, 5, 3, 0] = np.nan
+  scored = np.concatenate([clip, np.full_like(clip[..., :1], 0.7)], axis=-1)
+  scored[0, 6, 4, 2] = 0
+  flat = own(tmp_path / "flat", {"a": clip}, "coco").read([0])[0][0]
+  assert not flat[5, 3].any() and flat[6, 4].all()
+  with_scores = own(tmp_path / "scored", {"a": scored}, "coco", "--as-is").read([0])[0][0]
+  assert not with_scores[5, 3].any() and not with_scores[6, 4].any() and with_scores[6, 5].all()

@@ -1,5 +1,7 @@
 """Pose estimators' output to a data set: what comes out of each format, and what is refused."""
 
+import argparse
+import contextlib
 import json
 
 import estimator_files as files
@@ -10,11 +12,16 @@ import stick_poses
 from data_prep import __main__ as command
 from data_prep.decode import formats, mediapipe
 from data_prep.look import info
+from data_prep.readers import poses
 from mstgcn_jax.data import protocols
 from mstgcn_jax.data.data_set import REPORT, open_data_set
+from mstgcn_jax.errors import ConfigError, DataError
 
 CLASSES = {"pick up": 2, "walk": 10}  # folder -> what stick people do there: one, and two people
 FRAMES = 24
+_PARSER = argparse.ArgumentParser()
+poses.add_arguments(_PARSER)
+OPTIONS = _PARSER.parse_args([])
 
 
 def prepare(raw, *arguments, status: int = 0):
@@ -367,8 +374,6 @@ def test_a_damaged_file_makes_its_clip_bad_alone(tmp_path):
 )
 @pytest.mark.parametrize("name", formats.FORMATS)
 def test_json_of_another_form_is_a_data_error(tmp_path, content, name):
-  from mstgcn_jax.errors import DataError
-
   path = tmp_path / "clip_1_keypoints.json"
   path.write_text(json.dumps(content))
   formats._format_of(path)  # raises nothing
@@ -376,3 +381,27 @@ def test_json_of_another_form_is_a_data_error(tmp_path, content, name):
     formats.decode([path], name)
   except DataError as error:
     assert path.name in str(error) or "person" in str(error) or "frames" in str(error)
+
+
+WRITERS = (files.openpose, files.alphapose, files.mmpose, files.ultralytics)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_damaged_bytes_are_a_message_and_no_traceback(tmp_path, writer):
+  write(tmp_path / "raw", writer, "body_25" if writer is files.openpose else "coco", clips=1)
+  paths = sorted(path for path in (tmp_path / "raw").rglob("*") if path.is_file())
+  rng = np.random.default_rng(0)
+  for _ in range(40):
+    path = paths[rng.integers(len(paths))]
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[rng.integers(len(damaged))] = rng.integers(256)
+    path.write_bytes(damaged[: rng.integers(1, 2 * len(damaged))])
+    try:
+      recordings = poses.open_raw(tmp_path / "raw", OPTIONS)
+      for key in recordings.keys:
+        with contextlib.suppress(DataError):
+          recordings.read(key)
+    except (ConfigError, DataError):
+      pass
+    path.write_bytes(whole)

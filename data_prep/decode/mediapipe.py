@@ -289,9 +289,9 @@ def _number(row: list[str], column: int | None, default: float) -> float:
 def _from_arrays(path: pathlib.Path) -> Found:
   try:
     content = np.load(path, allow_pickle=False)
+    arrays = {"": content} if isinstance(content, np.ndarray) else dict(content.items())
   except Exception as error:  # numpy raises many kinds on damaged files
     raise ValueError(error) from error
-  arrays = {"": content} if isinstance(content, np.ndarray) else {k: content[k] for k in content}
   found: Found = {}
   for name, array in arrays.items():
     if array.dtype.kind not in "fiu" or array.ndim not in (3, 4):

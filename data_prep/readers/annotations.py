@@ -214,7 +214,8 @@ def _numbers(content: Mapping[str, Any], field: str, ndim: int) -> np.ndarray:
     raise DataError(
       f"{field} holds {array.dtype} of the shape {array.shape}; expected {axes}{hint}"
     )
-  return exchange.as_float32(array)
+  array = exchange.without_nan(array if ndim == 4 else array[..., None])
+  return exchange.as_float32(array if ndim == 4 else array[..., 0])
 
 
 def _is_scored(content: Any) -> bool:

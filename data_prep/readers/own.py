@@ -75,7 +75,13 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     warnings.append(f"{some}: labels that are numbers count from 0")
   return Recordings(
     keys=lines,
-    read=functools.partial(read_clip, skeleton=skeleton, channels=channels, as_is=as_is),
+    read=functools.partial(
+      read_clip,
+      skeleton=skeleton,
+      channels=channels,
+      as_is=as_is,
+      scored="score" in coordinates.channels,
+    ),
     skeleton=skeleton,
     class_names=names,
     channels=channels,
@@ -88,8 +94,10 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   )
 
 
-def read_clip(line: _Line, *, skeleton: Skeleton, channels: int, as_is: bool) -> Clip:
-  """One clip, upright unless `as_is`."""
+def read_clip(
+  line: _Line, *, skeleton: Skeleton, channels: int, as_is: bool, scored: bool = False
+) -> Clip:
+  """One clip, upright unless `as_is`; a joint is untracked where it is NaN or `scored` 0."""
   if line.label < 0:
     raise DataError("the CSV gives it no label; expected a name, or a number from 0")
   array = _load(line)
@@ -101,7 +109,10 @@ def read_clip(line: _Line, *, skeleton: Skeleton, channels: int, as_is: bool) ->
       f"the clip has the shape {array.shape}; expected [person, frame, {expected[0]} joints of "
       f"{skeleton.name}, {channels} channels] as most clips have"
     )
-  persons = list(exchange.as_float32(array[...]))
+  array = exchange.as_float32(exchange.without_nan(array[...]))
+  if scored:
+    array = array * (array[..., 2:] > 0)
+  persons = list(array)
   if as_is:
     persons = normalise.cut_together(persons)
   else:
@@ -123,7 +134,7 @@ def _load(line: _Line) -> np.ndarray:
 
 
 def _usual(lines: Sequence[_Line]) -> list[np.ndarray]:
-  """Of some clips, a few of the joints and channels that most have: mapped, not read."""
+  """Of some clips, a few of the joints and channels that most have."""
   shapes: dict[int, tuple[int, ...]] = {}
   problem = ""
   for i, line in enumerate(some := exchange.some(lines, _LOOKED_AT)):
@@ -135,7 +146,7 @@ def _usual(lines: Sequence[_Line]) -> list[np.ndarray]:
     raise DataError(f"no clip can be read{problem}")
   usual = exchange.majority(shapes.values())
   alike = [some[i] for i, shape in shapes.items() if shape == usual]
-  return [_load(line) for line in exchange.some(alike, _FEW)]
+  return [exchange.without_nan(_load(line)[...]) for line in exchange.some(alike, _FEW)]
 
 
 def _skeleton(
