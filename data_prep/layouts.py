@@ -16,7 +16,8 @@ from mstgcn_jax.skeletons import Skeleton
 MAX_CHANNELS = 12  # two streams of 3-D coordinates are 6
 _HIGHEST_SCORE = 1.5  # HRNet's and RTMPose's go a little beyond 1
 _CLEARLY = 0.6  # bones of the right layout are that much shorter (measured: 0.3 to 0.5)
-_LONGEST = 0.8  # times the mean distance of joints from the middle of a figure
+_LONGEST = 0.85  # times the mean distance of joints from the middle of a figure
+_LONGEST_OF_HAND = 1.2  # which makes a fist
 
 
 def is_score(third: np.ndarray) -> bool:
@@ -204,15 +205,19 @@ def implausible(
   """Why clips of these joints would be no bodies; '' where they may be.
 
   Bones are short: on average half as long as joints are from the middle of a figure (at most 0.7 in
-  recordings and stick people of all layouts; with joints in another order 0.9 and more). How much
-  their lengths vary tells right from wrong worse (0.1 of it and more where it is right).
+  recordings and stick people of all layouts, 1.1 in a fist; with joints in another order 0.9 and
+  more, of a hand 1.2). How much their lengths vary does not tell right from wrong: by 5 to 17 % of
+  it where it is right, by 4 to 15 % where joints are in another order.
   """
   size = _size(clips, dimensions)
   length = _bone_length(clips, skeleton.inward, dimensions)
-  if size and length > _LONGEST * size:
+  whose, longest = "a body's", _LONGEST
+  if "pinky_tip" in skeleton.joints:
+    whose, longest = "a hand's", _LONGEST_OF_HAND
+  if size and length > longest * size:
     return (
       f"its bones would be {length / size:.2f} times as long as joints are from the middle of the "
-      f"figure, and a body's are at most {_LONGEST:g}"
+      f"figure, and {whose} are at most {longest:g}"
     )
   if up and exchange.majority(upside_down(clip, skeleton, up) for clip in clips):
     return f"heads would lie below feet, while {up} points up"

@@ -112,6 +112,14 @@ def test_stick_people_are_plausible_and_with_their_joints_shuffled_they_are_not(
   assert "bones would be" in layouts.implausible(skeleton, [shuffled], dimensions)
 
 
+def test_a_hand_is_plausible_and_with_its_joints_shuffled_it_is_not():
+  hand, skeleton = stick_poses.hand(30), skeletons.get("hand21")
+  for clip in (hand, hand[..., :2]):
+    assert layouts.implausible(skeleton, [clip], clip.shape[-1]) == ""
+    shuffled = clip[:, np.random.default_rng(0).permutation(21)]
+    assert "a hand's are at most 1.2" in layouts.implausible(skeleton, [shuffled], clip.shape[-1])
+
+
 def test_untracked_joints_say_nothing_of_which_way_is_up():
   clip = stick_poses.as_layout(stick_poses.people(4), "coco")
   coco = skeletons.get("coco")

@@ -266,7 +266,11 @@ def test_a_table_gives_labels_and_facts_and_sizes_of_pictures(tmp_path, capsys):
   assert "1 clip not in clips.csv, such as json/v2" in capsys.readouterr().err
   first, second = data.read([0, 1])
   assert np.ptp(first[0][..., 1]) > 1.5 * np.ptp(second[0][..., 1])  # a picture twice as large
-  lines[1] = "v0,,3,640,480"
+  lines[1] = "v0,wave,3,640.0,"
+  (raw / "clips.csv").write_text("\n".join(lines))
+  prepare(raw, "--overwrite", status=1)
+  assert "width and height of v0: 640x is no size" in capsys.readouterr().err
+  lines[1] = "v0,,3,640.0,480"
   lines.append("v7,wave,3,640,480")
   (raw / "clips.csv").write_text("\n".join(lines))
   data = prepare(raw, "--overwrite", "--max-bad", 70)

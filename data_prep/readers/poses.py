@@ -285,7 +285,10 @@ def _by_table(
     used.add(clip)
     picture = None
     if all(sizes):
-      picture = _size(f"{sizes[0][i]}x{sizes[1][i]}")
+      try:
+        picture = _size("x".join(re.sub(r"[.,]0*$", "", side[i]) for side in sizes))
+      except argparse.ArgumentTypeError as error:
+        raise DataError(f"{table}: width and height of {name}: {error}") from error
     fact = {column: values[i] for column, values in facts.items()}
     recordings.append(_Recording(name, clips.get(clip or "", ()), labels[i], fact, picture))
   unlisted = [clip for clip in clips if clip not in used]
