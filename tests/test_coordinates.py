@@ -101,7 +101,7 @@ def test_fractions_are_drawn_as_wide_as_their_picture():
   clip = (clip / [1920, 1080] - 0.5).astype(np.float32) * [1, -1]
   coco = skeletons.get("coco")
   for facts, expected in (
-    ({"units": "image fractions", "aspect": 16 / 9}, 16 / 9),
+    ({"units": "image fractions", "picture": [1920, 1080]}, 16 / 9),
     ({"units": "image fractions"}, 4 / 3),
     ({"units": "pixels"}, 1),
     ({}, 4 / 3),

@@ -283,7 +283,9 @@ def test_pixels_without_a_size_are_of_the_usual_picture_that_holds_them(tmp_path
   write(raw, files.openpose, "body_25")
   data = prepare(raw)
   assert "taken to be 640x480, the smallest usual one" in capsys.readouterr().err
-  assert data.coordinates["aspect"] == pytest.approx(4 / 3, abs=1e-4)
+  assert data.coordinates["picture"] == [640, 480]
+  said = "x, y, score; in image fractions of 640 x 480 pixels; y points up"
+  assert said in "\n".join(info.describe(data))
   x = data.read([0])[0][0][..., 0]
   wide = prepare(raw, "--overwrite", "--image-size", "1280x480")
   assert "taken to be" not in capsys.readouterr().err

@@ -120,8 +120,8 @@ def _coordinates(data: DataSet) -> str:
     return "units, direction and meaning not known to the source"
   said = [", ".join(facts.get("channels", ())) or f"{data.channels} channels"]
   said.append(f"in {facts['units']}" if facts.get("units") else "units not known")
-  if facts.get("aspect"):
-    said.append(f"of a picture {facts['aspect']:.3g} times as wide as high")
+  if facts.get("picture"):
+    said[-1] += " of {:g} x {:g} pixels".format(*facts["picture"])
   up = facts.get("up")
   said.append(f"{up} points up" if up else "which way is up is not known")
   return "; ".join(said)

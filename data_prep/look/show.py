@@ -336,7 +336,8 @@ def _aspect(clip: np.ndarray, coordinates: Mapping[str, Any]) -> np.ndarray:
   """Image fractions are drawn as of their picture, or one 4 wide and 3 high; others as they are."""
   units = coordinates.get("units")
   if units == "image fractions" or (units is None and np.abs(clip[..., :2]).max() <= 1):
-    return np.array([coordinates.get("aspect", 4 / 3), 1.0])
+    width, height = coordinates.get("picture", (4, 3))
+    return np.array([width / height, 1.0])
   return np.ones(2)
 
 

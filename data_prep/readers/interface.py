@@ -75,13 +75,13 @@ class Coordinates:
     channels: what each is: 'x', 'y', 'z', 'score'.
     units: of x, y, z: 'metres', 'image fractions', 'pixels'.
     up: the axis that points up: 'x', '-x', 'y', '-y', 'z', '-z'.
-    aspect: width / height of the picture that fractions are of; 0 where unknown or unequal.
+    picture: width and height in pixels of what fractions are of; () where unknown or not all alike.
   """
 
   channels: tuple[str, ...] = ()
   units: str = ""
   up: str = ""
-  aspect: float = 0.0
+  picture: tuple[float, float] | tuple[()] = ()
 
 
 METRES_UPRIGHT = Coordinates(("x", "y", "z"), "metres", "z")  # as `normalise.normalise` leaves them

@@ -171,14 +171,16 @@ def read_recording(recording: _Recording, *, how: _How) -> Clip:
       )
   tracks = linking.link(frames, how.max_gap)
   persons = linking.keep(tracks, len(frames), how.persons, how.keep)
-  if how.dimensions == 3:
-    persons = [person[..., :3] for person in persons]
-    if _turned(how):
-      persons = normalise.normalise(persons, how.skeleton, by_sum=False)
-  else:
+  if how.dimensions == 2:
     picture = recording.picture or poses.picture or how.picture
     persons = [_fractions(person, poses.units, picture) for person in persons]
-  return Clip(recording.name, recording.label, normalise.cut_together(persons), recording.facts)
+  else:
+    persons = [person[..., :3] for person in persons]
+  if _turned(how):
+    persons = normalise.normalise(persons, how.skeleton, by_sum=False)
+  else:
+    persons = normalise.cut_together(persons)
+  return Clip(recording.name, recording.label, persons, recording.facts)
 
 
 def _turned(how: _How) -> bool:
@@ -343,8 +345,7 @@ def _look(
   else:
     picture, more = _picture(alike, args)
     lines += more
-    aspect = picture[0] / picture[1] if picture else 0.0
-    coordinates = dataclasses.replace(FRACTIONS, aspect=round(aspect, 4))
+    coordinates = dataclasses.replace(FRACTIONS, picture=picture or ())
   how = _How(
     format=name,
     skeleton=skeleton,

@@ -72,7 +72,7 @@ class DataSet:
     table_sha256: of the clip table's file.
     clips_digest: `joined_digest` of `clip_digests`; '' where an earlier version did not record it.
     coordinates: what the numbers of a joint are, as far as the source says: 'channels', 'units',
-      'up' (the axis that points up) and 'aspect' (of the picture).
+      'up' (the axis that points up) and 'picture' (its width and height, of fractions).
   """
 
   path: pathlib.Path
