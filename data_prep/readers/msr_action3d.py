@@ -12,7 +12,7 @@ import re
 
 import numpy as np
 
-from data_prep import raw_files
+from data_prep import facing, raw_files
 from data_prep.decode import numbers
 from data_prep.readers.interface import METRES_UPRIGHT, Clip, Recordings
 from mstgcn_jax import skeletons
@@ -83,5 +83,6 @@ def read_recording(path: pathlib.Path) -> Clip:
   raw_files.check_finite(person)
   part = "train" if subject % 2 else "val"
   sets = {f"split_{name}": part if action in of else "" for name, of in _SETS.items()}
-  persons = normalise.normalise([person.astype(np.float32)], skeleton, by_sum=False)
+  persons = facing.to_the_front([person.astype(np.float32)], skeleton, "y")
+  persons = normalise.normalise(persons, skeleton, by_sum=False)
   return Clip(path.stem, action - 1, persons, {"subject": subject, "replication": take, **sets})

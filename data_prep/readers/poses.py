@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_prep import layouts, linking
+from data_prep import facing, layouts, linking
 from data_prep.decode import formats, people
 from data_prep.decode.people import Poses
 from data_prep.readers import exchange, tables
@@ -177,6 +177,7 @@ def read_recording(recording: _Recording, *, how: _How) -> Clip:
   else:
     persons = [person[..., :3] for person in persons]
   if _turned(how):
+    persons = facing.to_the_front(persons, how.skeleton, poses.up)
     persons = normalise.normalise(persons, how.skeleton, by_sum=False)
   else:
     persons = normalise.cut_together(persons)

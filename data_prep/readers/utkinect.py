@@ -13,7 +13,7 @@ import re
 
 import numpy as np
 
-from data_prep import raw_files
+from data_prep import facing, raw_files
 from data_prep.decode import numbers
 from data_prep.readers.interface import METRES_UPRIGHT, Clip, Recordings
 from mstgcn_jax import skeletons
@@ -108,5 +108,6 @@ def read_recording(span: _Span) -> Clip:
   sequence = span.name.rsplit("_", 1)[0]
   subject, repetition = map(int, _RECORDING.fullmatch(sequence).groups())
   facts = {"subject": subject, "replication": repetition, "sequence": sequence}
-  persons = normalise.normalise([person.astype(np.float32)], skeleton, by_sum=False)
+  persons = facing.to_the_front([person.astype(np.float32)], skeleton, "y")
+  persons = normalise.normalise(persons, skeleton, by_sum=False)
   return Clip(span.name, span.label, persons, facts)
