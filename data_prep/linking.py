@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import optimize
 
 from data_prep.decode.people import Frames, Person
 
@@ -110,6 +109,8 @@ def _assign(tracks: Sequence[Track], people: Sequence[Person], time: int) -> lis
   """Pairs (track, person) near enough to be the same, of the least total distance."""
   if not tracks or not people:
     return []
+  from scipy import optimize  # takes a third of a second, which other sources need not wait for
+
   costs = np.array([[_cost(track, person, time) for person in people] for track in tracks])
   # A pair that is too far costs as much as two who stay alone: it never pays to prefer it.
   rows, columns = optimize.linear_sum_assignment(np.minimum(costs, 1))
