@@ -327,9 +327,14 @@ def test_other_files_and_no_files_say_what_is_known(tmp_path, capsys):
   prepare(raw, status=1)
   assert "holds no file that a pose estimator writes (.json" in capsys.readouterr().err
   (raw / "a").mkdir()
+  (raw / "a" / "b.mp4").touch()
+  prepare(raw, status=1)
+  assert "but b.mp4: a video; run a pose estimator" in capsys.readouterr().err
   (raw / "a" / "b.json").write_text('{"version": 1}')
   prepare(raw, status=2)
   assert "known are OpenPose, AlphaPose" in capsys.readouterr().err
+  assert command.main(["own", "--raw", str(raw), "--out", str(tmp_path)]) == 1
+  assert "the source poses reads them" in capsys.readouterr().err
 
 
 def test_joints_in_another_order_are_no_bodies_of_the_formats_layout(tmp_path, capsys):

@@ -16,6 +16,13 @@ from mstgcn_jax.errors import ConfigError, DataError
 _SOME = 20  # files that say which estimator it was
 _FRAME_FILE = re.compile(r"(?P<clip>.*?)[_-]?(?P<number>\d+)(_keypoints)?\.(json|txt)", re.I)
 _ENDINGS = (".json", ".jsonl", ".txt", ".csv", ".npz", ".npy")
+_VIDEO = "a video; run a pose estimator on it first (docs/data.md names some)"
+_OTHERS = {
+  ".skeleton": "NTU RGB+D's; the sources ntu60 and ntu120 read it",
+  ".mat": "MATLAB's; the source utd_mhad reads UTD-MHAD's",
+  ".pkl": "a pickle; the source pyskl reads annotations",
+  **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv", ".webm"), _VIDEO),
+}
 _GENERIC = ("alphapose-results", "predictions", "results", "keypoints", "labels", "json")
 
 
@@ -54,12 +61,15 @@ FORMATS = {
 
 
 def files(raw: pathlib.Path) -> list[pathlib.Path]:
-  paths = [path for path in raw_files.walk(raw) if path.suffix.lower() in _ENDINGS]
-  if not paths:
-    raise DataError(
-      f"--raw {raw} holds no file that a pose estimator writes ({', '.join(_ENDINGS)})"
-    )
-  return sorted(paths)
+  found = list(raw_files.walk(raw))
+  paths = [path for path in found if path.suffix.lower() in _ENDINGS]
+  if paths:
+    return sorted(paths)
+  others = [path for path in found if path.suffix.lower() in _OTHERS]
+  hint = f", but {others[0].name}: {_OTHERS[others[0].suffix.lower()]}" if others else ""
+  raise DataError(
+    f"--raw {raw} holds no file that a pose estimator writes ({', '.join(_ENDINGS)}){hint}"
+  )
 
 
 def recognise(raw: pathlib.Path, paths: Sequence[pathlib.Path]) -> str:
@@ -74,8 +84,8 @@ def recognise(raw: pathlib.Path, paths: Sequence[pathlib.Path]) -> str:
   raise ConfigError(
     f"--raw {raw} holds files of no pose estimator that is known here (looked at {unknown}, the "
     f"first is {paths[0].relative_to(raw) if paths else 'none'}); known are "
-    f"{', '.join(one.called for one in FORMATS.values())}: docs/data.md shows how each writes, and "
-    "`own` reads arrays"
+    f"{', '.join(one.called for one in FORMATS.values())}: docs/data.md shows how each writes; the "
+    "source own reads arrays"
   )
 
 

@@ -207,5 +207,10 @@ def _the_table(raw: pathlib.Path) -> pathlib.Path:
   )
   if len(tables) != 1:
     found = ", ".join(path.name for path in tables) or "none"
-    raise DataError(f"--raw {raw} needs one CSV with the columns name and label; found: {found}")
+    hint = ""
+    if not tables and any(path.suffix.lower() == ".json" for path in raw_files.walk(raw)):
+      hint = "; if a pose estimator wrote the .json files there, the source poses reads them"
+    raise DataError(
+      f"--raw {raw} needs one CSV with the columns name and label; found: {found}{hint}"
+    )
   return tables[0]
