@@ -3,7 +3,7 @@
 To add a source, write a module with one function `open_raw(raw, args) -> Recordings` and put
 `Source("name", "one line for --help", open_raw)` into the list there. Everything else (worker
 processes, progress, --max-bad, the clip table, shards, atomic writing) is done once, in
-`data_prep/write.py`.
+`data_prep/prepare.py`.
 
 `open_raw` looks at the folder or file given with --raw, quickly: it lists the recordings and says
 what they have in common. `Recordings.read` then reads one of them and runs in a worker process: it
