@@ -1,6 +1,6 @@
 """The sources that `python -m data_prep` knows; see source.py for how to write another."""
 
-from data_prep.readers import annotations, arrays, exchange, kinetics, ntu, own, utd_mhad
+from data_prep.readers import annotations, arrays, exchange, kinetics, ntu, nw_ucla, own, utd_mhad
 from data_prep.readers.interface import Source
 from data_prep.synthetic import skeleton_files
 
@@ -14,6 +14,8 @@ _ALL = (
   Source("synthetic", "stick people, written into --raw first: for a quick start",
          skeleton_files.open_raw, skeleton_files.add_arguments, makes_raw=True),
   Source("utd_mhad", "UTD-MHAD: the Skeleton folder of .mat files", utd_mhad.open_raw),
+  Source("nw_ucla", "Northwestern-UCLA Multiview Action 3D: a folder of .json files",
+         nw_ucla.open_raw),
   Source("pyskl", "PYSKL or MMAction2 annotations: a .pkl file, or a folder of them",
          annotations.open_raw, annotations.add_arguments),
   Source("agcn", "ST-GCN, 2s-AGCN or MST-GCN arrays: a folder of *_data_joint.npy and *_label.pkl",
