@@ -65,7 +65,7 @@ def test_ntu_120_differs_from_ntu_60_in_its_data_only():
   ]
 
 
-@pytest.mark.parametrize("data", ["ntu", "utd_mhad"])
+@pytest.mark.parametrize("data", ["ntu", "utd_mhad", "nw_ucla"])
 def test_four_streams_differ_from_one_in_the_streams_only(data):
   one, four = (config_lib.load(CONFIGS / f"{data}_{kind}.py") for kind in ("joint", "streams"))
   assert config_lib.differences(one, four) == [f"streams: ('joint',) -> {STREAMS}"]
@@ -128,6 +128,19 @@ def test_kinetics_starts_on_json_files(tmp_path):
   scores = start("kinetics_joint.py", tmp_path, tmp_path / "run", channels=3)
   assert scores.names.tolist() == ["val0", "val1", "val2"]
   assert scores.logits.shape == (3, 400)
+
+
+def test_nw_ucla_starts_on_json_files(tmp_path):
+  raw = tmp_path / "raw"
+  raw.mkdir()
+  names = [f"a{1 + i % 2:02d}_s01_e{i // 3:02d}_v{1 + i % 3:02d}" for i in range(9)]
+  for i, name in enumerate(names):
+    content = {"file_name": name, "skeletons": wave(8 + 2 * i, 20, 3, seed=i).tolist()}
+    (raw / f"{name}.json").write_text(json.dumps(content | {"label": 1 + i % 2}))
+  prepare("nw_ucla", "--raw", raw, "--out", tmp_path)
+  scores = start("nw_ucla_joint.py", tmp_path, tmp_path / "run", channels=3)
+  assert scores.names.tolist() == sorted(name for name in names if name.endswith("v03"))
+  assert scores.logits.shape == (3, 10)
 
 
 def test_coco_starts_on_a_pyskl_pickle(tmp_path):
