@@ -110,6 +110,7 @@ _FILE = (
 )
 
 
+# Long: the cases of one choice, in the order in which they are asked.
 def skeleton_for(
   args: argparse.Namespace,
   clips: Sequence[np.ndarray],
