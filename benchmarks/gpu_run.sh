@@ -3,7 +3,7 @@
 #
 # Parts, run in this order: step, torch, resume, tests, and torch_compile, which must be named.
 # PYTHON has jax with CUDA, flax, optax and pytest, for torch also PyTorch; TensorFlow is not needed.
-# A card's time is dear: programs are compiled first, side by side, and then timed one by one.
+# One program after the other: side by side, XLA's autotuning runs out of the card's memory.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 PARTS=" ${*:-step torch resume tests} "
@@ -16,14 +16,12 @@ STEPS=${STEPS:-10}
 RESUME=${RESUME:-}             # options for gpu_steps.py
 TESTS=${TESTS:-tests/test_model.py tests/test_train_step.py tests/test_equality.py}
 WITHOUT=${WITHOUT:-paper_size} # tests to leave out, as pytest's -k has them
-COMPILING=${COMPILING:-300}    # seconds after which a program that compiles is given up
-RUNNING=${RUNNING:-120}        # seconds after which one that runs is, or the tests
+RUNNING=${RUNNING:-300}        # seconds after which a program is given up
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 export PYTHONPATH=$PWD JAX_PLATFORMS=$PLATFORM TF_CPP_MIN_LOG_LEVEL=2
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$tmp/cache}
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
-# Programs that compile side by side share the card's memory; one alone may have all of it.
 export XLA_PYTHON_CLIENT_PREALLOCATE=false XLA_PYTHON_CLIENT_MEM_FRACTION=0.95
 
 has() { [[ $PARTS == *" $1 "* ]]; }
@@ -72,14 +70,6 @@ time_one_by_one() {
 
 if [ "$PLATFORM" = cuda ]; then
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
-fi
-if has step || has resume; then
-  echo "== compiling"
-  while read -r program; do
-    run "$COMPILING" $program --compile | paste -sd '|' - &
-  done < <(programs step; programs resume)
-  wait
-  echo "compiled after $SECONDS s"
 fi
 time_one_by_one step
 if "$PYTHON" -c 'import torch' 2>/dev/null; then

@@ -1,10 +1,10 @@
 """Twenty training steps on random clips, on the devices at hand, and the same ones resumed at ten.
 
-  python benchmarks/gpu_steps.py [--clips 64] [--dtype float32] [--compile]
+  python benchmarks/gpu_steps.py [--clips 64] [--dtype float32]
 
 The network and optimiser of configs/ntu_joint.py. Prints the losses, whether the resumed state is
-bitwise the other's (on a GPU set XLA_FLAGS=--xla_gpu_deterministic_ops=true), and the speed.
-`--compile` only compiles the step. Needs no TensorFlow.
+bitwise the other's (on a GPU set XLA_FLAGS=--xla_gpu_deterministic_ops=true), and the speed. Needs
+no TensorFlow.
 """
 
 import argparse
@@ -27,7 +27,6 @@ def main() -> None:
   parser.add_argument("--frames", type=int, default=300)
   parser.add_argument("--width", type=int, default=112)
   parser.add_argument("--dtype", default="float32")
-  parser.add_argument("--compile", action="store_true", help="compile the step, and end")
   args = parser.parse_args()
 
   config = ModelConfig(num_classes=60, width=args.width, dtype=args.dtype)
@@ -54,9 +53,6 @@ def main() -> None:
     return state, losses
 
   first = train_step.init_state(task, params, batch_stats, seed=0)
-  if args.compile:
-    update.lower(train_step.replicate(mesh, first), batch(0), np.int32(0)).compile()
-    return print(f"{args.clips} clips of {args.frames} frames, {args.dtype}: step compiled")
   half, losses = run(train_step.replicate(mesh, first), 0, STEPS // 2)
   saved = jax.device_get(half)
   whole, more = run(half, STEPS // 2, STEPS)

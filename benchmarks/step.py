@@ -1,11 +1,11 @@
 """Speed of a forward pass and a training step of the published configuration.
 
   python benchmarks/step.py [--clips 4] [--frames 300] [--dtype float32] [--remat]
-    [--steps 7] [--compile] [--profile DIR]
+    [--steps 7] [--profile DIR]
 
 Prints seconds, clips a second, GFLOP/s (2 per multiply-add of convolutions, aggregation and
 classifier; a training step counts as three forward passes), the rate of a large matrix product in
-the same process, their ratio, and how long compiling took. `--compile` only compiles.
+the same process, their ratio, and how long compiling took.
 """
 
 import argparse
@@ -52,7 +52,6 @@ def main():
   parser.add_argument("--frames", type=int, default=300)
   parser.add_argument("--dtype", default="float32", choices=("float32", "tf32", "bfloat16"))
   parser.add_argument("--steps", type=int, default=7, help="timed calls")
-  parser.add_argument("--compile", action="store_true", help="compile, and end")
   parser.add_argument("--remat", action="store_true")
   parser.add_argument("--profile", help="folder for a trace of three training steps")
   args = parser.parse_args()
@@ -90,15 +89,12 @@ def main():
 
   print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}, {args.dtype}, ", end="")
   print(f"{args.clips} clips of {args.frames} frames{', remat' * args.remat}", flush=True)
-  if not args.compile:
-    gemm = matmul_rate(dtype, 8192 if gpu else 2048)
-    print(f"matrix product: {gemm:.0f} GFLOP/s", flush=True)
+  gemm = matmul_rate(dtype, 8192 if gpu else 2048)
+  print(f"matrix product: {gemm:.0f} GFLOP/s", flush=True)
 
   def report(name: str, flops: float, call, compiled, compiling: float) -> None:
     memory = compiled.memory_analysis().temp_size_in_bytes / 1e9
     built = f"compiled in {compiling:.1f} s; {memory:.2f} GB of temporaries"
-    if args.compile:
-      return print(f"{name}: {built}", flush=True)
     taken = seconds(call, repeats=args.steps)
     rate = flops / taken / 1e9
     print(f"{name}: {taken:.4f} s, {args.clips / taken:.1f} clips/s, {rate:.0f} GFLOP/s, ", end="")
@@ -117,7 +113,7 @@ def main():
     return loss
 
   report("training step", 3 * flops, run, step, compiling)
-  if args.profile and not args.compile:
+  if args.profile:
     with jax.profiler.trace(args.profile):
       for _ in range(3):
         run().block_until_ready()

@@ -31,7 +31,9 @@ def write_run(workdir, rotated=True, center=NTU.center, **changes):
   zero = np.zeros((), np.int32)
   state = TrainState(zero, np.zeros(2, np.uint32), params, batch_stats, opt_state={})
   with checkpoints.make_manager(workdir) as manager:
-    checkpoints.save(manager, 0, {"joint": jax.tree.map(jax.numpy.asarray, state)}, {})
+    checkpoints.save(
+      manager, 0, {"joint": jax.tree.map(jax.numpy.asarray, state)}, checkpoints.Progress()
+    )
     checkpoints.wait(manager)
   facts = {
     "model": config.to_dict(),

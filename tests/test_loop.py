@@ -418,8 +418,8 @@ def test_the_best_of_equals_is_the_first_and_is_kept(tmp_path):
   )
   with checkpoints.make_manager(tmp_path) as manager:
     for step, top1 in ((1, 0.2), (2, 0.5), (3, 0.5), (4, 0.5), (5, 0.5)):
-      checkpoints.save(manager, step, {"joint": state}, {})
-      checkpoints.set_evaluated(manager, step, top1, {})
+      checkpoints.save(manager, step, {"joint": state}, checkpoints.Progress())
+      checkpoints.set_evaluated(manager, step, top1, checkpoints.Progress())
     assert manager.best_step() == 2
     assert sorted(manager.all_steps()) == [2, 4, 5]
 
@@ -435,7 +435,7 @@ def test_a_warm_start_takes_the_parameters_that_were_evaluated(tmp_path):
   }
   files.write_json(tmp_path / "model.json", facts)
   with checkpoints.make_manager(tmp_path) as manager:
-    checkpoints.save(manager, 1, {"joint": state}, {})
+    checkpoints.save(manager, 1, {"joint": state}, checkpoints.Progress())
     checkpoints.wait(manager)
   params, _ = checkpoints.warm_start(tmp_path, "joint", {"w": jnp.zeros(2)}, {})
   np.testing.assert_array_equal(params["w"], [3, 3])

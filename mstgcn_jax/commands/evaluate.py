@@ -1,4 +1,4 @@
-"""Evaluates a trained run: mstgcn evaluate --workdir runs/ntu_joint
+"""Evaluates a trained run: mstgcn evaluate runs/ntu_joint
 
 Top-1, top-5 and mean-class accuracy with bootstrap intervals, a table per class, the most confused
 pairs, confusion matrix and scores, below WORKDIR/evaluation_CHECKPOINT (and _PROTOCOL, if that is
@@ -19,7 +19,8 @@ from mstgcn_jax.use.evaluate import Evaluation, evaluate, evaluate_fresh
 def main(argv: list[str]) -> int:
   parser = process.parser("evaluate", __doc__)
   what = parser.add_mutually_exclusive_group(required=True)
-  what.add_argument("--workdir", type=pathlib.Path, help="a trained run")
+  what.add_argument("run", nargs="?", type=pathlib.Path, help="workdir of a trained run")
+  what.add_argument("--workdir", type=pathlib.Path, help="the same")
   what.add_argument("--config", help="a config's network, with fresh weights")
   parser.add_argument("--checkpoint", default="newest", help="newest (default), best, or a step")
   parser.add_argument("--data", help="folder of the prepared data sets; default as in training")
@@ -29,13 +30,14 @@ def main(argv: list[str]) -> int:
   args = parser.parse_args(argv)
   process.start()
   devices.start()
-  if args.workdir is None:
+  workdir = args.run or args.workdir
+  if workdir is None:
     config = config_lib.load(args.config)
     _print(evaluate_fresh(config, protocol=args.protocol, data_set=_folder(config, args)))
     return 0
-  trained = config_lib.read(args.workdir / "config.json")
+  trained = config_lib.read(workdir / "config.json")
   evaluation = evaluate(
-    args.workdir,
+    workdir,
     checkpoint=args.checkpoint,
     protocol=args.protocol,
     data_set=_folder(trained, args),
@@ -45,7 +47,7 @@ def main(argv: list[str]) -> int:
   data = trained.data
   same = (evaluation.protocol, evaluation.data_name) == (data.protocol, data.name)
   other = "" if same else "_" + re.sub(r"[^\w.-]+", "_", evaluation.protocol)
-  out = args.workdir / f"evaluation_{args.checkpoint}{other}"
+  out = workdir / f"evaluation_{args.checkpoint}{other}"
   _write(evaluation, out)
   print(f"in {out}: report.txt, scores.npz, confusion_matrix.png")
   return 0

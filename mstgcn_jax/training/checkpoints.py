@@ -8,6 +8,7 @@ it afterwards, as `metrics`.
 """
 
 import contextlib
+import dataclasses
 import glob
 import hashlib
 import json
@@ -30,11 +31,35 @@ from mstgcn_jax import files
 from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line
 from mstgcn_jax.model import ModelConfig, make_network
 from mstgcn_jax.training import workdir as workdir_lib
-from mstgcn_jax.training.train_step import TrainState, saved_eval_variables
+from mstgcn_jax.training.train_step import EvalVariables, TrainState, saved_eval_variables
 
-# What the loop remembers beside the state, before the first evaluation.
-NO_PROGRESS = {"best_top1": -1.0, "best_step": 0, "since_best": 0, "judged_step": 0}
 _log = logging.getLogger("mstgcn_jax")
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+  """What the loop remembers beside the state, at first before any evaluation.
+
+  Attributes:
+    best_top1: the highest accuracy by which checkpoints are chosen; -1 before the first.
+    best_step: where it was.
+    since_best: evaluations since then.
+    judged_step: where the last evaluation was.
+  """
+
+  best_top1: float = -1.0
+  best_step: int = 0
+  since_best: int = 0
+  judged_step: int = 0
+
+  def judged(self, step: int, top1: float) -> "Progress":
+    """As it is after an evaluation."""
+    if top1 > self.best_top1:
+      return Progress(top1, step, 0, step)
+    return dataclasses.replace(self, since_best=self.since_best + 1, judged_step=step)
+
+
+_PROGRESS = tuple(field.name for field in dataclasses.fields(Progress))
 
 
 def check_path(workdir: str | pathlib.Path) -> None:
@@ -118,7 +143,7 @@ def _evaluation(path: pathlib.Path) -> dict[str, float]:
     content = files.read_json(path)
   except DataError:
     return {}
-  whole = isinstance(content, dict) and {"top1"} <= set(content) <= {"top1", "step", *NO_PROGRESS}
+  whole = isinstance(content, dict) and {"top1"} <= set(content) <= {"top1", "step", *_PROGRESS}
   return content if whole and _are_numbers(content.values()) else {}
 
 
@@ -146,16 +171,16 @@ def save(
   manager: ocp.CheckpointManager,
   step: int,
   states: Mapping[str, TrainState],
-  facts: dict[str, Any],
+  progress: Progress,
 ) -> None:
   """Starts writing a checkpoint; returns when the arrays have been copied from the devices.
 
   Args:
-    facts: JSON that `restore_newest` hands back.
+    progress: what `restore_newest` hands back.
   Raises:
     RunError: this checkpoint or the one before could not be written; older ones are whole.
   """
-  tree = _as_tree(states)
+  tree, facts = _as_tree(states), dataclasses.asdict(progress)
   checked = {"digests": digests(tree), "digest_of_facts": _digest_of_facts(facts)}
   args = ocp.args.Composite(
     state=ocp.args.StandardSave(tree), facts=ocp.args.JsonSave(facts | checked)
@@ -171,7 +196,7 @@ def _digest_of_facts(facts: dict[str, Any]) -> str:
 
 
 def set_evaluated(
-  manager: ocp.CheckpointManager, step: int, top1: float, progress: dict[str, Any]
+  manager: ocp.CheckpointManager, step: int, top1: float, progress: Progress
 ) -> None:
   """Puts what an evaluation found into the checkpoint of that step, when it is whole on the disk.
 
@@ -179,7 +204,7 @@ def set_evaluated(
 
   Args:
     top1: accuracy by which the best checkpoint is chosen.
-    progress: numbers that `restore_newest` hands back instead of those saved with the state.
+    progress: what `restore_newest` hands back instead of that saved with the state.
   Raises:
     RunError: it could not be written.
   """
@@ -188,7 +213,9 @@ def set_evaluated(
     if jax.process_index() == 0:
       folder = pathlib.Path(manager.directory) / str(step) / "metrics"
       folder.mkdir(exist_ok=True)
-      files.write_json(folder / "metrics", {"top1": top1, "step": step} | progress)
+      files.write_json(
+        folder / "metrics", {"top1": top1, "step": step} | dataclasses.asdict(progress)
+      )
     multihost_utils.sync_global_devices(f"evaluated checkpoint {step}")
     manager.reload()
     kept = {*sorted(manager.all_steps())[-2:], manager.best_step()}
@@ -235,8 +262,8 @@ def _says_why_not(manager):
 
 def restore_newest(
   manager: ocp.CheckpointManager, states: Mapping[str, TrainState]
-) -> tuple[int, dict[str, TrainState], dict[str, Any]]:
-  """Step, states and facts of the newest checkpoint that is whole.
+) -> tuple[int, dict[str, TrainState], Progress]:
+  """Step, states and progress of the newest checkpoint that is whole.
 
   Damaged ones are moved to `checkpoints_damaged/` beside, with a warning, and the one before is
   taken.
@@ -252,7 +279,7 @@ def restore_newest(
   for step in sorted(manager.all_steps(), reverse=True):
     try:
       tree, facts = _read(manager, step, _as_tree(states))
-      if set(facts) != set(NO_PROGRESS) or not _are_numbers(facts.values()):
+      if set(facts) != set(_PROGRESS) or not _are_numbers(facts.values()):
         raise DataError(f"checkpoint {step} is damaged: its facts are {facts}")
     except DataError as error:
       damaged[step] = error
@@ -260,11 +287,11 @@ def restore_newest(
     for bad, error in damaged.items():
       _move_aside(manager, bad, error)
     evaluation = _evaluation(pathlib.Path(manager.directory) / str(step) / "metrics" / "metrics")
-    facts |= {name: evaluation[name] for name in NO_PROGRESS if name in evaluation}
+    facts |= {name: evaluation[name] for name in _PROGRESS if name in evaluation}
     restored = {
       name: flax.serialization.from_state_dict(state, tree[name]) for name, state in states.items()
     }
-    return step, restored, facts
+    return step, restored, Progress(**facts)
   newest = next(iter(damaged.values()), "Orbax lists none")
   raise DataError(
     f"no checkpoint in {manager.directory} is whole ({newest}); nothing was changed. To begin "
@@ -440,7 +467,7 @@ def load_model(
 
 def load_trained(
   workdir: str | pathlib.Path, *, checkpoint: str | int, stream: str | None, trust: bool
-) -> tuple[nnx.Module, dict[str, Any], int]:
+) -> tuple[nnx.Module, EvalVariables, int]:
   """As `load_model`, the `train_step.eval_variables` that gave it its values, and their step."""
   facts = workdir_lib.read(workdir)
   workdir_lib.check_trusted(facts.model, trust)
@@ -509,7 +536,7 @@ def warm_start(
   return result
 
 
-def _build(config: ModelConfig, variables: Mapping[str, Any]) -> nnx.Module:
+def _build(config: ModelConfig, variables: EvalVariables) -> nnx.Module:
   """A network with these parameters and running statistics; no initial ones are drawn."""
   model = nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)))
   for kind, name in ((nnx.Param, "params"), (nnx.BatchStat, "batch_stats")):

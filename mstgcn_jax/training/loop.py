@@ -98,6 +98,7 @@ def _train_seeds(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") 
   }
 
 
+# Long: what happens in a run, and in which order, is read here from top to bottom.
 def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -> predict.Figures:
   # Data, model, optimiser.
   run = set_up(config)
@@ -110,7 +111,7 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -
   workdir.mkdir(parents=True, exist_ok=True)
   run_log.start_logging(workdir, quiet=not is_first)
   manager = checkpoints.make_manager(workdir)
-  step, progress, changed = 0, checkpoints.NO_PROGRESS, []
+  step, progress, changed = 0, checkpoints.Progress(), []
   if states is None:
     changed = check_same_run(workdir, run)
     step, states, progress = checkpoints.restore_newest(manager, run.abstract_states())
@@ -118,7 +119,7 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -
   total_steps = step if _ends_early(config, progress) else max(step, total_steps)
   if any(what.startswith("data") for what in changed):
     # Figures from before were measured on something else.
-    progress = checkpoints.NO_PROGRESS
+    progress = checkpoints.Progress()
     checkpoints.forget_figures(manager)
     if is_first:
       (workdir / "summary.json").unlink(missing_ok=True)
@@ -136,7 +137,7 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -
   record = run_log.Recorder(
     workdir,
     first_step=step,
-    evaluated=progress["judged_step"] == step,
+    evaluated=progress.judged_step == step,
     total_steps=total_steps,
     steps_per_epoch=run.steps_per_epoch,
     batch_size=config.batch_size,
@@ -152,7 +153,7 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -
   watchdog = Watchdog()
   with record, manager, tracer, watchdog:
     # A run that ended between saving and evaluating evaluates first.
-    evaluates = step > 0 and _evaluates(run, step, total_steps) and progress["judged_step"] != step
+    evaluates = step > 0 and _evaluates(run, step, total_steps) and progress.judged_step != step
     if step < total_steps:
       _log.info("compiling the first step …")
     while True:
@@ -161,7 +162,7 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -
         record.bar.busy("evaluating …")
         results, logits = _evaluate(run, states)
         _record_evaluation(record, step, results, states)
-        progress = _judge(progress, results, step)
+        progress = progress.judged(step, _judged_top1(results))
         record.flush()
         checkpoints.set_evaluated(manager, step, _judged_top1(results), progress)
         if step < total_steps and _ends_early(config, progress):
@@ -369,15 +370,8 @@ def _judged_top1(results) -> float:
   return fusion.headline(results.get("holdout", results["eval"]))["top1"]
 
 
-def _judge(progress: dict, results, step: int) -> dict:
-  top1 = _judged_top1(results)
-  if top1 > progress["best_top1"]:
-    return {"best_top1": top1, "best_step": step, "since_best": 0, "judged_step": step}
-  return progress | {"since_best": progress["since_best"] + 1, "judged_step": step}
-
-
-def _ends_early(config: ConfigDict, progress: dict) -> bool:
-  return 0 < config.early_stopping <= progress["since_best"]
+def _ends_early(config: ConfigDict, progress: checkpoints.Progress) -> bool:
+  return 0 < config.early_stopping <= progress.since_best
 
 
 def _finished(workdir: pathlib.Path, step: int) -> predict.Figures | None:
@@ -435,10 +429,10 @@ def _write_results(run: Experiment, workdir: pathlib.Path, step, progress, resul
     [
       f"last epoch ({step // run.steps_per_epoch}{ended}), {main}: "
       + metrics.in_words(last, run.task.num_classes),
-      f"best epoch ({progress['best_step'] // run.steps_per_epoch}, selected on {selected_on}): "
-      f"top-1 there {100 * progress['best_top1']:.2f} %",
+      f"best epoch ({progress.best_step // run.steps_per_epoch}, selected on {selected_on}): "
+      f"top-1 there {100 * progress.best_top1:.2f} %",
     ]
   )
   _log.info("%s\n%s", text, _whereabouts(workdir))
-  summary = {"step": step, "last": results, "best": progress, "text": text}
+  summary = {"step": step, "last": results, "best": dataclasses.asdict(progress), "text": text}
   files.write_json(workdir / "summary.json", summary)

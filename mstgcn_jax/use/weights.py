@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import yaml
 from flax import nnx
+from ml_collections import ConfigDict
 
 from mstgcn_jax import torch_weights
 from mstgcn_jax.data import streams
 from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.model import make_network
+from mstgcn_jax.model import ModelConfig, make_network
 from mstgcn_jax.training import checkpoints, optimizer
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
@@ -58,34 +59,43 @@ def import_checkpoint(
   config_lib.validate(config)
   model = make_network(model_config, rngs=nnx.Rngs(0))
   unused = torch_weights.load_state_dict(model, torch_weights.read_state_dict(weights))
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ConfigError(f"{workdir} cannot be made ({error.strerror})") from error
+  with checkpoints.make_manager(workdir) as manager:
+    checkpoints.save(manager, 0, {stream: _initial_state(model, config)}, checkpoints.Progress())
+    checkpoints.wait(manager)
+  config_lib.write(config, workdir / "config.json")
+  _facts(config, model_config).write(workdir)
+  return unused
+
+
+def _initial_state(model: nnx.Module, config: ConfigDict) -> TrainState:
+  """A network as training would begin from it."""
   _, params, batch_stats = split_model(model)
   transformation = optimizer.make_optimizer(config_lib.optimizer_config(config), lambda step: 0)
-  state = TrainState(
+  return TrainState(
     step=jnp.zeros((), jnp.int32),
     key=jax.random.key_data(jax.random.key(0)),
     params=params,
     batch_stats=batch_stats,
     opt_state=transformation.init(params),
   )
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise ConfigError(f"{workdir} cannot be made ({error.strerror})") from error
-  with checkpoints.make_manager(workdir) as manager:
-    checkpoints.save(manager, 0, {stream: state}, checkpoints.NO_PROGRESS)
-    checkpoints.wait(manager)
-  config_lib.write(config, workdir / "config.json")
-  skeleton = model_config.skeleton
-  loading = workdir_lib.reference_loading(skeleton)
-  workdir_lib.RunFacts(
-    model=model_config,
-    class_names=tuple(str(i + 1) for i in range(model_config.num_classes)),
-    streams=(stream,),
-    sampling=Sampling(window, model_config.num_persons, sampling, **loading),
-    joint_at_zero=skeleton.center,
-    rotated=skeleton.center is not None,
-  ).write(workdir)
-  return unused
+
+
+def _facts(config: ConfigDict, model: ModelConfig) -> workdir_lib.RunFacts:
+  """What is known of an imported model, which doesn't know its data."""
+  data, center = config.data, model.skeleton.center
+  loading = workdir_lib.reference_loading(model.skeleton)
+  return workdir_lib.RunFacts(
+    model=model,
+    class_names=tuple(str(i + 1) for i in range(model.num_classes)),
+    streams=tuple(config.streams),
+    sampling=Sampling(data.window, data.num_persons, data.sampling, **loading),
+    joint_at_zero=center,
+    rotated=center is not None,
+  )
 
 
 def _model_args(path: pathlib.Path) -> Mapping[str, Any]:
