@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 GPU_VENV ?= .venv-gpu
 DOCS_VENV ?= .venv-docs
+TEST_PROCESSES ?= 2
 BIN := $(VENV)/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 SUPPORTED := import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else \
@@ -17,7 +18,7 @@ train: $(VENV)/.ready
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python train.py --config configs/quickstart.py
 
 test: $(VENV)/.test-ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .

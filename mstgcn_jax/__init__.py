@@ -28,6 +28,7 @@ _PUBLIC = {
   "evaluate": "mstgcn_jax.use.evaluate",
   "graph": None,
   "load_model": "mstgcn_jax.training.checkpoints",
+  "make_network": "mstgcn_jax.model",
   "open_data_set": "mstgcn_jax.data.data_set",
   "skeletons": None,
   "torch_weights": None,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
   from mstgcn_jax import graph, skeletons, torch_weights
   from mstgcn_jax.data.data_set import open_data_set
   from mstgcn_jax.graph import adjacency
-  from mstgcn_jax.model import MSTGCN, ModelConfig
+  from mstgcn_jax.model import MSTGCN, ModelConfig, make_network
   from mstgcn_jax.training import config
   from mstgcn_jax.training.checkpoints import load_model
   from mstgcn_jax.training.loop import train

@@ -11,8 +11,11 @@ STRATEGIES = (
   *("uniform", "distance*", "distance", "spatial"),
   *("DAD", "DLD", "parts", "parts+spatial"),
 )
+# Those of other networks.
+FURTHER_STRATEGIES = ("stgcn", "binary")
 
 
+# Long: all strategies, side by side.
 def adjacency(skeleton: Skeleton, strategy: str = "spatial") -> np.ndarray:
   """Adjacency matrices of the partition strategy (Yan et al. 2018, section 3.3).
 
@@ -26,10 +29,16 @@ def adjacency(skeleton: Skeleton, strategy: str = "spatial") -> np.ndarray:
     DAD        [sym(N + I)]         DLD            [I - sym(N)]
     parts      [I, sym(N of each part)...]
     parts+spatial  [I, col(In), col(Out) of each part...]
+    stgcn      as ST-GCN's published code has it, below     binary     [N]
+
+  `stgcn` divides Â = col(N + I) up: the diagonal; the links v -> w for which v is not nearer to the
+  centre (the root of the links); the other links. That code knows distances up to one hop only,
+  and takes all others as equally far, so that the third has only the links from the centre and from
+  its neighbours.
 
   Args:
     skeleton: The joint layout.
-    strategy: One of `STRATEGIES`.
+    strategy: One of `STRATEGIES` or `FURTHER_STRATEGIES`.
   Returns:
     float64 [K, V, V]; A[k, source, target], so an edge (i, j) sets A[j, i].
   Raises:
@@ -61,8 +70,13 @@ def adjacency(skeleton: Skeleton, strategy: str = "spatial") -> np.ndarray:
           subsets += [_sym(np.maximum(inward, inward.T))]
         else:
           subsets += [_col(inward), _col(inward.T)]
+    case "stgcn":
+      subsets = _by_distance(_col(neighbours + eye), _hops(inward))
+    case "binary":
+      subsets = [neighbours]
     case _:
-      raise ConfigError(f"strategy: {strategy!r} is unknown; known: {', '.join(STRATEGIES)}")
+      known = ", ".join(STRATEGIES + FURTHER_STRATEGIES)
+      raise ConfigError(f"strategy: {strategy!r} is unknown; known: {known}")
   return np.stack(subsets)
 
 
@@ -71,6 +85,20 @@ def _links(num_joints: int, edges: Iterable[tuple[int, int]]) -> np.ndarray:
   for child, parent in edges:
     matrix[parent, child] = 1
   return matrix
+
+
+def _hops(inward: np.ndarray) -> np.ndarray:
+  """Hops of each joint to the centre, the joint that links to no other: 0, 1 or infinity."""
+  centre = inward.sum(axis=0) == 0
+  return np.where(centre, 0, np.where(inward[centre].any(axis=0), 1, np.inf))
+
+
+def _by_distance(matrix: np.ndarray, hops: np.ndarray) -> list[np.ndarray]:
+  """A matrix [source, target] as the sum of its diagonal, of links from sources that are not nearer
+  to the centre than their target, and of those from nearer ones."""
+  itself = np.eye(len(matrix), dtype=bool)
+  nearer = hops[:, None] < hops
+  return [np.where(mask, matrix, 0) for mask in (itself, ~itself & ~nearer, ~itself & nearer)]
 
 
 def _col(matrix: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import difflib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,8 @@ def draw(data: DataSet, index: int, moments: int | None = None) -> tuple[list[An
   persons = data.read([index])[0]
   count = max(map(len, persons))
   clip = _padded(persons, count)
-  scene = _Scene(clip, skeletons.tracked(clip, joint_at_zero(data)), data.skeleton)
+  seen = skeletons.tracked(clip, joint_at_zero(data))
+  scene = _Scene(clip, seen, data.skeleton, data.coordinates)
   title, line = _class_name(data, index), _facts(data, index)
   if moments is None:
     stride = -(-count // _MAX_FRAMES)
@@ -212,17 +213,22 @@ def _font(size: int, bold: bool = False) -> Any:
 class _Scene:
   """A clip in front of a camera that stands still: [person, frame, joint, channel].
 
-  `seen` [person, frame, joint] says which joints are tracked.
+  `seen` [person, frame, joint] says which joints are tracked, `coordinates` what the channels are
+  (`DataSet.coordinates`); what it does not say is seen from the clip.
   """
 
   clip: np.ndarray
   seen: np.ndarray
   skeleton: Skeleton
+  coordinates: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
-    self.flat = _is_flat(self.clip, self.skeleton)
+    channels = self.coordinates.get("channels")
+    self.flat = "z" not in channels if channels else _is_flat(self.clip, self.skeleton)
     if self.flat:
-      points = self.clip[..., :2] * _aspect(self.clip)
+      points = self.clip[..., :2] * _aspect(self.clip, self.coordinates)
+      if self.coordinates.get("up") == "-y":
+        points = points * [1, -1]
       self.points = np.concatenate([points, np.zeros_like(points[..., :1])], axis=-1)
       self.floor, self.shadow = np.zeros((0, 2, 2)), None
     else:
@@ -236,7 +242,7 @@ class _Scene:
 
   def _stand_in_a_room(self) -> None:
     """Camera coordinates (right, up, towards the camera) of joints, of shadows and of a floor."""
-    right, up, towards = _room(self.clip, self.seen, self.skeleton)
+    right, up, towards = _room(self.clip, self.seen, self.skeleton, self.coordinates.get("up", ""))
     room = self.clip[..., :3] @ np.stack([right, up, towards], axis=1)
     camera = _camera(_turn(room, self.seen))
     ground = np.percentile(room[self.seen][:, 1], 1)
@@ -326,23 +332,30 @@ def _is_flat(clip: np.ndarray, skeleton: Skeleton) -> bool:
   return skeleton.vertical is None and (not third.any() or layouts.is_score(third))
 
 
-def _aspect(clip: np.ndarray) -> np.ndarray:
-  """Image fractions are drawn as of a picture 4 wide and 3 high; anything else as it is."""
-  inside = np.abs(clip[..., :2]).max() <= 1
-  return np.array([4 / 3, 1.0]) if inside else np.ones(2)
+def _aspect(clip: np.ndarray, coordinates: Mapping[str, Any]) -> np.ndarray:
+  """Image fractions are drawn as of their picture, or one 4 wide and 3 high; others as they are."""
+  units = coordinates.get("units")
+  if units == "image fractions" or (units is None and np.abs(clip[..., :2]).max() <= 1):
+    width, height = coordinates.get("picture", (4, 3))
+    return np.array([width / height, 1.0])
+  return np.ones(2)
 
 
 def _room(
-  clip: np.ndarray, seen: np.ndarray, skeleton: Skeleton
+  clip: np.ndarray, seen: np.ndarray, skeleton: Skeleton, axis: str = ""
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Unit vectors (right, up, towards the camera), the camera in front of the first person.
 
-  Up is the coordinate axis along which the upper body is above the lower one; in front is where
-  left and right are the sides of somebody who faces the camera at the start.
+  Up is `axis` ('z', '-y', …), or else the coordinate axis along which the upper body is above the
+  lower one; in front is where left and right are the sides of somebody who faces the camera at the
+  start.
   """
   start = [t for t in range(clip.shape[1]) if seen[0, t].any()][:10] or [0]
   joints = clip[0, start, :, :3].astype(np.float64).mean(axis=0)
-  up = _vertical(joints, skeleton)
+  if axis:
+    up = np.eye(3)["xyz".index(axis[-1])] * (-1 if axis.startswith("-") else 1)
+  else:
+    up = _vertical(joints, skeleton)
   if up is None:  # nothing says what is up: look onto the plane that the joints fill best
     values = clip[..., :3][seen][:5000].astype(np.float64)
     values -= values.mean(axis=0)

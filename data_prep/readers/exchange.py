@@ -122,6 +122,12 @@ def as_float32(array: np.ndarray) -> np.ndarray:
   return numbers
 
 
+def without_nan(array: np.ndarray) -> np.ndarray:
+  """Numbers [..., joint, channel] with 0 for every joint of which any channel is NaN: untracked."""
+  missing = np.isnan(array).any(axis=-1)
+  return np.where(missing[..., None], array.dtype.type(0), array) if missing.any() else array
+
+
 def ntu_facts(names: Collection[str]) -> list[dict[str, int]]:
   """Setup, camera, subject and replication of every clip, if all have names as NTU's; else none."""
   matches = [ntu.NAME.match(name) for name in names]

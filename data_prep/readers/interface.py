@@ -68,6 +68,27 @@ class Clip:
 
 
 @dataclasses.dataclass(frozen=True)
+class Coordinates:
+  """What the numbers of a joint are, as they are stored; '' or () where the source cannot know.
+
+  Attributes:
+    channels: what each is: 'x', 'y', 'z', 'score'.
+    units: of x, y, z: 'metres', 'image fractions', 'pixels'.
+    up: the axis that points up: 'x', '-x', 'y', '-y', 'z', '-z'.
+    picture: width and height in pixels of what fractions are of; () where unknown or not all alike.
+  """
+
+  channels: tuple[str, ...] = ()
+  units: str = ""
+  up: str = ""
+  picture: tuple[float, float] | tuple[()] = ()
+
+
+METRES_UPRIGHT = Coordinates(("x", "y", "z"), "metres", "z")  # as `normalise.normalise` leaves them
+FRACTIONS = Coordinates(("x", "y", "score"), "image fractions", "y")
+
+
+@dataclasses.dataclass(frozen=True)
 class Recordings:
   """The recordings below --raw and what they have in common.
 
@@ -86,6 +107,7 @@ class Recordings:
     storage_scale: coordinates times this are whole numbers in int16, which is then what is stored
       (1000 for three decimals); 0 stores float32. Where a clip turns out not to be exact, all are
       stored as float32.
+    coordinates: what the numbers of a joint are; `info` says it, `show` draws by it.
     citation: of the recordings, as BibTeX.
     published_clips: clips of the published data set; where the number prepared differs, the command
       says by how many. 0 where there is no such number.
@@ -104,6 +126,7 @@ class Recordings:
   center: int | None = None
   rotated: bool | None = False
   storage_scale: float = 0
+  coordinates: Coordinates = Coordinates()
   citation: str = ""
   published_clips: int = 0
   notes: tuple[str, ...] = ()

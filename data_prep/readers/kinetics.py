@@ -15,7 +15,7 @@ import numpy as np
 
 from data_prep import raw_files
 from data_prep.readers import exchange
-from data_prep.readers.interface import Clip, Recordings
+from data_prep.readers.interface import FRACTIONS, Clip, Recordings
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import DataError
 
@@ -58,6 +58,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     class_names=tuple(class_names),
     fill="zero",
     storage_scale=1000,
+    coordinates=FRACTIONS,
     warnings=tuple(warnings),
     citation=_CITATION,
     published_clips=sum(_PUBLISHED[split] for split in {split for _, split, _, _ in keys}),

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_prep import raw_files
-from data_prep.readers.interface import Clip, Recordings
+from data_prep.readers.interface import METRES_UPRIGHT, Clip, Recordings
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import DataError
@@ -115,6 +115,7 @@ def open_recordings(
     fill="loop",
     center=skeleton.center,
     rotated=True,
+    coordinates=METRES_UPRIGHT,
     citation=citation,
     warnings=tuple(warnings),
   )

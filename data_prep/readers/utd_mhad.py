@@ -12,7 +12,7 @@ import numpy as np
 
 from data_prep import raw_files
 from data_prep.decode import matlab
-from data_prep.readers.interface import Clip, Recordings
+from data_prep.readers.interface import METRES_UPRIGHT, Clip, Recordings
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import DataError
@@ -40,6 +40,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     fill="loop",
     center=skeleton.center,
     rotated=True,
+    coordinates=METRES_UPRIGHT,
     citation=_CITATION,
     published_clips=861,
     warnings=tuple(warnings),

@@ -8,6 +8,7 @@ WEIGHTS may also be a .safetensors file, which does not need PyTorch.
 
 from mstgcn_jax import torch_weights
 from mstgcn_jax.commands import process
+from mstgcn_jax.model.config import own_code
 from mstgcn_jax.training import devices
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.use import weights
@@ -59,7 +60,7 @@ def _export(args) -> None:
   stream = workdir_lib.read(args.workdir).stream(args.stream)
   what = (
     "the reference has no counterpart of its own layers"
-    if ":" in model.config.block_type
+    if own_code(model.config)
     else "for load_state_dict of the reference's model"
   )
   print(f"{args.weights}: the state dict of stream {stream}, step {step}; {what}")

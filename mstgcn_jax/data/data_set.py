@@ -71,6 +71,8 @@ class DataSet:
     shards: file name, bytes, sha256 and number of clips of every shard.
     table_sha256: of the clip table's file.
     clips_digest: `joined_digest` of `clip_digests`; '' where an earlier version did not record it.
+    coordinates: what the numbers of a joint are, as far as the source says: 'channels', 'units',
+      'up' (the axis that points up) and 'picture' (its width and height, of fractions).
   """
 
   path: pathlib.Path
@@ -91,6 +93,7 @@ class DataSet:
   num_clips: int
   table_sha256: str
   clips_digest: str = ""
+  coordinates: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def __len__(self) -> int:
     return self.num_clips
@@ -353,6 +356,7 @@ def open_data_set(path: str | pathlib.Path) -> DataSet:
       num_clips=metadata["num_clips"],
       table_sha256=metadata["table"]["sha256"],
       clips_digest=metadata.get("clips_digest", ""),
+      coordinates=metadata.get("coordinates", {}),
     )
     _check(opened)
     return opened

@@ -1,5 +1,7 @@
 """Attention after the temporal layer: activation(BN(x · gate(x)) + x)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -99,6 +101,36 @@ class FrameGate(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     return self.conv(jnp.stack([jnp.mean(x, (1, 3)), jnp.max(x, (1, 3))], -1)[:, None])
+
+
+class JointFrameChannelGates(nnx.Module):
+  """AAGCN's three gates in a row, each x · (1 + σ(…)) (Shi et al. 2020).
+
+  Of joints: a convolution over them, as wide as the skeleton, of the mean over frames. Of frames: a
+  convolution over 9 of the mean over joints. Of channels: two linear maps of the mean over both.
+  Those of frames and channels start as 1/2, whatever the clip.
+  """
+
+  def __init__(self, channels: int, joints: int, *, dtype: str, rngs: nnx.Rngs):
+    param_dtype = jnp.promote_types(dtype, jnp.float32)
+    options = {"dtype": dtype, "rngs": rngs}
+    window = joints - (joints + 1) % 2  # odd
+    self.joint = TemporalConv(channels, 1, window, **options)
+    # From Kaiming's deviation to Xavier's, √(2 / ((C + 1) · window)).
+    self.joint.weight[...] /= (channels + 1) ** 0.5
+    self.frame = TemporalConv(channels, 1, 9, **options)
+    self.frame.weight[...] *= 0
+    linear = functools.partial(nnx.Linear, param_dtype=param_dtype, **options)
+    inner, he = channels // 2, nnx.initializers.normal((2 / channels) ** 0.5)
+    self.reduce = linear(channels, inner, kernel_init=he)
+    self.expand = linear(inner, channels, kernel_init=nnx.initializers.zeros)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    by_joint = jax.nn.sigmoid(self.joint(jnp.mean(x, 2)[:, None]))  # [clip, 1, joint, 1]
+    x = x * (1 + by_joint.swapaxes(1, 2))
+    x = x * (1 + jax.nn.sigmoid(self.frame(jnp.mean(x, 1)[:, None])))
+    reduced = jax.nn.relu(self.reduce(jnp.mean(x, (1, 2))))
+    return x * (1 + jax.nn.sigmoid(self.expand(reduced)))[:, None, None]
 
 
 def make_attention(config: ModelConfig, channels: int, *, rngs: nnx.Rngs) -> Residual:

@@ -1,5 +1,7 @@
 """Convolution over the joints of a skeleton graph (Kipf & Welling 2017, Yan et al. 2018)."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,30 +28,60 @@ class Constant:
     return hash(self._key)
 
 
-class _Aggregation(nnx.Module):
-  """Holds the fixed adjacency A and the learned one, PA, which starts as a copy of A.
+class Aggregation(nnx.Module):
+  """Holds what a layer's adjacency is made of: a fixed A and a learned one, PA.
 
-  Both are [K, V, V], indexed [subset, source joint, target joint].
+  Both are [K, V, V], indexed [subset, source joint, target joint]. How they make one,
+  `edge_weights`:
+
+    added     A + PA, PA starts as a copy of A        scaled    A ⊙ PA, PA starts as ones
+    learned   PA, which starts as a copy of A         fixed     A
   """
 
-  def __init__(self, adjacency: np.ndarray, dtype: str):
+  def __init__(self, adjacency: np.ndarray, dtype: str, edge_weights: str = "added"):
     self.param_dtype = jnp.promote_types(dtype, jnp.float32)
-    self.adjacency = Constant(np.asarray(adjacency))
-    self.learned_adjacency = nnx.Param(jnp.asarray(adjacency, self.param_dtype))
+    self.adjacency = None if edge_weights == "learned" else Constant(np.asarray(adjacency))
+    start = jnp.ones_like if edge_weights == "scaled" else jnp.asarray
+    learned = edge_weights != "fixed"
+    self.learned_adjacency = nnx.Param(start(adjacency, self.param_dtype)) if learned else None
+    self.edge_weights = edge_weights
     self.dtype = dtype
 
   def effective_adjacency(self) -> jax.Array:
-    """A + PA, [K, V, V]."""
+    """The adjacency that features are aggregated with, [K, V, V]."""
+    if self.edge_weights == "learned":
+      return self.learned_adjacency[...]
     fixed = np.asarray(self.adjacency, self.param_dtype)
+    if self.edge_weights == "fixed":
+      return jnp.asarray(fixed)
+    if self.edge_weights == "scaled":
+      return fixed * self.learned_adjacency[...]
     return fixed + self.learned_adjacency[...]
 
+  def infer(self, x: jax.Array) -> jax.Array:
+    """The adjacency for each clip of features x, [clip, K, V, V]; here all have the same."""
+    adjacency = self.effective_adjacency()
+    return jnp.broadcast_to(adjacency, (len(x), *adjacency.shape))
+
   def fold_adjacency(self) -> None:
-    """Makes A + PA one constant, for inference."""
-    self.learned_adjacency[...] += np.asarray(self.adjacency, self.param_dtype)
-    self.adjacency = Constant(np.zeros(self.learned_adjacency.shape))
+    """Makes what A and PA make one constant, for inference."""
+    if self.edge_weights in ("added", "scaled"):
+      self.learned_adjacency[...] = self.effective_adjacency()
+    if self.edge_weights == "added":
+      self.adjacency = Constant(np.zeros(self.learned_adjacency.shape))
+    elif self.edge_weights == "scaled":
+      self.adjacency = None
+      self.edge_weights = "learned"
 
 
-class GraphConv(_Aggregation):
+def _project_then_aggregate(conv: nnx.Module, shape: tuple[int, ...]) -> int:
+  """FLOPs of a graph convolution of features of that shape, 2 per multiply-add."""
+  clips, joints, frames, _ = shape
+  per_position = math.prod(conv.weight.shape) + conv.bias.size * joints
+  return 2 * clips * joints * frames * per_position
+
+
+class GraphConv(Aggregation):
   """Σ_k A_kᵀ (x W_k + b_k): each joint takes up its neighbours' projected features.
 
   [clip, joint, frame, in_channels] -> [clip, joint, frame, out_channels].
@@ -62,10 +94,11 @@ class GraphConv(_Aggregation):
     out_channels: int,
     adjacency: np.ndarray,
     *,
+    edge_weights: str = "added",
     dtype: str = "float32",
     rngs: nnx.Rngs,
   ):
-    super().__init__(adjacency, dtype)
+    super().__init__(adjacency, dtype, edge_weights)
     subsets = len(adjacency)
     shape = (subsets, in_channels, out_channels)
     self.weight = kaiming_fan_out(rngs, shape, subsets * out_channels, self.param_dtype)
@@ -78,6 +111,8 @@ class GraphConv(_Aggregation):
     y = aggregate(x.astype(self.dtype), adjacency, weight)
     shift = jnp.einsum("kvw,kd->wd", adjacency, bias).astype(self.dtype)
     return y + shift[:, None]
+
+  flops = _project_then_aggregate
 
   def scale_outputs(self, scale: jax.Array) -> None:
     """Multiplies every output channel by a constant, in the weights."""
@@ -113,7 +148,7 @@ def _in_one_product(x: jax.Array, adjacency: jax.Array, weight: jax.Array) -> ja
   return y.reshape(clips, frames, joints, -1).swapaxes(1, 2)
 
 
-class DepthwiseGraphConv(_Aggregation):
+class DepthwiseGraphConv(Aggregation):
   """As `GraphConv`, with one scalar weight per channel and subset instead of a projection.
 
   [clip, joint, frame, channel] -> the same shape.
@@ -121,9 +156,15 @@ class DepthwiseGraphConv(_Aggregation):
   """
 
   def __init__(
-    self, channels: int, adjacency: np.ndarray, *, dtype: str = "float32", rngs: nnx.Rngs
+    self,
+    channels: int,
+    adjacency: np.ndarray,
+    *,
+    edge_weights: str = "added",
+    dtype: str = "float32",
+    rngs: nnx.Rngs,
   ):
-    super().__init__(adjacency, dtype)
+    super().__init__(adjacency, dtype, edge_weights)
     shape = (channels, len(adjacency))
     self.weight = kaiming_fan_out(rngs, shape, shape[0] * shape[1], self.param_dtype)
     self.bias = nnx.Param(jnp.zeros(shape[0] * shape[1], self.param_dtype))
@@ -135,6 +176,8 @@ class DepthwiseGraphConv(_Aggregation):
     shift = jnp.einsum("kvw,ck->wc", adjacency, self.bias[...].reshape(weight.shape))
     y = jnp.einsum("nvtc,cvw->nwtc", x.astype(self.dtype), mixing)
     return y + shift.astype(self.dtype)[:, None]
+
+  flops = _project_then_aggregate
 
   def scale_outputs(self, scale: jax.Array) -> None:
     """Multiplies every output channel by a constant, in the weights."""

@@ -13,14 +13,23 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.model import ModelConfig, Network, make_network
 from mstgcn_jax.model.activations import Acon, MetaAcon
+from mstgcn_jax.model.compose import identity
+from mstgcn_jax.model.inferred import AttentionGraphConv, ChannelwiseGraphConv, DynamicGraphConv
+from mstgcn_jax.model.neighbours import WithMeanJoint
 from mstgcn_jax.model.norm import BatchNorm
 from mstgcn_jax.model.spatial import DepthwiseGraphConv, GraphConv
 from mstgcn_jax.model.temporal import TemporalConv
 
-_COUNTED = (TemporalConv, GraphConv, DepthwiseGraphConv, nnx.Linear)
-_ELEMENTWISE = (BatchNorm, Acon, MetaAcon)  # without their FLOPs, as the publication counts
+_INFERRED = (AttentionGraphConv, ChannelwiseGraphConv, DynamicGraphConv)
+_COUNTED = (TemporalConv, GraphConv, DepthwiseGraphConv, *_INFERRED, nnx.Linear)
+_ELEMENTWISE = (
+  BatchNorm,
+  Acon,
+  MetaAcon,
+  WithMeanJoint,
+)  # without their FLOPs, as the publication counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,17 +56,22 @@ def rows(config: ModelConfig, frames: int = 300) -> list[Row]:
   result = []
 
   def trace():  # only shapes are computed
-    model = MSTGCN(config, rngs=nnx.Rngs(0))
+    model = make_network(config, rngs=nnx.Rngs(0))
     joints, persons = config.skeleton.num_joints, config.num_persons
     x = jnp.zeros((persons, joints, frames, config.in_channels))
+    if not isinstance(model, Network):
+      clips = jnp.zeros((1, persons, frames, joints, config.in_channels))
+      result.append(_row("network", model, clips)[0])
+      return
     result.append(Row("norm_in", _clip_shape(x), _parameters(model.norm_in), 0))
     for i, block in enumerate(model.blocks):
-      for name in ("spatial", "temporal", "attention"):
-        if (layer := getattr(block, name)) is not None:
-          with _counting() as flops:
-            x = layer(x)
-          facts = _clip_shape(x), _parameters(layer), sum(flops), _uncounted(layer)
-          result.append(Row(f"blocks.{i}.{name}", *facts))
+      before = x
+      for name in ("spatial", "temporal", "shortcut", "attention"):
+        layer = getattr(block, name)
+        if layer is not None and layer is not identity:
+          row, y = _row(f"blocks.{i}.{name}", layer, before if name == "shortcut" else x)
+          result.append(row)
+          x = x if name == "shortcut" else y
     flops = 2 * x.shape[-1] * config.num_classes
     result.append(Row("classifier", (config.num_classes,), _parameters(model.classifier), flops))
 
@@ -87,6 +101,14 @@ def table(config: ModelConfig, frames: int = 300) -> str:
   return "\n".join([*text, f"{parameters:,} parameters, {flops / 1e9:.2f} GFLOP per clip"])
 
 
+def _row(name: str, layer: nnx.Module, x: jax.Array) -> tuple[Row, jax.Array]:
+  """The row of a layer, and what it puts out for x."""
+  with _counting() as flops:
+    y = layer(x)
+  shape = _clip_shape(y) if y.ndim == 4 else y.shape[1:]
+  return Row(name, shape, _parameters(layer), sum(flops), _uncounted(layer)), y
+
+
 def _clip_shape(x: jax.Array) -> tuple[int, ...]:
   persons, joints, frames, channels = x.shape
   return persons, frames, joints, channels
@@ -112,15 +134,23 @@ def _uncounted(layer: nnx.Module) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def _counting() -> Iterator[list[int]]:
-  """A list that every convolution called in the block appends its FLOPs to."""
+  """A list that every convolution called in the block appends its FLOPs to.
+
+  Those inside of one that is counted are among its own.
+  """
   counts: list[int] = []
+  inside: list[nnx.Module] = []
   originals = {cls: cls.__call__ for cls in _COUNTED}
 
   def counted(call):
     def counting(module, *args, **kwargs):
-      y = call(module, *args, **kwargs)
-      counts.append(_flops_per_position(module) * math.prod(y.shape[:-1]))
-      return y
+      if not inside:
+        counts.append(_flops(module, args[0].shape))
+      inside.append(module)
+      try:
+        return call(module, *args, **kwargs)
+      finally:
+        inside.pop()
 
     return counting
 
@@ -133,10 +163,8 @@ def _counting() -> Iterator[list[int]]:
       cls.__call__ = call
 
 
-def _flops_per_position(module: nnx.Module) -> int:
-  """FLOPs for each joint and frame that the convolution or nnx.Linear puts out."""
-  weight = module.kernel if isinstance(module, nnx.Linear) else module.weight
-  flops = 2 * math.prod(weight.shape)
-  if isinstance(module, GraphConv | DepthwiseGraphConv):
-    flops += 2 * module.bias.size * module.learned_adjacency.shape[-1]  # aggregation
-  return flops
+def _flops(module: nnx.Module, shape: tuple[int, ...]) -> int:
+  """FLOPs of a convolution or nnx.Linear for features of that shape."""
+  if isinstance(module, nnx.Linear):
+    return 2 * math.prod(shape[:-1]) * math.prod(module.kernel.shape)
+  return module.flops(shape)

@@ -20,7 +20,8 @@ class TemporalConv(nnx.Module):
   """k×1 convolution over frames, zero-padded; k = 1 is the pointwise convolution.
 
   [clip, joint, frame, in_channels] -> [clip, joint, ceil(frame / stride), out_channels]; k = 1 with
-  stride 1 takes any axes before the channels. `groups` = in_channels makes it depthwise.
+  stride 1 takes any axes before the channels. `groups` = in_channels makes it depthwise; taps are
+  `dilation` frames apart.
 
   Weight: [k, in_channels / groups, out_channels].
   """
@@ -32,6 +33,7 @@ class TemporalConv(nnx.Module):
     kernel_size: int = 1,
     *,
     stride: int = 1,
+    dilation: int = 1,
     groups: int = 1,
     dtype: str = "float32",
     rngs: nnx.Rngs,
@@ -41,6 +43,7 @@ class TemporalConv(nnx.Module):
     self.weight = kaiming_fan_out(rngs, shape, out_channels * kernel_size, param_dtype)
     self.bias = nnx.Param(jnp.zeros(out_channels, param_dtype))
     self.stride = stride
+    self.dilation = dilation
     self.groups = groups
     self.dtype = dtype
 
@@ -48,13 +51,20 @@ class TemporalConv(nnx.Module):
     """The convolution; with `constant_bias`, the bias is no variable of the gradient."""
     x, weight, bias = (a.astype(self.dtype) for a in (x, self.weight[...], self.bias[...]))
     bias = lax.stop_gradient(bias) if constant_bias else bias
+    options = {"stride": self.stride}
     if len(weight) > 1 or self.groups > 1:
+      options["dilation"] = self.dilation
       convolve = by_platform(cpu=_convolve_in_phases, gpu=_convolve)
     elif x.ndim == 4:
       convolve = by_platform(cpu=_project, gpu=_convolve)
     else:
       convolve = _project
-    return convolve(x, weight, stride=self.stride) + bias
+    return convolve(x, weight, **options) + bias
+
+  def flops(self, shape: tuple[int, ...]) -> int:
+    """FLOPs for features of that shape, 2 per multiply-add."""
+    positions = math.prod(shape[:-2]) * -(-shape[-2] // self.stride)
+    return 2 * positions * math.prod(self.weight.shape)
 
   def scale_outputs(self, scale: jax.Array) -> None:
     """Multiplies every output channel by a constant, in the weights."""
@@ -67,13 +77,14 @@ def _project(x: jax.Array, weight: jax.Array, *, stride: int) -> jax.Array:
   return (x if stride == 1 else x[..., ::stride, :]) @ weight[0]
 
 
-def _convolve(x: jax.Array, weight: jax.Array, *, stride: int) -> jax.Array:
+def _convolve(x: jax.Array, weight: jax.Array, *, stride: int, dilation: int = 1) -> jax.Array:
   """[clip, joint, frame, in] with [k, in / groups, out] -> [clip, joint, frame / stride, out]."""
   return lax.conv_general_dilated(
     x,
     weight[:, None],
     window_strides=(stride, 1),
-    padding=[(len(weight) // 2,) * 2, (0, 0)],
+    padding=[(dilation * (len(weight) // 2),) * 2, (0, 0)],
+    rhs_dilation=(dilation, 1),
     # Frames are the first of the two dimensions that are slid over, joints the second: XLA then
     # lays features out frame by frame, as the graph convolution of a GPU reads them.
     dimension_numbers=lax.ConvDimensionNumbers((0, 3, 2, 1), (3, 2, 0, 1), (0, 3, 2, 1)),
@@ -81,30 +92,61 @@ def _convolve(x: jax.Array, weight: jax.Array, *, stride: int) -> jax.Array:
   )
 
 
-def _convolve_in_phases(x: jax.Array, weight: jax.Array, *, stride: int) -> jax.Array:
+def _convolve_in_phases(
+  x: jax.Array, weight: jax.Array, *, stride: int, dilation: int = 1
+) -> jax.Array:
   """As `_convolve`, by convolutions over one dimension without stride.
 
   A stride is spelled as one convolution for each phase of the frames, summed: the gradient of a
   strided convolution is one with holes, which is slow on a CPU.
   """
-  pad, outputs = len(weight) // 2, -(-x.shape[-2] // stride)
+  pad, outputs = dilation * (len(weight) // 2), -(-x.shape[-2] // stride)
+  common = math.gcd(stride, dilation)
+  step, apart = stride // common, dilation // common
   total = 0
-  for first in range(min(stride, len(weight))):
-    # Taps first, first + stride, … meet the frames of one phase, from `before` outputs back on.
-    before, phase = -((first - pad) // stride), (first - pad) % stride
-    taps, frames = weight[first::stride], x[..., phase::stride, :]
-    after = outputs - 1 + len(taps) - before - frames.shape[-2]
-    total += _convolve_once(frames, taps, (before, after))
+  for first in range(min(step, len(weight))):
+    # Taps first, first + step, … meet the frames of one phase, `apart` of these from each other,
+    # from `before` outputs back on.
+    before = -((dilation * first - pad) // stride)
+    phase = (dilation * first - pad) % stride
+    taps, frames = weight[first::step], x[..., phase::stride, :]
+    after = outputs - 1 + apart * (len(taps) - 1) + 1 - before - frames.shape[-2]
+    total += _convolve_once(frames, taps, (before, after), apart)
   return total
 
 
-def _convolve_once(x: jax.Array, weight: jax.Array, padding: tuple[int, int]) -> jax.Array:
+def _convolve_once(
+  x: jax.Array, weight: jax.Array, padding: tuple[int, int], dilation: int
+) -> jax.Array:
   y = lax.conv_general_dilated(
     x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:]),
     weight,
     window_strides=(1,),
     padding=[padding],
+    rhs_dilation=(dilation,),
     dimension_numbers=("NWC", "WIO", "NWC"),
     feature_group_count=x.shape[-1] // weight.shape[1],
   )
   return y.reshape(*x.shape[:-2], *y.shape[1:])
+
+
+class MaxPool(nnx.Module):
+  """Maximum over windows of frames; [clip, joint, frame, channel] -> [.., frame / stride, ..].
+
+  Of equal frames, which an absent person has, the earliest takes the gradient.
+  """
+
+  def __init__(self, window: int, *, stride: int = 1):
+    self.window = window
+    self.stride = stride
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    outputs = -(-x.shape[-2] // self.stride)
+    pad = self.window // 2
+    x = jnp.pad(x, ((0, 0),) * (x.ndim - 2) + ((pad, pad), (0, 0)), constant_values=-jnp.inf)
+    last = self.stride * (outputs - 1) + 1
+    best = x[..., : last : self.stride, :]
+    for first in range(1, self.window):
+      later = x[..., first : first + last : self.stride, :]
+      best = jnp.where(best >= later, best, later)
+    return best

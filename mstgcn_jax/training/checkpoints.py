@@ -29,9 +29,9 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from mstgcn_jax import files
 from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line
-from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.model import ModelConfig, make_network
 from mstgcn_jax.training import workdir as workdir_lib
-from mstgcn_jax.training.train_step import TrainState, saved_eval_variables
+from mstgcn_jax.training.train_step import EvalVariables, TrainState, saved_eval_variables
 
 _log = logging.getLogger("mstgcn_jax")
 
@@ -447,7 +447,7 @@ def load_model(
   checkpoint: str | int = "newest",
   stream: str | None = None,
   trust: bool = False,
-) -> MSTGCN:
+) -> nnx.Module:
   """The trained network of a workdir, in evaluation mode.
 
       model = mst.load_model("runs/quickstart")
@@ -470,10 +470,10 @@ def load_model(
 
 def load_trained(
   workdir: str | pathlib.Path, *, checkpoint: str | int, stream: str | None, trust: bool
-) -> tuple[MSTGCN, dict[str, Any], int]:
+) -> tuple[nnx.Module, EvalVariables, int]:
   """As `load_model`, the `train_step.eval_variables` that gave it its values, and their step."""
   facts = workdir_lib.read(workdir)
-  workdir_lib.check_trusted(facts.model.block_type, trust)
+  workdir_lib.check_trusted(facts.model, trust)
   tree, step = load_variables(workdir, checkpoint)
   variables = saved_eval_variables(tree[facts.stream(stream)])
   model = _build(facts.model, variables)
@@ -539,9 +539,9 @@ def warm_start(
   return result
 
 
-def _build(config: ModelConfig, variables: Mapping[str, Any]) -> MSTGCN:
+def _build(config: ModelConfig, variables: EvalVariables) -> nnx.Module:
   """A network with these parameters and running statistics; no initial ones are drawn."""
-  model = nnx.eval_shape(lambda: MSTGCN(config, rngs=nnx.Rngs(0)))
+  model = nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)))
   for kind, name in ((nnx.Param, "params"), (nnx.BatchStat, "batch_stats")):
     state = nnx.state(model, kind)
     pure = flax.serialization.from_state_dict(nnx.to_pure_dict(state), variables[name])
@@ -550,5 +550,5 @@ def _build(config: ModelConfig, variables: Mapping[str, Any]) -> MSTGCN:
   # What a layer of one's own holds beside these, such as random keys.
   others = nnx.Not(nnx.Any(nnx.Param, nnx.BatchStat))
   if jax.tree.leaves(nnx.state(model, others)):
-    nnx.update(model, nnx.state(MSTGCN(config, rngs=nnx.Rngs(0)), others))
+    nnx.update(model, nnx.state(make_network(config, rngs=nnx.Rngs(0)), others))
   return model

@@ -23,14 +23,19 @@ from mstgcn_jax.data import streams, temporal_sampling
 from mstgcn_jax.data.augment import Augmentation
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import ModelConfig
-from mstgcn_jax.model.config import published_blocks
+from mstgcn_jax.model.config import published_blocks, published_fields
 from mstgcn_jax.skeletons import Skeleton
 from mstgcn_jax.training.optimizer import OptimizerConfig
 
 # Fields of ModelConfig that come from the data, not from the experiment.
 _FROM_DATA = ("num_classes", "skeleton", "num_persons", "in_channels")
 # Fields that may be None; ml_collections types a field by its value, so their type has to be said.
-_MAY_BE_NONE = {"model.blocks": tuple, "model.attention": str}
+_MAY_BE_NONE = {
+  **dict.fromkeys(("model.blocks", "model.branches"), tuple),
+  **dict.fromkeys(("model.width", "model.embedding"), int),
+  **dict.fromkeys(("model.attention", "model.block_type", "model.edge_weights"), str),
+  **dict.fromkeys(("model.graph", "model.input_norm", "model.strategy"), str),
+}
 _KINDS = {
   bool: "true or false",
   int: "a whole number",
@@ -274,12 +279,18 @@ def from_model(model: ModelConfig, stream: str, data_name: str = "ntu60") -> Con
   """The default experiment with this network: the inverse of `model_config`."""
   config = default()
   config.data.name = data_name
-  for field in config.model:
-    config.model[field] = getattr(model, field)
+  values = {field: getattr(model, field) for field in config.model}
+  # As files in configs/ say it: what the network is published with stays open.
+  for field, value in published_fields(model.network).items():
+    if values[field] == value:
+      values[field] = None
   if model.blocks == published_blocks(model.in_channels, model.width):
-    config.model.blocks = None  # as files in configs/ say it: by the width
+    values["blocks"] = None
   else:
-    config.model.blocks = tuple(dataclasses.astuple(block) for block in model.blocks)
+    values["blocks"] = tuple(dataclasses.astuple(block) for block in model.blocks)
+  values["graph"] = model.graph and model.graph.name
+  for field, value in values.items():
+    config.model[field] = value
   config.data.num_persons = model.num_persons
   config.streams = (stream,)
   return config
@@ -368,13 +379,22 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
   Paths, intervals, devices and (unless the learning rate depends on it) the number of epochs
   are left out.
   """
-  flat_old, flat_new = flatten(old.to_dict()), flatten(new.to_dict())
+  flat_old, flat_new = _with_published_fields(old), _with_published_fields(new)
   free = [f for f in _FREE if not (f == "epochs" and new.optimizer.schedule == "cosine")]
   return [
     f"{name}: {flat_old.get(name)!r} -> {flat_new.get(name)!r}"
     for name in sorted(flat_old | flat_new)
     if name not in free and flat_old.get(name) != flat_new.get(name)
   ]
+
+
+def _with_published_fields(config: ConfigDict) -> dict[str, Any]:
+  """`flatten`ed, and what is left to the network's publication filled in."""
+  flat = flatten(config.to_dict())
+  for field, value in published_fields(flat["model.network"]).items():
+    if flat[f"model.{field}"] is None:
+      flat[f"model.{field}"] = value
+  return flat
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

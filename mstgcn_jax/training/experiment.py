@@ -18,7 +18,8 @@ from mstgcn_jax.data import input_pipeline, protocols, streams, temporal_samplin
 from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, first_line
-from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.model import ModelConfig, make_network
+from mstgcn_jax.model.config import own_code
 from mstgcn_jax.training import checkpoints, device_batches, train_step
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training.train_step import Batch
@@ -76,7 +77,7 @@ class Experiment:
     """stream -> shapes, types and shardings of its state, without computing it."""
 
     def init():
-      model = MSTGCN(self.model_config, rngs=nnx.Rngs(0))
+      model = make_network(self.model_config, rngs=nnx.Rngs(0))
       _, params, batch_stats = train_step.split_model(model)
       state = train_step.init_state(self.task, params, batch_stats, seed=0)
       if self.config.data.normalize:
@@ -97,7 +98,7 @@ class Experiment:
   def initial_states(self) -> dict[str, train_step.TrainState]:
     """stream -> its state before the first step, on its devices; equal seeds, equal weights."""
     config = self.config
-    model = MSTGCN(self.model_config, rngs=nnx.Rngs(config.seed))
+    model = make_network(self.model_config, rngs=nnx.Rngs(config.seed))
     _, params, batch_stats = train_step.split_model(model)
     states = {}
     for name, mesh in self.meshes.items():
@@ -204,9 +205,9 @@ def set_up(
     num_classes=len(data_set.class_names),
     channels=data_set.channels,
   )
-  abstract = nnx.eval_shape(lambda: MSTGCN(model_config, rngs=nnx.Rngs(0)))
-  if ":" in model_config.block_type:
-    check_own_layers(abstract, config.data.window)
+  abstract = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
+  if own_code(model_config):
+    check_own_code(abstract, model_config, config.data.window)
   steps_per_epoch = (
     input_pipeline.steps_per_epoch(len(split.train), config.batch_size) if train else 0
   )
@@ -236,18 +237,26 @@ def set_up(
   return Experiment(config, data_set, split, model_config, task, steps_per_epoch, meshes)
 
 
-def check_own_layers(model: MSTGCN, window: int) -> None:
-  """Raises ConfigError where layers of one's own and the others don't fit together."""
-  config = model.config
+def check_own_code(model: nnx.Module, config: ModelConfig, window: int) -> None:
+  """Raises ConfigError where layers of one's own and the others don't fit together, or a network of
+  one's own gives no logits."""
   shape = (1, config.num_persons, window, config.skeleton.num_joints, config.in_channels)
+  clips = jax.ShapeDtypeStruct(shape, "float32")
+  field = "network" if ":" in config.network else "block_type"
   try:
-    nnx.eval_shape(lambda model, clips: model(clips), model, jax.ShapeDtypeStruct(shape, "float32"))
+    logits = nnx.eval_shape(lambda model, clips: model(clips), model, clips)
   except Exception as error:  # whatever a layer of somebody else's raises
     raise ConfigError(
-      f"model.block_type {config.block_type!r}: the layers don't fit together "
+      f"model.{field} {own_code(config)!r}: the layers don't fit together "
       f"({type(error).__name__}: {first_line(error)}). A spatial layer takes [clip, joint, frame, "
-      "in_channels] to out_channels; a temporal one keeps out_channels and every stride-th frame"
+      "in_channels] to out_channels; a temporal one keeps out_channels and every stride-th frame; "
+      "a network takes [batch, person, frame, joint, channel] to [batch, class]"
     ) from error
+  if getattr(logits, "shape", None) != (1, config.num_classes):
+    raise ConfigError(
+      f"model.{field} {own_code(config)!r} gives {getattr(logits, 'shape', logits)} for one clip; "
+      f"logits of {config.num_classes} classes have the shape (1, {config.num_classes})"
+    )
 
 
 def make_split(config: ConfigDict, data_set: DataSet) -> Split:

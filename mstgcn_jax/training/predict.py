@@ -13,6 +13,7 @@ from mstgcn_jax.evaluation import fusion, metrics
 from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.training import train_step
 from mstgcn_jax.training.experiment import Experiment
+from mstgcn_jax.training.train_step import EvalVariables
 
 # Stream or fusion -> loss, top1, top5, mean_class.
 Figures = dict[str, dict[str, float]]
@@ -21,7 +22,7 @@ _log = logging.getLogger("mstgcn_jax")
 
 
 def predict(
-  run: Experiment, variables: Mapping[str, Any], rows: np.ndarray
+  run: Experiment, variables: Mapping[str, EvalVariables], rows: np.ndarray
 ) -> dict[str, np.ndarray]:
   """Logits [clip, class] of each stream for these rows of the clip table, in their order.
 
@@ -60,7 +61,7 @@ def _sum_over_processes(x: np.ndarray) -> np.ndarray:
   return x if jax.process_count() == 1 else multihost_utils.process_allgather(x).sum(0)
 
 
-def predict_splits(run: Experiment, variables: Mapping[str, Any]) -> dict[str, Any]:
+def predict_splits(run: Experiment, variables: Mapping[str, EvalVariables]) -> dict[str, Any]:
   """Logits of every split and, in it, of every stream and fusion: {'eval': …, 'holdout': …}.
 
   'holdout' is there where the config holds subjects out of training; fusion weights are then

@@ -8,7 +8,7 @@ figures in one sum at the end. Left to hints, XLA's partitioner gathered activat
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, TypedDict
 
 import flax.struct
 import jax
@@ -25,7 +25,52 @@ from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.skeletons import Skeleton
 from mstgcn_jax.training import optimizer
 
-Batch = dict[str, Any]
+
+class Batch(TypedDict, total=False):
+  """Clips of a step, on the devices; a training batch has label and stop, others index and valid.
+
+  Attributes:
+    clips: float32 [clip, person, frame, joint, channel].
+    label: int32 [clip].
+    stop: int32 [clip], 1 where the clip's process was asked to end.
+    index: int32 [clip], row of the clip table.
+    valid: bool [clip], False where the clip only fills the batch.
+  """
+
+  clips: jax.Array
+  label: jax.Array
+  stop: jax.Array
+  index: jax.Array
+  valid: jax.Array
+
+
+class EvalVariables(TypedDict):
+  """What evaluation needs of a state; fields as of `TrainState`."""
+
+  params: Any
+  batch_stats: Any
+  normalization: dict[str, jax.Array] | None
+
+
+class StepFigures(TypedDict):
+  """What a training step says, scalars of the whole batch.
+
+  Attributes:
+    loss: mean cross-entropy in nats.
+    top1: share of clips whose class scores highest, from 0 to 1.
+    learning_rate: of this step.
+    grad_norm: L2 norm of all gradients, before clipping.
+    finite: False where loss or gradients are not finite; the state is then as it was.
+    stop: True where a process was asked to end.
+  """
+
+  loss: jax.Array
+  top1: jax.Array
+  learning_rate: jax.Array
+  grad_norm: jax.Array
+  finite: jax.Array
+  stop: jax.Array
+
 
 # The mesh axis that clips are split over.
 DATA_AXIS = "data"
@@ -289,7 +334,7 @@ def _gradient(task: Task, axis: str | None, state: TrainState, batch: Batch, str
 
 def train_step(
   task: Task, state: TrainState, batch: Batch, stream, *, mesh: Mesh | None = None
-) -> tuple[TrainState, Batch]:
+) -> tuple[TrainState, StepFigures]:
   """One step of training on a global batch.
 
   Args:
@@ -340,7 +385,7 @@ def train_step(
   }
 
 
-def eval_step(task: Task, variables: Batch, batch: Batch, stream) -> jax.Array:
+def eval_step(task: Task, variables: EvalVariables, batch: Batch, stream) -> jax.Array:
   """Logits [clip, class] of a batch, or of a device's share of one.
 
   Args:
@@ -354,7 +399,7 @@ def eval_step(task: Task, variables: Batch, batch: Batch, stream) -> jax.Array:
   return model(model_input(clips, task.streams, stream, task.skeleton, task.center, normalization))
 
 
-def eval_variables(state: TrainState) -> Batch:
+def eval_variables(state: TrainState) -> EvalVariables:
   """What evaluation needs of a state: the averaged parameters where there are such."""
   return {
     "params": state.params if state.ema is None else state.ema,
@@ -363,7 +408,7 @@ def eval_variables(state: TrainState) -> Batch:
   }
 
 
-def saved_eval_variables(saved: dict[str, Any]) -> Batch:
+def saved_eval_variables(saved: dict[str, Any]) -> EvalVariables:
   """`eval_variables` of a state as a checkpoint holds it, a dict."""
   fields = (saved.get(field.name) for field in dataclasses.fields(TrainState))
   return eval_variables(TrainState(*fields))

@@ -11,6 +11,7 @@ from mstgcn_jax.data.data_set import DataSet
 from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, DataError, first_line
 from mstgcn_jax.model import ModelConfig
+from mstgcn_jax.model.config import own_code
 from mstgcn_jax.skeletons import Skeleton
 
 FILE = "model.json"
@@ -92,15 +93,18 @@ class RunFacts:
     files.write_json(pathlib.Path(workdir) / FILE, content)
 
 
-def check_trusted(block_type: str, trust: bool) -> None:
+def check_trusted(model: Any, trust: bool) -> None:
   """Raises ConfigError where a workdir names code of its own and is not trusted.
 
-  A workdir is data, but its block_type may name a layer 'package.module:function', and importing
+  A workdir is data, but it may name a layer or network 'package.module:function', and importing
   that runs code.
+
+  Args:
+    model: a `ModelConfig`, or the section `model` of a config.
   """
-  if ":" in block_type and not trust:
+  if (named := own_code(model)) and not trust:
     raise ConfigError(
-      f"this workdir's network is built with code of its own, {block_type!r}; "
+      f"this workdir's network is built with code of its own, {named!r}; "
       "allow importing it with trust=True (--trust on the command line)"
     )
 

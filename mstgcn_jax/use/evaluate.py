@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -17,6 +16,7 @@ from mstgcn_jax.training import checkpoints, predict, train_step
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.experiment import Experiment, make_split, set_up
+from mstgcn_jax.training.train_step import EvalVariables
 from mstgcn_jax.training.workdir import RunFacts
 
 
@@ -94,7 +94,7 @@ def evaluate(
   facts = workdir_lib.read(workdir)
   trained = config_lib.read(workdir / "config.json")
   for model in (facts.model, trained.model):
-    workdir_lib.check_trusted(model.block_type, trust)
+    workdir_lib.check_trusted(model, trust)
   run = _set_up(trained, protocol, data_set)
   notes = _check_fit(workdir, facts, run)
   tree, step = checkpoints.load_variables(workdir, checkpoint)
@@ -145,7 +145,7 @@ def _set_up(config: ConfigDict, protocol: str | None, data_set) -> Experiment:
   return set_up(config, train=False, data_set=data_set)
 
 
-def _evaluate(run: Experiment, variables: Mapping[str, Any]) -> Evaluation:
+def _evaluate(run: Experiment, variables: Mapping[str, EvalVariables]) -> Evaluation:
   return Evaluation(
     scores=predict.eval_scores(run, predict.predict_splits(run, variables)["eval"]),
     class_names=tuple(run.data_set.class_names),

@@ -14,7 +14,7 @@ from mstgcn_jax import torch_weights
 from mstgcn_jax.data import streams
 from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.model import ModelConfig, make_network
 from mstgcn_jax.training import checkpoints, optimizer
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
@@ -57,7 +57,7 @@ def import_checkpoint(
   config = config_lib.from_model(model_config, stream, data_name)
   config.data.window, config.data.sampling = window, sampling
   config_lib.validate(config)
-  model = MSTGCN(model_config, rngs=nnx.Rngs(0))
+  model = make_network(model_config, rngs=nnx.Rngs(0))
   unused = torch_weights.load_state_dict(model, torch_weights.read_state_dict(weights))
   try:
     workdir.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def import_checkpoint(
   return unused
 
 
-def _initial_state(model: MSTGCN, config: ConfigDict) -> TrainState:
+def _initial_state(model: nnx.Module, config: ConfigDict) -> TrainState:
   """A network as training would begin from it."""
   _, params, batch_stats = split_model(model)
   transformation = optimizer.make_optimizer(config_lib.optimizer_config(config), lambda step: 0)
@@ -117,7 +117,7 @@ def export_checkpoint(
   checkpoint: str | int = "newest",
   stream: str | None = None,
   trust: bool = False,
-) -> tuple[MSTGCN, int]:
+) -> tuple[nnx.Module, int]:
   """Writes a run's parameters as the reference's state dict; its network and the step of them.
 
   Args:

@@ -1,0 +1,17 @@
+"""Northwestern-UCLA: the four streams side by side in one run, and their fusion.
+
+    mstgcn prepare nw_ucla --raw DIR --out data
+    mstgcn train --config nw_ucla_streams
+
+All else is as in nw_ucla_joint.py.
+"""
+
+import pathlib
+
+from mstgcn_jax.training import config
+
+
+def get_config():
+  c = config.load(pathlib.Path(__file__).with_name("nw_ucla_joint.py"))
+  c.streams = ("joint", "bone", "joint_motion", "bone_motion")
+  return c

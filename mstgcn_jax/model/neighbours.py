@@ -1,0 +1,255 @@
+"""Layers of the networks that MST-GCN is compared with, from parts that all share.
+
+  network    spatial layer: how the adjacency comes about      temporal layer
+  ST-GCN     A ⊙ PA: fixed links, scaled                       one convolution
+  2s-AGCN    A + PA + softmax of the joints' likeness          one convolution
+  AAGCN      PA + α tanh of the joints' likeness, then gates   one convolution
+  CTR-GCN    PA + an inferred one for each channel             branches, of two dilations
+  ST-GCN++   PA: learned                                       branches, of four dilations, mixed
+  DG-STGCN   several learned ones from noise, each + inferred  as ST-GCN++, with a mean joint
+
+Every spatial layer is activation(norm(graph convolution) + shortcut), ST-GCN's without shortcut.
+The temporal layers have none: the block's goes around both.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mstgcn_jax.model.attention import JointFrameChannelGates
+from mstgcn_jax.model.compose import ConvNorm, Function, Residual, join
+from mstgcn_jax.model.config import RANDOM
+from mstgcn_jax.model.inferred import AttentionGraphConv, ChannelwiseGraphConv, DynamicGraphConv
+from mstgcn_jax.model.norm import BatchNorm
+from mstgcn_jax.model.parts import Parts
+from mstgcn_jax.model.temporal import MaxPool, TemporalConv
+
+# Branches of temporal layers: (kernel size, dilation), ('max', kernel size), '1x1'.
+BRANCHES = {
+  "ctrgcn": ((5, 1), (5, 2), ("max", 3), "1x1"),
+  "stgcnpp": ((3, 1), (3, 2), (3, 3), (3, 4), ("max", 3), "1x1"),
+}
+
+
+# Spatial layers: [clip, joint, frame, in_channels] -> [clip, joint, frame, out_channels].
+
+
+def scaled_graph(parts: Parts) -> Residual:
+  """ST-GCN (Yan et al. 2018): A ⊙ PA, PA being the importance of each edge; no shortcut."""
+  conv = parts.conv(parts.in_channels, parts.out_channels, edge_weights="scaled")
+  return _around(parts, conv, residual=False)
+
+
+def learned_graph(parts: Parts) -> Residual:
+  """ST-GCN++ (Duan et al. 2022): a learned adjacency that starts as A."""
+  conv = parts.conv(parts.in_channels, parts.out_channels, edge_weights="learned")
+  return _around(parts, conv)
+
+
+def attention_graph(parts: Parts, *, adaptive: bool = False) -> Residual:
+  """2s-AGCN (Shi et al. 2019), and with `adaptive` AAGCN's (Shi et al. 2020) without its gates."""
+  embedded = max(1, parts.out_channels // (parts.config.embedding or 4))
+  conv = AttentionGraphConv(
+    parts.in_channels,
+    parts.out_channels,
+    parts.config.adjacency(),
+    embedded=embedded,
+    adaptive=adaptive,
+    dtype=parts.config.dtype,
+    rngs=parts.rngs,
+  )
+  return _around(parts, conv, first_norm=1e-6)
+
+
+def gated_attention_graph(parts: Parts) -> nnx.Module:
+  """AAGCN (Shi et al. 2020): `attention_graph`, then gates of joints, frames and channels."""
+  layer = attention_graph(parts, adaptive=True)
+  if not parts.config.gates:
+    return layer
+  joints, options = parts.config.skeleton.num_joints, {"dtype": parts.config.dtype}
+  gates = JointFrameChannelGates(parts.out_channels, joints, rngs=parts.rngs, **options)
+  return nnx.Sequential(layer, gates)
+
+
+def channelwise_graph(parts: Parts, *, pyskl: bool = False) -> Residual:
+  """CTR-GCN (Chen et al. 2021); PYSKL's form aggregates from the first joint index to the second,
+  and embeds narrow inputs otherwise."""
+  c_in, factor = parts.in_channels, parts.config.embedding or 8
+  narrow = c_in <= 16 if pyskl else c_in < factor or c_in == 9
+  conv = ChannelwiseGraphConv(
+    c_in,
+    parts.out_channels,
+    parts.config.adjacency(),
+    embedded=8 if narrow else max(1, c_in // factor),
+    target_first=not pyskl,
+    dtype=parts.config.dtype,
+    rngs=parts.rngs,
+  )
+  return _around(parts, conv, first_norm=1e-6)
+
+
+def dynamic_graph(parts: Parts) -> Residual:
+  """DG-STGCN (Duan et al. 2022): several small graph convolutions between two projections."""
+  config, joints = parts.config, parts.config.skeleton.num_joints
+  if config.strategy == RANDOM:
+    shape = (config.subsets, joints, joints)
+    adjacency = 0.04 + 0.02 * jax.random.normal(parts.rngs.params(), shape)
+  else:
+    adjacency = config.adjacency()
+  group = max(1, parts.out_channels // (config.embedding or 8))
+  inner = len(adjacency) * group
+  conv = DynamicGraphConv(
+    parts.in_channels,
+    adjacency,
+    reduce=parts.conv_norm(parts.pointwise(parts.in_channels, inner), inner, activate=True),
+    group=group,
+    expand=parts.pointwise(inner, parts.out_channels),
+    dtype=config.dtype,
+    rngs=parts.rngs,
+  )
+  return _around(parts, conv)
+
+
+def _around(
+  parts: Parts, conv: nnx.Module, *, residual: bool = True, first_norm: float = 1.0
+) -> Residual:
+  """activation(norm(conv(x)) + shortcut(x)).
+
+  Args:
+    first_norm: weight that the norm starts with; close to 0 the layer starts as its shortcut.
+  """
+  body = parts.conv_norm(conv, parts.out_channels)
+  body.norm.weight[...] *= first_norm
+  return dataclasses.replace(parts, residual=residual).close(body)
+
+
+# Temporal layers: [clip, joint, frame, channel] -> [clip, joint, frame / stride, channel].
+
+
+def one_convolution(parts: Parts) -> ConvNorm:
+  """ST-GCN, 2s-AGCN, AAGCN: a convolution and its norm."""
+  channels = parts.out_channels
+  return parts.conv_norm(parts.conv(channels, channels), channels)
+
+
+class Branches(nnx.Module):
+  """Branches over the same features, their channels side by side; then `after`."""
+
+  def __init__(self, branches: list[Function], after: Function | None = None):
+    self.branches = nnx.List(branches)
+    self.after = after
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    y = join(tuple(branch(x) for branch in self.branches))
+    return y if self.after is None else self.after(y)
+
+
+class WithMeanJoint(nnx.Module):
+  """body over the joints and their mean; every joint then takes a learned share of the latter.
+
+  `share` starts as 0; it has 25 entries, or one for each of more joints.
+  """
+
+  def __init__(self, body: Function, joints: int, *, dtype: str):
+    self.body = body
+    self.share = nnx.Param(jnp.zeros(max(25, joints), jnp.promote_types(dtype, jnp.float32)))
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    y = self.body(jnp.concatenate([x, jnp.mean(x, 1, keepdims=True)], 1))
+    share = self.share[...][: x.shape[1], None, None].astype(y.dtype)
+    return y[:, :-1] + share * y[:, -1:]
+
+
+class Mixed(nnx.Module):
+  """mix(activation(norm_in(body(x)))): what branches put side by side, mixed."""
+
+  def __init__(self, body: Function, norm: Function, activation: Function, mix: Function):
+    self.body = body
+    self.norm_in = norm
+    self.activation = activation
+    self.mix = mix
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    return self.mix(self.activation(self.norm_in(self.body(x))))
+
+
+def dilated_branches(parts: Parts, *, pyskl: bool = False) -> Branches:
+  """CTR-GCN (Chen et al. 2021): each branch ends with a norm; in PYSKL's form all with a relu."""
+  specs = parts.config.branches or BRANCHES["ctrgcn"]
+  widths = _widths(parts.out_channels, len(specs), remainder=-1)
+  branches = [_branch(parts, *pair, norm=True) for pair in zip(specs, widths, strict=True)]
+  if not pyskl:  # initial values as in the published code
+    for branch in branches:
+      for _, module in nnx.iter_modules(branch):
+        if isinstance(module, BatchNorm):
+          w = module.weight
+          w[...] += 0.02 * jax.random.normal(parts.rngs.params(), w.shape, w.dtype)
+  return Branches(branches, parts.act(parts.out_channels) if pyskl else None)
+
+
+def mixed_branches(parts: Parts) -> Mixed:
+  """ST-GCN++ (Duan et al. 2022): branches without norms, then norm, activation and projection."""
+  return _mixed(parts, _plain_branches(parts))
+
+
+def mixed_branches_with_mean_joint(parts: Parts) -> Mixed:
+  """DG-STGCN (Duan et al. 2022): as ST-GCN++'s, over the joints and their mean."""
+  joints = parts.config.skeleton.num_joints
+  return _mixed(parts, WithMeanJoint(_plain_branches(parts), joints, dtype=parts.config.dtype))
+
+
+def _mixed(parts: Parts, body: nnx.Module) -> Mixed:
+  channels = parts.out_channels
+  mix = parts.conv_norm(parts.pointwise(channels, channels), channels)
+  return Mixed(body, parts.norm(channels), parts.act(channels), mix)
+
+
+def _plain_branches(parts: Parts) -> Branches:
+  specs = parts.config.branches or BRANCHES["stgcnpp"]
+  widths = _widths(parts.out_channels, len(specs), remainder=0)
+  return Branches([_branch(parts, *pair, norm=False) for pair in zip(specs, widths, strict=True)])
+
+
+def _widths(channels: int, branches: int, *, remainder: int) -> list[int]:
+  """Channels of each branch; the branch of index `remainder` takes what is left over."""
+  widths = [channels // branches] * branches
+  widths[remainder] += channels % branches
+  return widths
+
+
+def _branch(parts: Parts, spec: Any, width: int, *, norm: bool) -> nnx.Module:
+  """One branch of `ModelConfig.branches`, in_channels -> width."""
+  options = {"stride": parts.stride, "dtype": parts.config.dtype, "rngs": parts.rngs}
+  end = (lambda conv: parts.conv_norm(conv, width)) if norm else (lambda conv: conv)
+  if spec == "1x1":
+    return end(TemporalConv(parts.in_channels, width, **options))
+  reduce = parts.conv_norm(parts.pointwise(parts.in_channels, width), width, activate=True)
+  first, second = spec
+  if first == "max":
+    pool = MaxPool(second, stride=parts.stride)
+    return nnx.Sequential(reduce, pool, *([parts.norm(width)] if norm else []))
+  return nnx.Sequential(reduce, end(TemporalConv(width, width, first, dilation=second, **options)))
+
+
+SPATIAL = {
+  "stgcn": scaled_graph,
+  "agcn": attention_graph,
+  "aagcn": gated_attention_graph,
+  "ctrgcn": channelwise_graph,
+  "pyskl_ctrgcn": functools.partial(channelwise_graph, pyskl=True),
+  "stgcnpp": learned_graph,
+  "dgstgcn": dynamic_graph,
+}
+TEMPORAL = {
+  "stgcn": one_convolution,
+  "agcn": one_convolution,
+  "aagcn": one_convolution,
+  "ctrgcn": dilated_branches,
+  "pyskl_ctrgcn": functools.partial(dilated_branches, pyskl=True),
+  "stgcnpp": mixed_branches,
+  "dgstgcn": mixed_branches_with_mean_joint,
+}

@@ -1,0 +1,292 @@
+"""The published code bases' descriptions of a network as a `ModelConfig`."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mstgcn_jax import skeletons
+from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.model.config import ModelConfig
+
+# Graphs by the names of each code base.
+_GRAPHS = {"ntu_rgb_d": "ntu_rgbd", "kinetics": "kinetics"}
+_GRAPHS_OF_AGCN = _GRAPHS | {"ucla": "nw_ucla"}
+_LAYOUTS_OF_STGCN = {"ntu-rgb+d": "ntu_rgbd", "openpose": "kinetics"}
+_LAYOUTS_OF_PYSKL = {"nturgb+d": "ntu_rgbd", "openpose": "kinetics", "coco": "coco"}
+# ModelConfig's fields by the reference's names, where no more than the name differs.
+_FIELDS = {
+  "num_class": "num_classes",
+  "num_person": "num_persons",
+  "kernel_size": "kernel_size",
+  "block_type": "block_type",
+  "reduct_ratio": "reduction",
+  "expand_ratio": "expand_ratio",
+  "s_scale": "spatial_scales",
+  "t_scale": "temporal_scales",
+  "act": "activation",
+}
+# What a mapping may hold besides, of no consequence for the network.
+_REMARKS = ("network", "source", "grad_and_after3")
+
+
+def config_from_reference(model_args: Mapping[str, Any]) -> ModelConfig:
+  """A published network's arguments as a `ModelConfig`.
+
+  Args:
+    model_args: the `model_args` of a YAML file of MST-GCN's code; with `network`, the same of
+      ST-GCN ('st_gcn'), 2s-AGCN ('agcn', 'aagcn') or CTR-GCN ('ctrgcn'), or `backbone` and
+      `cls_head` of PYSKL's configs ('stgcnpp', 'pyskl_…').
+  Raises:
+    ConfigError: names the argument that is missing, unknown, or has a value without counterpart.
+  """
+  args = dict(model_args)
+  network = args.get("network", "mstgcn")
+  if network not in _READERS:
+    allowed = ", ".join(_READERS)
+    raise ConfigError(f"model_args: network is {network!r}; it must be one of {allowed}")
+  for name in _REMARKS:
+    args.pop(name, None)
+  fields = _READERS[network](args)
+  if args:
+    raise ConfigError(f"model_args: {', '.join(map(str, args))} has no counterpart here")
+  return ModelConfig(**fields)
+
+
+# One reader for each code base: takes what it knows out of the arguments, returns fields.
+
+
+def _mstgcn(args: dict[str, Any]) -> dict[str, Any]:
+  _require(args, "num_class", "block_args", "graph")
+  fields = {ours: args.pop(name) for name, ours in _FIELDS.items() if name in args}
+  fields["blocks"] = _blocks(args)
+  fields["in_channels"], fields["width"] = fields["blocks"][0][:2]
+  if not isinstance(fields.get("block_type", ""), str) or ":" in fields.get("block_type", ""):
+    raise ConfigError(
+      f"model_args: block_type is {fields['block_type']!r}, unknown to the reference"
+    )
+  skeleton = _graph(args, _GRAPHS)
+  if parts := args.pop("parts", None):
+    parts = _tuples("parts", parts)
+    skeleton = dataclasses.replace(skeleton, parts=parts, part_edges=())
+  fields["skeleton"] = skeleton
+  fields["strategy"] = _labeling_mode(args)
+  layer_type = args.pop("layer_type", "basic")
+  fields["layer_type"] = "basic" if layer_type == "normal" else layer_type
+  attention = args.pop("atten", None)
+  fields["attention"] = None if attention in (None, "None") else attention
+  _only(args, "bias", True)
+  return fields
+
+
+def _stgcn(args: dict[str, Any]) -> dict[str, Any]:
+  _require(args, "num_class", "graph_args")
+  fields = {"network": "stgcn", **_sizes(args)}
+  graph_args = _mapping(args, "graph_args")
+  fields["skeleton"] = _one_of("graph_args.layout", graph_args.pop("layout", ""), _LAYOUTS_OF_STGCN)
+  strategies = {"spatial": "stgcn", "uniform": "uniform"}
+  strategy = graph_args.pop("strategy", "uniform")
+  fields["strategy"] = _one_of("graph_args.strategy", strategy, strategies)
+  _only(graph_args, "max_hop", 1, "graph_args.")
+  _only(graph_args, "dilation", 1, "graph_args.")
+  _nothing_left(graph_args, "graph_args.")
+  weighted = args.pop("edge_importance_weighting", False)
+  fields["edge_weights"] = "scaled" if weighted else "fixed"
+  fields["dropout"] = args.pop("dropout", 0)
+  return fields
+
+
+def _agcn(network: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+  def read(args: dict[str, Any]) -> dict[str, Any]:
+    _require(args, "graph")
+    args.setdefault("num_class", 60)
+    fields = {"network": network, **_sizes(args), "skeleton": _graph(args, _GRAPHS_OF_AGCN)}
+    fields["strategy"] = _labeling_mode(args)
+    if network != "agcn":
+      _only(args, "adaptive", True)
+      fields["dropout"] = args.pop("drop_out", 0)
+    if network == "aagcn":
+      fields["gates"] = args.pop("attention", True)
+    return fields
+
+  return read
+
+
+def _pyskl(args: dict[str, Any]) -> dict[str, Any]:
+  _require(args, "backbone", "cls_head")
+  backbone, head = _mapping(args, "backbone"), _mapping(args, "cls_head")
+  args.pop("num_class", None)  # the head's
+  args.pop("block_args", None)  # what the backbone's stages come to
+  for name in ("type", "train_cfg", "test_cfg"):
+    args.pop(name, None)
+  _require(head, "num_classes")
+  fields = {"num_classes": head.pop("num_classes"), **_backbone_kind(backbone)}
+  _only(head, "dropout", 0.0, "cls_head.")
+  for name in ("type", "in_channels"):
+    head.pop(name, None)
+  _nothing_left(head, "cls_head.")
+  fields |= _stages(backbone)
+  graph = _mapping(backbone, "graph_cfg")
+  skeleton = _one_of("graph_cfg.layout", graph.pop("layout", ""), _LAYOUTS_OF_PYSKL)
+  fields["skeleton"] = skeleton
+  fields["graph"] = "ntu_rgbd_pyskl" if skeleton == "ntu_rgbd" else None
+  strategies = {"stgcn_spatial": "stgcn", "spatial": "spatial", "random": "random"}
+  fields["strategy"] = _one_of("graph_cfg.mode", graph.pop("mode", ""), strategies)
+  if fields["strategy"] == "random":
+    fields["subsets"] = graph.pop("num_filter", 3)
+    _only(graph, "init_off", 0.04, "graph_cfg.")
+    _only(graph, "init_std", 0.02, "graph_cfg.")
+  _only(graph, "max_hop", 1, "graph_cfg.")
+  _nothing_left(graph, "graph_cfg.")
+  fields["num_persons"] = backbone.pop("num_person", 2)
+  fields["input_norm"] = backbone.pop("data_bn_type", None)
+  fields["dropout"] = backbone.pop("tcn_dropout", 0)
+  _only(backbone, "pretrained", None, "backbone.")
+  _nothing_left(backbone, "backbone.")
+  return fields
+
+
+def _backbone_kind(backbone: dict[str, Any]) -> dict[str, Any]:
+  """Network and layers of a PYSKL backbone."""
+  kind = backbone.pop("type", None)
+  if kind == "STGCN":
+    temporal = backbone.pop("tcn_type", "unit_tcn")
+    adaptive, with_res = backbone.pop("gcn_adaptive", "importance"), backbone.pop("gcn_with_res", 0)
+    found = (adaptive, bool(with_res), temporal)
+    if found == ("importance", False, "unit_tcn"):
+      return {"network": "pyskl_stgcn"}
+    if found == ("init", True, "mstcn"):
+      return {"network": "stgcnpp", **_branches(backbone)}
+    raise ConfigError(
+      f"model_args: backbone has gcn_adaptive, gcn_with_res, tcn_type {found}; there are "
+      "('importance', False, 'unit_tcn') of ST-GCN and ('init', True, 'mstcn') of ST-GCN++"
+    )
+  if kind == "DGSTGCN":
+    for name in ("gcn_ctr", "gcn_ada"):
+      _only(backbone, name, "T", "backbone.")
+    for name, value in (("gcn_type", "dggcn"), ("tcn_type", "dgmstcn")):
+      _only(backbone, name, value, "backbone.")
+    ratio = backbone.pop("gcn_ratio", 0.25)
+    if not 0 < ratio <= 1 or (1 / ratio) % 1:
+      raise ConfigError(
+        f"model_args: backbone.gcn_ratio is {ratio!r}; it must be 1 / a whole number"
+      )
+    return {"network": "dgstgcn", "embedding": round(1 / ratio), **_branches(backbone)}
+  networks = {"AAGCN": "pyskl_aagcn", "CTRGCN": "pyskl_ctrgcn"}
+  return {"network": _one_of("backbone.type", kind, networks)}
+
+
+def _branches(backbone: dict[str, Any]) -> dict[str, Any]:
+  branches = backbone.pop("tcn_ms_cfg", None)
+  if branches is None:
+    return {}
+  return {"branches": tuple(tuple(b) if isinstance(b, list | tuple) else b for b in branches)}
+
+
+def _stages(backbone: dict[str, Any]) -> dict[str, Any]:
+  """Blocks of a PYSKL backbone, whose stages (from 1) widen and take every other frame at will."""
+  width, in_channels = backbone.pop("base_channels", 64), backbone.pop("in_channels", 3)
+  stages = backbone.pop("num_stages", 10)
+  inflate, down = backbone.pop("inflate_stages", [5, 8]), backbone.pop("down_stages", [5, 8])
+  _only(backbone, "ch_ratio", 2, "backbone.")
+  blocks, channels = [(in_channels, width, False, 1)], width
+  for stage in range(2, stages + 1):
+    out = width * 2 ** sum(i <= stage for i in inflate)
+    blocks.append((channels, out, True, 2 if stage in down else 1))
+    channels = out
+  return {"blocks": tuple(blocks), "in_channels": in_channels, "width": width}
+
+
+_READERS = {
+  "mstgcn": _mstgcn,
+  "st_gcn": _stgcn,
+  "agcn": _agcn("agcn"),
+  "aagcn": _agcn("aagcn"),
+  "ctrgcn": _agcn("ctrgcn"),
+  "stgcnpp": _pyskl,
+  "pyskl_stgcn": _pyskl,
+  "pyskl_aagcn": _pyskl,
+  "pyskl_ctrgcn": _pyskl,
+  "pyskl_dgstgcn": _pyskl,
+}
+
+
+def _sizes(args: dict[str, Any]) -> dict[str, Any]:
+  """Fields of the sizes, of code whose widths are fixed: `base_channels`, `block_args` alter it."""
+  fields = {"num_classes": args.pop("num_class"), "num_persons": args.pop("num_person", 2)}
+  fields["in_channels"] = args.pop("in_channels", 3)
+  fields["width"] = args.pop("base_channels", None)
+  if "block_args" in args:
+    fields["blocks"] = _blocks(args)
+    fields["width"] = fields["blocks"][0][1]
+  return fields
+
+
+def _blocks(args: dict[str, Any]) -> tuple[tuple, ...]:
+  blocks = _tuples("block_args", args.pop("block_args"))
+  if any(len(block) < 2 for block in blocks):
+    raise ConfigError(f"model_args: block_args is {blocks}; give (in, out, residual, stride) each")
+  return blocks
+
+
+def _graph(args: dict[str, Any], graphs: Mapping[str, str]) -> skeletons.Skeleton:
+  """The skeleton of `graph`, a class's name, and `num_point`."""
+  graph = str(args.pop("graph"))
+  name = graph.removeprefix("graph.").removesuffix(".Graph")
+  if name not in graphs:
+    allowed = " or ".join(f"graph.{name}.Graph" for name in graphs)
+    raise ConfigError(f"model_args: graph is {graph!r}; it must be {allowed}")
+  skeleton = skeletons.get(graphs[name])
+  joints = args.pop("num_point", skeleton.num_joints)
+  if joints != skeleton.num_joints:
+    raise ConfigError(
+      f"model_args: num_point is {joints}, but {graph!r} has {skeleton.num_joints} joints"
+    )
+  return skeleton
+
+
+def _labeling_mode(args: dict[str, Any]) -> str:
+  graph_args = _mapping(args, "graph_args")
+  strategy = graph_args.pop("labeling_mode", args.pop("labeling_mode", "spatial"))
+  _nothing_left(graph_args, "graph_args.")
+  return strategy
+
+
+def _require(args: Mapping[str, Any], *names: str) -> None:
+  for name in names:
+    if name not in args:
+      raise ConfigError(f"model_args has no {name!r}")
+
+
+def _mapping(args: dict[str, Any], name: str) -> dict[str, Any]:
+  value = args.pop(name, None) or {}
+  if not isinstance(value, Mapping):
+    raise ConfigError(f"model_args: {name} is {value!r}; it must be a mapping")
+  return dict(value)
+
+
+def _one_of(name: str, value: Any, known: Mapping[str, str]) -> str:
+  if value not in known:
+    raise ConfigError(f"model_args: {name} is {value!r}; it must be one of {', '.join(known)}")
+  return known[value]
+
+
+def _only(args: dict[str, Any], name: str, value: Any, prefix: str = "") -> None:
+  """Takes an argument out that may have one value only."""
+  if (found := args.pop(name, value)) != value:
+    raise ConfigError(
+      f"model_args: {prefix}{name} is {found!r}; it must be {value!r}, others have no counterpart"
+    )
+
+
+def _nothing_left(args: Mapping[str, Any], prefix: str) -> None:
+  if args:
+    names = ", ".join(f"{prefix}{name}" for name in args)
+    raise ConfigError(f"model_args: {names} has no counterpart here")
+
+
+def _tuples(name: str, value: Any) -> tuple[tuple, ...]:
+  """A list of lists as tuples; ConfigError where it is none, or empty."""
+  rows = value if isinstance(value, list | tuple) else ()
+  if not rows or not all(isinstance(row, list | tuple) for row in rows):
+    raise ConfigError(f"model_args: {name} is {value!r}; it must be a list of lists")
+  return tuple(map(tuple, rows))

@@ -1,0 +1,76 @@
+"""Equality with the published codes of other networks: `golden/networks` holds their outputs.
+
+Relative errors (‖a − b‖ / ‖b‖). Logits are compared in float32, where both round (1e-5), and in
+float64, where the files hold what the published code gives in float64 (1e-9). Gradients and states
+after three steps are compared in float64; the files hold them rounded to float32, so that 1e-6 is
+what can be asked for.
+"""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from golden import golden
+from network_reference import NetworkReference
+from reference import relative_error
+
+from mstgcn_jax import torch_weights
+from mstgcn_jax.model import platform
+
+NAMES = (
+  *("st_gcn_ntu", "st_gcn_openpose", "agcn_ntu", "aagcn_ntu", "ctrgcn_ntu", "ctrgcn_ucla"),
+  *("stgcnpp_ntu", "stgcnpp_coco", "pyskl_stgcn_ntu", "pyskl_aagcn_ntu", "pyskl_ctrgcn_ntu"),
+  "pyskl_dgstgcn_ntu",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_evaluates_and_has_names_as_the_published_code(name):
+  reference = NetworkReference(name, "float32")
+  assert not reference.unused
+  back = torch_weights.state_dict(reference.model)
+  assert back.keys() == reference.state.keys()
+  for key, value in reference.state.items():
+    assert (back[key].shape, back[key].dtype) == (value.shape, value.dtype), key
+    if not key.endswith("num_batches_tracked"):
+      np.testing.assert_array_equal(back[key], value, err_msg=key)
+  logits, features = reference.evaluate()
+  assert relative_error(logits, reference["eval/logits"]) < 1e-5
+  assert relative_error(features, reference["eval/features"]) < 1e-5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_evaluates_and_trains_as_the_published_code_in_float64(name):
+  check_in_float64(name)
+
+
+@pytest.mark.parametrize("name", ("st_gcn_openpose", "stgcnpp_coco", "ctrgcn_ucla"))
+def test_the_forms_for_gpus_train_as_the_published_code(name):
+  with platform.forced("gpu"):
+    check_in_float64(name)
+
+
+def check_in_float64(name: str) -> None:
+  with jax.enable_x64(True):
+    reference = NetworkReference(name, "float64")
+    evaluated, _ = reference.evaluate()
+    losses, logits, grads, after = reference.train()
+  assert relative_error(evaluated, reference["eval64/logits"]) < 1e-9
+  assert relative_error(logits, reference["train64/logits"]) < 1e-9
+  np.testing.assert_allclose(losses, reference["train64/losses"], rtol=1e-9)
+  expected = reference.group("grad/")
+  largest = max(np.abs(value).max() for value in expected.values())
+  for key, value in expected.items():
+    # Some gradients are 0 by construction (of a bias before a norm, of entries that nothing reads).
+    allowed = 1e-6 * np.linalg.norm(value) + 1e-12 * largest * value.size**0.5
+    assert np.linalg.norm(grads[key] - value) <= allowed, key
+  for key, value in reference.group("after3/").items():
+    assert np.linalg.norm(after[key] - value) <= 1e-6 * np.linalg.norm(value) + 1e-12, key
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "pyskl_dgstgcn_ntu"])
+def test_the_graph_is_the_published_codes(name):
+  arrays = np.load(golden(f"networks/{name}.npz"))
+  config = torch_weights.config_from_reference(json.loads(str(arrays["config"])))
+  np.testing.assert_array_equal(config.adjacency(), arrays["graph/A"])
