@@ -1,4 +1,4 @@
-"""The sources that `python -m data_prep` knows; readers/interface.py says how to write another."""
+"""The sources that `mstgcn prepare` knows; readers/interface.py says how to write another."""
 
 from data_prep.readers import (
   annotations,

@@ -476,7 +476,14 @@ def names() -> tuple[str, ...]:
 
 
 def get(name: str) -> Skeleton:
-  """A built-in layout by name; ConfigError if there is none."""
+  """A built-in layout by name.
+
+      skeleton = mst.skeletons.get("ntu_rgbd")
+      skeleton.joints[skeleton.center], skeleton.num_joints  # ('spine_mid', 25)
+
+  Raises:
+    ConfigError: there is none of that name.
+  """
   if name in _GRAPHS:
     return _GRAPHS[name]
   if name not in _SKELETONS:

@@ -889,7 +889,7 @@ def test_a_row_without_a_single_one_is_a_bad_recording_alone(tmp_path):
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"x_train": np.zeros((3, 8, 149), np.float32)}, "149 numbers a frame, which are no whole"),
+    ({"x_train": np.zeros((3, 8, 149), np.float32)}, "149 numbers per frame, which are no whole"),
     ({"x_train": np.zeros((3, 8), np.float32)}, r"shape \(3, 8\): expected x_train"),
     ({"y_train": np.zeros(3)}, r"y_train holds float64 of the shape \(3,\)"),
     ({"y_train": np.eye(4)}, "x_train has 3 clips, y_train 4"),

@@ -229,7 +229,7 @@ def _read(raw: pathlib.Path) -> tuple[dict[str, list[str]], list[Any]]:
   """Splits and annotations, of one pickle or of several in a folder."""
   paths = _pickles(raw)
   contents = [pickles.load(path) for path in paths]
-  if all(map(_is_annotation, contents)):  # one a clip, as MMAction2's script extracts them
+  if all(map(_is_annotation, contents)):  # one per clip, as MMAction2's script extracts them
     return {}, contents
   if len(paths) == 1:
     return _unpack(paths[0], contents[0])
@@ -237,7 +237,7 @@ def _read(raw: pathlib.Path) -> tuple[dict[str, list[str]], list[Any]]:
   if None in parts or len({protocol for protocol, _ in filter(None, parts)}) > 1:
     raise DataError(
       f"--raw {raw} should name one annotation pickle, or a folder with the train and the val part "
-      f"of one split, or with one pickle a clip; in this folder: {', '.join(p.name for p in paths)}"
+      f"of one split, or one pickle per clip; in this folder: {', '.join(p.name for p in paths)}"
     )
   splits: dict[str, list[str]] = {}
   annotations: list[Any] = []

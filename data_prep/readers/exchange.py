@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help=f"joint layout: {', '.join(skeletons.names())} or a .json file (default: by joint count)",
   )
   parser.add_argument(
-    "--classes", type=pathlib.Path, metavar="FILE", help="class names, one a line, in label order"
+    "--classes", type=pathlib.Path, metavar="FILE", help="class names, one per line, in label order"
   )
 
 

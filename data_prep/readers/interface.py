@@ -3,7 +3,7 @@
 To add a source, write a module with one function `open_raw(raw, args) -> Recordings` and put
 `Source("name", "one line for --help", open_raw)` into the list there. Everything else (worker
 processes, progress, --max-bad, the clip table, shards, atomic writing) is done once, in
-`data_prep/prepare.py`.
+`data_prep/prepare.py` and `data_prep/shards.py`.
 
 `open_raw` looks at the folder or file given with --raw, quickly: it lists the recordings and says
 what they have in common. `Recordings.read` then reads one of them and runs in a worker process: it
@@ -93,10 +93,10 @@ class Recordings:
   """The recordings below --raw and what they have in common.
 
   Attributes:
-    keys: one a recording, small and picklable (a path, an index), in the order of the clip table.
+    keys: one per recording, small and picklable (a path, an index), in the order of the clip table.
     read: key -> Clip; see above.
     skeleton: layout of the joints; a clip with another number of joints is bad.
-    class_names: one a label; a label outside is bad.
+    class_names: one per label; a label outside is bad.
     channels: coordinates of a joint (a score counts as one).
     fill: what a window beyond a person's last frame shows: 'loop' (the person again from its first
       frame) or 'zero'.
@@ -140,7 +140,7 @@ def no_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """A source of `python -m data_prep NAME --raw … --out …`.
+  """A source of `mstgcn prepare NAME --raw … --out …`.
 
   Attributes:
     name: the command's word, and by default the data set's folder.

@@ -1,4 +1,4 @@
-"""Kinetics-skeleton: OpenPose in 2-D, one JSON file a clip (Yan, Xiong and Lin 2018).
+"""Kinetics-skeleton: OpenPose in 2-D, one JSON file per clip (Yan, Xiong and Lin 2018).
 
 The folder holds `kinetics_train`, `kinetics_train_label.json`, `kinetics_val` and
 `kinetics_val_label.json` (any `NAME` and `NAME_label.json`; a name that ends in `train` trains). A

@@ -1,6 +1,6 @@
 """One's own recordings: a folder of `.npy` clips, a CSV that describes them, maybe a skeleton.
 
-clips.csv          name,label,subject,…     one line a clip; any further columns
+clips.csv          name,label,subject,…     one line per clip; any further columns
 wave_anna_1.npy    [frame, joint, channel] or [person, frame, joint, channel]
 skeleton.json      joint layout, if it is none of the known ones (skeletons.load)
 """

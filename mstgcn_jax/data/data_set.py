@@ -56,7 +56,7 @@ class DataSet:
     name: such as 'ntu60'.
     version: such as '1.0.0'.
     skeleton: layout of the joints.
-    class_names: one a label.
+    class_names: one per label.
     channels: coordinates of a joint.
     fill: 'loop' or 'zero': what follows a person's last frame.
     center: joint of the first person to be subtracted; None for none.
@@ -319,6 +319,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def open_data_set(path: str | pathlib.Path) -> DataSet:
   """Opens DATA_DIR/NAME/VERSION, or DATA_DIR/NAME where it holds one version.
 
+      data_set = mst.open_data_set("data/synthetic")
+      (persons,) = data_set.read([0])  # of each [frame, joint, channel], at its own length
+
   Raises:
     DataError: the folder is missing, incomplete, truncated or of a newer format.
   """
@@ -369,8 +372,7 @@ def _version_folder(path: pathlib.Path) -> pathlib.Path:
     return path
   if not path.is_dir():
     raise DataError(
-      f"there is no data set {path}; prepare it: "
-      "python -m data_prep SOURCE --raw DIR --out DATA_DIR"
+      f"there is no data set {path}; prepare it: mstgcn prepare SOURCE --raw DIR --out DATA_DIR"
     )
   versions = sorted(p.parent for p in path.glob(f"[0-9]*/{METADATA}"))
   if len(versions) == 1:

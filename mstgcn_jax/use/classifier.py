@@ -25,8 +25,8 @@ class Classifier:
   """Classifies clips of joints as a workdir's network does: stream, normalisation, network.
 
       classify = mst.Classifier("runs/quickstart")
-      clip = classify.from_recording(joints)  # [frame, joint, channel] or one of these per person
-      probabilities = classify(clip[None])  # [batch, class]
+      joints = np.load("my_clip.npy")  # [frame, joint, channel] or [person, frame, joint, channel]
+      probabilities = classify(classify.from_recording(joints)[None])  # [batch, class]
       classify.class_names[int(probabilities[0].argmax())]
 
   Attributes:

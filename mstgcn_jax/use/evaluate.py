@@ -24,6 +24,9 @@ from mstgcn_jax.training.workdir import RunFacts
 class Evaluation:
   """What a network says of the evaluation clips of a protocol.
 
+      run = mst.evaluate("runs/quickstart")
+      run.headline, run.figures[run.headline]["mean_class"], run.scores["joint"].logits
+
   Attributes:
     scores: stream or fusion -> names, labels and logits of its clips.
     class_names: one per class.
@@ -73,7 +76,8 @@ def evaluate(
 ) -> Evaluation:
   """Evaluates a trained run.
 
-      mst.evaluate("runs/quickstart").figures["joint"]["top1"]
+      run = mst.evaluate("runs/quickstart", protocol="cross_subject")
+      run.figures["joint"]["top1"], run.per_class()["sit down"]
 
   Args:
     checkpoint: 'newest' (the last epoch of a finished run), 'best' (selected on the evaluation
