@@ -13,6 +13,7 @@ COMMANDS = {
   "show": ("data.show", "draws a clip of a data set"),
   "train": ("train.main", "trains a config's network, or goes on training"),
   "evaluate": ("evaluate.main", "accuracies, confusions and scores of a run"),
+  "predict": ("predict.main", "labels of recordings: files, folders, a pipe"),
   "ensemble": ("ensemble.main", "fuses the scores of runs"),
   "summary": ("summary.main", "layers, shapes, parameters and FLOPs of a config's network"),
   "weights": ("weights.main", "published PyTorch checkpoints in and out"),

@@ -35,6 +35,8 @@ class Classifier:
     skeleton: layout of the joints that it takes.
     channels: coordinates of a joint that it takes.
     sampling: how a recording becomes the window that it was evaluated on.
+    rotated: whether the training data were turned; None where that is not known.
+    step: training step of the parameters.
     model: the network alone.
   """
 
@@ -50,7 +52,7 @@ class Classifier:
     facts = workdir_lib.read(workdir)
     self.stream = facts.stream(stream)
     self.class_names = facts.class_names
-    self.model, variables, _ = checkpoints.load_trained(
+    self.model, variables, self.step = checkpoints.load_trained(
       workdir, checkpoint=checkpoint, stream=self.stream, trust=trust
     )
     self._normalization = variables["normalization"]
@@ -58,7 +60,7 @@ class Classifier:
     self.channels = facts.model.in_channels // (2 if "+" in self.stream else 1)
     self.sampling = facts.sampling
     self._joint_at_zero = facts.joint_at_zero
-    self._rotated = facts.rotated
+    self.rotated = facts.rotated
     self._logits = nnx.jit(lambda model, clips: model(self._input(clips)))
     pooled = lambda features: features.mean((1, 2, 3))
     self._features = nnx.jit(lambda model, clips: pooled(model.features(self._input(clips))))
@@ -141,7 +143,7 @@ class Classifier:
         f"a recording is {persons!r:.60}; expected one array [frame, joint, channel] per person"
       )
     persons = [self._checked(person, "[frame, joint, channel]") for person in persons]
-    if raw and (self._rotated or self.sampling.center is not None):
+    if raw and (self.rotated or self.sampling.center is not None):
       persons = normalise.normalise(persons, self.skeleton, by_sum=False)
     elif raw:
       persons = normalise.cut_together(persons)
