@@ -125,10 +125,8 @@ class Predictor:
       [*clips, *[np.zeros_like(clips[0])] * (_AT_ONCE - len(clips))] if len(clips) > 1 else clips
     )
     batch = np.stack(full)
-    logs = {}
-    for name, classify in self._classifiers.items():
-      values = np.asarray(classify(batch), np.float64)[: len(clips)]
-      logs[name] = np.log(np.maximum(values, 1e-30))
+    found = {name: classify(batch) for name, classify in self._classifiers.items()}
+    logs = {name: _log(np.asarray(values)[: len(clips)]) for name, values in found.items()}
     return calibration.apply(fusion.headline(fusion.with_fused(logs)), self.temperature)
 
   def whole(self, recording: Recording, *, per_person: bool = False) -> list[Prediction]:
@@ -147,6 +145,14 @@ class Predictor:
       Prediction(probabilities, person, 0, length)
       for (person, _), probabilities in zip(groups, self.probabilities(clips), strict=True)
     ]
+
+  def clip(self, recording: Recording) -> np.ndarray:
+    """A recording as evaluation sees it (`Classifier.from_recording`).
+
+    Raises:
+      ConfigError, DataError: the recording does not fit the run, or shows nobody.
+    """
+    return self._clip(recording, self._as_stored(recording))
 
   def segments(
     self, recording: Recording, windows: Windows, naming: Naming, *, per_person: bool = False
@@ -192,6 +198,10 @@ class Predictor:
       return self.classifier.from_recording(persons)
     except (ConfigError, DataError) as error:
       raise type(error)(f"{recording.name}: {error}") from error
+
+
+def _log(probabilities: np.ndarray) -> np.ndarray:
+  return np.log(np.maximum(probabilities.astype(np.float64), 1e-30))
 
 
 def _groups(

@@ -281,8 +281,8 @@ def parse_frame(line: bytes) -> np.ndarray:
   """A frame from JSON: float32 [person, joint, channel]; [0, 0, 0] where nobody is seen.
 
   `[[x, y, z], …]` is one person, `[[[x, y, z], …], …]` several, each always at the same place; a
-  person who is not there is null, a joint that is not tracked is null or 0 in all channels, and a
-  frame without anybody is `[]`.
+  person who is not there is null, a joint that is not tracked is null, NaN or 0 in all channels,
+  and a frame without anybody is `[]`.
   """
   expected = "expected [[x, y, z], …] of one person, or a list of such"
   if len(line) > _MAX_LINE:
@@ -312,6 +312,7 @@ def _frame(value: Any) -> np.ndarray:
     for k, joint in enumerate(person or ()):
       if joint is not None:
         frame[i, k] = _numbers(joint, channels)
+  frame[np.isnan(frame).any(-1)] = 0
   return frame
 
 
