@@ -37,15 +37,17 @@ def main(argv: list[str]) -> int:
     drawing.check_ending("--show", args.show)
   process.start()
   devices.start()
-  predictor = Predictor(args.run, checkpoint=args.checkpoint, stream=args.stream, trust=args.trust)
-  naming = Naming(predictor.class_names, args.unknown_below)
-  print(predictor.calibrated, file=sys.stderr)
   bad: list[str] = []
   with recordings.find(args.recording, args.source, options, sys.stdin.buffer) as found:
     for note in found.notes:
       print(note, file=sys.stderr)
     if args.show and len(found.read) != 1:
       raise ConfigError(f"--show draws one recording; {args.recording} holds {len(found.read)}")
+    predictor = Predictor(
+      args.run, checkpoint=args.checkpoint, stream=args.stream, trust=args.trust
+    )
+    naming = Naming(predictor.class_names, args.unknown_below)
+    print(predictor.calibrated, file=sys.stderr)
     predicted = _predictions(found, predictor, naming, windows, args.per_person, bad)
     write = {"text": _as_text, "csv": _as_csv, "json": _as_json}[args.format]
     for recording, predictions in write(predicted, naming, args):
