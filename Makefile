@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 GPU_VENV ?= .venv-gpu
-DOCS_VENV ?= .venv-docs
 TEST_PROCESSES ?= 2
+DOCS_VENV ?= .venv-docs
 BIN := $(VENV)/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 SUPPORTED := import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else \

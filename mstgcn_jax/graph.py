@@ -15,7 +15,7 @@ STRATEGIES = (
 FURTHER_STRATEGIES = ("stgcn", "binary")
 
 
-# Long: all strategies, side by side.
+# Long: every strategy, side by side.
 def adjacency(skeleton: Skeleton, strategy: str = "spatial") -> np.ndarray:
   """Adjacency matrices of the partition strategy (Yan et al. 2018, section 3.3).
 

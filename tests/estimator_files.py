@@ -136,7 +136,7 @@ def mediapipe_json(clip: pathlib.Path, people: np.ndarray, *, world: bool = True
 
 
 def mediapipe_csv(clip: pathlib.Path, points: np.ndarray, *, long: bool = False) -> None:
-  """CLIP.csv of one person's [frame, landmark, 3]: a row a frame, or a row a landmark."""
+  """CLIP.csv of one person's [frame, landmark, 3]: one row per frame, or per landmark."""
   if long:
     rows = ["frame,landmark,x,y,z,visibility"]
     rows += [

@@ -77,7 +77,7 @@ def check(data, layout: str, score: float, tolerance: float) -> None:
     (files.mmpose, "h36m", {"meta": "h36m"}, "MMPose or RTMPose", 0.8, 1e-5),
     (files.mmpose, "h36m", {}, "MMPose or RTMPose", 0.8, 1e-5),
     (files.coco_results, "h36m", {}, "COCO key points", 0.9, 1e-5),
-    (files.mmpose_frames, "coco", {}, "MMPose or RTMPose, a file a frame", 0.8, 1e-5),
+    (files.mmpose_frames, "coco", {}, "MMPose or RTMPose, one file per frame", 0.8, 1e-5),
     (files.ultralytics, "coco", {}, "Ultralytics' text", 0.9, 6e-4),
     (files.ultralytics, "coco", {"conf": True}, "Ultralytics' text", 0.9, 6e-4),
     (files.ultralytics, "coco", {"conf": True, "number": 1}, "Ultralytics' text", 0.9, 6e-4),

@@ -1,4 +1,4 @@
-"""Key points by picture, a file a recording: COCO's results and annotations, and AlphaPose's.
+"""Key points by picture, one file per recording: COCO's results and annotations, and AlphaPose's.
 
 COCO: [{"image_id": 12, "keypoints": [x, y, score, …], "score": …}, …], or {"images": [{"id",
 "file_name", "width", "height"}], "annotations": [{"image_id", "keypoints": [x, y, visibility, …]}]}

@@ -48,7 +48,7 @@ FORMATS = {
   "coco": Format("COCO key points", coco.decode, layouts=_BODIES),
   "mmpose": Format("MMPose or RTMPose", mmpose.decode, layouts=_BODIES),
   "mmpose_frames": Format(
-    "MMPose or RTMPose, a file a frame", decode_frame=mmpose.decode_frame, layouts=_BODIES
+    "MMPose or RTMPose, one file per frame", decode_frame=mmpose.decode_frame, layouts=_BODIES
   ),
   "ultralytics": Format(
     "Ultralytics' text",
@@ -145,7 +145,7 @@ def _short(clips: dict[str, tuple[pathlib.Path, ...]]) -> dict[str, tuple[pathli
 def decode(
   paths: Sequence[pathlib.Path], name: str, coordinates: str = "", *, hands: bool = False
 ) -> Poses:
-  """A recording of one file, or of a file a frame, in the format of this name."""
+  """A recording of one file, or of one file per frame, in the format of this name."""
   kind = FORMATS[name]
   if kind.decode is not None:
     (path,) = paths

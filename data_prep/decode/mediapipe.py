@@ -3,7 +3,7 @@
 JSON: a list of frames, {"frames": […]}, or an object a line. A frame is a list of landmarks
 {"x", "y", "z", "visibility"} or [x, y, z, visibility], a list of people of such, or an object with
 them under the names that MediaPipe uses ("landmarks", "pose_landmarks", "handLandmarks",
-"worldLandmarks", …). A row a frame in CSV: x0, y0, z0, v0, x1, … or NOSE_x, …; or a row a landmark:
+"worldLandmarks", …). CSV, one row per frame: x0, y0, z0, v0, x1, … or NOSE_x, …; or per landmark:
 frame, person, landmark, x, y, z, visibility. npz or npy: [frame, landmark, 2 to 5] or
 [frame, person, landmark, 2 to 5].
 

@@ -1,4 +1,4 @@
-"""Tables of numbers as text, a row a line."""
+"""Tables of numbers as text, one row per line."""
 
 import numpy as np
 

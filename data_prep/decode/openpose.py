@@ -1,4 +1,4 @@
-"""OpenPose's `--write_json`: a file a frame, VIDEO_000000000012_keypoints.json (Cao et al. 2019).
+"""OpenPose's `--write_json`: one VIDEO_000000000012_keypoints.json per frame (Cao et al. 2019).
 
 {"people": [{"pose_keypoints_2d": [x, y, score, …], "hand_left_keypoints_2d": […], …}]}: 25 joints
 (BODY_25), 18 (COCO) or 15 (MPI). Version 1.0 calls it "pose_keypoints". AlphaPose's `--format open`

@@ -1,4 +1,4 @@
-"""Ultralytics' `save_txt`: a file a frame, VIDEO_12.txt, a line a person (YOLO pose).
+"""Ultralytics' `save_txt`: one file per frame, VIDEO_12.txt, one line per person (YOLO pose).
 
 class, box x, y, width, height, then x, y, score of every key point, all as shares of the picture;
 then maybe the box's confidence (`save_conf`) and the person's number (of `track`). A frame without

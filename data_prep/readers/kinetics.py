@@ -96,10 +96,21 @@ def read_recording(key: Key) -> Clip:
   facts = {"split": split}
   if not has_skeleton:
     return Clip(path.stem, label, [], facts)
+  return Clip(path.stem, label, read_persons(path, label), facts)
+
+
+def read_persons(path: pathlib.Path, label: int | None = None) -> list[np.ndarray]:
+  """Who scores highest in a clip: float32 [frame, joint, (x, y, score)] each.
+
+  Args:
+    label: that the file has to have; None where it may have any, or none.
+  Raises:
+    DataError: saying what is wrong with the file's content.
+  """
   data = raw_files.read(path)
   try:
     content = json.loads(data)
-    if content["label_index"] != label:
+    if label is not None and content["label_index"] != label:
       raise ValueError(f"label_index {content['label_index']}, but {label} in the list of labels")
     bodies = _bodies(content["data"])
   except (
@@ -114,8 +125,7 @@ def read_recording(key: Key) -> Clip:
     raise DataError(
       f"a pose has the coordinate {farthest:g}; expected fractions of the image's width and height"
     )
-  persons = _by_score(bodies).astype(np.float32)
-  return Clip(path.stem, label, list(persons), facts)
+  return list(_by_score(bodies).astype(np.float32))
 
 
 def _bodies(frames: list[dict[str, Any]]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The output of pose estimators: a folder with a file or folder per clip, in folders by class.
 
-    raw/wave/anna_1/anna_1_000000000000_keypoints.json …    OpenPose: a file a frame
+    raw/wave/anna_1/anna_1_000000000000_keypoints.json …    OpenPose: one file per frame
     raw/wave/anna_1.json                                    AlphaPose, COCO, MMPose, MediaPipe
     raw/clips.csv                                           name,label,subject,… instead of classes
 

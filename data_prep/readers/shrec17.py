@@ -2,8 +2,8 @@
 
 `train_gestures.txt` and `test_gestures.txt` list the recordings, a line each: gesture, finger,
 subject, trial, label of 14, label of 28, frames. A recording is
-`gesture_G/finger_F/subject_S/essai_E/skeletons_world.txt`, a line a frame of x, y, z in metres. The
-28 classes tell gestures of one finger (finger 1) from those of the whole hand (2).
+`gesture_G/finger_F/subject_S/essai_E/skeletons_world.txt`, one line per frame: x, y, z, metres.
+The 28 classes tell gestures of one finger (finger 1) from those of the whole hand (2).
 """
 
 import argparse

@@ -118,6 +118,23 @@ def curves_of_several(
     fig.savefig(aside, dpi=130, format="png")
 
 
+def deletion_curves(
+  shares: Sequence[float], curves: Mapping[str, np.ndarray], path: pathlib.Path, *, title: str
+) -> None:
+  """Draws how probable the class stays while joint-frames are left out, one line per method, as PNG."""
+  fig = Figure(figsize=(6.4, 4.2), layout="constrained")
+  ax = fig.subplots()
+  for number, (name, curve) in enumerate(curves.items()):
+    style = {"color": "0.5", "ls": "--"} if name == "random" else {"color": f"C{number}"}
+    ax.plot(100 * np.asarray(shares), 100 * curve, marker=".", label=name, **style)
+  ax.set(xlabel="joint-frames left out, %", ylabel="mean probability, %", ylim=(0, 101))
+  ax.grid(alpha=0.3)
+  ax.legend(title="left out first")
+  ax.set_title(title, fontsize=11)
+  with files.written_whole(path) as aside:
+    fig.savefig(aside, dpi=130, format="png")
+
+
 def _highest_shown(train: Sequence[float], losses: np.ndarray) -> float | None:
   """Upper end of the axis of losses: single ones far beyond what is usual don't flatten the rest.
 

@@ -123,7 +123,7 @@ class Network(nnx.Module):
       x = jnp.transpose(clips, (0, 2, 1, 3, 4)).reshape(batch, frames, -1)
       x = self.norm_in(x).reshape(batch, frames, persons, joints, channels)
       x = jnp.transpose(x, (0, 2, 3, 1, 4))
-    else:  # one for each joint and channel
+    else:  # one per joint and channel
       x = self.norm_in(clips.reshape(batch, persons, frames, -1))
       x = jnp.swapaxes(x.reshape(clips.shape), 2, 3)
     return x.reshape(batch * persons, joints, frames, channels)
