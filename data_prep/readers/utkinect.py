@@ -1,6 +1,6 @@
 """UTKinect-Action3D: Kinect v1 skeletons as text (Xia, Chen and Aggarwal 2012).
 
-`joints_s01_e01.txt` is a recording: one line per frame, its number and x, y, z of 20 joints in metres,
+`joints_s01_e01.txt` holds one line per frame, its number and 20 joints of x, y, z in metres,
 in the order of Kinect's SDK. `actionLabel.txt` names a recording in a line, and in the next ten its
 actions with their first and last frame ("walk: 252 390"; one has NaN, as it is missing). Every
 action is a clip here. Published protocol: leave one recording out, over all 20.

@@ -121,7 +121,7 @@ def curves_of_several(
 def deletion_curves(
   shares: Sequence[float], curves: Mapping[str, np.ndarray], path: pathlib.Path, *, title: str
 ) -> None:
-  """Draws how probable the class stays while joint-frames are left out, one line per method, as PNG."""
+  """Draws how probable the class stays while joint-frames are left out, one line per method."""
   fig = Figure(figsize=(6.4, 4.2), layout="constrained")
   ax = fig.subplots()
   for number, (name, curve) in enumerate(curves.items()):
