@@ -1,7 +1,7 @@
 """COCO's 17 key points in 2-D from a PYSKL or MMAction2 pickle, here NTU RGB+D 60's, cross-subject.
 
-    python -m data_prep pyskl --raw ntu60_hrnet.pkl --out data
-    python train.py --config configs/coco_joint.py
+    mstgcn prepare pyskl --raw ntu60_hrnet.pkl --out data
+    mstgcn train --config coco_joint
 
 The split comes from the pickle: `xsub_train` and `xsub_val` there are column `split_xsub` here,
 `train` and `val` are --config.data.protocol=given. A clip is seen as one frame from each of 100

@@ -1,7 +1,7 @@
 """Kinetics-skeleton (Yan et al. 2018): 400 classes, 2-D joints with a score, given split.
 
-    python -m data_prep kinetics --raw DIR --out data
-    python train.py --config configs/kinetics_joint.py
+    mstgcn prepare kinetics --raw DIR --out data
+    mstgcn train --config kinetics_joint
 
 The network is the published one. The schedule is shorter, since an epoch is six times as long as
 NTU's; it is a starting point and has not been run on the real recordings. The random movement of

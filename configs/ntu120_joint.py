@@ -1,7 +1,7 @@
 """NTU RGB+D 120, joint stream, cross-subject: the published recipe (Chen et al., AAAI 2021).
 
-    python -m data_prep ntu120 --raw DIR --out data --ignore-list FILE
-    python train.py --config configs/ntu120_joint.py
+    mstgcn prepare ntu120 --raw DIR --out data --ignore-list FILE
+    mstgcn train --config ntu120_joint
 
 Cross-setup, on the same data: --config.data.protocol=xset.
 """

@@ -1,7 +1,7 @@
 """NTU RGB+D 60, cross-view: the four streams side by side in one run, and their fusion.
 
-    python -m data_prep ntu60 --raw DIR --out data --ignore-list FILE
-    python train.py --config configs/ntu_streams.py
+    mstgcn prepare ntu60 --raw DIR --out data --ignore-list FILE
+    mstgcn train --config ntu_streams
 
 Cross-subject: --config.data.protocol=xsub. On several devices: --config.stream_devices=1 gives
 every stream its own.

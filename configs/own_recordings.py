@@ -1,9 +1,9 @@
 """Your own recordings: copy this file, change what differs, and train.
 
-    python -m data_prep own --raw MY_FOLDER --out data
-    python train.py --config configs/own_recordings.py
+    mstgcn prepare own --raw MY_FOLDER --out data
+    mstgcn train --config own_recordings.py
 
-MY_FOLDER holds one .npy a clip, [frame, joint, channel] or [person, frame, joint, channel]; one CSV
+MY_FOLDER holds one .npy per clip, [frame, joint, channel] or [person, frame, joint, channel]; a CSV
 with the columns name, label and, if you know it, subject; and a skeleton.json, if your joints are
 none of the known layouts. Classes, joints and channels are the data's: nothing here names them.
 Every line can be overridden for one run: --config.data.window=128 (with --workdir, to keep both).
@@ -24,9 +24,9 @@ def get_config():
   #                                          accuracy comes out higher than on people never seen
   c.data.protocol = "kfold:column=subject,k=3,fold=0"
 
-  # What the network sees. `uniform` takes one frame from each of `window` equal parts of a clip,
-  # so the whole clip, however long; shorter ones are repeated. `python -m data_prep info data/own`
-  # prints how long yours are.
+  # What the network sees. `uniform` takes one frame from each of `window` equal parts of a clip, so
+  # the whole clip, however long; shorter ones are repeated. `mstgcn info data/own` prints how long
+  # yours are.
   c.data.window = 64
   c.data.sampling = "uniform"
   c.data.num_persons = 1  # the first ones of a clip; for actions between two people, 2
@@ -34,7 +34,7 @@ def get_config():
   # A small network, for two CPU cores. Published: 112. With a GPU and thousands of clips, try 64.
   c.model.width = 32  # a multiple of 4
 
-  # Clips a step. Smaller needs a smaller learning rate, too.
+  # Clips per step. Smaller needs a smaller learning rate, too.
   c.batch_size = 16
   c.eval_batch_size = 16
   c.optimizer.learning_rate = 0.1

@@ -1,7 +1,7 @@
 """What `make train` runs: synthetic stick people, a small network, minutes on two CPU cores.
 
-python -m data_prep synthetic --raw raw/synthetic --out data
-python train.py --config configs/quickstart.py
+mstgcn prepare synthetic --raw raw/synthetic --out data
+mstgcn train --config quickstart
 """
 
 from mstgcn_jax.training import config

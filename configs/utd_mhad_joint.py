@@ -1,7 +1,7 @@
 """UTD-MHAD (27 actions, 8 subjects), joint stream, cross-subject, for two CPU cores.
 
-python -m data_prep utd_mhad --raw DIR --out data
-python train.py --config configs/utd_mhad_joint.py
+mstgcn prepare utd_mhad --raw DIR --out data
+mstgcn train --config utd_mhad_joint
 """
 
 from mstgcn_jax.training import config

@@ -1,7 +1,7 @@
 """UTD-MHAD: the four streams side by side in one run, and their fusion.
 
-    python -m data_prep utd_mhad --raw DIR --out data
-    python train.py --config configs/utd_mhad_streams.py
+    mstgcn prepare utd_mhad --raw DIR --out data
+    mstgcn train --config utd_mhad_streams
 
 All else is as in utd_mhad_joint.py.
 """

@@ -68,7 +68,7 @@ def _cpus() -> int:
 
 
 def parser(prog: str = "python -m data_prep") -> argparse.ArgumentParser:
-  """The command's arguments, one sub-command a source beside `show` and `info`."""
+  """The command's arguments, one sub-command per source beside `show` and `info`."""
   top = argparse.ArgumentParser(prog=prog, description=__doc__.splitlines()[0])
   commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
   for source in SOURCES.values():

@@ -2,11 +2,12 @@
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from data_prep.readers import exchange
+from data_prep.readers.interface import Coordinates
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import ConfigError, DataError
@@ -15,6 +16,8 @@ from mstgcn_jax.skeletons import Skeleton
 MAX_CHANNELS = 12  # two streams of 3-D coordinates are 6
 _HIGHEST_SCORE = 1.5  # HRNet's and RTMPose's go a little beyond 1
 _CLEARLY = 0.6  # bones of the right layout are that much shorter (measured: 0.3 to 0.5)
+_LONGEST = 0.85  # times the mean distance of joints from the middle of a figure
+_LONGEST_OF_HAND = 1.2  # which makes a fist
 
 
 def is_score(third: np.ndarray) -> bool:
@@ -66,30 +69,40 @@ def check_axes(shapes: Sequence[tuple[int, ...]]) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class _Layout:
-  """A layout that shares its number of joints with one known here, and its bones' parents."""
+  """A layout of joints that is known by its bones only."""
 
   name: str
   parents: tuple[int, ...]
 
+  @property
+  def inward(self) -> list[tuple[int, int]]:
+    return [(child, parent) for child, parent in enumerate(self.parents) if child != parent]
 
+
+# Not read under a name, but to be told from the one that has as many joints.
 _RIVALS = {
-  "ntu_rgbd": _Layout(
-    "OpenPose's BODY_25",
-    (1, 1, 1, 2, 3, 1, 5, 6, 1, 8, 9, 10, 8, 12, 13, 0, 0, 15, 16, 14, 19, 14, 11, 22, 11),
-  ),
-  "coco": _Layout("Human3.6M", (0, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)),
   "shrec": _Layout(
     "SMPL's body (HumanML3D)",
     (0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19),
   ),
-}  # fmt: skip
+}
 _CALLED = {
   "ntu_rgbd": "Kinect v2, as in NTU RGB+D",
+  "body_25": "OpenPose's BODY_25",
   "kinetics": "OpenPose with 18 joints",
   "coco": "COCO's key points",
+  "h36m": "Human3.6M's joints",
+  "halpe26": "Halpe's body, as of AlphaPose",
   "mediapipe": "MediaPipe Pose",
+  "utd_mhad": "Kinect v1 in UTD-MHAD's order",
+  "nw_ucla": "Kinect v1 in its SDK's order",
+  "msr_action3d": "Kinect v1 in MSR-Action3D's order",
+  "jhmdb": "JHMDB's puppet",
   "shrec": "a hand, as in SHREC'17",
+  "hand21": "a hand, as of MediaPipe or OpenPose",
 }
+_DEPTH = ("ntu_rgbd", "utd_mhad", "nw_ucla", "msr_action3d")  # only ever measured in 3-D
+_USUAL = ("ntu_rgbd", "coco")  # taken where the bones do not tell
 _FILE = (
   "--skeleton FILE.json for a layout of your own, such as "
   '{"name": "arm", "joints": ["shoulder", "elbow", "hand"], "inward": [["elbow", "shoulder"], '
@@ -97,18 +110,27 @@ _FILE = (
 )
 
 
+# Long: the cases of one choice, in the order in which they are asked.
 def skeleton_for(
-  args: argparse.Namespace, clips: Sequence[np.ndarray], doubts: Sequence[str] = ()
+  args: argparse.Namespace,
+  clips: Sequence[np.ndarray],
+  doubts: Sequence[str] = (),
+  *,
+  up: str = "",
+  doubtful: bool = False,
 ) -> tuple[Skeleton, tuple[str, ...]]:
-  """The layout asked for, or the only one known with so many joints.
+  """The layout asked for, or the one of those with so many joints whose bones fit.
 
   Args:
     clips: some, [..., joint, channel], all with as many joints and channels.
     doubts: what `check_axes` says of them; the cause, maybe, where no layout fits.
+    up: the axis that points up, as in `Coordinates`, where that is known.
+    doubtful: whether clips that are no bodies with it are taken all the same, and said to be: for
+      formats that come from others' preparation, which the publisher has looked at.
   Returns:
-    The layout, and lines to print that say what was chosen and why.
+    The layout, and lines to print that say what was chosen, why, and what else it could be.
   Raises:
-    ConfigError: none or several have so many joints, or another one fits the clips better.
+    ConfigError: none or several fit, or what fits best is no body.
     DataError: the layout asked for has another number of joints.
   """
   num_joints = clips[0].shape[-2]
@@ -120,43 +142,124 @@ def skeleton_for(
         "choose another with --skeleton"
       )
     return skeleton, ()
-  fitting = [name for name in skeletons.names() if skeletons.get(name).num_joints == num_joints]
-  if len(fitting) != 1:
-    found = f"fits {' and '.join(fitting)}" if fitting else "fits no known layout"
+  known = [name for name in skeletons.names() if skeletons.get(name).num_joints == num_joints]
+  flat = clips[0].shape[-1] == 2 or exchange.majority(is_score(clip[..., 2]) for clip in clips)
+  dimensions = 2 if flat else 3
+  fitting = [name for name in known if not (flat and name in _DEPTH)]
+  lengths = {name: _bone_length(clips, skeletons.get(name).inward, dimensions) for name in fitting}
+  name = _choose(lengths)
+  if name is None:
+    found = f"fits {' and '.join(fitting or known)}" if known else "fits no known layout"
+    why = ", measured in 3-D, while the clips have two coordinates" if known and not fitting else ""
     raise ConfigError(
-      f"the clips have {num_joints} joints, which {found}; say which with --skeleton NAME, or "
+      f"the clips have {num_joints} joints, which {found}{why}; say which with --skeleton NAME, or "
       f"{_FILE}{_or(doubts)}"
     )
-  skeleton = skeletons.get(fitting[0])
-  flat = clips[0].shape[-1] == 2 or exchange.majority(is_score(clip[..., 2]) for clip in clips)
-  note = f"{num_joints} joints: taken for {skeleton.name}, {_CALLED[skeleton.name]}"
-  if rival := _RIVALS.get(skeleton.name):
-    if reason := _implausible(skeleton, rival, clips, flat):
+  skeleton = skeletons.get(name)
+  note = f"{num_joints} joints: taken for {name}, {_CALLED[name]}"
+  if rival := _RIVALS.get(name):
+    if _bone_length(clips, rival.inward, dimensions) < _CLEARLY * lengths[name]:
       raise ConfigError(
-        f"the clips {reason}; they seem to be {rival.name}. Say which they are: --skeleton "
-        f"{skeleton.name}, or {_FILE}{_or(doubts)}"
+        f"the clips have joints that hang together otherwise than those of {name}; they seem to be "
+        f"{rival.name}. Say which they are: --skeleton {name}, or {_FILE}{_or(doubts)}"
       )
-    too = " and is in 3-D, as the clips" if skeleton.name == "coco" and not flat else ""
-    note += f"; {rival.name} has as many{too}: if it is that, give --skeleton FILE.json"
-  return skeleton, (note,)
+    note += f"; {rival.name} has as many: if it is that, give --skeleton FILE.json"
+  reason = "" if rival else implausible(skeleton, clips, dimensions, up)
+  if reason and not doubtful:
+    others = "".join(f", {other}" for other in known if other != name)
+    raise ConfigError(
+      f"the clips have {num_joints} joints as {name} has, but {reason}; say which layout they "
+      f"have: --skeleton {name}{others}, or {_FILE}{_or(doubts)}"
+    )
+  note += "".join(
+    f"; {other} ({_CALLED[other]}) has as many{_why_not(other, name, lengths)}: if it is that, say "
+    f"--skeleton {other}"
+    for other in known
+    if other != name
+  )
+  doubt = f"these are hardly bodies of {name}: {reason}; look at one with `show`"
+  return skeleton, (note, doubt) if reason else (note,)
+
+
+def _choose(lengths: Mapping[str, float]) -> str | None:
+  """The layout whose bones are clearly the shortest, else the usual one, if any; of one, it."""
+  names = sorted(lengths, key=lambda name: lengths[name])
+  if len(names) == 1 or (names and lengths[names[0]] < _CLEARLY * lengths[names[1]]):
+    return names[0]
+  return next((name for name in _USUAL if name in names), None)
+
+
+def _why_not(other: str, name: str, lengths: Mapping[str, float]) -> str:
+  if other not in lengths:
+    return ", but is only measured in 3-D"
+  ratio = lengths[other] / max(lengths[name], 1e-12)
+  return f", but its bones would be {ratio:.1f} times as long" if ratio > 1 / _CLEARLY else ""
 
 
 def _or(doubts: Sequence[str]) -> str:
   return "".join(f". Or {doubt}" for doubt in doubts)
 
 
-def _implausible(
-  skeleton: Skeleton, rival: _Layout, clips: Sequence[np.ndarray], flat: bool
+def implausible(
+  skeleton: Skeleton, clips: Sequence[np.ndarray], dimensions: int, up: str = ""
 ) -> str:
-  """Why clips are rather of another layout with as many joints; '' where they need not be."""
-  if skeleton.name == "ntu_rgbd" and flat:
-    return f"have two coordinates, while {skeleton.name} is measured in 3-D"
-  dimensions = 2 if flat else 3
-  bones = [(child, parent) for child, parent in enumerate(rival.parents) if child != parent]
-  theirs, ours = (_bone_length(clips, edges, dimensions) for edges in (bones, skeleton.inward))
-  if theirs < _CLEARLY * ours:
-    return f"have joints that hang together otherwise than those of {skeleton.name}"
+  """Why clips of these joints would be no bodies; '' where they may be.
+
+  Bones are short: on average half as long as joints are from the middle of a figure (at most 0.7 in
+  recordings and stick people of all layouts, 1.1 in a fist; with joints in another order 0.9 and
+  more, of a hand 1.2). How much their lengths vary does not tell right from wrong: by 5 to 17 % of
+  it where it is right, by 4 to 15 % where joints are in another order.
+  """
+  size = _size(clips, dimensions)
+  length = _bone_length(clips, skeleton.inward, dimensions)
+  whose, longest = "a body's", _LONGEST
+  if "pinky_tip" in skeleton.joints:
+    whose, longest = "a hand's", _LONGEST_OF_HAND
+  if size and length > longest * size:
+    return (
+      f"its bones would be {length / size:.2f} times as long as joints are from the middle of the "
+      f"figure, and {whose} are at most {longest:g}"
+    )
+  if up and exchange.majority(upside_down(clip, skeleton, up) for clip in clips):
+    return f"heads would lie below feet, while {up} points up"
   return ""
+
+
+def turned(skeleton: Skeleton, units: str = "") -> Coordinates:
+  """What the coordinates are that `normalise.normalise` has turned."""
+  return Coordinates(("x", "y", "z"), units, "z" if skeleton.vertical is not None else "")
+
+
+def upside_down(clip: np.ndarray, skeleton: Skeleton, up: str) -> bool:
+  """Whether, in most of a clip [..., joint, channel], the upper body is below the legs."""
+  sign, axis = (-1 if up.startswith("-") else 1), "xyz".index(up[-1])
+  upper, lower = (
+    [i for i, joint in enumerate(skeleton.joints) if any(word in joint for word in words)]
+    for words in (("head", "nose", "neck", "shoulder"), ("knee", "ankle"))
+  )
+  if not upper or not lower or axis >= clip.shape[-1]:
+    return False
+  seen, heights = clip.any(axis=-1), sign * clip[..., axis].astype(np.float64)
+  both = seen[..., upper].any(axis=-1) & seen[..., lower].any(axis=-1)
+  if not both.any():
+    return False
+  above, below = (
+    (heights * seen)[..., joints].sum(axis=-1)[both] / seen[..., joints].sum(axis=-1)[both]
+    for joints in (upper, lower)
+  )
+  return bool(np.median(above - below) < 0)
+
+
+def _size(clips: Sequence[np.ndarray], dimensions: int) -> float:
+  """Mean distance of tracked joints from the middle of their figure."""
+  total, count = 0.0, 0
+  for clip in clips:
+    seen, points = clip.any(axis=-1), clip[..., :dimensions].astype(np.float64)
+    number = np.maximum(seen.sum(axis=-1), 1)[..., None]
+    middle = (points * seen[..., None]).sum(axis=-2) / number
+    distances = np.linalg.norm(points - middle[..., None, :], axis=-1)[seen]
+    total, count = total + float(distances.sum()), count + len(distances)
+  return total / max(count, 1)
 
 
 def _bone_length(

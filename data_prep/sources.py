@@ -1,6 +1,20 @@
-"""The sources that `python -m data_prep` knows; see source.py for how to write another."""
+"""The sources that `mstgcn prepare` knows; readers/interface.py says how to write another."""
 
-from data_prep.readers import annotations, arrays, exchange, kinetics, ntu, own, utd_mhad
+from data_prep.readers import (
+  annotations,
+  arrays,
+  exchange,
+  jhmdb,
+  kinetics,
+  msr_action3d,
+  ntu,
+  nw_ucla,
+  own,
+  poses,
+  shrec17,
+  utd_mhad,
+  utkinect,
+)
 from data_prep.readers.interface import Source
 from data_prep.synthetic import skeleton_files
 
@@ -14,6 +28,16 @@ _ALL = (
   Source("synthetic", "stick people, written into --raw first: for a quick start",
          skeleton_files.open_raw, skeleton_files.add_arguments, makes_raw=True),
   Source("utd_mhad", "UTD-MHAD: the Skeleton folder of .mat files", utd_mhad.open_raw),
+  Source("nw_ucla", "Northwestern-UCLA Multiview Action 3D: a folder of .json files",
+         nw_ucla.open_raw),
+  Source("utkinect", "UTKinect-Action3D: the folder of joints_*.txt and actionLabel.txt",
+         utkinect.open_raw),
+  Source("shrec17_14", "SHREC'17 hand gestures, 14 classes: the folder of train_gestures.txt",
+         shrec17.open_14),
+  Source("shrec17_28", "SHREC'17 hand gestures, 28 classes: the folder of train_gestures.txt",
+         shrec17.open_28),
+  Source("msr_action3d", "MSR-Action3D: the folder of *_skeleton3D.txt", msr_action3d.open_raw),
+  Source("jhmdb", "JHMDB in 2-D: the folder of DD-Net's GT_*.pkl", jhmdb.open_raw),
   Source("pyskl", "PYSKL or MMAction2 annotations: a .pkl file, or a folder of them",
          annotations.open_raw, annotations.add_arguments),
   Source("agcn", "ST-GCN, 2s-AGCN or MST-GCN arrays: a folder of *_data_joint.npy and *_label.pkl",
@@ -21,6 +45,8 @@ _ALL = (
   Source("ctrgcn", "CTR-GCN archive: a .npz file", arrays.open_ctrgcn, exchange.add_arguments),
   Source("own", "your own recordings: a folder of .npy clips and a CSV", own.open_raw,
          own.add_arguments),
+  Source("poses", "pose estimators' output: OpenPose, AlphaPose, MMPose, COCO, YOLO, MediaPipe",
+         poses.open_raw, poses.add_arguments),
 )  # fmt: skip
 
 SOURCES = {source.name: source for source in _ALL}

@@ -23,6 +23,7 @@ _PUBLIC = {
   "Evaluation": "mstgcn_jax.use.evaluate",
   "MSTGCN": "mstgcn_jax.model",
   "ModelConfig": "mstgcn_jax.model",
+  "Stream": "mstgcn_jax.use.stream",
   "adjacency": "mstgcn_jax.graph",
   "config": None,
   "evaluate": "mstgcn_jax.use.evaluate",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
   from mstgcn_jax.training.loop import train
   from mstgcn_jax.use.classifier import Classifier
   from mstgcn_jax.use.evaluate import Evaluation, evaluate
+  from mstgcn_jax.use.stream import Stream
 
 
 def __getattr__(name: str) -> Any:

@@ -15,8 +15,11 @@ STRATEGIES = (
 FURTHER_STRATEGIES = ("stgcn", "binary")
 
 
+# Long: every strategy, side by side.
 def adjacency(skeleton: Skeleton, strategy: str = "spatial") -> np.ndarray:
   """Adjacency matrices of the partition strategy (Yan et al. 2018, section 3.3).
+
+      mst.adjacency(mst.skeletons.get("ntu_rgbd")).shape  # (3, 25, 25)
 
   With I the self links, In the inward links, Out the outward ones and N = In + Out; col divides
   every column by its sum, sym(A) = D^-1/2 A D^-1/2, and a part's links are `skeleton.part_edges`:

@@ -345,6 +345,89 @@ _SKELETONS = {
       ),
       horizontal=(12, 11),
     ),
+    # OpenPose's BODY_25 (Cao et al. 2019; order: OpenPose's doc/02_output.md, bones: its figure).
+    _layout(
+      "body_25",
+      """nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist
+      mid_hip right_hip right_knee right_ankle left_hip left_knee left_ankle
+      right_eye left_eye right_ear left_ear
+      left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel""",
+      "1 1 1 2 3 1 5 6  1 8 9 10 8 12 13  0 0 15 16  14 19 14 11 22 11",
+      parts=(
+        (2, 3, 4),
+        (5, 6, 7),
+        (9, 10, 11, 22, 23, 24),
+        (12, 13, 14, 19, 20, 21),
+        (0, 1, 8, 15, 16, 17, 18),
+      ),
+      center=8,
+      vertical=(8, 1),
+      horizontal=(2, 5),
+    ),
+    # Halpe's 26 body key points, of AlphaPose (Fang et al. 2022; order: Halpe-FullBody's README).
+    # `head` is its top. The nose, on its own in AlphaPose's figures, hangs on the neck.
+    _layout(
+      "halpe26",
+      """nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder
+      left_elbow right_elbow left_wrist right_wrist left_hip right_hip
+      left_knee right_knee left_ankle right_ankle head neck hip
+      left_big_toe right_big_toe left_small_toe right_small_toe left_heel right_heel""",
+      "18 0 0 1 2 18 18  5 6 7 8 19 19  11 12 13 14 18 19 19  24 25 24 25 15 16",
+      parts=(
+        (5, 7, 9),
+        (6, 8, 10),
+        (11, 13, 15, 20, 22, 24),
+        (12, 14, 16, 21, 23, 25),
+        (0, 1, 2, 3, 4, 17, 18, 19),
+      ),
+      center=19,
+      vertical=(19, 18),
+      horizontal=(6, 5),
+    ),
+    # Human3.6M's 17 joints as lifting networks give them (Pavllo et al. 2019, VideoPose3D).
+    _layout(
+      "h36m",
+      """hip right_hip right_knee right_foot left_hip left_knee left_foot
+      spine thorax neck head
+      left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist""",
+      "0 0 1 2 0 4 5  0 7 8 9  8 11 12 8 14 15",
+      parts=((11, 12, 13), (14, 15, 16), (1, 2, 3), (4, 5, 6), (0, 7, 8, 9, 10)),
+      center=0,
+      vertical=(0, 8),
+      horizontal=(14, 11),
+    ),
+    # Kinect v1 in the order of MSR-Action3D (Li, Zhang and Liu 2010), which is not its SDK's.
+    _layout(
+      "msr_action3d",
+      """right_shoulder left_shoulder shoulder_center spine right_hip left_hip hip_center
+      right_elbow left_elbow right_wrist left_wrist right_hand left_hand
+      right_knee left_knee right_ankle left_ankle right_foot left_foot head""",
+      "2 2 2 2 6 6 3  0 1 7 8 9 10  4 5 13 14 15 16 2",
+      parts=((1, 8, 10, 12), (0, 7, 9, 11), (5, 14, 16, 18), (4, 13, 15, 17), (2, 3, 6, 19)),
+      center=3,
+      vertical=(6, 3),
+      horizontal=(0, 1),
+    ),
+    # JHMDB's puppet (Jhuang et al. 2013), in 2-D; `head` is the middle of the face.
+    _layout(
+      "jhmdb",
+      """neck belly head right_shoulder left_shoulder right_hip left_hip right_elbow left_elbow
+      right_knee left_knee right_wrist left_wrist right_ankle left_ankle""",
+      "1 1 0 0 0 1 1 3 4  5 6 7 8 9 10",
+      parts=((4, 8, 12), (3, 7, 11), (6, 10, 14), (5, 9, 13), (0, 1, 2)),
+      center=1,
+    ),
+    # One hand, in the one order of MediaPipe Hands and OpenPose (Simon et al. 2017).
+    _layout(
+      "hand21",
+      """wrist thumb_cmc thumb_mcp thumb_ip thumb_tip
+      index_mcp index_pip index_dip index_tip middle_mcp middle_pip middle_dip middle_tip
+      ring_mcp ring_pip ring_dip ring_tip pinky_mcp pinky_pip pinky_dip pinky_tip""",
+      "0 0 1 2 3  0 5 6 7 0 9 10 11  0 13 14 15 0 17 18 19",
+      parts=((0, 1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (17, 18, 19, 20)),
+      center=0,
+      vertical=(0, 9),
+    ),
     # One hand, as in SHREC'17 (De Smedt et al. 2017); the fingers are its parts.
     _layout(
       "shrec",
@@ -393,7 +476,14 @@ def names() -> tuple[str, ...]:
 
 
 def get(name: str) -> Skeleton:
-  """A built-in layout by name; ConfigError if there is none."""
+  """A built-in layout by name.
+
+      skeleton = mst.skeletons.get("ntu_rgbd")
+      skeleton.joints[skeleton.center], skeleton.num_joints  # ('spine_mid', 25)
+
+  Raises:
+    ConfigError: there is none of that name.
+  """
   if name in _GRAPHS:
     return _GRAPHS[name]
   if name not in _SKELETONS:

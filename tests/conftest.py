@@ -18,6 +18,30 @@ process.fuse_elementwise_on_cpu()
 
 
 @pytest.fixture(scope="session")
+def quickstart(tmp_path_factory):
+  """A folder as `make train` leaves it, in small: raw/synthetic, data/synthetic, runs/quickstart.
+
+  And my_clip.npy, a recording of one's own.
+  """
+  import numpy as np
+
+  import data_prep.__main__
+  from mstgcn_jax.training import config as config_lib
+  from mstgcn_jax.training import loop
+
+  folder = tmp_path_factory.mktemp("quickstart")
+  argv = ["synthetic", "--raw", str(folder / "raw/synthetic"), "--out", str(folder / "data")]
+  assert data_prep.__main__.main([*argv, "--performers", "2", "--workers", "1"]) == 0
+  config = config_lib.load("quickstart")
+  config.data.dir = str(folder / "data")
+  config.epochs = 1
+  config.model.blocks = ((3, 16, False, 1), (16, 32, True, 2))
+  loop.train(config, folder / "runs/quickstart")
+  np.save(folder / "my_clip.npy", np.random.default_rng(0).normal(size=(40, 25, 3)))
+  return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory):
   """Folder of the prepared data set `tiny`."""
   import tiny

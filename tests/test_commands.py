@@ -272,7 +272,7 @@ def test_ensemble_refuses_what_does_not_match(four_streams, tmp_path):
 
 
 def test_a_trained_model_is_restored_and_classifies_a_clip(four_streams, tiny_data):
-  # The lines of README, "Use a trained model".
+  # The lines of docs/evaluation.md, "Use a trained model".
   classify = Classifier(four_streams, stream="bone")
   data_set = open_data_set(tiny_data / "tiny")
   probabilities = classify(classify.from_data_set(data_set, 0)[None])

@@ -4,9 +4,11 @@ import json
 import pathlib
 import pickle
 
+import estimator_files
 import jax
 import numpy as np
 import pytest
+import test_public_sets
 from flax import nnx
 
 from data_prep import __main__ as data_prep
@@ -63,7 +65,7 @@ def test_ntu_120_differs_from_ntu_60_in_its_data_only():
   ]
 
 
-@pytest.mark.parametrize("data", ["ntu", "utd_mhad"])
+@pytest.mark.parametrize("data", ["ntu", "utd_mhad", "nw_ucla"])
 def test_four_streams_differ_from_one_in_the_streams_only(data):
   one, four = (config_lib.load(CONFIGS / f"{data}_{kind}.py") for kind in ("joint", "streams"))
   assert config_lib.differences(one, four) == [f"streams: ('joint',) -> {STREAMS}"]
@@ -128,6 +130,19 @@ def test_kinetics_starts_on_json_files(tmp_path):
   assert scores.logits.shape == (3, 400)
 
 
+def test_nw_ucla_starts_on_json_files(tmp_path):
+  raw = tmp_path / "raw"
+  raw.mkdir()
+  names = [f"a{1 + i % 2:02d}_s01_e{i // 3:02d}_v{1 + i % 3:02d}" for i in range(9)]
+  for i, name in enumerate(names):
+    content = {"file_name": name, "skeletons": wave(8 + 2 * i, 20, 3, seed=i).tolist()}
+    (raw / f"{name}.json").write_text(json.dumps(content | {"label": 1 + i % 2}))
+  prepare("nw_ucla", "--raw", raw, "--out", tmp_path)
+  scores = start("nw_ucla_joint.py", tmp_path, tmp_path / "run", channels=3)
+  assert scores.names.tolist() == sorted(name for name in names if name.endswith("v03"))
+  assert scores.logits.shape == (3, 10)
+
+
 def test_coco_starts_on_a_pyskl_pickle(tmp_path):
   annotations = [
     {
@@ -147,6 +162,27 @@ def test_coco_starts_on_a_pyskl_pickle(tmp_path):
   prepare("pyskl", "--raw", raw, "--out", tmp_path)
   scores = start("coco_joint.py", tmp_path, tmp_path / "run", channels=3)
   assert scores.names.tolist() == names[5:]
+
+
+def test_poses_start_on_a_folder_of_openpose_files_in_class_folders(tmp_path):
+  raw = tmp_path / "raw"
+  for name, action in (("pick up", 2), ("open a drawer", 6)):
+    for i in range(6):
+      people = estimator_files.seen("body_25", action, seed=i, frames=12)
+      estimator_files.openpose(raw / name / f"clip{i}", people)
+  prepare("poses", "--raw", raw, "--out", tmp_path)
+  scores = start("poses.py", tmp_path, tmp_path / "run", channels=3)
+  assert scores.logits.shape == (3, 2)  # 12 clips in five groups, one of which is tested
+  facts = json.loads((tmp_path / "run" / "model.json").read_text())
+  assert facts["model"]["skeleton"]["name"] == "body_25"
+  assert facts["class_names"] == ["open a drawer", "pick up"]
+
+
+def test_shrec_starts_on_its_text_files(tmp_path):
+  test_public_sets.write_shrec(tmp_path / "raw")
+  prepare("shrec17_14", "--raw", tmp_path / "raw", "--out", tmp_path)
+  scores = start("shrec17_14_joint.py", tmp_path, tmp_path / "run", channels=3)
+  assert scores.logits.shape == (3, 14)  # the third subject's gestures are the track's test
 
 
 def write_own(raw: pathlib.Path, channels: int) -> None:

@@ -467,8 +467,8 @@ def test_key_points_that_sum_to_zero_are_tracked_all_the_same(tmp_path):
       r"expected \[person, frame, joint\]; for one person save",
     ),
     (
-      {"keypoint": np.full((1, 4, 17, 2), np.nan)},
-      "coordinate is nan; expected a finite number, and 0 where",
+      {"keypoint": np.full((1, 4, 17, 2), np.inf)},
+      "coordinate is inf; expected a finite number, and 0 where",
     ),
     ({"total_frames": 9}, "total_frames is 9, keypoint has 4 frames"),
     ({"img_shape": (0, 10)}, "img_shape is"),
@@ -515,7 +515,7 @@ def test_a_pickle_of_something_else_is_refused(tmp_path, content, message):
 
 def test_joints_that_fit_no_layout_or_two_ask_for_one(tmp_path):
   path = write_pickle(tmp_path / "a.pkl", [annotation(joints=20)])
-  with pytest.raises(ConfigError, match="20 joints, which fits utd_mhad and nw_ucla; say which"):
+  with pytest.raises(ConfigError, match="20 joints, which fits utd_mhad and nw_ucla and msr"):
     annotations.open_raw(path, OPTIONS)
   assert annotations.open_raw(path, options(skeleton="nw_ucla")).skeleton.name == "nw_ucla"
   with pytest.raises(DataError, match="20 joints, skeleton coco has 17"):
@@ -889,7 +889,7 @@ def test_a_row_without_a_single_one_is_a_bad_recording_alone(tmp_path):
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"x_train": np.zeros((3, 8, 149), np.float32)}, "149 numbers a frame, which are no whole"),
+    ({"x_train": np.zeros((3, 8, 149), np.float32)}, "149 numbers per frame, which are no whole"),
     ({"x_train": np.zeros((3, 8), np.float32)}, r"shape \(3, 8\): expected x_train"),
     ({"y_train": np.zeros(3)}, r"y_train holds float64 of the shape \(3,\)"),
     ({"y_train": np.eye(4)}, "x_train has 3 clips, y_train 4"),
@@ -1129,14 +1129,14 @@ def test_bad_clips_are_bad_alone(tmp_path):
   good = normal(4, 3, 3)
   write_own(
     tmp_path,
-    "name,label\ngood,x\nmissing,x\njoints,x\nchannels,x\nflat,x\nempty,x\nnan,x\ntext,x\n../out,x\nblank,\n"
+    "name,label\ngood,x\nmissing,x\njoints,x\nchannels,x\nflat,x\nempty,x\ninf,x\ntext,x\n../out,x\nblank,\n"
     "/abs,x\nodd\x01,x\n",
     good=good,
     joints=np.zeros((4, 5, 3)),
     channels=np.ones((4, 3, 2)),
     flat=np.zeros((4, 9)),
     empty=np.zeros((0, 3, 3)),
-    nan=np.full((4, 3, 3), np.nan),
+    inf=np.full((4, 3, 3), np.inf),
     text=np.array(["a"]),
     blank=good,
   )
@@ -1147,7 +1147,7 @@ def test_bad_clips_are_bad_alone(tmp_path):
     "channels": r"\(1, 4, 3, 2\); expected \[person, frame, 3 joints of arm, 3 channels\]",
     "flat": r"shape \(4, 9\); expected \[frame, joint, channel\]",
     "empty": r"not a .npy array|shape \(0, 3, 3\)",
-    "nan": "a coordinate is nan; expected a finite number, and 0 where a joint is not tracked",
+    "inf": "a coordinate is inf; expected a finite number, and 0 where a joint is not tracked",
     "text": "no array of numbers",
     **dict.fromkeys(("../out", "/abs", "odd\x01"), "not the name of a clip below"),
     "blank": "the CSV gives it no label",
@@ -1159,13 +1159,13 @@ def test_bad_clips_are_bad_alone(tmp_path):
 
 
 def test_a_bad_clip_is_reported_by_its_name(tmp_path):
-  write_own(tmp_path / "raw", "name,label\ngood,x\nnan,x\n", good=normal(4, 3, 3),
-            nan=np.full((4, 3, 3), np.nan))  # fmt: skip
+  write_own(tmp_path / "raw", "name,label\ngood,x\ninf,x\n", good=normal(4, 3, 3),
+            inf=np.full((4, 3, 3), np.inf))  # fmt: skip
   data = prepare("own", tmp_path / "raw", tmp_path, "--max-bad", "50")
   with (data.path / REPORT).open(newline="") as file:
     rows = list(csv.reader(file))
   header, (name, reason) = rows
-  assert header == ["name", "reason"] and name == "nan" and "a coordinate is nan" in reason
+  assert header == ["name", "reason"] and name == "inf" and "a coordinate is inf" in reason
 
 
 @pytest.mark.parametrize(

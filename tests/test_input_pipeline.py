@@ -13,7 +13,7 @@ from mstgcn_jax.data import input_pipeline, temporal_sampling
 from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
-INDICES = np.arange(3, 40)  # 37 clips: 4 batches of 8 an epoch, 5 clips left over
+INDICES = np.arange(3, 40)  # 37 clips: 4 batches of 8 per epoch, 5 clips left over
 SHAPE = {"window": 12, "num_persons": 2}
 
 

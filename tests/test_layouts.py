@@ -4,6 +4,7 @@ import argparse
 
 import numpy as np
 import pytest
+import stick_poses
 
 from data_prep import layouts
 from data_prep.readers import exchange
@@ -12,34 +13,19 @@ from mstgcn_jax.errors import ConfigError, DataError
 
 OPTIONS = argparse.Namespace(skeleton=None)
 
-# Every joint and the one it hangs on, as the publishers' figures have them.
-RIVALS = {
-  "ntu_rgbd": """
-    nose neck, neck neck, r_shoulder neck, r_elbow r_shoulder, r_wrist r_elbow, l_shoulder neck,
-    l_elbow l_shoulder, l_wrist l_elbow, mid_hip neck, r_hip mid_hip, r_knee r_hip, r_ankle r_knee,
-    l_hip mid_hip, l_knee l_hip, l_ankle l_knee, r_eye nose, l_eye nose, r_ear r_eye, l_ear l_eye,
-    l_big_toe l_ankle, l_small_toe l_big_toe, l_heel l_ankle, r_big_toe r_ankle,
-    r_small_toe r_big_toe, r_heel r_ankle""",
-  "coco": """
-    hip hip, r_hip hip, r_knee r_hip, r_foot r_knee, l_hip hip, l_knee l_hip, l_foot l_knee,
-    spine hip, thorax spine, neck thorax, head neck, l_shoulder thorax, l_elbow l_shoulder,
-    l_wrist l_elbow, r_shoulder thorax, r_elbow r_shoulder, r_wrist r_elbow""",
-  "shrec": """
-    pelvis pelvis, l_hip pelvis, r_hip pelvis, spine1 pelvis, l_knee l_hip, r_knee r_hip,
-    spine2 spine1, l_ankle l_knee, r_ankle r_knee, spine3 spine2, l_foot l_ankle, r_foot r_ankle,
-    neck spine3, l_collar spine3, r_collar spine3, head neck, l_shoulder l_collar,
-    r_shoulder r_collar, l_elbow l_shoulder, r_elbow r_shoulder, l_wrist l_elbow,
-    r_wrist r_elbow""",
-}
+SMPL = """
+  pelvis pelvis, l_hip pelvis, r_hip pelvis, spine1 pelvis, l_knee l_hip, r_knee r_hip,
+  spine2 spine1, l_ankle l_knee, r_ankle r_knee, spine3 spine2, l_foot l_ankle, r_foot r_ankle,
+  neck spine3, l_collar spine3, r_collar spine3, head neck, l_shoulder l_collar,
+  r_shoulder r_collar, l_elbow l_shoulder, r_elbow r_shoulder, l_wrist l_elbow,
+  r_wrist r_elbow"""
+RIVALS = {"ntu_rgbd": "body_25", "coco": "h36m"}  # the usual layout, and who has as many joints
 
 
-@pytest.mark.parametrize("name", RIVALS)
-def test_rivals_have_the_publishers_bones(name):
-  pairs = [row.split() for row in RIVALS[name].split(",")]
+def test_smpls_body_has_its_publishers_bones():
+  pairs = [row.split() for row in SMPL.split(",")]
   joints = [joint for joint, _ in pairs]
-  expected = tuple(joints.index(parent) for _, parent in pairs)
-  assert layouts._RIVALS[name].parents == expected
-  assert len(expected) == skeletons.get(name).num_joints
+  assert layouts._RIVALS["shrec"].parents == tuple(joints.index(parent) for _, parent in pairs)
 
 
 def hanging(parents) -> np.ndarray:
@@ -59,38 +45,88 @@ def hanging(parents) -> np.ndarray:
 
 @pytest.mark.parametrize("name", RIVALS)
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_a_layout_is_refused_where_another_fits_the_bones(name, dimensions):
-  theirs = hanging(layouts._RIVALS[name].parents)[..., :dimensions]
-  with pytest.raises(
-    ConfigError, match=rf"seem to be .*--skeleton {name}, or --skeleton FILE\.json"
-  ):
-    layouts.skeleton_for(OPTIONS, [theirs])
+def test_of_two_layouts_the_one_whose_bones_fit_is_taken(name, dimensions):
+  rival = RIVALS[name]
+  theirs = hanging(skeletons.get(rival).bone_parents)[..., :dimensions]
+  skeleton, (note,) = layouts.skeleton_for(OPTIONS, [theirs])
+  assert skeleton.name == rival
+  why = "is only measured in 3-D" if (name, dimensions) == ("ntu_rgbd", 2) else "times as long"
+  assert f"; {name} (" in note and why in note and f"say --skeleton {name}" in note
   skeleton, notes = layouts.skeleton_for(argparse.Namespace(skeleton=name), [theirs])
   assert skeleton.name == name and not notes
 
 
-@pytest.mark.parametrize("name", ["ntu_rgbd", "coco", "shrec", "kinetics", "mediapipe"])
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_hand_is_refused_where_a_body_fits_the_bones(dimensions):
+  theirs = hanging(layouts._RIVALS["shrec"].parents)[..., :dimensions]
+  with pytest.raises(ConfigError, match=r"seem to be SMPL.*--skeleton shrec, or --skeleton FILE"):
+    layouts.skeleton_for(OPTIONS, [theirs])
+  assert layouts.skeleton_for(argparse.Namespace(skeleton="shrec"), [theirs])[0].name == "shrec"
+
+
+@pytest.mark.parametrize("name", ["ntu_rgbd", "coco", "shrec", "kinetics", "mediapipe", "h36m"])
 def test_a_layout_that_fits_is_taken_and_said_with_its_rivals(name):
   clip = hanging(skeletons.get(name).bone_parents)
   skeleton, (note,) = layouts.skeleton_for(OPTIONS, [clip])
   assert skeleton.name == name
   assert note.startswith(f"{skeleton.num_joints} joints: taken for {name}, ")
-  rival = {"ntu_rgbd": "BODY_25", "coco": "Human3.6M has as many and is in 3-D", "shrec": "SMPL"}
-  rival = rival.get(name, "")
-  assert rival in note and ("--skeleton FILE.json" in note) == bool(rival)
+  rivals = {"ntu_rgbd": "body_25", "coco": "h36m", "h36m": "coco", "shrec": "SMPL"}
+  assert rivals.get(name, "") in note and (name in rivals) == ("has as many" in note)
 
 
 def test_twenty_five_joints_in_a_picture_are_not_taken_for_kinects():
-  clip = hanging(skeletons.get("ntu_rgbd").bone_parents)
+  clip = stick_poses.people(4)
   scored = np.concatenate([clip[..., :2], np.full_like(clip[..., 2:], 0.9)], axis=-1)
+  clip[..., 2] -= 1  # no score
   for flat in (clip[..., :2], scored):
-    with pytest.raises(
-      ConfigError, match=r"ntu_rgbd is measured in 3-D; they seem to be .*BODY_25"
-    ):
+    with pytest.raises(ConfigError, match=r"25 joints as body_25 has, but its bones would be"):
       layouts.skeleton_for(OPTIONS, [flat, flat])
   assert layouts.skeleton_for(OPTIONS, [clip, scored, clip])[0].name == "ntu_rgbd"
-  with pytest.raises(ConfigError, match="ntu_rgbd is measured in 3-D"):
+  with pytest.raises(ConfigError, match="as body_25 has"):
     layouts.skeleton_for(OPTIONS, [clip, scored, scored])
+
+
+def test_kinects_of_the_first_kind_are_told_apart_only_where_the_bones_do():
+  msr, sdk = (hanging(skeletons.get(name).bone_parents) for name in ("msr_action3d", "nw_ucla"))
+  assert layouts.skeleton_for(OPTIONS, [msr])[0].name == "msr_action3d"
+  with pytest.raises(ConfigError, match="fits utd_mhad and nw_ucla and msr_action3d; say which"):
+    layouts.skeleton_for(OPTIONS, [sdk])
+  with pytest.raises(ConfigError, match=r"20 joints, which .* measured in 3-D, while"):
+    layouts.skeleton_for(OPTIONS, [sdk[..., :2]])
+
+
+BODIES = ("ntu_rgbd", "kinetics", "coco", "mediapipe", "body_25", "halpe26", "h36m")
+
+
+@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("flat", [False, True])
+def test_stick_people_are_plausible_and_with_their_joints_shuffled_they_are_not(name, flat):
+  bodies = stick_poses.people(4, seed=3)
+  clip = bodies if name == "ntu_rgbd" else stick_poses.as_layout(bodies, name)
+  if flat:
+    clip = stick_poses.pixels(clip) * [1, -1]
+  skeleton, dimensions = skeletons.get(name), clip.shape[-1]
+  assert layouts.implausible(skeleton, [clip], dimensions, up="y") == ""
+  assert "heads would lie below feet" in layouts.implausible(skeleton, [clip], dimensions, up="-y")
+  shuffled = clip[..., np.random.default_rng(0).permutation(skeleton.num_joints), :]
+  assert "bones would be" in layouts.implausible(skeleton, [shuffled], dimensions)
+
+
+def test_a_hand_is_plausible_and_with_its_joints_shuffled_it_is_not():
+  hand, skeleton = stick_poses.hand(30), skeletons.get("hand21")
+  for clip in (hand, hand[..., :2]):
+    assert layouts.implausible(skeleton, [clip], clip.shape[-1]) == ""
+    shuffled = clip[:, np.random.default_rng(0).permutation(21)]
+    assert "a hand's are at most 1.2" in layouts.implausible(skeleton, [shuffled], clip.shape[-1])
+
+
+def test_untracked_joints_say_nothing_of_which_way_is_up():
+  clip = stick_poses.as_layout(stick_poses.people(4), "coco")
+  coco = skeletons.get("coco")
+  clip[:, :20, [0, 1, 2, 3, 4, 5, 6]] = 0  # no upper body in half of the frames
+  assert not layouts.upside_down(clip, coco, "y") and layouts.upside_down(clip, coco, "-y")
+  assert not layouts.upside_down(np.zeros((1, 4, 17, 3)), coco, "-y")
+  assert not layouts.upside_down(clip[..., :2], coco, "-z")
 
 
 @pytest.mark.parametrize("name", ["coco", "kinetics", "mediapipe"])
@@ -103,10 +139,10 @@ def test_layouts_of_pictures_are_taken_in_two_dimensions(name):
 
 
 def test_a_score_is_no_part_of_a_bone():
-  clip = hanging(layouts._RIVALS["coco"].parents)[..., :2] / 100
+  clip = hanging(skeletons.get("h36m").bone_parents)[..., :2] / 100
   score = np.random.default_rng(0).uniform(size=(*clip.shape[:-1], 1))
-  with pytest.raises(ConfigError, match=r"seem to be Human3\.6M"):
-    layouts.skeleton_for(OPTIONS, [np.concatenate([clip, score], axis=-1)])
+  scored = np.concatenate([clip, score], axis=-1)
+  assert layouts.skeleton_for(OPTIONS, [scored])[0].name == "h36m"
 
 
 @pytest.mark.parametrize(

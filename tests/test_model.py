@@ -2,8 +2,6 @@
 
 import dataclasses
 import os
-import pathlib
-import re
 import subprocess
 import sys
 
@@ -246,23 +244,6 @@ def test_a_spatial_layer_of_ones_own_needs_no_change_to_the_package():
   model = MSTGCN(SMALL, rngs=nnx.Rngs(0))
   model.blocks[1].spatial = Neighbours(SMALL, SMALL.blocks[1], rngs=nnx.Rngs(1))
   assert model(CLIPS).shape == (2, 5)
-
-
-def test_the_readmes_lines_on_changing_the_network_run(tmp_path, monkeypatch):
-  text = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
-  section = text.split("## Change the network\n")[1].split("\n## ")[0]
-  lifted_out, layers = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-  names = {}
-  exec(lifted_out, names)
-  assert names["y"].shape == (2, 25, 30, 6) and names["many"].shape == (4, 2, 25, 30, 6)
-  np.testing.assert_allclose(names["many"][0], names["y"], rtol=1e-5, atol=1e-5)
-  assert names["grads"].weight[...].shape == (3, 3, 6)
-
-  (tmp_path / "layers.py").write_text(layers)
-  monkeypatch.syspath_prepend(tmp_path)
-  config = dataclasses.replace(SMALL, block_type="layers:Mean/ms")
-  model = MSTGCN(config, rngs=nnx.Rngs(0))
-  assert type(model.blocks[1].spatial).__name__ == "Mean" and model(CLIPS).shape == (2, 5)
 
 
 def test_a_layer_that_cannot_be_imported_is_named(tmp_path, monkeypatch):

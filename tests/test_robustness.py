@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from data_prep import __main__ as command
 from data_prep import prepare, raw_files, shards
 from data_prep.decode.matlab import read_array
-from data_prep.readers import kinetics, ntu, utd_mhad
+from data_prep.readers import kinetics, ntu, nw_ucla, utd_mhad
 from data_prep.readers.interface import Clip, Source
 from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import DataError
@@ -208,6 +208,70 @@ def test_an_action_that_utd_mhad_has_not_is_refused(tmp_path, name):
     utd_mhad.read_recording(path)
 
 
+@pytest.mark.parametrize(
+  ("name", "label", "action", "subject", "take", "view"),
+  [
+    ("a01_s01_e00_v01", 0, "pick up with one hand", 1, 0, 1),
+    ("a08_s10_e05_v03", 6, "donning", 10, 5, 3),
+    ("a12_s03_e10_v02", 9, "carry", 3, 10, 2),
+  ],
+)
+def test_an_nw_ucla_recording_has_the_class_and_facts_of_its_name(
+  tmp_path, name, label, action, subject, take, view
+):
+  joints = np.random.default_rng(0).normal(size=(5, 20, 3))
+  content = {"file_name": name, "skeletons": joints.tolist(), "label": label + 1}
+  (tmp_path / f"{name}.json").write_text(json.dumps(content))
+  recordings = nw_ucla.open_raw(tmp_path, None)
+  clip = recordings.read(recordings.keys[0])
+  assert (clip.name, clip.label, recordings.class_names[clip.label]) == (name, label, action)
+  assert clip.facts == {"subject": subject, "camera": view, "replication": take}
+  (person,) = clip.persons
+  distances = np.linalg.norm(joints[2] - joints[2, 1], axis=1)  # in frame 2, to the spine
+  np.testing.assert_allclose(np.linalg.norm(person[2] - person[2, 1], axis=1), distances, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("name", "changes", "reason"),
+  [
+    ("a1_s1_t1_skeleton", {}, "the name is not of the form a<action>_s<subject>_e<take>_v<view>"),
+    ("a07_s01_e00_v01", {}, "action 7 is none of nw_ucla's: 1, 2, 3, 4, 5, 6, 8, 9, 11, 12"),
+    ("a08_s01_e00_v01", {"label": 8}, "label is 8; expected 7 by the file's name"),
+    ("a01_s01_e00_v01", {"file_name": "a02"}, "file_name is 'a02'; expected 'a01_s01_e00_v01'"),
+    (
+      "a01_s01_e00_v01",
+      {"skeletons": [[[0, 1]] * 20]},
+      r"is \(1, 20, 2\); expected \(frames",
+    ),
+    ("a01_s01_e00_v01", {"skeletons": [[[0, 1, 2]] * 20, []]}, r"is not \[frame, joint, x y z\]"),
+    ("a01_s01_e00_v01", {"skeletons": [[["0", "1", "2"]] * 20]}, "skeletons is no numbers"),
+    ("a01_s01_e00_v01", {"skeletons": {"x": 1}}, "skeletons is no numbers"),
+    ("a01_s01_e00_v01", {"skeletons": [[[0, 1, float("nan")]] * 20]}, "has the coordinate nan"),
+  ],
+)
+def test_an_nw_ucla_recording_that_cannot_be_is_refused(tmp_path, name, changes, reason):
+  path = tmp_path / f"{name}.json"
+  path.write_text(json.dumps({"skeletons": [[[0, 1, 2]] * 20]} | changes))
+  with pytest.raises(DataError, match=reason):
+    nw_ucla.read_recording(path)
+
+
+@pytest.mark.parametrize(
+  ("data", "reason"),
+  [
+    (b"", "is not JSON"),
+    (b'{"skeletons": [[[1, 2', "is not JSON"),
+    (b"\xff\xfe", "is not JSON"),
+    (b"[" * 100_000, "is not JSON"),
+    (b"[1]", "is not an object with the field skeletons"),
+    (b'{"label": 1}', "is not an object with the field skeletons"),
+  ],
+)
+def test_an_nw_ucla_file_of_another_kind_is_refused(data, reason):
+  with pytest.raises(DataError, match=reason):
+    read_in_folder(data, "a01_s01_e00_v01.json", nw_ucla.read_recording)
+
+
 # --- what lies beside recordings
 
 
@@ -247,6 +311,7 @@ def test_every_reader_of_a_folder_says_what_was_not_fetched(tmp_path):
   for folder, name, other in (
     ("ntu", f"{NAME}.skeleton", "S001C001P001R001A002.skeleton"),
     ("utd", "a1_s1_t1_skeleton.mat", "a2_s1_t1_skeleton.mat"),
+    ("nw", "a01_s01_e00_v01.json", "a02_s01_e00_v01.json"),
     ("kinetics", "kinetics_val_label.json", "kinetics_train_label.json"),
   ):
     (tmp_path / folder).mkdir()
@@ -254,7 +319,8 @@ def test_every_reader_of_a_folder_says_what_was_not_fetched(tmp_path):
     (tmp_path / folder / other).write_text(pointer)
   options = prepared.arguments(tmp_path)
   for open_raw, folder in (
-    *((ntu.open_ntu60, "ntu"), (utd_mhad.open_raw, "utd"), (kinetics.open_raw, "kinetics")),
+    *((ntu.open_ntu60, "ntu"), (utd_mhad.open_raw, "utd"), (nw_ucla.open_raw, "nw")),
+    (kinetics.open_raw, "kinetics"),
   ):
     recordings = open_raw(tmp_path / folder, options)
     assert len(recordings.keys) == 1

@@ -21,8 +21,10 @@ ARM = {
 }
 NUM_JOINTS = {
   **{"ntu_rgbd": 25, "kinetics": 18, "utd_mhad": 20, "nw_ucla": 20},
-  **{"coco": 17, "mediapipe": 33, "shrec": 22},
+  **{"coco": 17, "mediapipe": 33, "shrec": 22, "body_25": 25, "halpe26": 26, "h36m": 17},
+  **{"msr_action3d": 20, "jhmdb": 15, "hand21": 21},
 }
+HANDS = ("shrec", "hand21")
 
 
 def test_every_layout_has_its_number_of_joints():
@@ -39,7 +41,7 @@ def test_every_layout_is_one_tree_of_bones_and_survives_json(name):
   assert hash(skeleton) == hash(Skeleton.from_dict(skeleton.to_dict()))
 
 
-@pytest.mark.parametrize("name", [name for name in NUM_JOINTS if name != "shrec"])
+@pytest.mark.parametrize("name", [name for name in NUM_JOINTS if name not in HANDS])
 def test_mirrored_bones_of_every_body_layout_are_bones(name):
   skeleton = skeletons.get(name)
   assert skeleton.mirror
@@ -96,6 +98,47 @@ BY_HAND = {
     26 right_knee right_hip, 27 left_ankle left_knee, 28 right_ankle right_knee,
     29 left_heel left_ankle, 30 right_heel right_ankle, 31 left_foot_index left_heel,
     32 right_foot_index right_heel""",
+  "body_25": """
+    0 nose neck, 1 neck neck, 2 right_shoulder neck, 3 right_elbow right_shoulder,
+    4 right_wrist right_elbow, 5 left_shoulder neck, 6 left_elbow left_shoulder,
+    7 left_wrist left_elbow, 8 mid_hip neck, 9 right_hip mid_hip, 10 right_knee right_hip,
+    11 right_ankle right_knee, 12 left_hip mid_hip, 13 left_knee left_hip, 14 left_ankle left_knee,
+    15 right_eye nose, 16 left_eye nose, 17 right_ear right_eye, 18 left_ear left_eye,
+    19 left_big_toe left_ankle, 20 left_small_toe left_big_toe, 21 left_heel left_ankle,
+    22 right_big_toe right_ankle, 23 right_small_toe right_big_toe, 24 right_heel right_ankle""",
+  "halpe26": """
+    0 nose neck, 1 left_eye nose, 2 right_eye nose, 3 left_ear left_eye, 4 right_ear right_eye,
+    5 left_shoulder neck, 6 right_shoulder neck, 7 left_elbow left_shoulder,
+    8 right_elbow right_shoulder, 9 left_wrist left_elbow, 10 right_wrist right_elbow,
+    11 left_hip hip, 12 right_hip hip, 13 left_knee left_hip, 14 right_knee right_hip,
+    15 left_ankle left_knee, 16 right_ankle right_knee, 17 head neck, 18 neck hip, 19 hip hip,
+    20 left_big_toe left_heel, 21 right_big_toe right_heel, 22 left_small_toe left_heel,
+    23 right_small_toe right_heel, 24 left_heel left_ankle, 25 right_heel right_ankle""",
+  "h36m": """
+    0 hip hip, 1 right_hip hip, 2 right_knee right_hip, 3 right_foot right_knee, 4 left_hip hip,
+    5 left_knee left_hip, 6 left_foot left_knee, 7 spine hip, 8 thorax spine, 9 neck thorax,
+    10 head neck, 11 left_shoulder thorax, 12 left_elbow left_shoulder, 13 left_wrist left_elbow,
+    14 right_shoulder thorax, 15 right_elbow right_shoulder, 16 right_wrist right_elbow""",
+  "msr_action3d": """
+    0 right_shoulder shoulder_center, 1 left_shoulder shoulder_center,
+    2 shoulder_center shoulder_center, 3 spine shoulder_center, 4 right_hip hip_center,
+    5 left_hip hip_center, 6 hip_center spine, 7 right_elbow right_shoulder,
+    8 left_elbow left_shoulder, 9 right_wrist right_elbow, 10 left_wrist left_elbow,
+    11 right_hand right_wrist, 12 left_hand left_wrist, 13 right_knee right_hip,
+    14 left_knee left_hip, 15 right_ankle right_knee, 16 left_ankle left_knee,
+    17 right_foot right_ankle, 18 left_foot left_ankle, 19 head shoulder_center""",
+  "jhmdb": """
+    0 neck belly, 1 belly belly, 2 head neck, 3 right_shoulder neck, 4 left_shoulder neck,
+    5 right_hip belly, 6 left_hip belly, 7 right_elbow right_shoulder, 8 left_elbow left_shoulder,
+    9 right_knee right_hip, 10 left_knee left_hip, 11 right_wrist right_elbow,
+    12 left_wrist left_elbow, 13 right_ankle right_knee, 14 left_ankle left_knee""",
+  "hand21": """
+    0 wrist wrist, 1 thumb_cmc wrist, 2 thumb_mcp thumb_cmc, 3 thumb_ip thumb_mcp,
+    4 thumb_tip thumb_ip, 5 index_mcp wrist, 6 index_pip index_mcp, 7 index_dip index_pip,
+    8 index_tip index_dip, 9 middle_mcp wrist, 10 middle_pip middle_mcp,
+    11 middle_dip middle_pip, 12 middle_tip middle_dip, 13 ring_mcp wrist, 14 ring_pip ring_mcp,
+    15 ring_dip ring_pip, 16 ring_tip ring_dip, 17 pinky_mcp wrist, 18 pinky_pip pinky_mcp,
+    19 pinky_dip pinky_pip, 20 pinky_tip pinky_dip""",
   "shrec": """
     0 wrist palm, 1 palm palm, 2 thumb_base wrist, 3 thumb_first thumb_base,
     4 thumb_second thumb_first, 5 thumb_tip thumb_second, 6 index_base palm,
@@ -143,6 +186,12 @@ def test_joints_and_bones_have_the_publishers_order(name):
     ("shrec", "palm, wrist palm, none"),
     ("coco", "none, none, none"),
     ("kinetics", "none, none, none"),
+    ("body_25", "mid_hip, mid_hip neck, right_shoulder left_shoulder"),
+    ("halpe26", "hip, hip neck, right_shoulder left_shoulder"),
+    ("h36m", "hip, hip thorax, right_shoulder left_shoulder"),
+    ("msr_action3d", "spine, hip_center spine, right_shoulder left_shoulder"),
+    ("jhmdb", "belly, none, none"),
+    ("hand21", "wrist, wrist middle_mcp, none"),
   ],
 )
 def test_clips_are_centred_and_turned_by_these_joints(name, fields):

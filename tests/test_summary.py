@@ -79,7 +79,7 @@ def test_the_command_prints_a_line_for_every_layer(capsys):
   lines = capsys.readouterr().out.splitlines()
   assert lines[1].startswith("layer")
   assert any(line.startswith("blocks.1.temporal") for line in lines)
-  assert lines[-1].endswith("GFLOP a clip")
+  assert lines[-1].endswith("GFLOP per clip")
 
 
 def test_without_the_data_set_its_facts_are_given_by_flags(capsys):
@@ -90,7 +90,7 @@ def test_without_the_data_set_its_facts_are_given_by_flags(capsys):
   assert "kinetics is not prepared" in lines[0]
   # NTU's 2,891,351, 340 · 449 more in the classifier, 2 · 42 less in the first norm and, in each of
   # 37 graph convolutions, 3 · (25² - 18²) less in the learned adjacency.
-  assert lines[-1] == "3,010,516 parameters, 24.35 GFLOP a clip"
+  assert lines[-1] == "3,010,516 parameters, 24.35 GFLOP per clip"
 
 
 def test_a_prepared_data_set_says_what_the_network_is_for(tiny_data, tmp_path, capsys):

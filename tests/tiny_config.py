@@ -1,4 +1,4 @@
-"""The experiment of `tiny.py`: 6 steps an epoch."""
+"""The experiment of `tiny.py`: 6 steps per epoch."""
 
 from mstgcn_jax.training import config
 

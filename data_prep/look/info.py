@@ -59,6 +59,7 @@ def describe(data: DataSet) -> Iterator[str]:
   )
   beyond = "loops" if data.fill == "loop" else "is untracked"
   yield f"  beyond its end a person {beyond}; {_normalised(data)}"
+  yield f"  coordinates: {_coordinates(data)}"
   if not len(data):
     return
   frames = table["frames"]
@@ -110,6 +111,20 @@ def _normalised(data: DataSet) -> str:
     return f"{center}; not turned"
   way = "turned upright" if data.skeleton.vertical is not None else "turned to the front"
   return f"{center}; {way}"
+
+
+def _coordinates(data: DataSet) -> str:
+  """What the numbers of a joint are, as the data set's facts have it."""
+  facts = data.coordinates
+  if not facts:
+    return "units, direction and meaning not known to the source"
+  said = [", ".join(facts.get("channels", ())) or f"{data.channels} channels"]
+  said.append(f"in {facts['units']}" if facts.get("units") else "units not known")
+  if facts.get("picture"):
+    said[-1] += " of {:g} x {:g} pixels".format(*facts["picture"])
+  up = facts.get("up")
+  said.append(f"{up} points up" if up else "which way is up is not known")
+  return "; ".join(said)
 
 
 def _left_out(data: DataSet) -> int:

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import difflib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from mstgcn_jax.skeletons import Skeleton
 
 COLORS = ((37, 99, 235), (234, 88, 12), (5, 150, 105), (147, 51, 234))
 _INK, _FAINT, _GRID, _SHADOW = (31, 41, 55), (107, 114, 128), (229, 231, 235), (209, 213, 219)
+_STRESS = (220, 38, 38)
 _MAX_FRAMES = 150  # of a GIF; longer clips are drawn every second, third, … frame
 _FRAME_MS = 33  # most cameras give 30 frames a second
 _MOMENTS = 6  # of a PNG strip
@@ -50,11 +51,7 @@ def run(args: argparse.Namespace) -> None:
   index = find(data, args.clip, args.label)
   moments = _MOMENTS if args.out.suffix.lower() == ".png" else None
   pictures, stride = draw(data, index, moments)
-  try:
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    _save(pictures, args.out, stride)
-  except OSError as error:
-    raise DataError(f"--out {args.out} cannot be written: {error.strerror or error}") from error
+  save(pictures, args.out, stride)
   print(f"{data.table['name'][index]}: {_class_name(data, index)}: {args.out}")
 
 
@@ -88,21 +85,54 @@ def draw(data: DataSet, index: int, moments: int | None = None) -> tuple[list[An
     The pictures, and how many frames lie between two: more than one where the clip is long.
   """
   persons = data.read([index])[0]
-  count = max(map(len, persons))
-  clip = _padded(persons, count)
-  scene = _Scene(clip, skeletons.tracked(clip, joint_at_zero(data)), data.skeleton)
-  title, line = _class_name(data, index), _facts(data, index)
+  clip = _padded(persons, max(map(len, persons)))
+  seen = skeletons.tracked(clip, joint_at_zero(data))
+  scene = _Scene(clip, seen, data.skeleton, data.coordinates)
+  title = _class_name(data, index)
+  return _pages(scene, lambda frame: title, _facts(data, index), moments)
+
+
+def draw_persons(
+  persons: Sequence[np.ndarray],
+  skeleton: Skeleton,
+  title: Callable[[int], str],
+  line: str,
+  *,
+  at_zero: int | None = None,
+  moments: int | None = None,
+  weights: np.ndarray | None = None,
+) -> tuple[list[Any], int]:
+  """As `draw`, of a clip of no data set.
+
+  Args:
+    persons: [frame, joint, channel] each; somebody is tracked.
+    title: of a frame (from 0); a strip has those of its moments.
+    line: below the title.
+    at_zero: joint of the first person that lies at 0 although it is tracked.
+    weights: [person, frame, joint] from 0 to 1: joints are drawn the larger and redder, bones grey.
+  """
+  clip = _padded(persons, max(map(len, persons)))
+  scene = _Scene(clip, skeletons.tracked(clip, at_zero), skeleton, weights=weights)
+  return _pages(scene, title, line, moments)
+
+
+def _pages(
+  scene: "_Scene", title: Callable[[int], str], line: str, moments: int | None
+) -> tuple[list[Any], int]:
+  """The pictures of `draw`, and how many frames lie between two."""
+  count = scene.clip.shape[1]
   if moments is None:
     stride = -(-count // _MAX_FRAMES)
-    pages = [
-      _page([scene.draw(t, 440, 400)], [f"frame {t + 1} of {count}"], title, line, scene, t / count)
-      for t in range(0, count, stride)
-    ]
+    pages = []
+    for t in range(0, count, stride):
+      picture, label = scene.draw(t, 440, 400), f"frame {t + 1} of {count}"
+      pages.append(_page([picture], [label], title(t), line, scene, t / count))
     return pages, stride
   times = np.unique(np.linspace(0, count - 1, moments).round().astype(int)).tolist()
   pictures = [scene.draw(t, 250, 320) for t in times]
   labels = [f"frame {t + 1}" for t in times]
-  return [_page(pictures, labels, title, f"{line}   {count} frames", scene)], 1
+  titles = " → ".join(dict.fromkeys(title(t) for t in times))
+  return [_page(pictures, labels, titles, f"{line}   {count} frames", scene)], 1
 
 
 def _padded(persons: Sequence[np.ndarray], frames: int) -> np.ndarray:
@@ -131,7 +161,16 @@ def _facts(data: DataSet, index: int) -> str:
   return "   ".join([str(data.table["name"][index]), *facts])
 
 
-def _save(pictures: Sequence[Any], path: pathlib.Path, stride: int) -> None:
+def save(pictures: Sequence[Any], path: pathlib.Path, stride: int) -> None:
+  """Writes what `draw` gave as a .gif or .png, and the folder for it; DataError where it cannot."""
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_pictures(pictures, path, stride)
+  except OSError as error:
+    raise DataError(f"--out {path} cannot be written: {error.strerror or error}") from error
+
+
+def _write_pictures(pictures: Sequence[Any], path: pathlib.Path, stride: int) -> None:
   if path.suffix.lower() == ".png":
     pictures[0].save(path, optimize=True)
     return
@@ -212,17 +251,24 @@ def _font(size: int, bold: bool = False) -> Any:
 class _Scene:
   """A clip in front of a camera that stands still: [person, frame, joint, channel].
 
-  `seen` [person, frame, joint] says which joints are tracked.
+  `seen` [person, frame, joint] says which joints are tracked, `coordinates` what the channels are
+  (`DataSet.coordinates`; what it does not say is seen from the clip), `weights` how much each joint
+  is stressed.
   """
 
   clip: np.ndarray
   seen: np.ndarray
   skeleton: Skeleton
+  coordinates: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  weights: np.ndarray | None = None
 
   def __post_init__(self):
-    self.flat = _is_flat(self.clip, self.skeleton)
+    channels = self.coordinates.get("channels")
+    self.flat = "z" not in channels if channels else _is_flat(self.clip, self.skeleton)
     if self.flat:
-      points = self.clip[..., :2] * _aspect(self.clip)
+      points = self.clip[..., :2] * _aspect(self.clip, self.coordinates)
+      if self.coordinates.get("up") == "-y":
+        points = points * [1, -1]
       self.points = np.concatenate([points, np.zeros_like(points[..., :1])], axis=-1)
       self.floor, self.shadow = np.zeros((0, 2, 2)), None
     else:
@@ -236,7 +282,7 @@ class _Scene:
 
   def _stand_in_a_room(self) -> None:
     """Camera coordinates (right, up, towards the camera) of joints, of shadows and of a floor."""
-    right, up, towards = _room(self.clip, self.seen, self.skeleton)
+    right, up, towards = _room(self.clip, self.seen, self.skeleton, self.coordinates.get("up", ""))
     room = self.clip[..., :3] @ np.stack([right, up, towards], axis=1)
     camera = _camera(_turn(room, self.seen))
     ground = np.percentile(room[self.seen][:, 1], 1)
@@ -276,11 +322,13 @@ class _Scene:
     for person, seen in enumerate(self.seen[:, frame]):
       places, depth = place(self.points[person, frame]), self.points[person, frame, :, 2]
       for child, parent in self._bones(seen):
-        color = self._color(person, child)
+        color = self._color(person, child) if self.weights is None else _SHADOW
         strokes.append((depth[[child, parent]].mean(), places[[child, parent]], color))
       for joint in np.flatnonzero(seen).tolist():
-        radius = self._radius(joint, thick)
-        strokes.append((depth[joint] + 1e-3, places[joint], (self._color(person, joint), radius)))
+        how = self._color(person, joint), self._radius(joint, thick)
+        if self.weights is not None:
+          how = _stressed(float(self.weights[person, frame, joint]), thick)
+        strokes.append((depth[joint] + 1e-3, places[joint], how))
     for _, at, how in sorted(strokes, key=lambda stroke: stroke[0]):
       if at.ndim == 2:
         _bone(pen, at, how, thick)
@@ -299,6 +347,12 @@ class _Scene:
     color = np.array(COLORS[person % len(COLORS)])
     right = joint in {right for _, right in self.skeleton.mirror}
     return tuple((color * (0.62 if right else 1)).astype(int).tolist())
+
+
+def _stressed(weight: float, thick: float) -> tuple[tuple[int, ...], float]:
+  """Colour, from grey to red, and radius of a joint of this weight, 0 to 1."""
+  mixed = np.array(_FAINT) * (1 - weight) + np.array(_STRESS) * weight
+  return tuple(mixed.astype(int).tolist()), (0.6 + 2.4 * weight) * thick
 
 
 def _bone(pen: Any, ends: np.ndarray, color: Any, thick: float) -> None:
@@ -326,23 +380,30 @@ def _is_flat(clip: np.ndarray, skeleton: Skeleton) -> bool:
   return skeleton.vertical is None and (not third.any() or layouts.is_score(third))
 
 
-def _aspect(clip: np.ndarray) -> np.ndarray:
-  """Image fractions are drawn as of a picture 4 wide and 3 high; anything else as it is."""
-  inside = np.abs(clip[..., :2]).max() <= 1
-  return np.array([4 / 3, 1.0]) if inside else np.ones(2)
+def _aspect(clip: np.ndarray, coordinates: Mapping[str, Any]) -> np.ndarray:
+  """Image fractions are drawn as of their picture, or one 4 wide and 3 high; others as they are."""
+  units = coordinates.get("units")
+  if units == "image fractions" or (units is None and np.abs(clip[..., :2]).max() <= 1):
+    width, height = coordinates.get("picture", (4, 3))
+    return np.array([width / height, 1.0])
+  return np.ones(2)
 
 
 def _room(
-  clip: np.ndarray, seen: np.ndarray, skeleton: Skeleton
+  clip: np.ndarray, seen: np.ndarray, skeleton: Skeleton, axis: str = ""
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Unit vectors (right, up, towards the camera), the camera in front of the first person.
 
-  Up is the coordinate axis along which the upper body is above the lower one; in front is where
-  left and right are the sides of somebody who faces the camera at the start.
+  Up is `axis` ('z', '-y', …), or else the coordinate axis along which the upper body is above the
+  lower one; in front is where left and right are the sides of somebody who faces the camera at the
+  start.
   """
   start = [t for t in range(clip.shape[1]) if seen[0, t].any()][:10] or [0]
   joints = clip[0, start, :, :3].astype(np.float64).mean(axis=0)
-  up = _vertical(joints, skeleton)
+  if axis:
+    up = np.eye(3)["xyz".index(axis[-1])] * (-1 if axis.startswith("-") else 1)
+  else:
+    up = _vertical(joints, skeleton)
   if up is None:  # nothing says what is up: look onto the plane that the joints fill best
     values = clip[..., :3][seen][:5000].astype(np.float64)
     values -= values.mean(axis=0)

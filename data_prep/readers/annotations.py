@@ -20,7 +20,7 @@ import numpy as np
 from data_prep import layouts, raw_files
 from data_prep.decode import pickles
 from data_prep.readers import exchange
-from data_prep.readers.interface import Clip, Recordings
+from data_prep.readers.interface import FRACTIONS, Clip, Coordinates, Recordings
 from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import DataError
 from mstgcn_jax.skeletons import Skeleton
@@ -60,7 +60,9 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   dimensions = keypoints[0].shape[-1]
   flat = dimensions == 2
   scored = flat and exchange.majority(_is_scored(content) for content in usual)
-  skeleton, notes = layouts.skeleton_for(args, keypoints, doubts)
+  # y of a picture points down; which way 3-D coordinates do is not known
+  up = "-y" if flat else ""
+  skeleton, notes = layouts.skeleton_for(args, keypoints, doubts, up=up, doubtful=True)
   as_is = flat or args.as_is
   if flat:
     warnings += _image_warnings(exchange.some(usual, _LOOKED_AT))
@@ -82,10 +84,18 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     fill="loop",
     center=None if as_is else skeleton.center,
     rotated=not as_is and normalise.turns(skeleton),
+    coordinates=_coordinates(skeleton, dimensions, scored, as_is),
     notes=notes,
     warnings=tuple(warnings),
     parallel=False,  # the annotations are in memory already
   )
+
+
+def _coordinates(skeleton: Skeleton, dimensions: int, scored: bool, as_is: bool) -> Coordinates:
+  """2-D key points become fractions with y up; of 3-D ones only the turned axis is known."""
+  if dimensions == 2:
+    return FRACTIONS if scored else dataclasses.replace(FRACTIONS, channels=("x", "y"))
+  return layouts.turned(skeleton) if dimensions == 3 and not as_is else Coordinates()
 
 
 def read_annotation(
@@ -204,7 +214,8 @@ def _numbers(content: Mapping[str, Any], field: str, ndim: int) -> np.ndarray:
     raise DataError(
       f"{field} holds {array.dtype} of the shape {array.shape}; expected {axes}{hint}"
     )
-  return exchange.as_float32(array)
+  array = exchange.without_nan(array if ndim == 4 else array[..., None])
+  return exchange.as_float32(array if ndim == 4 else array[..., 0])
 
 
 def _is_scored(content: Any) -> bool:
@@ -218,7 +229,7 @@ def _read(raw: pathlib.Path) -> tuple[dict[str, list[str]], list[Any]]:
   """Splits and annotations, of one pickle or of several in a folder."""
   paths = _pickles(raw)
   contents = [pickles.load(path) for path in paths]
-  if all(map(_is_annotation, contents)):  # one a clip, as MMAction2's script extracts them
+  if all(map(_is_annotation, contents)):  # one per clip, as MMAction2's script extracts them
     return {}, contents
   if len(paths) == 1:
     return _unpack(paths[0], contents[0])
@@ -226,7 +237,7 @@ def _read(raw: pathlib.Path) -> tuple[dict[str, list[str]], list[Any]]:
   if None in parts or len({protocol for protocol, _ in filter(None, parts)}) > 1:
     raise DataError(
       f"--raw {raw} should name one annotation pickle, or a folder with the train and the val part "
-      f"of one split, or with one pickle a clip; in this folder: {', '.join(p.name for p in paths)}"
+      f"of one split, or one pickle per clip; in this folder: {', '.join(p.name for p in paths)}"
     )
   splits: dict[str, list[str]] = {}
   annotations: list[Any] = []

@@ -86,7 +86,7 @@ def open_agcn(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     for name, label, fact, (path, index) in zip(names, labels, facts, places, strict=True)
   ]
   doubt = "the arrays have their axes in another order than [clip, channel, frame, joint, person]"
-  skeleton, notes = layouts.skeleton_for(args, clips, [doubt])
+  skeleton, notes = layouts.skeleton_for(args, clips, [doubt], doubtful=True)
   return _recordings(
     rows,
     skeleton,
@@ -99,7 +99,7 @@ def open_agcn(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
 
 
 def _agcn_arrays(raw: pathlib.Path) -> list[pathlib.Path]:
-  """One array a part: `PART_data_joint.npy`, or `PART_data.npy` where that is not there."""
+  """One array per part: `PART_data_joint.npy`, or `PART_data.npy` where that is not there."""
   found = sorted(raw_files.walk(raw)) if raw.is_dir() else [raw]
   paths = {}
   for path in found:
@@ -189,7 +189,7 @@ def open_ctrgcn(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
         raise DataError(f"{path}: x_{part} holds {dtype} of the shape {shape}: {_EXPECTED}")
       if shape[2] % (3 * skeleton.num_joints):
         raise DataError(
-          f"{path}: x_{part} has {shape[2]} numbers a frame, which are no whole persons of "
+          f"{path}: x_{part} has {shape[2]} numbers per frame, which are no whole persons of "
           f"{skeleton.num_joints} joints ({skeleton.name}) in 3-D; choose another with --skeleton"
         )
       count = shape[0]

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help=f"joint layout: {', '.join(skeletons.names())} or a .json file (default: by joint count)",
   )
   parser.add_argument(
-    "--classes", type=pathlib.Path, metavar="FILE", help="class names, one a line, in label order"
+    "--classes", type=pathlib.Path, metavar="FILE", help="class names, one per line, in label order"
   )
 
 
@@ -120,6 +120,12 @@ def as_float32(array: np.ndarray) -> np.ndarray:
     value = float(array[~finite][0])
     raise DataError(f"a coordinate is {value:g}; expected {raw_files.NOT_FINITE}")
   return numbers
+
+
+def without_nan(array: np.ndarray) -> np.ndarray:
+  """Numbers [..., joint, channel] with 0 for every joint of which any channel is NaN: untracked."""
+  missing = np.isnan(array).any(axis=-1)
+  return np.where(missing[..., None], array.dtype.type(0), array) if missing.any() else array
 
 
 def ntu_facts(names: Collection[str]) -> list[dict[str, int]]:

@@ -3,7 +3,7 @@
 To add a source, write a module with one function `open_raw(raw, args) -> Recordings` and put
 `Source("name", "one line for --help", open_raw)` into the list there. Everything else (worker
 processes, progress, --max-bad, the clip table, shards, atomic writing) is done once, in
-`data_prep/write.py`.
+`data_prep/prepare.py` and `data_prep/shards.py`.
 
 `open_raw` looks at the folder or file given with --raw, quickly: it lists the recordings and says
 what they have in common. `Recordings.read` then reads one of them and runs in a worker process: it
@@ -68,14 +68,35 @@ class Clip:
 
 
 @dataclasses.dataclass(frozen=True)
+class Coordinates:
+  """What the numbers of a joint are, as they are stored; '' or () where the source cannot know.
+
+  Attributes:
+    channels: what each is: 'x', 'y', 'z', 'score'.
+    units: of x, y, z: 'metres', 'image fractions', 'pixels'.
+    up: the axis that points up: 'x', '-x', 'y', '-y', 'z', '-z'.
+    picture: width and height in pixels of what fractions are of; () where unknown or not all alike.
+  """
+
+  channels: tuple[str, ...] = ()
+  units: str = ""
+  up: str = ""
+  picture: tuple[float, float] | tuple[()] = ()
+
+
+METRES_UPRIGHT = Coordinates(("x", "y", "z"), "metres", "z")  # as `normalise.normalise` leaves them
+FRACTIONS = Coordinates(("x", "y", "score"), "image fractions", "y")
+
+
+@dataclasses.dataclass(frozen=True)
 class Recordings:
   """The recordings below --raw and what they have in common.
 
   Attributes:
-    keys: one a recording, small and picklable (a path, an index), in the order of the clip table.
+    keys: one per recording, small and picklable (a path, an index), in the order of the clip table.
     read: key -> Clip; see above.
     skeleton: layout of the joints; a clip with another number of joints is bad.
-    class_names: one a label; a label outside is bad.
+    class_names: one per label; a label outside is bad.
     channels: coordinates of a joint (a score counts as one).
     fill: what a window beyond a person's last frame shows: 'loop' (the person again from its first
       frame) or 'zero'.
@@ -86,6 +107,7 @@ class Recordings:
     storage_scale: coordinates times this are whole numbers in int16, which is then what is stored
       (1000 for three decimals); 0 stores float32. Where a clip turns out not to be exact, all are
       stored as float32.
+    coordinates: what the numbers of a joint are; `info` says it, `show` draws by it.
     citation: of the recordings, as BibTeX.
     published_clips: clips of the published data set; where the number prepared differs, the command
       says by how many. 0 where there is no such number.
@@ -104,6 +126,7 @@ class Recordings:
   center: int | None = None
   rotated: bool | None = False
   storage_scale: float = 0
+  coordinates: Coordinates = Coordinates()
   citation: str = ""
   published_clips: int = 0
   notes: tuple[str, ...] = ()
@@ -117,7 +140,7 @@ def no_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """A source of `python -m data_prep NAME --raw … --out …`.
+  """A source of `mstgcn prepare NAME --raw … --out …`.
 
   Attributes:
     name: the command's word, and by default the data set's folder.

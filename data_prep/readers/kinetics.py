@@ -1,4 +1,4 @@
-"""Kinetics-skeleton: OpenPose in 2-D, one JSON file a clip (Yan, Xiong and Lin 2018).
+"""Kinetics-skeleton: OpenPose in 2-D, one JSON file per clip (Yan, Xiong and Lin 2018).
 
 The folder holds `kinetics_train`, `kinetics_train_label.json`, `kinetics_val` and
 `kinetics_val_label.json` (any `NAME` and `NAME_label.json`; a name that ends in `train` trains). A
@@ -15,7 +15,7 @@ import numpy as np
 
 from data_prep import raw_files
 from data_prep.readers import exchange
-from data_prep.readers.interface import Clip, Recordings
+from data_prep.readers.interface import FRACTIONS, Clip, Recordings
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import DataError
 
@@ -58,6 +58,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     class_names=tuple(class_names),
     fill="zero",
     storage_scale=1000,
+    coordinates=FRACTIONS,
     warnings=tuple(warnings),
     citation=_CITATION,
     published_clips=sum(_PUBLISHED[split] for split in {split for _, split, _, _ in keys}),
@@ -95,10 +96,21 @@ def read_recording(key: Key) -> Clip:
   facts = {"split": split}
   if not has_skeleton:
     return Clip(path.stem, label, [], facts)
+  return Clip(path.stem, label, read_persons(path, label), facts)
+
+
+def read_persons(path: pathlib.Path, label: int | None = None) -> list[np.ndarray]:
+  """Who scores highest in a clip: float32 [frame, joint, (x, y, score)] each.
+
+  Args:
+    label: that the file has to have; None where it may have any, or none.
+  Raises:
+    DataError: saying what is wrong with the file's content.
+  """
   data = raw_files.read(path)
   try:
     content = json.loads(data)
-    if content["label_index"] != label:
+    if label is not None and content["label_index"] != label:
       raise ValueError(f"label_index {content['label_index']}, but {label} in the list of labels")
     bodies = _bodies(content["data"])
   except (
@@ -113,8 +125,7 @@ def read_recording(key: Key) -> Clip:
     raise DataError(
       f"a pose has the coordinate {farthest:g}; expected fractions of the image's width and height"
     )
-  persons = _by_score(bodies).astype(np.float32)
-  return Clip(path.stem, label, list(persons), facts)
+  return list(_by_score(bodies).astype(np.float32))
 
 
 def _bodies(frames: list[dict[str, Any]]) -> np.ndarray:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_prep import raw_files
-from data_prep.readers.interface import Clip, Recordings
+from data_prep.readers.interface import METRES_UPRIGHT, Clip, Recordings
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import DataError
@@ -115,6 +115,7 @@ def open_recordings(
     fill="loop",
     center=skeleton.center,
     rotated=True,
+    coordinates=METRES_UPRIGHT,
     citation=citation,
     warnings=tuple(warnings),
   )
@@ -145,13 +146,21 @@ def read_recording(path: pathlib.Path, *, source: str, num_classes: int) -> Clip
   if not 1 <= action <= num_classes:
     hint = "; did you mean ntu120?" if source == "ntu60" and 60 < action <= 120 else ""
     raise DataError(f"action {action} is outside 1..{num_classes} for {source}{hint}")
+  persons = normalise.normalise(read_bodies(path), skeletons.get("ntu_rgbd"), by_sum=True)
+  facts = {"setup": setup, "camera": camera, "subject": subject, "replication": replication}
+  return Clip(path.stem, action - 1, persons, facts)
+
+
+def read_bodies(path: pathlib.Path) -> list[np.ndarray]:
+  """Who moves most in a recording of any name, as recorded: float32 [frame, joint, 3] each.
+
+  Raises:
+    DataError: saying what is wrong with the file's content.
+  """
   bodies = parse(raw_files.read(path))
   for body in bodies:
     raw_files.check_finite(body)
-  liveliest = [body.astype(np.float32) for body in normalise.liveliest(bodies, MAX_PERSONS)]
-  persons = normalise.normalise(liveliest, skeletons.get("ntu_rgbd"), by_sum=True)
-  facts = {"setup": setup, "camera": camera, "subject": subject, "replication": replication}
-  return Clip(path.stem, action - 1, persons, facts)
+  return [body.astype(np.float32) for body in normalise.liveliest(bodies, MAX_PERSONS)]
 
 
 def parse(data: bytes, num_joints: int = 25) -> np.ndarray:

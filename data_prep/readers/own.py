@@ -1,35 +1,28 @@
 """One's own recordings: a folder of `.npy` clips, a CSV that describes them, maybe a skeleton.
 
-clips.csv          name,label,subject,…     one line a clip; any further columns
+clips.csv          name,label,subject,…     one line per clip; any further columns
 wave_anna_1.npy    [frame, joint, channel] or [person, frame, joint, channel]
 skeleton.json      joint layout, if it is none of the known ones (skeletons.load)
 """
 
 import argparse
-import codecs
-import csv
 import dataclasses
 import functools
-import io
 import os
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from data_prep import layouts, raw_files
-from data_prep.readers import exchange
-from data_prep.readers.interface import Clip, Recordings
+from data_prep.readers import exchange, tables
+from data_prep.readers.interface import Clip, Coordinates, Recordings
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import DataError
 from mstgcn_jax.skeletons import Skeleton
 
 _SKELETON = "skeleton.json"
-_WRITTEN = ("persons", "frames")  # columns of the clip table that the preparation fills
-_WHOLE = re.compile(r"([+-]?[0-9]{1,18})([.,]0*)?")
-_MEANT = ("name", "label", "split", "subject", "camera", "setup", "replication")
 _LOOKED_AT = 1000  # clips that say how many joints and channels they have
 _FEW = 50  # of these, clips that say what layout
 
@@ -53,13 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   """The clips that the folder's CSV lists."""
   table = _the_table(raw)
-  columns = _read_table(table)
-  labels, names = _labels(columns.pop("label"), args)
+  columns = tables.read_table(table)
+  labels, names = tables.labels(columns.pop("label"), args)
   names_of_clips = columns.pop("name")
-  facts = {column: _whole_if_all_are(values) for column, values in columns.items()}
+  facts = {column: tables.whole_if_all_are(values) for column, values in columns.items()}
   warnings: list[str] = []
   if "split" in columns:
-    splits, warnings = _splits(table, names_of_clips, columns["split"])
+    splits, warnings = tables.splits(table, names_of_clips, columns["split"])
     facts |= splits
   lines = []
   for i, name in enumerate(names_of_clips):
@@ -74,6 +67,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   # A rotation needs three coordinates; three channels are taken for such unless --as-is.
   as_is = args.as_is or channels != 3
   warnings += [] if as_is else layouts.score_warnings(clips, skeleton)
+  coordinates, more = _coordinates(clips, skeleton, as_is)
   warnings += _unlisted_warnings(raw, table, lines)
   unused = sorted(set(range(len(names))) - set(labels))
   if unused and args.classes is None:
@@ -81,20 +75,29 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     warnings.append(f"{some}: labels that are numbers count from 0")
   return Recordings(
     keys=lines,
-    read=functools.partial(read_clip, skeleton=skeleton, channels=channels, as_is=as_is),
+    read=functools.partial(
+      read_clip,
+      skeleton=skeleton,
+      channels=channels,
+      as_is=as_is,
+      scored="score" in coordinates.channels,
+    ),
     skeleton=skeleton,
     class_names=names,
     channels=channels,
     fill="loop",
     center=None if as_is else skeleton.center,
     rotated=not as_is and normalise.turns(skeleton),
-    notes=notes,
+    coordinates=coordinates,
+    notes=(*notes, *more),
     warnings=tuple(warnings),
   )
 
 
-def read_clip(line: _Line, *, skeleton: Skeleton, channels: int, as_is: bool) -> Clip:
-  """One clip, upright unless `as_is`."""
+def read_clip(
+  line: _Line, *, skeleton: Skeleton, channels: int, as_is: bool, scored: bool = False
+) -> Clip:
+  """One clip, upright unless `as_is`; a joint is untracked where it is NaN or `scored` 0."""
   if line.label < 0:
     raise DataError("the CSV gives it no label; expected a name, or a number from 0")
   array = _load(line)
@@ -106,7 +109,10 @@ def read_clip(line: _Line, *, skeleton: Skeleton, channels: int, as_is: bool) ->
       f"the clip has the shape {array.shape}; expected [person, frame, {expected[0]} joints of "
       f"{skeleton.name}, {channels} channels] as most clips have"
     )
-  persons = list(exchange.as_float32(array[...]))
+  array = exchange.as_float32(exchange.without_nan(array[...]))
+  if scored:
+    array = array * (array[..., 2:] > 0)
+  persons = list(array)
   if as_is:
     persons = normalise.cut_together(persons)
   else:
@@ -128,7 +134,7 @@ def _load(line: _Line) -> np.ndarray:
 
 
 def _usual(lines: Sequence[_Line]) -> list[np.ndarray]:
-  """Of some clips, a few of the joints and channels that most have: mapped, not read."""
+  """Of some clips, a few of the joints and channels that most have."""
   shapes: dict[int, tuple[int, ...]] = {}
   problem = ""
   for i, line in enumerate(some := exchange.some(lines, _LOOKED_AT)):
@@ -140,7 +146,7 @@ def _usual(lines: Sequence[_Line]) -> list[np.ndarray]:
     raise DataError(f"no clip can be read{problem}")
   usual = exchange.majority(shapes.values())
   alike = [some[i] for i, shape in shapes.items() if shape == usual]
-  return [_load(line) for line in exchange.some(alike, _FEW)]
+  return [exchange.without_nan(_load(line)[...]) for line in exchange.some(alike, _FEW)]
 
 
 def _skeleton(
@@ -158,6 +164,26 @@ def _skeleton(
       )
     return skeleton, ()
   return layouts.skeleton_for(args, clips, doubts)
+
+
+def _coordinates(
+  clips: Sequence[np.ndarray], skeleton: Skeleton, as_is: bool
+) -> tuple[Coordinates, tuple[str, ...]]:
+  """What can be said of coordinates that nobody describes, and lines to print."""
+  if not as_is:
+    return layouts.turned(skeleton), ()
+  channels = clips[0].shape[-1]
+  if channels > 3:
+    return Coordinates(), ()
+  scored = channels == 3 and exchange.majority(layouts.is_score(clip[..., 2]) for clip in clips)
+  names = ("x", "y", "score") if scored else ("x", "y", "z")[:channels]
+  said = "the third channel lies between 0 and 1: taken for a score; " if scored else ""
+  if channels == 3 and not scored:
+    return Coordinates(names), ()
+  for up, other in (("-y", "y"), ("y", "-y")):
+    if exchange.majority(layouts.upside_down(clip, skeleton, other) for clip in clips):
+      return Coordinates(names, up=up), (f"{said}heads lie towards {up}: it is taken to point up",)
+  return Coordinates(names), (said.removesuffix("; "),) if said else ()
 
 
 def _unlisted_warnings(raw: pathlib.Path, table: pathlib.Path, lines: Sequence[_Line]) -> list[str]:
@@ -181,115 +207,10 @@ def _the_table(raw: pathlib.Path) -> pathlib.Path:
   )
   if len(tables) != 1:
     found = ", ".join(path.name for path in tables) or "none"
-    raise DataError(f"--raw {raw} needs one CSV with the columns name and label; found: {found}")
-  return tables[0]
-
-
-def _read_table(path: pathlib.Path) -> dict[str, list[str]]:
-  """Column -> its texts, as any spreadsheet writes them.
-
-  Commas, semicolons or tabs separate; the names of columns with a meaning may have capitals; spaces
-  around a text, empty lines, and empty cells beyond the last column do not count.
-  """
-  text = _text(path)
-  lines = text.splitlines()
-  first = next((line for line in lines if line.strip(" ,;\t")), "")
-  delimiter = max(",;\t", key=first.count)
-  if first[:4].lower() == "sep=" and len(first.strip()) == 5:  # a hint for Excel, in its own line
-    delimiter = first[4]
-    text = text[text.index(first) + len(first) :]
-  try:
-    reader = csv.reader(
-      io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=delimiter != "\t"
+    hint = ""
+    if not tables and any(path.suffix.lower() == ".json" for path in raw_files.walk(raw)):
+      hint = "; if a pose estimator wrote the .json files there, the source poses reads them"
+    raise DataError(
+      f"--raw {raw} needs one CSV with the columns name and label; found: {found}{hint}"
     )
-    rows, numbers = [], []
-    for row in reader:
-      if any(map(str.strip, row)):
-        rows.append([cell.strip() for cell in row])
-        numbers.append(reader.line_num)
-  except csv.Error as error:
-    raise DataError(f"{path} is not a CSV ({error})") from error
-  header = [_column(cell) for cell in _without_empty_end(rows[0], 0)] if rows else []
-  for column in ("name", "label"):
-    if column not in header:
-      raise DataError(
-        f"{path} has no column {column!r}; its first line is {','.join(header)!r:.80}"
-      )
-  rows = [_without_empty_end(row, len(header)) for row in rows[1:]]
-  for number, row in zip(numbers[1:], rows, strict=True):
-    if len(row) != len(header):
-      raise DataError(f"{path}: line {number} has {len(row)} fields, the first {len(header)}")
-  if not rows:
-    raise DataError(f"{path} lists no clip")
-  columns = list(zip(header, map(list, zip(*rows, strict=True)), strict=True))
-  columns = [(column, texts) for column, texts in columns if column or any(texts)]
-  for i, (column, _) in enumerate(columns):
-    if not column or not column.isprintable() or column in dict(columns[:i]):
-      raise DataError(f"{path}: column {i + 1} is called {column!r}, which is empty or there twice")
-    if column in _WRITTEN:
-      raise DataError(f"{path}: column {column!r} is filled by the preparation; rename it")
-  return dict(columns)
-
-
-def _text(path: pathlib.Path) -> str:
-  """A table's text: UTF-8, or UTF-16 as Excel's "Unicode text" is."""
-  try:
-    data = path.read_bytes()
-    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return data.decode("utf-16" if is_utf16 else "utf-8-sig")
-  except OSError as error:
-    raise DataError(f"{path} cannot be read: {error.strerror}") from error
-  except UnicodeDecodeError as error:
-    raise DataError(f"{path} is not UTF-8 text ({error}); save it as CSV UTF-8") from error
-
-
-def _column(name: str) -> str:
-  return name.lower() if name.lower() in (*_MEANT, *_WRITTEN) else name
-
-
-def _without_empty_end(row: list[str], least: int) -> list[str]:
-  """The row without empty cells at its end, but not shorter than `least`."""
-  end = max((i + 1 for i, cell in enumerate(row) if cell), default=0)
-  return row[: max(end, least)]
-
-
-def _labels(texts: list[str], args: argparse.Namespace) -> tuple[list[int], tuple[str, ...]]:
-  """Class numbers and names: labels are numbers from 0, or names (in alphabetical order)."""
-  values = _whole_if_all_are([text or "-1" for text in texts])  # no label: a bad recording
-  if isinstance(values[0], int):
-    return values, exchange.class_names(args, values)
-  if args.classes is not None:
-    names = exchange.class_names(args, [0])
-    unknown = sorted(set(texts) - set(names))
-    if unknown:
-      raise DataError(f"label {unknown[0]!r} is not among the names of {args.classes}")
-  else:
-    names = tuple(sorted(set(texts) - {""}))
-    if not all(map(exchange.is_name, names)):
-      raise DataError("a label is not printable text")
-  numbers = {name: i for i, name in enumerate(names)} | {"": -1}
-  return [numbers[text] for text in texts], names
-
-
-def _splits(
-  table: pathlib.Path, names: list[str], texts: list[str]
-) -> tuple[dict[str, list[str]], list[str]]:
-  """The columns of the split (exchange.split_columns), from train, val, test or nothing."""
-  members: dict[str, list[str]] = {}
-  for name, text in zip(names, texts, strict=True):
-    if text.lower() not in ("train", "val", "test", ""):
-      raise DataError(f"{table}: split {text!r} is none of train, val, test")
-    if text:
-      members.setdefault(text.lower(), []).append(name)
-  columns, warnings = exchange.split_columns(members, names)
-  return {column: [of.get(name, "") for name in names] for column, of in columns.items()}, warnings
-
-
-def _whole_if_all_are(texts: list[str]) -> list[int] | list[str]:
-  """Numbers where all texts are whole ones, as in '3' or '3.0'; where some are empty, as '3'."""
-  matches = [_WHOLE.fullmatch(text) for text in texts]
-  if all(matches):
-    return [int(match[1]) for match in matches if match]
-  if all(match or not text for match, text in zip(matches, texts, strict=True)):
-    return [match[1] if match else "" for match in matches]
-  return texts
+  return tables[0]

@@ -12,7 +12,7 @@ import numpy as np
 
 from data_prep import raw_files
 from data_prep.decode import matlab
-from data_prep.readers.interface import Clip, Recordings
+from data_prep.readers.interface import METRES_UPRIGHT, Clip, Recordings
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import DataError
@@ -40,6 +40,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     fill="loop",
     center=skeleton.center,
     rotated=True,
+    coordinates=METRES_UPRIGHT,
     citation=_CITATION,
     published_clips=861,
     warnings=tuple(warnings),
@@ -54,6 +55,12 @@ def read_recording(path: pathlib.Path) -> Clip:
   action, subject, trial = map(int, match.groups())
   if not 1 <= action <= _NUM_CLASSES:
     raise DataError(f"action {action} is outside 1..{_NUM_CLASSES} for utd_mhad")
+  persons = normalise.normalise(read_bodies(path), skeletons.get("utd_mhad"), by_sum=True)
+  return Clip(path.stem, action - 1, persons, {"subject": subject, "replication": trial})
+
+
+def read_bodies(path: pathlib.Path) -> list[np.ndarray]:
+  """The one person of a recording of any name, as recorded: float32 [frame, joint, 3]."""
   joints = matlab.read_array(raw_files.read(path), "d_skel")
   skeleton = skeletons.get("utd_mhad")
   if joints.ndim != 3 or joints.shape[:2] != (skeleton.num_joints, 3):
@@ -62,5 +69,4 @@ def read_recording(path: pathlib.Path) -> Clip:
     )
   person = joints.transpose(2, 0, 1)
   raw_files.check_finite(person)
-  persons = normalise.normalise([person.astype(np.float32)], skeleton, by_sum=True)
-  return Clip(path.stem, action - 1, persons, {"subject": subject, "replication": trial})
+  return [person.astype(np.float32)]

@@ -116,7 +116,7 @@ def make_clip(
   seed: int = 0,
   frames: int | None = None,
 ) -> list[np.ndarray]:
-  """One recording as the sensor saw it: float32 [frame, joint, 3] a person, in camera coordinates.
+  """One recording as the sensor saw it: float32 [frame, joint, 3] per person, as the camera has it.
 
   Zero where a person is not tracked. `generate` writes the same numbers, rounded.
 
@@ -221,7 +221,7 @@ def generate(
   seed: int = 0,
   frames: int | None = None,
 ) -> list[pathlib.Path]:
-  """Writes one `.skeleton` file a recording, named as NTU RGB+D's; returns them in order of name.
+  """Writes one `.skeleton` file per recording, named as NTU RGB+D's; returns them in order of name.
 
   Complete recordings of the same arguments are left as they are. Those of other arguments, or of a
   call that was interrupted, are replaced.

@@ -1,8 +1,8 @@
 """Evaluates a trained run: mstgcn evaluate runs/ntu_joint
 
-Top-1, top-5 and mean-class accuracy with bootstrap intervals, a table per class, the most confused
-pairs, confusion matrix and scores, below WORKDIR/evaluation_CHECKPOINT (and _PROTOCOL, if that is
-another than in training).
+Top-1, top-5 and mean-class accuracy with bootstrap intervals, the expected calibration error, a
+table per class, the most confused pairs, confusion matrix and scores, below
+WORKDIR/evaluation_CHECKPOINT (and _PROTOCOL, if that is another than in training).
 """
 
 import argparse
@@ -10,7 +10,7 @@ import pathlib
 import re
 
 from mstgcn_jax.commands import process
-from mstgcn_jax.evaluation import fusion, metrics, plots, report
+from mstgcn_jax.evaluation import calibration, fusion, metrics, plots, report
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import devices
 from mstgcn_jax.use.evaluate import Evaluation, evaluate, evaluate_fresh
@@ -26,8 +26,15 @@ def main(argv: list[str]) -> int:
   parser.add_argument("--data", help="folder of the prepared data sets; default as in training")
   parser.add_argument("--data-name", help="data set in that folder; default as in training")
   parser.add_argument("--protocol", help="default as in training")
+  parser.add_argument(
+    "--calibrate",
+    action="store_true",
+    help="fit temperatures on held-out training subjects, into WORKDIR/calibration.json",
+  )
   parser.add_argument("--trust", action="store_true", help="import layers that the run names")
   args = parser.parse_args(argv)
+  if args.calibrate and args.config:
+    parser.error("--calibrate takes a trained run")
   process.start()
   devices.start()
   workdir = args.run or args.workdir
@@ -50,7 +57,26 @@ def main(argv: list[str]) -> int:
   out = workdir / f"evaluation_{args.checkpoint}{other}"
   _write(evaluation, out)
   print(f"in {out}: report.txt, scores.npz, confusion_matrix.png")
+  if args.calibrate:
+    _calibrate(evaluation, workdir)
   return 0
+
+
+def _calibrate(evaluation: Evaluation, workdir: pathlib.Path) -> None:
+  """Writes the temperatures, and prints what they change on the evaluation clips."""
+  fitted = evaluation.calibrate()
+  fitted.save(workdir)
+  print(f"{workdir / calibration.FILE}: temperatures fitted on {fitted.fitted_on}")
+  for name, temperature in fitted.temperatures.items():
+    scores = evaluation.scores[name]
+    before, after = (
+      calibration.expected_calibration_error(scores.logits / t, scores.labels)
+      for t in (1, temperature)
+    )
+    print(
+      f"{name}: temperature {temperature:.3g}, calibration error on the evaluation clips "
+      f"{100 * before:.2f} % before, {100 * after:.2f} % with it"
+    )
 
 
 def _folder(config, args: argparse.Namespace) -> pathlib.Path | None:

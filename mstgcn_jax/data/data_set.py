@@ -56,7 +56,7 @@ class DataSet:
     name: such as 'ntu60'.
     version: such as '1.0.0'.
     skeleton: layout of the joints.
-    class_names: one a label.
+    class_names: one per label.
     channels: coordinates of a joint.
     fill: 'loop' or 'zero': what follows a person's last frame.
     center: joint of the first person to be subtracted; None for none.
@@ -71,6 +71,8 @@ class DataSet:
     shards: file name, bytes, sha256 and number of clips of every shard.
     table_sha256: of the clip table's file.
     clips_digest: `joined_digest` of `clip_digests`; '' where an earlier version did not record it.
+    coordinates: what the numbers of a joint are, as far as the source says: 'channels', 'units',
+      'up' (the axis that points up) and 'picture' (its width and height, of fractions).
   """
 
   path: pathlib.Path
@@ -91,6 +93,7 @@ class DataSet:
   num_clips: int
   table_sha256: str
   clips_digest: str = ""
+  coordinates: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def __len__(self) -> int:
     return self.num_clips
@@ -316,6 +319,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def open_data_set(path: str | pathlib.Path) -> DataSet:
   """Opens DATA_DIR/NAME/VERSION, or DATA_DIR/NAME where it holds one version.
 
+      data_set = mst.open_data_set("data/synthetic")
+      (persons,) = data_set.read([0])  # of each [frame, joint, channel], at its own length
+
   Raises:
     DataError: the folder is missing, incomplete, truncated or of a newer format.
   """
@@ -350,6 +356,7 @@ def open_data_set(path: str | pathlib.Path) -> DataSet:
       num_clips=metadata["num_clips"],
       table_sha256=metadata["table"]["sha256"],
       clips_digest=metadata.get("clips_digest", ""),
+      coordinates=metadata.get("coordinates", {}),
     )
     _check(opened)
     return opened
@@ -365,8 +372,7 @@ def _version_folder(path: pathlib.Path) -> pathlib.Path:
     return path
   if not path.is_dir():
     raise DataError(
-      f"there is no data set {path}; prepare it: "
-      "python -m data_prep SOURCE --raw DIR --out DATA_DIR"
+      f"there is no data set {path}; prepare it: mstgcn prepare SOURCE --raw DIR --out DATA_DIR"
     )
   versions = sorted(p.parent for p in path.glob(f"[0-9]*/{METADATA}"))
   if len(versions) == 1:

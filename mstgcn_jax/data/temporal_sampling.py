@@ -1,6 +1,6 @@
 """The temporal part of loading: sequences of unequal length to one window.
 
-A clip comes as one array a person, [frames_m, joint, channel], each at its own length. Sampling
+A clip comes as one array per person, [frames_m, joint, channel], each at its own length. Sampling
 first chooses the *times* of the window's frames (the same for everybody the model sees), then which
 frame of each person is shown at these times (`select`), then looks these up and centres (`expand`).
 In this order the result is the reference's, which loops each person with its own period before it

@@ -91,6 +91,50 @@ def learning_curves(rows: Sequence[Mapping[str, str]], path: pathlib.Path, *, ti
     fig.savefig(aside, dpi=130, format="png")
 
 
+def curves_of_several(
+  runs: Mapping[str, Sequence[Sequence[Mapping[str, str]]]], path: pathlib.Path
+) -> None:
+  """Draws the evaluations of several runs over the epochs as PNG, a thin line per seed.
+
+  Args:
+    runs: name -> rows of a metrics.csv of every seed.
+  """
+  fig = Figure(figsize=(7, 4.2), layout="constrained")
+  ax = fig.subplots()
+  for number, (name, seeds) in enumerate(runs.items()):
+    shown = []
+    for rows in seeds:
+      evaluated = [row for row in rows if row["split"] == "eval"]
+      evaluated = [row for row in evaluated if row["stream"] == evaluated[-1]["stream"]]
+      epochs = [int(row["epoch"]) for row in evaluated]
+      shown.append([100 * float(row["top1"]) for row in evaluated])
+      ax.plot(epochs, shown[-1], color=f"C{number}", lw=0.8, alpha=0.5)
+    mean = np.mean(shown, axis=0)
+    ax.plot(epochs, mean, color=f"C{number}", lw=1.8, label=f"{name}: {mean[-1]:.1f} %")
+  ax.set(xlabel="epoch", ylabel="top-1, %", ylim=(0, 101))
+  ax.grid(alpha=0.3)
+  ax.legend(title="last epoch, mean over seeds", fontsize=8)
+  with files.written_whole(path) as aside:
+    fig.savefig(aside, dpi=130, format="png")
+
+
+def deletion_curves(
+  shares: Sequence[float], curves: Mapping[str, np.ndarray], path: pathlib.Path, *, title: str
+) -> None:
+  """Draws how probable the class stays while joint-frames are left out, a line a method, as PNG."""
+  fig = Figure(figsize=(6.4, 4.2), layout="constrained")
+  ax = fig.subplots()
+  for number, (name, curve) in enumerate(curves.items()):
+    style = {"color": "0.5", "ls": "--"} if name == "random" else {"color": f"C{number}"}
+    ax.plot(100 * np.asarray(shares), 100 * curve, marker=".", label=name, **style)
+  ax.set(xlabel="joint-frames left out, %", ylabel="mean probability, %", ylim=(0, 101))
+  ax.grid(alpha=0.3)
+  ax.legend(title="left out first")
+  ax.set_title(title, fontsize=11)
+  with files.written_whole(path) as aside:
+    fig.savefig(aside, dpi=130, format="png")
+
+
 def _highest_shown(train: Sequence[float], losses: np.ndarray) -> float | None:
   """Upper end of the axis of losses: single ones far beyond what is usual don't flatten the rest.
 

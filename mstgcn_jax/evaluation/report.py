@@ -5,16 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from mstgcn_jax import words
-from mstgcn_jax.evaluation import metrics
+from mstgcn_jax.evaluation import calibration, metrics
 from mstgcn_jax.evaluation.scores import Scores
 
 
 def as_text(scores: Scores, class_names: Sequence[str]) -> str:
-  """Accuracies with 95 % bootstrap intervals, a table per class, the most confused pairs."""
+  """Accuracies with 95 % intervals, calibration, a table per class, the most confused pairs."""
   logits, labels = scores.logits, scores.labels
   per_class = metrics.per_class(logits, labels)
   counts = np.bincount(labels, minlength=len(class_names))
   lines = _accuracies(logits, labels, per_class)
+  error = calibration.expected_calibration_error(logits, labels)
+  lines.append(f"calibration {100 * error:5.2f} %  (expected error, {calibration.BINS} bins)")
   lines.append("\nclass                                      clips   top-1")
   for i in np.argsort(per_class, kind="stable"):
     figure = f"{100 * per_class[i]:6.1f} %" if counts[i] else "       –"

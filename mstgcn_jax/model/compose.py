@@ -80,7 +80,7 @@ class MultiScale(nnx.Module):
   """Hierarchical residual over channel groups (Chen et al. 2021, MS-GC and MT-GC).
 
   Takes norm_in(x) as one group per branch; with `hierarchical`,
-  y[i] = branch[i](x[i] + y[i-1]), so group i aggregates i+1 hops (or i+1 temporal kernels).
+  `y[i] = branch[i](x[i] + y[i-1])`, so group i aggregates i+1 hops (or i+1 temporal kernels).
   Shapes: [..., C] -> [..., C_out]; given a tuple of groups, it returns one.
   """
 

@@ -100,6 +100,9 @@ def published_blocks(in_channels: int, width: int) -> tuple[BlockConfig, ...]:
 class ModelConfig:
   """A network for skeletons: MST-GCN (Chen et al., AAAI 2021) or a neighbour, each as published.
 
+      mst.ModelConfig(num_classes=60)  # widths 112, 224, 448
+      mst.ModelConfig(num_classes=14, skeleton="coco", width=32, attention="stja")
+
   Attributes:
     num_classes: length of the logits.
     network: one of `NETWORKS`, whose publication gives the fields that are None here; or

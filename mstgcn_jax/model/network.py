@@ -35,6 +35,10 @@ class Network(nnx.Module):
 
   clips float32 [batch, person, frame, joint, channel] -> logits [batch, class]
 
+      blocks = ((3, 16, False, 1), (16, 32, True, 2))  # in, out, residual, stride
+      model = mst.MSTGCN(mst.ModelConfig(num_classes=60, blocks=blocks), rngs=nnx.Rngs(0))
+      logits = model(jnp.zeros((1, 2, 20, 25, 3)))
+
   Inside, features are [clip, joint, frame, channel], every person a clip of its own.
   """
 
@@ -115,11 +119,11 @@ class Network(nnx.Module):
     self._check(clips)
     batch, persons, frames, joints, channels = clips.shape
     if self.config.input_norm == "MVC":
-      # One norm feature a person, joint and channel: statistics over clips and frames.
+      # One norm feature per person, joint and channel: statistics over clips and frames.
       x = jnp.transpose(clips, (0, 2, 1, 3, 4)).reshape(batch, frames, -1)
       x = self.norm_in(x).reshape(batch, frames, persons, joints, channels)
       x = jnp.transpose(x, (0, 2, 3, 1, 4))
-    else:  # one for each joint and channel
+    else:  # one per joint and channel
       x = self.norm_in(clips.reshape(batch, persons, frames, -1))
       x = jnp.swapaxes(x.reshape(clips.shape), 2, 3)
     return x.reshape(batch * persons, joints, frames, channels)

@@ -149,7 +149,7 @@ def _in_one_product(x: jax.Array, adjacency: jax.Array, weight: jax.Array) -> ja
 
 
 class DepthwiseGraphConv(Aggregation):
-  """As `GraphConv`, with one scalar weight a channel and subset instead of a projection.
+  """As `GraphConv`, with one scalar weight per channel and subset instead of a projection.
 
   [clip, joint, frame, channel] -> the same shape.
   Weight: [channel, K]; bias: [channel · K].

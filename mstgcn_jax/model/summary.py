@@ -98,7 +98,7 @@ def table(config: ModelConfig, frames: int = 300) -> str:
   for row in found:
     if row.uncounted:
       text.append(f"not counted among the FLOPs of {row.name}: {', '.join(row.uncounted)}")
-  return "\n".join([*text, f"{parameters:,} parameters, {flops / 1e9:.2f} GFLOP a clip"])
+  return "\n".join([*text, f"{parameters:,} parameters, {flops / 1e9:.2f} GFLOP per clip"])
 
 
 def _row(name: str, layer: nnx.Module, x: jax.Array) -> tuple[Row, jax.Array]:

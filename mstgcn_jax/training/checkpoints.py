@@ -450,6 +450,9 @@ def load_model(
 ) -> nnx.Module:
   """The trained network of a workdir, in evaluation mode.
 
+      model = mst.load_model("runs/quickstart")
+      logits = model(np.zeros((1, 2, 48, 25, 3), np.float32))  # [batch, class]
+
   It takes what it was trained on: its stream (`streams.apply`), normalised where the
   run normalised; `classifier.Classifier` does both.
 

@@ -64,7 +64,7 @@ def default() -> ConfigDict:
   """The published recipe on NTU RGB+D 60, cross-view, joint stream."""
   c = ConfigDict()
   c.seed = 0
-  c.seeds = ()  # e.g. (0, 1, 2): one run a seed, below WORKDIR/seed_N, and their mean
+  c.seeds = ()  # e.g. (0, 1, 2): one run per seed, below WORKDIR/seed_N, and their mean
   c.epochs = 110
   c.batch_size = 32  # of a step, over all devices and micro-batches
   c.eval_batch_size = 64
@@ -92,7 +92,7 @@ def default() -> ConfigDict:
   c.eval_every = 1  # epochs; the last is always evaluated
   c.save_every_steps = 0  # besides the checkpoint after every evaluation
   c.early_stopping = 0  # evaluations without a new best after which to end; 0 never ends early
-  c.stream_devices = 0  # devices a stream; 0 gives every stream all devices, in turn
+  c.stream_devices = 0  # devices per stream; 0 gives every stream all devices, in turn
   c.profile_steps = 0  # steps to trace (from the 10th on) for TensorBoard's profile tab
   c.heartbeat_timeout = 100  # seconds after which a lost process ends the others
   c.allow_config_change = False  # resume although recipe or data changed

@@ -45,6 +45,10 @@ def train(
 ) -> predict.Figures:
   """Trains in `workdir`, from its newest good checkpoint where there is one.
 
+      config = mst.config.load("quickstart")
+      config.epochs, config.model.blocks = 1, ((3, 16, False, 1), (16, 32, True, 2))
+      figures = mst.train(config, "runs/one_epoch")
+
   Of several `config.seeds` each trains in `workdir`/seed_N, and `workdir`/seeds.json tells of all.
 
   Args:

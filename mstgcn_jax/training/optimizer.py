@@ -29,7 +29,7 @@ class OptimizerConfig:
     schedule: 'step' multiplies by `decay_factor` at each of `decay_epochs`; 'cosine' falls to 0
       at the last step. Both warm up linearly by epoch: learning_rate · (epoch + 1) / warmup.
     clip_norm: largest global norm of the gradient; 0 is no limit.
-    accumulate: micro-batches a step; gradients are averaged, BatchNorm sees each on its own.
+    accumulate: micro-batches per step; gradients are averaged, BatchNorm sees each on its own.
     ema: decay of the running average of the parameters used in evaluation, with BatchNorm's
       running statistics as they are; 0 uses the parameters themselves.
     freeze_adjacency_through: every learned adjacency stays fixed (weight decay and momentum

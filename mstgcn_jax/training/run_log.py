@@ -66,7 +66,7 @@ def start_logging(workdir: pathlib.Path | None, *, quiet: bool = False) -> None:
 
 
 class MetricsFile:
-  """metrics.csv: a row a step and evaluation, without anything that differs between machines.
+  """metrics.csv: one row per step and evaluation, without anything that differs between machines.
 
   Opening it cuts off the rows after `step`, and those of an evaluation at `step` unless
   `evaluated`, so that a resumed run writes what an uninterrupted one would have written. Numbers

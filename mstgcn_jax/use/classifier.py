@@ -25,8 +25,8 @@ class Classifier:
   """Classifies clips of joints as a workdir's network does: stream, normalisation, network.
 
       classify = mst.Classifier("runs/quickstart")
-      clip = classify.from_recording(joints)  # [frame, joint, channel] or one of these per person
-      probabilities = classify(clip[None])  # [batch, class]
+      joints = np.load("my_clip.npy")  # [frame, joint, channel] or [person, frame, joint, channel]
+      probabilities = classify(classify.from_recording(joints)[None])  # [batch, class]
       classify.class_names[int(probabilities[0].argmax())]
 
   Attributes:
@@ -35,6 +35,8 @@ class Classifier:
     skeleton: layout of the joints that it takes.
     channels: coordinates of a joint that it takes.
     sampling: how a recording becomes the window that it was evaluated on.
+    rotated: whether the training data were turned; None where that is not known.
+    step: training step of the parameters.
     model: the network alone.
   """
 
@@ -50,7 +52,7 @@ class Classifier:
     facts = workdir_lib.read(workdir)
     self.stream = facts.stream(stream)
     self.class_names = facts.class_names
-    self.model, variables, _ = checkpoints.load_trained(
+    self.model, variables, self.step = checkpoints.load_trained(
       workdir, checkpoint=checkpoint, stream=self.stream, trust=trust
     )
     self._normalization = variables["normalization"]
@@ -58,10 +60,19 @@ class Classifier:
     self.channels = facts.model.in_channels // (2 if "+" in self.stream else 1)
     self.sampling = facts.sampling
     self._joint_at_zero = facts.joint_at_zero
-    self._rotated = facts.rotated
-    self._logits = nnx.jit(lambda model, clips: model(self._input(clips)))
-    pooled = lambda features: features.mean((1, 2, 3))
-    self._features = nnx.jit(lambda model, clips: pooled(model.features(self._input(clips))))
+    self.rotated = facts.rotated
+    # Flattened once: to do so at every call, as nnx.jit does, takes longer than a small network.
+    graph, state = nnx.split(self.model)
+    self._weights, tree = jax.tree.flatten(state)
+
+    def jitted(function):
+      model = lambda weights: nnx.merge(graph, jax.tree.unflatten(tree, weights))
+      on_input = jax.jit(lambda weights, clips: function(model(weights), self._input(clips)))
+      return lambda clips: on_input(self._weights, clips)
+
+    self._logits = jitted(lambda model, x: model(x))
+    self._probabilities = jitted(lambda model, x: jax.nn.softmax(model(x)))
+    self._features = jitted(lambda model, x: model.features(x).mean((1, 2, 3)))
 
   def _input(self, clips: jax.Array) -> jax.Array:
     center, normalization = self._joint_at_zero, self._normalization
@@ -78,14 +89,18 @@ class Classifier:
       ConfigError: another shape.
       DataError: a coordinate is not finite.
     """
-    return self._mean_over_views(lambda x: jax.nn.softmax(self._logits(self.model, x)), clips)
+    return self._mean_over_views(self._probabilities, clips)
+
+  def logits(self, clips: jax.Array) -> jax.Array:
+    """As a call on [batch, person, …], before the softmax and unchecked: for `jax.grad`."""
+    return self._logits(clips)
 
   def features(self, clips: jax.Array) -> jax.Array:
     """What the classifier sees of clips: the last block's channels, float32 [batch, channel].
 
     The mean over persons, frames and joints. Arguments and errors as of a call.
     """
-    return self._mean_over_views(lambda x: self._features(self.model, x), clips)
+    return self._mean_over_views(self._features, clips)
 
   def _mean_over_views(self, function, clips: jax.Array) -> jax.Array:
     clips = self._checked(clips, "[batch, person, frame, joint, channel]")
@@ -141,7 +156,7 @@ class Classifier:
         f"a recording is {persons!r:.60}; expected one array [frame, joint, channel] per person"
       )
     persons = [self._checked(person, "[frame, joint, channel]") for person in persons]
-    if raw and (self._rotated or self.sampling.center is not None):
+    if raw and (self.rotated or self.sampling.center is not None):
       persons = normalise.normalise(persons, self.skeleton, by_sum=False)
     elif raw:
       persons = normalise.cut_together(persons)

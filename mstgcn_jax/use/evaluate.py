@@ -8,9 +8,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from mstgcn_jax import words
 from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.evaluation import fusion, metrics
+from mstgcn_jax.evaluation import calibration, fusion, metrics
+from mstgcn_jax.evaluation.calibration import Calibration
 from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.training import checkpoints, predict, train_step
 from mstgcn_jax.training import config as config_lib
@@ -24,6 +26,9 @@ from mstgcn_jax.training.workdir import RunFacts
 class Evaluation:
   """What a network says of the evaluation clips of a protocol.
 
+      run = mst.evaluate("runs/quickstart")
+      run.headline, run.figures[run.headline]["mean_class"], run.scores["joint"].logits
+
   Attributes:
     scores: stream or fusion -> names, labels and logits of its clips.
     class_names: one per class.
@@ -31,6 +36,8 @@ class Evaluation:
     step: training step of the parameters; None for fresh ones.
     selected_on: what that step was selected on as the best; '' where it was not selected.
     trained_on: how many of the clips were trained on.
+    holdout: as `scores`, of the clips held out of training; empty where the run has none.
+    holdout_subjects: whose they are.
     notes: what may make the figures worse than the network is, one line each.
   """
 
@@ -41,6 +48,8 @@ class Evaluation:
   step: int | None = None
   selected_on: str = ""
   trained_on: int = 0
+  holdout: dict[str, Scores] = dataclasses.field(default_factory=dict)
+  holdout_subjects: tuple[int, ...] = ()
   notes: tuple[str, ...] = ()
 
   @property
@@ -50,8 +59,12 @@ class Evaluation:
 
   @property
   def figures(self) -> dict[str, dict[str, float]]:
-    """stream or fusion -> loss, top1, top5, mean_class, from 0 to 1."""
-    return {name: metrics.summarize(s.logits, s.labels) for name, s in self.scores.items()}
+    """stream or fusion -> loss, top1, top5, mean_class, from 0 to 1, and calibration_error."""
+    return {
+      name: metrics.summarize(s.logits, s.labels)
+      | {"calibration_error": calibration.expected_calibration_error(s.logits, s.labels)}
+      for name, s in self.scores.items()
+    }
 
   def per_class(self, name: str | None = None) -> dict[str, float]:
     """Class -> top-1 accuracy of a stream or fusion; by default the headline's.
@@ -61,6 +74,26 @@ class Evaluation:
     scores = self.scores[name or self.headline]
     accuracies = metrics.per_class(scores.logits, scores.labels)
     return dict(zip(self.class_names, accuracies.tolist(), strict=True))
+
+  def calibrate(self) -> Calibration:
+    """Temperatures of the streams and fusions, fitted on the clips held out of training.
+
+    Raises:
+      ConfigError: none were, or the network has fresh weights.
+    """
+    if not self.holdout or self.step is None:
+      raise ConfigError(
+        "a temperature is fitted on training subjects that were held out, and this run has none; "
+        "train with, for instance, --config.data.holdout_subjects='(1,)', and evaluate by the "
+        "run's own protocol"
+      )
+    fitted = {
+      name: calibration.fit_temperature(s.logits, s.labels) for name, s in self.holdout.items()
+    }
+    clips = words.counted(len(next(iter(self.holdout.values())).labels), "held-out clip")
+    subjects = ", ".join(map(str, self.holdout_subjects))
+    word = "subject" if len(self.holdout_subjects) == 1 else "subjects"
+    return Calibration(fitted, self.step, f"{clips} of {word} {subjects}")
 
 
 def evaluate(
@@ -73,7 +106,8 @@ def evaluate(
 ) -> Evaluation:
   """Evaluates a trained run.
 
-      mst.evaluate("runs/quickstart").figures["joint"]["top1"]
+      run = mst.evaluate("runs/quickstart", protocol="cross_subject")
+      run.figures["joint"]["top1"], run.per_class()["sit down"]
 
   Args:
     checkpoint: 'newest' (the last epoch of a finished run), 'best' (selected on the evaluation
@@ -142,8 +176,16 @@ def _set_up(config: ConfigDict, protocol: str | None, data_set) -> Experiment:
 
 
 def _evaluate(run: Experiment, variables: Mapping[str, EvalVariables]) -> Evaluation:
+  splits = predict.predict_splits(run, variables)
+  rows, table = run.split.holdout, run.data_set.table
+  holdout = {
+    name: Scores(table["name"][rows], table["label"][rows], logits)
+    for name, logits in splits.get("holdout", {}).items()
+  }
   return Evaluation(
-    scores=predict.eval_scores(run, predict.predict_splits(run, variables)["eval"]),
+    scores=predict.eval_scores(run, splits["eval"]),
+    holdout=holdout,
+    holdout_subjects=tuple(run.config.data.holdout_subjects),
     class_names=tuple(run.data_set.class_names),
     data_name=run.data_set.name,
     protocol=run.config.data.protocol,

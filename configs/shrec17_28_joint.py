@@ -1,0 +1,27 @@
+"""SHREC'17 hand gestures, 28 classes, with the split of its track (De Smedt et al. 2017).
+
+python -m data_prep shrec17_28 --raw DIR --out data
+python train.py --config configs/shrec17_28_joint.py
+"""
+
+from mstgcn_jax.training import config
+
+
+def get_config():
+  c = config.default()
+  c.data.name = "shrec17_28"
+  c.data.protocol = "given"
+  c.data.window = 96
+  c.data.sampling = "uniform"
+  c.data.num_persons = 1
+  c.model.width = 32
+  c.batch_size = 16
+  c.eval_batch_size = 40
+  c.epochs = 60
+  c.eval_every = 5
+  c.optimizer.learning_rate = 0.1
+  c.optimizer.schedule = "cosine"
+  c.optimizer.warmup_epochs = 5
+  c.augment.rotation = (0.3, 0.3, 0.3)
+  c.augment.scale = (0.9, 1.1)
+  return c

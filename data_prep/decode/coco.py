@@ -1,0 +1,78 @@
+"""Key points by picture, a file a recording: COCO's results and annotations, and AlphaPose's.
+
+COCO: [{"image_id": 12, "keypoints": [x, y, score, …], "score": …}, …], or {"images": [{"id",
+"file_name", "width", "height"}], "annotations": [{"image_id", "keypoints": [x, y, visibility, …]}]}
+(Lin et al. 2014). AlphaPose (Fang et al. 2022) writes the first form with the picture's file name
+for `image_id` and, where it follows people, `idx`; its formats `open` and `cmu` are one object
+{"12.jpg": {"people" or "bodies": …}} in the form of OpenPose.
+"""
+
+import pathlib
+from typing import Any
+
+from data_prep.decode import openpose, people
+from data_prep.decode.people import Frames, Person, Poses
+
+
+def recognise(content: Any) -> str:
+  """'alphapose' or 'coco' where this is a recording of theirs, else ''."""
+  if isinstance(content, dict) and isinstance(content.get("annotations"), list):
+    return "coco" if "images" in content else ""
+  if isinstance(content, dict):
+    frames = list(content.values())[:5]
+    return "alphapose" if frames and all(map(openpose.recognise, frames)) else ""
+  first = content[0] if isinstance(content, list) and content else None
+  if not isinstance(first, dict) or not {"image_id", "keypoints"} <= first.keys():
+    return ""
+  of_alphapose = isinstance(first["image_id"], str) or "idx" in first
+  return "alphapose" if of_alphapose else "coco"
+
+
+def decode(path: pathlib.Path) -> Poses:
+  """The people of all pictures, in the order of the pictures' numbers, or else names."""
+  content = people.load_json(path)
+  try:
+    if isinstance(content, dict) and "annotations" in content:
+      return _annotated(content)
+    if isinstance(content, dict):
+      found = {name: openpose.frame(one) for name, one in content.items()}
+    else:
+      found = {}
+      for one in content:
+        found.setdefault(one["image_id"], []).append(_person(one))
+    return Poses(_in_order(found))
+  except people.DAMAGE as error:
+    raise people.damaged(path, "a list of key points by picture", error) from error
+
+
+def _annotated(content: dict[str, Any]) -> Poses:
+  images = {image["id"]: image for image in content["images"]}
+  found: dict[str, list[Person]] = {str(images[key].get("file_name", key)): [] for key in images}
+  for one in content["annotations"]:
+    points, visible = people.triples(one["keypoints"])
+    image = images[one["image_id"]]
+    person = people.person(points, visible.clip(0, 2) / 2, _number(one))
+    found[str(image.get("file_name", image["id"]))].append(person)
+  sizes = {(image.get("width"), image.get("height")) for image in images.values()}
+  (size,) = sizes if len(sizes) == 1 else ((None, None),)
+  return Poses(_in_order(found), picture=size if all(size) else None)
+
+
+def _person(one: dict[str, Any]) -> Person:
+  return people.person(*people.triples(one["keypoints"]), _number(one))
+
+
+def _number(one: dict[str, Any]) -> int | None:
+  """The number under which AlphaPose (`idx`) or a data set (`track_id`) follows a person."""
+  number = one.get("idx", one.get("track_id"))
+  while isinstance(number, list):  # AlphaPose lists all whom it merged
+    number = number[0] if number else None
+  return int(number) if isinstance(number, (int, float)) else None
+
+
+def _in_order(found: dict[Any, list[Person]]) -> Frames:
+  """Frames by the numbers at the end of the pictures' names; by name where they have none."""
+  numbers = people.trailing_numbers([str(key) for key in found])
+  if numbers is not None:
+    return people.by_number(dict(zip(numbers, found.values(), strict=True)))
+  return [people.tracked(found[key]) for key in sorted(found, key=str)]

@@ -1,0 +1,137 @@
+"""Which joints and frames decided: mstgcn explain runs/ntu_joint clip.skeleton --out why.png
+
+WHAT is a recording as `mstgcn predict` takes it, or a prepared data set with a ROW of its clip
+table, or a clip's name. In the picture joints are the larger and redder, the more the class owes to
+them: by occlusion (a joint is left out for an eighth of the window) and by gradient × input.
+
+--deletion leaves out more and more of a data set's evaluation clips, the most important joints
+first or at random, and says and draws what becomes of the probability.
+"""
+
+import argparse
+import pathlib
+
+import numpy as np
+
+from data_prep.look import show
+from data_prep.readers import exchange
+from mstgcn_jax.commands import process
+from mstgcn_jax.data.data_set import METADATA, DataSet, open_data_set
+from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.evaluation import plots
+from mstgcn_jax.training import config as config_lib
+from mstgcn_jax.training import devices, experiment
+from mstgcn_jax.training import workdir as workdir_lib
+from mstgcn_jax.use import drawing, explain, recordings
+from mstgcn_jax.use.predict import Predictor
+
+
+def main(argv: list[str]) -> int:
+  args = _parser().parse_args(argv)
+  out = args.out or pathlib.Path("deletion.png" if args.deletion else "explanation.png")
+  if out.suffix.lower() != ".png":
+    raise ConfigError(f"--out {out} must end in .png")
+  if args.clips < 1:
+    raise ConfigError(f"--clips {args.clips} is none; expected 1 or more")
+  process.start()
+  devices.start()
+  stream = workdir_lib.read(args.run).stream(args.stream)
+  predictor = Predictor(args.run, checkpoint=args.checkpoint, stream=stream, trust=args.trust)
+  if args.deletion:
+    _deletion(args, predictor, out)
+    return 0
+  name, clip, label = _clip(args, predictor)
+  found = explain.explain(predictor.classifier, clip)
+  said = f"{predictor.class_names[found.target]} {100 * found.probability:.1f} %"
+  print(f"{name}: {said}{label}")
+  for method, importance in found.importance.items():
+    print(f"  by {method}: {_in_words(importance, predictor)}")
+  classify = predictor.classifier
+  title = f"{name}: {said}"
+  drawing.explanation(found, classify.skeleton, classify.sampling.center, title, out)
+  print(f"drawn in {out}")
+  return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = process.parser("explain", __doc__)
+  parser.add_argument("run", type=pathlib.Path, help="workdir of a trained run")
+  parser.add_argument("what", metavar="WHAT", type=pathlib.Path, help="a recording or a data set")
+  parser.add_argument("row", metavar="ROW", nargs="?", help="of the data set, or a clip's name")
+  parser.add_argument("--source", metavar="NAME", help="who reads the recording")
+  parser.add_argument("--out", type=pathlib.Path, help=".png; default explanation.png")
+  parser.add_argument(
+    "--deletion", action="store_true", help="do these joints decide, on the whole"
+  )
+  parser.add_argument(
+    "--clips", type=int, default=100, metavar="N", help="of --deletion, evenly spread; default 100"
+  )
+  process.add_checkpoint_arguments(parser)
+  return parser
+
+
+def _clip(args: argparse.Namespace, predictor: Predictor) -> tuple[str, np.ndarray, str]:
+  """Name, clip as the network sees it, and what it is labelled as, where that is known."""
+  is_data = any(any(args.what.glob(f"{below}{METADATA}")) for below in ("", "[0-9]*/"))
+  if is_data or args.row is not None:
+    data = open_data_set(args.what)
+    row = _row(data, args.row)
+    label = data.class_names[data.table["label"][row]]
+    clip = predictor.classifier.from_data_set(data, row)
+    return str(data.table["name"][row]), clip, f" (labelled {label})"
+  with recordings.find(args.what, args.source) as found:
+    if len(found.read) != 1:
+      raise ConfigError(f"{args.what} holds {len(found.read)} recordings; one is explained")
+    recording = found.read[0]()
+    return recording.name, predictor.clip(recording), ""
+
+
+def _row(data: DataSet, text: str | None) -> int:
+  """The row that a number or a clip's name stands for."""
+  if text is None:
+    raise ConfigError(
+      f"{data.path} is a data set of {len(data)} clips; say which: its row, from 0, or its name"
+    )
+  if text.isdecimal() and int(text) < len(data):
+    return int(text)
+  return show.find(data, text, None)
+
+
+def _in_words(importance: np.ndarray, predictor: Predictor, count: int = 5) -> str:
+  """The joints and the part of the window that speak most for the class."""
+  positive = np.maximum(importance, 0)
+  total = max(float(positive.sum()), 1e-12)
+  several = (positive.sum((1, 2)) > 0).sum() > 1
+  by_joint = positive.sum(1)  # [person, joint]
+  order = np.argsort(-by_joint, axis=None, kind="stable")[:count]
+  names = predictor.classifier.skeleton.joints
+  said = []
+  for cell in order.tolist():
+    person, joint = divmod(cell, by_joint.shape[1])
+    who = f" of person {person + 1}" if several else ""
+    said.append(f"{names[joint]}{who} {100 * by_joint[person, joint] / total:.0f} %")
+  frames = positive.sum((0, 2))
+  length = max(1, len(frames) // explain.BLOCKS)
+  sums = np.convolve(frames, np.ones(length), "valid")
+  start = int(sums.argmax())
+  share = 100 * sums[start] / total
+  return f"{', '.join(said)}; frames {start + 1} to {start + length} of {len(frames)} {share:.0f} %"
+
+
+def _deletion(args: argparse.Namespace, predictor: Predictor, out: pathlib.Path) -> None:
+  """Prints and draws deletion curves of the clips that the run was evaluated on."""
+  data = open_data_set(args.what)
+  config = config_lib.read(args.run / "config.json")
+  rows = exchange.some(experiment.make_split(config, data).eval.tolist(), args.clips)
+  clips = [predictor.classifier.from_data_set(data, row) for row in rows]
+  curves = explain.deletion_curves(predictor.classifier, clips)
+  print(f"mean probability of the class of {len(clips)} evaluation clips, left out")
+  names = list(curves)
+  print("share  " + "  ".join(f"{name:>16}" for name in names))
+  for i, share in enumerate(explain.SHARES):
+    print(f"{100 * share:4.0f} %  " + "  ".join(f"{100 * curves[n][i]:14.1f} %" for n in names))
+  print("area   " + "  ".join(f"{explain.area(curves[n]):16.3f}" for n in names))
+  title = f"{data.name}, {config.data.protocol}, {predictor.classifier.stream}"
+  out.parent.mkdir(parents=True, exist_ok=True)
+  plots.deletion_curves(explain.SHARES, curves, out, title=title)
+  print(f"drawn in {out}")

@@ -1,0 +1,178 @@
+"""Labels of recordings: mstgcn predict runs/ntu_joint clip.skeleton
+
+FILE is a recording that a reader of `mstgcn prepare` takes (.skeleton of NTU RGB+D, .mat of
+UTD-MHAD, .npy of your own joints as [frame, joint, channel] or [person, frame, joint, channel],
+.json of Kinetics-skeleton, and what --source NAME reads), a folder of them, or - for standard
+input: a .npy array, or a JSON line a frame, [[x, y, z], …] or a list of such, one a person. No
+label is needed. What the source itself takes goes behind a --:
+
+  mstgcn predict runs/coco annotations.pkl --source pyskl -- --skeleton coco
+
+Without --window-seconds a recording is one clip, seen as in evaluation.
+"""
+
+import argparse
+import csv
+import json
+import pathlib
+import sys
+from collections.abc import Iterator
+
+from mstgcn_jax.commands import process
+from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.training import devices
+from mstgcn_jax.use import drawing, recordings
+from mstgcn_jax.use.predict import Naming, Prediction, Predictor, Windows
+from mstgcn_jax.use.recordings import Recording
+
+Predicted = tuple[Recording, list[Prediction]]
+
+
+def main(argv: list[str]) -> int:
+  dashes = argv.index("--") if "--" in argv else len(argv)
+  argv, options = argv[:dashes], argv[dashes + 1 :]
+  args = _parser().parse_args(argv)
+  windows = _windows(args)
+  if args.show:
+    drawing.check_ending("--show", args.show)
+  process.start()
+  devices.start()
+  bad: list[str] = []
+  with recordings.find(args.recording, args.source, options, sys.stdin.buffer) as found:
+    for note in found.notes:
+      print(note, file=sys.stderr)
+    if args.show and len(found.read) != 1:
+      raise ConfigError(f"--show draws one recording; {args.recording} holds {len(found.read)}")
+    predictor = Predictor(
+      args.run, checkpoint=args.checkpoint, stream=args.stream, trust=args.trust
+    )
+    naming = Naming(predictor.class_names, args.unknown_below)
+    print(predictor.calibrated, file=sys.stderr)
+    predicted = _predictions(found, predictor, naming, windows, args.per_person, bad)
+    write = {"text": _as_text, "csv": _as_csv, "json": _as_json}[args.format]
+    for recording, predictions in write(predicted, naming, args):
+      if args.show:
+        skeleton = predictor.classifier.skeleton
+        drawing.predictions(recording, skeleton, predictions, naming, args.show)
+        print(f"drawn in {args.show}", file=sys.stderr)
+  if len(bad) == len(found.read):
+    raise DataError(bad[0] if len(bad) == 1 else f"none of {len(bad)} recordings; {bad[0]}")
+  return 1 if bad else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = process.parser("predict", __doc__)
+  parser.add_argument("run", type=pathlib.Path, help="workdir of a trained run")
+  parser.add_argument("recording", metavar="FILE|FOLDER|-")
+  parser.add_argument("--source", metavar="NAME", help="who reads it; default by its ending")
+  parser.add_argument("--format", choices=("text", "csv", "json"), default="text")
+  parser.add_argument("--top", type=int, default=3, metavar="K", help="classes said; default 3")
+  parser.add_argument("--per-person", action="store_true", help="everybody alone")
+  parser.add_argument(
+    "--unknown-below",
+    type=float,
+    default=0.0,
+    metavar="P",
+    help="a label less probable than P (0 to 1) is 'unknown'",
+  )
+  parser.add_argument(
+    "--show", type=pathlib.Path, metavar="OUT", help=".gif or .png with the label"
+  )
+  long = parser.add_argument_group("long recordings, cut into segments")
+  long.add_argument("--window-seconds", type=float, metavar="S", help="what is seen at once")
+  long.add_argument("--stride", type=float, metavar="S", help="default half of the window")
+  long.add_argument("--fps", type=float, default=30.0, help="frames a second; default 30")
+  process.add_checkpoint_arguments(parser)
+  return parser
+
+
+def _windows(args: argparse.Namespace) -> Windows | None:
+  """The sliding window in frames; None for none. ConfigError where a number makes no sense."""
+  if args.top < 1:
+    raise ConfigError(f"--top {args.top} names no class; expected 1 or more")
+  if not 0 <= args.unknown_below <= 1:
+    raise ConfigError(f"--unknown-below {args.unknown_below} is no probability from 0 to 1")
+  for flag in ("window_seconds", "stride", "fps"):
+    value = getattr(args, flag)
+    if value is not None and not 0 < value < 1e6:
+      raise ConfigError(f"--{flag.replace('_', '-')} {value} is not more than 0")
+  if args.window_seconds is None:
+    if args.stride is not None:
+      raise ConfigError("--stride is of a sliding window; give --window-seconds, too")
+    return None
+  length = max(1, round(args.window_seconds * args.fps))
+  stride = args.window_seconds / 2 if args.stride is None else args.stride
+  return Windows(length, max(1, round(stride * args.fps)))
+
+
+def _predictions(
+  found: recordings.Found,
+  predictor: Predictor,
+  naming: Naming,
+  windows: Windows | None,
+  per_person: bool,
+  bad: list[str],
+) -> Iterator[Predicted]:
+  """Each recording with its predictions; one that cannot be read is said, and is put into `bad`."""
+  for read in found.read:
+    try:
+      recording = read()
+      if windows is None:
+        yield recording, predictor.whole(recording, per_person=per_person)
+      else:
+        yield recording, predictor.segments(recording, windows, naming, per_person=per_person)
+    except DataError as error:
+      bad.append(str(error))
+      if len(found.read) > 1:
+        print(f"warning: left out: {error}", file=sys.stderr)
+
+
+def _as_text(predicted, naming: Naming, args: argparse.Namespace) -> Iterator[Predicted]:
+  """Prints a line a prediction; gives on what it prints."""
+  for recording, predictions in predicted:
+    for p in predictions:
+      where = f", person {p.person}" if p.person else ""
+      if args.window_seconds is not None:
+        where += f", {p.start / args.fps:.2f} to {p.end / args.fps:.2f} s"
+      tops = naming.top(p.probabilities, args.top)
+      said = ", ".join(f"{name} {100 * share:.1f} %" for name, share in tops)
+      unknown = "unknown: " if naming.number(p.probabilities) < 0 else ""
+      print(f"{recording.name}{where}: {unknown}{said}", flush=True)
+    yield recording, predictions
+
+
+def _as_csv(predicted, naming: Naming, args: argparse.Namespace) -> Iterator[Predicted]:
+  """Prints a row a prediction, below a row of names; gives on what it prints."""
+  out = csv.writer(sys.stdout, lineterminator="\n")
+  count = min(args.top, len(naming.class_names))
+  ranks = [f"{what}_{k}" for k in range(1, count + 1) for what in ("class", "probability")]
+  out.writerow(["recording", "person", "start", "end", "label", "confidence", *ranks])
+  for recording, predictions in predicted:
+    for p in predictions:
+      tops = naming.top(p.probabilities, count)
+      numbers = [cell for name, share in tops for cell in (name, f"{share:.4f}")]
+      seconds = [f"{p.start / args.fps:.3f}", f"{p.end / args.fps:.3f}"]
+      label = naming.label(p.probabilities)
+      out.writerow([recording.name, p.person or "", *seconds, label, numbers[1], *numbers])
+    yield recording, predictions
+
+
+def _as_json(predicted, naming: Naming, args: argparse.Namespace) -> Iterator[Predicted]:
+  """Prints one list of all predictions; gives on what it prints."""
+  rows = []
+  for recording, predictions in predicted:
+    for p in predictions:
+      tops = naming.top(p.probabilities, args.top)
+      rows.append(
+        {
+          "recording": recording.name,
+          "person": p.person,
+          "start": round(p.start / args.fps, 3),
+          "end": round(p.end / args.fps, 3),
+          "label": naming.label(p.probabilities),
+          "confidence": round(tops[0][1], 6),
+          "top": [{"label": name, "probability": round(share, 6)} for name, share in tops],
+        }
+      )
+    yield recording, predictions
+  print(json.dumps(rows, indent=2, ensure_ascii=False))

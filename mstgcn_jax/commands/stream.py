@@ -1,0 +1,148 @@
+"""Labels while the frames come in: camera | mstgcn stream runs/quickstart
+
+A frame is a JSON line: [[x, y, z], …] of one person, or a list of such, each always at the same
+place in it, null while not there; [] where nobody is seen. Every --hop frames an answer is
+written, a JSON line: {"frame": 48, "label": "wave", "confidence": 0.9, "top": [["wave", 0.9], …]}.
+Frames come from standard input, or through a local socket, from one program at a time, whose
+answers go back to it.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import socket
+import sys
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+from mstgcn_jax.commands import process
+from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.training import devices
+from mstgcn_jax.use.predict import Naming, Predictor
+from mstgcn_jax.use.recordings import frames_of
+from mstgcn_jax.use.stream import Stream
+
+
+def main(argv: list[str]) -> int:
+  args = _parser().parse_args(argv)
+  if args.top < 1 or not 0 <= args.unknown_below <= 1:
+    raise ConfigError("--top is 1 or more, --unknown-below a probability from 0 to 1")
+  process.start()
+  devices.start()
+  predictor = Predictor(args.run, checkpoint=args.checkpoint, stream=args.stream, trust=args.trust)
+  stream = Stream(predictor.classifier, frames=args.frames, hop=args.hop)
+  naming = Naming(predictor.class_names, args.unknown_below)
+  print(predictor.calibrated, file=sys.stderr)
+  answer = lambda lines: answers(lines, stream, predictor, naming, args.top)
+  if args.socket is None:
+    for line in answer(sys.stdin.buffer):
+      print(line, flush=True)
+    return 0
+  with listening(args.socket) as server:
+    print(f"listening on {args.socket}; end with Ctrl-C", file=sys.stderr, flush=True)
+    while True:
+      connection, _ = server.accept()
+      serve(connection, answer)
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = process.parser("stream", __doc__)
+  parser.add_argument("run", type=pathlib.Path, help="workdir of a trained run")
+  parser.add_argument(
+    "--frames", type=int, help="looked at; default the run's window, but see docs/use.md"
+  )
+  parser.add_argument("--hop", type=int, help="frames between answers; default a quarter of these")
+  parser.add_argument("--socket", metavar="PATH|PORT", help="a Unix socket, or a port of localhost")
+  parser.add_argument("--top", type=int, default=3, metavar="K", help="classes said; default 3")
+  parser.add_argument(
+    "--unknown-below", type=float, default=0.0, metavar="P", help="less probable is 'unknown'"
+  )
+  process.add_checkpoint_arguments(parser)
+  return parser
+
+
+def answers(
+  lines: Iterable[bytes], stream: Stream, predictor: Predictor, naming: Naming, top: int
+) -> Iterator[str]:
+  """JSON lines of answers to JSON lines of frames, of a stream that begins anew."""
+  stream.clear()
+  for frame in frames_of(lines):
+    clip = stream.take(frame)
+    if clip is None:
+      continue
+    (probabilities,) = predictor.probabilities([clip])
+    tops = [(name, round(share, 6)) for name, share in naming.top(probabilities, top)]
+    yield json.dumps(
+      {
+        "frame": stream.count,
+        "label": naming.label(probabilities),
+        "confidence": tops[0][1],
+        "top": tops,
+      },
+      ensure_ascii=False,
+    )
+
+
+@contextlib.contextmanager
+def listening(where: str) -> Iterator[socket.socket]:
+  """A server on a port of localhost or a Unix socket's path, which is removed in the end.
+
+  Raises:
+    ConfigError: no such port, or the path is of something else.
+    DataError: another program listens there.
+  """
+  if where.isdecimal():
+    if not 0 <= int(where) < 65536:
+      raise ConfigError(f"--socket {where} is no port; expected 1 to 65535, or a path")
+    try:
+      with socket.create_server(("127.0.0.1", int(where))) as server:
+        yield server
+    except OSError as error:
+      raise DataError(f"--socket {where}: {error.strerror}") from error
+    return
+  if not hasattr(socket, "AF_UNIX"):
+    raise ConfigError("--socket PATH needs a system with Unix sockets; take a port")
+  _remove_dead(pathlib.Path(where))
+  with socket.socket(socket.AF_UNIX) as server:
+    try:
+      server.bind(where)
+      os.chmod(where, 0o600)
+      server.listen()
+    except OSError as error:
+      raise DataError(f"--socket {where}: {error.strerror or error}") from error
+    try:
+      yield server
+    finally:
+      with contextlib.suppress(OSError):
+        os.unlink(where)
+
+
+def _remove_dead(path: pathlib.Path) -> None:
+  """Removes a socket that a server left behind which no longer listens."""
+  if not path.exists():
+    return
+  if not path.is_socket():
+    raise ConfigError(f"--socket {path} is there already, and no socket")
+  with socket.socket(socket.AF_UNIX) as client:
+    try:
+      client.connect(str(path))
+    except OSError:
+      path.unlink()
+    else:
+      raise DataError(f"--socket {path}: another program listens there")
+
+
+def serve(connection: socket.socket, answer) -> None:
+  """Answers the frames of one client until it ends; what is wrong with them is answered, too."""
+  with connection, connection.makefile("rb") as lines, contextlib.suppress(OSError):
+    _write_answers(lines, connection, answer)
+
+
+def _write_answers(lines: BinaryIO, connection: socket.socket, answer) -> None:
+  try:
+    for line in answer(lines):
+      connection.sendall(line.encode() + b"\n")
+  except (ConfigError, DataError) as error:
+    connection.sendall(json.dumps({"error": str(error)}).encode() + b"\n")

@@ -1,0 +1,98 @@
+"""Whether 80 % means 80 %: expected calibration error, and the temperature that mends it.
+
+Guo, Pleiss, Sun and Weinberger, On Calibration of Modern Neural Networks (ICML 2017).
+"""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from mstgcn_jax import files
+from mstgcn_jax.errors import DataError, first_line
+from mstgcn_jax.evaluation import metrics
+
+BINS = 15
+FILE = "calibration.json"
+# Where no clip is taken for another, the likelihood would sharpen without end.
+_COLDEST, _HOTTEST = 0.1, 10.0
+
+
+def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
+  """Mean over clips of |accuracy - confidence| of the bin that the clip is in (Guo et al., eq. 3).
+
+  Bins are of equal width, (b / bins, (b + 1) / bins]; a clip's confidence is its highest
+  probability.
+
+  Args:
+    logits: [clip, class].
+    labels: int [clip].
+  """
+  confidence = metrics.softmax(logits).max(1)
+  right = metrics.ranks(logits, labels) == 0
+  place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+  gap = np.bincount(place, right - confidence, minlength=bins)  # clips times the bin's difference
+  return float(np.abs(gap).sum() / len(labels))
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+  """The temperature T for which softmax(logits / T) has the lowest cross-entropy, 0.1 to 10.
+
+  The cross-entropy is convex in 1 / T; where its slope changes sign is found by halving.
+  """
+  shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+  right = np.take_along_axis(shifted, labels[:, None], 1)[:, 0]
+
+  def slope(inverse: float) -> float:
+    return float(np.mean((metrics.softmax(shifted * inverse) * shifted).sum(1) - right))
+
+  low, high = np.log(1 / _HOTTEST), np.log(1 / _COLDEST)
+  for _ in range(50):
+    middle = (low + high) / 2
+    if slope(np.exp(middle)) < 0:
+      low = middle
+    else:
+      high = middle
+  return float(np.exp(-(low + high) / 2))
+
+
+def apply(logits: np.ndarray, temperature: float) -> np.ndarray:
+  """Probabilities at a temperature, float64 [clip, class]; log probabilities serve as logits."""
+  return metrics.softmax(np.asarray(logits, np.float64) / temperature)
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+  """Temperatures of a run.
+
+  Attributes:
+    temperatures: stream or fusion -> temperature.
+    step: training step of the parameters that they belong to.
+    fitted_on: in words, such as '108 clips of subjects 7'.
+  """
+
+  temperatures: dict[str, float]
+  step: int
+  fitted_on: str
+
+  def save(self, workdir: pathlib.Path) -> None:
+    """Writes `workdir`/calibration.json."""
+    files.write_json(workdir / FILE, dataclasses.asdict(self))
+
+
+def load(workdir: pathlib.Path) -> Calibration | None:
+  """The calibration that a workdir holds; None where it has none, DataError where it is damaged."""
+  path = workdir / FILE
+  if not path.exists():
+    return None
+  content = files.read_json(path)
+  try:
+    temperatures = {str(k): float(v) for k, v in content["temperatures"].items()}
+    if not all(_COLDEST / 2 < value < _HOTTEST * 2 for value in temperatures.values()):
+      raise ValueError(f"temperatures are {temperatures}")
+    return Calibration(temperatures, int(content["step"]), str(content["fitted_on"]))
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    raise DataError(
+      f"{path} is damaged ({first_line(error)}); write it again: mstgcn evaluate {workdir} "
+      "--calibrate"
+    ) from error

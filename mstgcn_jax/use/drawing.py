@@ -1,0 +1,121 @@
+"""Pictures of a recording with what a run says of it."""
+
+import io
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from data_prep.look import show
+from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.skeletons import Skeleton
+from mstgcn_jax.use.explain import Explanation
+from mstgcn_jax.use.predict import Naming, Prediction
+from mstgcn_jax.use.recordings import Recording
+
+_MOMENTS = 6  # of a PNG strip
+
+
+def check_ending(flag: str, path: pathlib.Path) -> None:
+  """ConfigError where no picture of this ending can be written."""
+  ending = path.suffix.lower()
+  if ending == ".mp4":
+    raise ConfigError(
+      f"{flag} {path}: no video encoder is among the packages that this project needs; take .gif, "
+      "which ffmpeg -i out.gif out.mp4 turns into a video"
+    )
+  if ending not in (".gif", ".png"):
+    raise ConfigError(f"{flag} {path} must end in .gif or .png")
+
+
+def predictions(
+  recording: Recording,
+  skeleton: Skeleton,
+  found: Sequence[Prediction],
+  naming: Naming,
+  out: pathlib.Path,
+) -> None:
+  """Draws a recording under its labels: a .gif of all frames, or a .png of some moments.
+
+  DataError where it cannot be written.
+  """
+  persons = [person for person in recording.recorded if person.any()]
+  if not persons:
+    raise DataError(f"{recording.name}: nobody is tracked, so nothing can be drawn")
+
+  def title(frame: int) -> str:
+    here = [p for p in found if p.start <= frame < p.end]
+    said = []
+    for p in here:
+      who = f"person {p.person}: " if p.person else ""
+      said.append(f"{who}{naming.label(p.probabilities)} {100 * p.probabilities.max():.0f} %")
+    return "   ".join(said) or "–"
+
+  moments = _MOMENTS if out.suffix.lower() == ".png" else None
+  pictures, stride = show.draw_persons(
+    persons,
+    skeleton,
+    title,
+    recording.name,
+    moments=moments,
+  )
+  show.save(pictures, out, stride)
+
+
+def explanation(
+  found: Explanation,
+  skeleton: Skeleton,
+  at_zero: int | None,
+  title: str,
+  out: pathlib.Path,
+) -> None:
+  """Draws, a method below the other, the skeleton and a map of joints and frames, as PNG.
+
+  Only what speaks for the class is shown; the darkest red is the highest of each method.
+
+  Args:
+    at_zero: joint of the first person that lies at 0 although it is tracked.
+  """
+  tracked = [i for i, person in enumerate(found.clip) if person.any()]
+  parts = []
+  for name, importance in found.importance.items():
+    weights = np.maximum(importance, 0) / max(float(importance.max()), 1e-12)
+    (strip,), _ = show.draw_persons(
+      [found.clip[i] for i in tracked],
+      skeleton,
+      lambda _: title,
+      f"by {name}",
+      at_zero=at_zero if 0 in tracked else None,
+      moments=_MOMENTS,
+      weights=weights[tracked],
+    )
+    parts += [strip, _map(weights[tracked], tracked, skeleton, strip.width)]
+  page = Image.new("RGB", (parts[0].width, sum(part.height for part in parts)), "white")
+  top = 0
+  for part in parts:
+    page.paste(part, (0, top))
+    top += part.height
+  show.save([page], out, 1)
+
+
+def _map(
+  weights: np.ndarray, persons: Sequence[int], skeleton: Skeleton, width: int
+) -> Image.Image:
+  """Weights [person, frame, joint] as maps, joints from the top down, frames to the right."""
+  dpi = 100
+  fig = Figure(
+    figsize=(width / dpi, 0.6 + 0.15 * skeleton.num_joints), dpi=dpi, layout="constrained"
+  )
+  axes = fig.subplots(1, len(weights), squeeze=False)[0]
+  for ax, person, values in zip(axes, persons, weights, strict=True):
+    frames, joints = values.shape
+    extent = (0.5, frames + 0.5, joints - 0.5, -0.5)
+    ax.imshow(values.T, aspect="auto", cmap="Reds", vmin=0, vmax=1, extent=extent)
+    ax.set_yticks(range(joints), skeleton.joints, fontsize=7)
+    ax.tick_params(axis="x", labelsize=7)
+    ax.set_xlabel(f"frame of the window, person {person + 1}", fontsize=8)
+  buffer = io.BytesIO()
+  fig.savefig(buffer, format="png")
+  return Image.open(buffer).convert("RGB")

@@ -1,0 +1,74 @@
+"""Features of a data set's clips, to look at: an archive of arrays, TensorBoard's projector."""
+
+import pathlib
+
+import numpy as np
+
+from mstgcn_jax import files
+from mstgcn_jax.data.data_set import DataSet
+from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.use.classifier import Classifier
+
+_AT_ONCE = 32  # clips that go through the network together
+
+
+def features(classify: Classifier, data_set: DataSet) -> np.ndarray:
+  """`Classifier.features` of all clips of a data set, as evaluation sees them: [clip, channel].
+
+  Raises:
+    ConfigError: the data set has another layout of joints than the run's.
+  """
+  if data_set.skeleton.joints != classify.skeleton.joints:
+    raise ConfigError(
+      f"{data_set.path} has the joints of {data_set.skeleton.name}; this run takes those of "
+      f"{classify.skeleton.name}"
+    )
+  parts = []
+  for start in range(0, len(data_set), _AT_ONCE):
+    rows = range(start, min(start + _AT_ONCE, len(data_set)))
+    some = [classify.from_data_set(data_set, row) for row in rows]
+    full = np.stack([*some, *[np.zeros_like(some[0])] * (_AT_ONCE - len(some))])
+    parts.append(np.asarray(classify.features(full))[: len(some)])
+  return np.concatenate(parts)
+
+
+def save(path: pathlib.Path, found: np.ndarray, data_set: DataSet) -> None:
+  """Writes features [clip, channel], names, labels [clip] and class_names as .npz."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with files.written_whole(path) as aside, open(aside, "wb") as file:
+    np.savez_compressed(
+      file,
+      features=found,
+      names=data_set.table["name"].astype(str),
+      labels=data_set.table["label"],
+      class_names=np.array(data_set.class_names),
+    )
+
+
+def save_projector(folder: pathlib.Path, found: np.ndarray, data_set: DataSet) -> None:
+  """Writes what `tensorboard --logdir FOLDER` shows under Projector: features, classes, names."""
+  folder.mkdir(parents=True, exist_ok=True)
+  rows = ["\t".join(f"{x:.6g}" for x in row) for row in found.tolist()]
+  _write(folder / "features.tsv", rows)
+  table = data_set.table
+  known = [name for name in ("subject", "camera", "setup") if name in table]
+  lines = ["\t".join(["class", "name", *known])]
+  for i, label in enumerate(table["label"].tolist()):
+    facts = [data_set.class_names[label], table["name"][i], *(table[name][i] for name in known)]
+    lines.append("\t".join(" ".join(str(fact).split()) for fact in facts))
+  _write(folder / "metadata.tsv", lines)
+  _write(
+    folder / "projector_config.pbtxt",
+    [
+      "embeddings {",
+      f'  tensor_name: "features of {len(found)} clips"',
+      '  tensor_path: "features.tsv"',
+      '  metadata_path: "metadata.tsv"',
+      "}",
+    ],
+  )
+
+
+def _write(path: pathlib.Path, lines: list[str]) -> None:
+  with files.written_whole(path) as aside:
+    aside.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,168 @@
+"""Which joints and frames decided, by occlusion and by gradient × input; and whether they did.
+
+Importance is of the logarithm of the class's probability, [person, frame, joint] of the window.
+Occlusion: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks (ECCV 2014).
+Gradient × input: Shrikumar et al., Not Just a Black Box (2016). Deletion curve: Petsiuk, Das and
+Saenko, RISE (BMVC 2018).
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mstgcn_jax.use.classifier import Classifier
+
+BLOCKS = 8  # in time, that a joint is left out in
+SHARES = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
+_AT_ONCE = 32  # clips that go through the network together
+
+Method = Callable[[Classifier, np.ndarray, int], np.ndarray]
+
+
+def probabilities(classify: Classifier, clips: Sequence[np.ndarray]) -> np.ndarray:
+  """[clip, class], in batches of one size, so that one is compiled."""
+  parts = []
+  for i in range(0, len(clips), _AT_ONCE):
+    some = np.stack(clips[i : i + _AT_ONCE])
+    full = np.concatenate([some, np.zeros((_AT_ONCE - len(some), *some.shape[1:]), np.float32)])
+    parts.append(np.asarray(classify(full))[: len(some)])
+  return np.concatenate(parts)
+
+
+def occlusion(classify: Classifier, clip: np.ndarray, target: int) -> np.ndarray:
+  """How much less likely the class becomes where a joint is untracked for an eighth of the window.
+
+  Args:
+    clip: [person, frame, joint, channel], as `Classifier.from_recording` gives.
+    target: the class.
+  Returns:
+    Loss of log probability, float32 [person, frame, joint]; equal within a block of frames.
+  """
+  persons, frames, joints, _ = clip.shape
+  edges = np.linspace(0, frames, min(BLOCKS, frames) + 1).round().astype(int)
+  spans = [slice(a, b) for a, b in itertools.pairwise(edges)]
+  places = [
+    (person, span, joint)
+    for person in range(persons)
+    for span in spans
+    for joint in range(joints)
+    if clip[person, span, joint].any()
+  ]
+  importance = np.zeros(clip.shape[:3], np.float32)
+  if not places:
+    return importance
+  whole = np.log(probabilities(classify, [clip])[0, target] + 1e-30)
+  for i in range(0, len(places), _AT_ONCE):
+    some = places[i : i + _AT_ONCE]
+    without = [np.array(clip) for _ in some]
+    for copy, place in zip(without, some, strict=True):
+      copy[place] = 0
+    left = np.log(probabilities(classify, without)[:, target] + 1e-30)
+    for place, value in zip(some, left, strict=True):
+      importance[place] = whole - value
+  return importance
+
+
+def gradient_times_input(classify: Classifier, clip: np.ndarray, target: int) -> np.ndarray:
+  """Slope of the class's log probability in each coordinate times it, summed over channels.
+
+  Arguments and result as of `occlusion`.
+  """
+
+  def log_probability(x: jax.Array) -> jax.Array:
+    return jax.nn.log_softmax(classify.logits(x[None]))[0, target]
+
+  return np.asarray((jax.grad(log_probability)(jnp.asarray(clip)) * clip).sum(-1), np.float32)
+
+
+METHODS: dict[str, Method] = {"occlusion": occlusion, "gradient × input": gradient_times_input}
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+  """Why a clip was taken for what it was taken for.
+
+  Attributes:
+    clip: the window that was seen, [person, frame, joint, channel].
+    target: the class that is explained.
+    probability: of that class.
+    importance: method -> [person, frame, joint].
+  """
+
+  clip: np.ndarray
+  target: int
+  probability: float
+  importance: dict[str, np.ndarray]
+
+
+def explain(classify: Classifier, clip: np.ndarray, target: int | None = None) -> Explanation:
+  """Explains a clip by every method.
+
+  Args:
+    clip: as `Classifier.from_recording` gives; of several views the middle one is explained.
+    target: the class; by default the likeliest.
+  """
+  clip = middle_view(clip)
+  found = probabilities(classify, [clip])[0]
+  target = int(found.argmax()) if target is None else target
+  importance = {name: method(classify, clip, target) for name, method in METHODS.items()}
+  return Explanation(clip, target, float(found[target]), importance)
+
+
+def middle_view(clip: np.ndarray) -> np.ndarray:
+  """[person, frame, joint, channel] of a clip that may have several views."""
+  return clip[len(clip) // 2] if clip.ndim == 5 else clip
+
+
+def deleted(clip: np.ndarray, order: np.ndarray, share: float) -> np.ndarray:
+  """The clip without a share of its tracked joints, the first in an order.
+
+  Args:
+    order: numbers of the cells of [person, frame, joint], all of them tracked.
+  """
+  out = np.array(clip)
+  out.reshape(-1, clip.shape[-1])[order[: round(share * len(order))]] = 0
+  return out
+
+
+def by_importance(clip: np.ndarray, importance: np.ndarray) -> np.ndarray:
+  """Numbers of the tracked cells of [person, frame, joint], the most important first."""
+  cells = np.flatnonzero(clip.any(-1))
+  return cells[np.argsort(-importance.ravel()[cells], kind="stable")]
+
+
+def at_random(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  """Numbers of the tracked cells of [person, frame, joint] in random order."""
+  return rng.permutation(np.flatnonzero(clip.any(-1)))
+
+
+def deletion_curves(
+  classify: Classifier, clips: Sequence[np.ndarray], seed: int = 0
+) -> dict[str, np.ndarray]:
+  """Method, or 'random' -> mean probability [share] of the class that the whole clip is taken for.
+
+  At each of `SHARES`, that part of a clip's tracked joint-frames is left out, the most important
+  first. The lower, the better the method knows what decides.
+  """
+  rng = np.random.default_rng(seed)
+  curves = {name: np.zeros(len(SHARES)) for name in (*METHODS, "random")}
+  for clip in map(middle_view, clips):
+    target = int(probabilities(classify, [clip])[0].argmax())
+    orders = {
+      name: by_importance(clip, method(classify, clip, target)) for name, method in METHODS.items()
+    }
+    orders["random"] = at_random(clip, rng)
+    shown = [deleted(clip, order, share) for order in orders.values() for share in SHARES]
+    found = probabilities(classify, shown)[:, target].reshape(len(orders), len(SHARES))
+    for name, curve in zip(orders, found, strict=True):
+      curves[name] += curve / len(clips)
+  return curves
+
+
+def area(curve: np.ndarray) -> float:
+  """Below a deletion curve, by the trapezoidal rule: 0 to 1."""
+  return float(np.trapezoid(curve, SHARES))

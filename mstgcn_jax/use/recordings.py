@@ -1,0 +1,351 @@
+"""Recordings to be classified: any file, folder or pipe that a reader of data_prep takes.
+
+A recording needs no label here. Files that are a recording each are read as they are, whatever they
+are called; other sources are opened as for a preparation.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import functools
+import io
+import json
+import pathlib
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from data_prep import raw_files
+from data_prep.readers import exchange, kinetics, ntu, utd_mhad
+from data_prep.readers.interface import Recordings
+from data_prep.sources import SOURCES
+from mstgcn_jax import skeletons, words
+from mstgcn_jax.data import normalise
+from mstgcn_jax.data.data_set import Persons
+from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.skeletons import Skeleton
+
+_NUMPY = b"\x93NUMPY"
+_MAX_LINE = 10_000_000  # bytes of a frame in JSON; more is no frame
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+  """Who is seen in a recording.
+
+  Attributes:
+    name: without folder and ending.
+    persons: [frame, joint, channel] each, the main person first: `Persons`, as the source's data
+      sets store them, or a list of what was recorded.
+    recorded: the same people where frame t is the same moment for all, not to be taken for stored.
+    skeleton: layout of the joints; None where the file does not say.
+    rotated: whether `persons` have been turned; None where somebody else may have done so.
+  """
+
+  name: str
+  persons: Sequence[np.ndarray]
+  recorded: Sequence[np.ndarray]
+  skeleton: Skeleton | None = None
+  rotated: bool | None = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+  """The recordings that were found, each read when it is asked for.
+
+  Attributes:
+    read: one function per recording; DataError says what is wrong with it.
+    notes: what was chosen in reading them, one line each.
+  """
+
+  read: Sequence[Callable[[], Recording]]
+  notes: tuple[str, ...] = ()
+
+
+@contextlib.contextmanager
+def find(
+  path: str | pathlib.Path,
+  source: str | None = None,
+  options: Sequence[str] = (),
+  stdin: BinaryIO | None = None,
+) -> Iterator[Found]:
+  """The recordings in a file or folder, or the one that comes from a pipe.
+
+  Args:
+    path: '-' reads `stdin`: an array as .npy, or a JSON line a frame (`parse_frame`).
+    source: of data_prep; None recognises files by their ending.
+    options: of that source, as on the command line of its preparation.
+  Raises:
+    ConfigError: an unknown source, or a wrong option of it.
+    DataError: nothing is there, or it is of no known kind.
+  """
+  if source is not None and source not in SOURCES:
+    raise ConfigError(
+      f"--source {source!r} is unknown{words.did_you_mean(source, SOURCES)}; known: "
+      f"{', '.join(SOURCES)}"
+    )
+  if str(path) == "-":
+    if stdin is None:
+      raise ConfigError("'-' stands for standard input, which is not open")
+    yield Found([functools.partial(read_pipe, stdin)])
+    return
+  path = pathlib.Path(path)
+  if not path.exists():
+    raise DataError(f"{path} does not exist; expected a recording, or a folder of them")
+  files = _plain_files(path, source)
+  if files and not options:
+    yield Found([functools.partial(_read_plain, *file) for file in files])
+    return
+  name = source or _source_of(path)
+  with contextlib.ExitStack() as stack:
+    recordings = _open(path, name, options, stack)
+    read = [functools.partial(_read_of_source, recordings, key) for key in recordings.keys]
+    yield Found(read, tuple((*recordings.notes, *recordings.warnings)))
+
+
+# --- files that are a recording each
+
+_Reader = Callable[[pathlib.Path], Recording]
+
+
+def _turned(read: Callable[[pathlib.Path], list[np.ndarray]], layout: str) -> _Reader:
+  """A reader of bodies as recorded, whose data sets are turned as the reference turns them."""
+
+  def reader(path: pathlib.Path) -> Recording:
+    bodies, skeleton = read(path), skeletons.get(layout)
+    persons = Persons(normalise.normalise(bodies, skeleton, by_sum=True))
+    return Recording(path.stem, persons, bodies, skeleton, rotated=True)
+
+  return reader
+
+
+def _read_kinetics(path: pathlib.Path) -> Recording:
+  persons = kinetics.read_persons(path)
+  return Recording(path.stem, Persons(persons), persons, skeletons.get("kinetics"))
+
+
+def _read_array(path: pathlib.Path) -> Recording:
+  return _from_array(path.stem, exchange.map_npy(path))
+
+
+def _from_array(name: str, array: np.ndarray) -> Recording:
+  """Own joints [(person,) frame, joint, channel]; NaN is untracked."""
+  if array.ndim not in (3, 4) or 0 in array.shape:
+    raise DataError(
+      f"the array has the shape {array.shape}; expected [frame, joint, channel] or "
+      "[person, frame, joint, channel]"
+    )
+  joints = np.array(array[None] if array.ndim == 3 else array)
+  joints[np.isnan(joints).any(-1)] = 0
+  persons = list(exchange.as_float32(joints))
+  return Recording(name, persons, persons)
+
+
+_PLAIN: dict[str, _Reader] = {
+  ".skeleton": _turned(ntu.read_bodies, "ntu_rgbd"),
+  ".mat": _turned(utd_mhad.read_bodies, "utd_mhad"),
+  ".npy": _read_array,
+  ".json": _read_kinetics,
+}
+# Sources whose files are such, and the ending that is theirs.
+_PLAIN_SOURCES = {
+  **dict.fromkeys(("ntu60", "ntu120", "synthetic"), ".skeleton"),
+  "utd_mhad": ".mat",
+  "own": ".npy",
+  "kinetics": ".json",
+}
+
+
+def _plain_files(path: pathlib.Path, source: str | None) -> list[tuple[_Reader, pathlib.Path]]:
+  """The files at or below `path` that are a recording each, of a source if one is named."""
+  if source is not None and source not in _PLAIN_SOURCES:
+    return []
+  if path.is_file() and source is not None:
+    return [(_PLAIN[_PLAIN_SOURCES[source]], path)]
+  endings = set(_PLAIN) if source is None else {_PLAIN_SOURCES[source]}
+  files = [path] if path.is_file() else list(raw_files.walk(path))
+  files = [file for file in files if file.suffix.lower() in endings]
+  if source is None:
+    files = [file for file in files if file.suffix.lower() != ".json" or _is_kinetics(file)]
+  elif not files:
+    raise DataError(f"{path} holds no {_PLAIN_SOURCES[source]} file, which {source} reads")
+  return [(_PLAIN[file.suffix.lower()], file) for file in files]
+
+
+def _is_kinetics(path: pathlib.Path) -> bool:
+  """Whether a JSON file is a clip of Kinetics-skeleton, by how it begins."""
+  with contextlib.suppress(OSError, UnicodeDecodeError):
+    with path.open(encoding="utf-8") as file:
+      start = file.read(200)
+    return '"data"' in start and '"frame_index"' in start
+  return False
+
+
+def _read_plain(reader: _Reader, path: pathlib.Path) -> Recording:
+  try:
+    return reader(path)
+  except DataError as error:
+    text = str(error)
+    raise DataError(text if str(path) in text else f"{path}: {text}") from error
+
+
+# --- sources that are opened as for a preparation
+
+
+def _source_of(path: pathlib.Path) -> str:
+  """The source that reads files of this ending; DataError where none does."""
+  files = [path] if path.is_file() else raw_files.walk(path)
+  found = {"pyskl" if file.suffix.lower() == ".pkl" else "poses" for file in files}
+  if path.suffix.lower() == ".npz" and zipfile.is_zipfile(path):
+    with zipfile.ZipFile(path) as archive:
+      found = {"ctrgcn" if "x_test.npy" in archive.namelist() else "poses"}
+  if len(found) == 1 and (name := found.pop()) in SOURCES:
+    return name
+  if "poses" in SOURCES and "poses" in found:
+    return "poses"
+  kinds = ", ".join(sorted(_PLAIN))
+  raise DataError(
+    f"{path} is no recording whose kind is known by its ending ({kinds}, .pkl, .npz); say what it "
+    f"is with --source, one of {', '.join(SOURCES)}"
+  )
+
+
+def _open(
+  path: pathlib.Path, name: str, options: Sequence[str], stack: contextlib.ExitStack
+) -> Recordings:
+  """A source's recordings at `path`, or at a folder of one class around it, where it asks for one.
+
+  Args:
+    stack: removes that folder, which holds a link to `path`.
+  """
+  source = SOURCES[name]
+  parser = argparse.ArgumentParser(prog=f"options of --source {name}", add_help=False)
+  source.add_arguments(parser)
+  args = parser.parse_args(options)
+  try:
+    return source.open_raw(path, args)
+  except DataError as error:
+    folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    (folder / "unlabelled").mkdir()
+    (folder / "unlabelled" / path.name).symlink_to(path.absolute())
+    try:
+      return source.open_raw(folder, args)
+    except DataError as other:
+      says = str(other if path.is_file() else error)
+      says = says.replace(str(folder / "unlabelled" / path.name), str(path))
+      raise DataError(f"{name}: {says.replace(str(folder), str(path))}") from other
+
+
+def _read_of_source(recordings: Recordings, key: Any) -> Recording:
+  clip = recordings.read(key)
+  return Recording(
+    clip.name, clip.persons, list(clip.persons), recordings.skeleton, recordings.rotated
+  )
+
+
+# --- pipes
+
+
+def read_pipe(stdin: BinaryIO) -> Recording:
+  """The recording that standard input holds, called '-': a .npy array, or a JSON line a frame."""
+  stream = io.BufferedReader(stdin) if isinstance(stdin, io.RawIOBase) else stdin
+  data = stream.read()
+  if data.startswith(_NUMPY):
+    try:
+      array = np.load(io.BytesIO(data), allow_pickle=False)
+    except Exception as error:  # numpy raises many kinds on damaged headers
+      raise DataError(f"standard input is no whole .npy array ({error})") from error
+    if array.dtype.kind not in "iuf":
+      raise DataError("standard input holds no array of numbers")
+    return _from_array("-", array)
+  frames = list(frames_of(data.splitlines()))
+  if not frames:
+    raise DataError("standard input is empty; expected a .npy array, or a JSON line a frame")
+  return _from_array("-", stack_frames(frames))
+
+
+def frames_of(lines: Iterable[bytes]) -> Iterator[np.ndarray]:
+  """The frames of JSON lines; DataError names the line. Empty lines do not count."""
+  for number, line in enumerate(lines, 1):
+    if line.strip():
+      try:
+        yield parse_frame(line)
+      except DataError as error:
+        raise DataError(f"line {number}: {error}") from error
+
+
+def parse_frame(line: bytes) -> np.ndarray:
+  """A frame from JSON: float32 [person, joint, channel]; [0, 0, 0] where nobody is seen.
+
+  `[[x, y, z], …]` is one person, `[[[x, y, z], …], …]` several, each always at the same place; a
+  person who is not there is null, a joint that is not tracked is null, NaN or 0 in all channels,
+  and a frame without anybody is `[]`.
+  """
+  expected = "expected [[x, y, z], …] of one person, or a list of such"
+  if len(line) > _MAX_LINE:
+    raise DataError(f"is {len(line):,} bytes long; {expected}")
+  try:
+    value = json.loads(line)
+  except (ValueError, RecursionError) as error:
+    raise DataError(f"is not JSON ({error}); {expected}") from error
+  try:
+    return _frame(value)
+  except (IndexError, TypeError, ValueError, OverflowError) as error:
+    raise DataError(f"is {exchange.shown(value)} ({error}); {expected}") from error
+
+
+def _frame(value: Any) -> np.ndarray:
+  """`parse_frame` of parsed JSON; raises one of many errors where it is something else."""
+  depth = _depth(value)
+  if not isinstance(value, list) or not (depth in (2, 3) or not any(value)):
+    raise ValueError(f"its lists are {depth} deep")
+  persons = [value] if depth == 2 else value
+  size = next((len(person) for person in persons if person), 0)
+  channels = next((len(joint) for person in persons for joint in person or () if joint), 0)
+  frame = np.zeros((len(persons), size, channels), np.float32)
+  for i, person in enumerate(persons):
+    if person is not None and len(person) not in (0, size):
+      raise ValueError(f"a person has {len(person)} joints, the first {size}")
+    for k, joint in enumerate(person or ()):
+      if joint is not None:
+        frame[i, k] = _numbers(joint, channels)
+  frame[np.isnan(frame).any(-1)] = 0
+  return frame
+
+
+def _depth(value: Any) -> int:
+  """How many lists lie within each other, by the first things that are not null."""
+  depth = 0
+  while isinstance(value, list):
+    depth += 1
+    value = next((item for item in value if item is not None), None)
+  return depth
+
+
+def _numbers(joint: Any, channels: int) -> list[float]:
+  if not isinstance(joint, list) or len(joint) != channels:
+    raise ValueError(f"a joint is {exchange.shown(joint)}")
+  if not all(type(number) in (int, float) for number in joint):
+    raise ValueError(f"a joint is {exchange.shown(joint)}")
+  return joint
+
+
+def stack_frames(frames: Sequence[np.ndarray]) -> np.ndarray:
+  """Frames of any number of persons as one array [person, frame, joint, channel].
+
+  DataError where they differ in joints or channels.
+  """
+  shapes = {frame.shape[1:] for frame in frames if frame.size}
+  if len(shapes) > 1:
+    some = " and ".join(f"{joints} joints of {c} channels" for joints, c in sorted(shapes)[:2])
+    raise DataError(f"the frames have {some}; expected the same in all")
+  joints, channels = next(iter(shapes), (1, 1))
+  persons = max(1, *(len(frame) for frame in frames))
+  out = np.zeros((persons, len(frames), joints, channels), np.float32)
+  for t, frame in enumerate(frames):
+    if frame.size:
+      out[: len(frame), t] = frame
+  return out

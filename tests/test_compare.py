@@ -1,0 +1,53 @@
+"""Experiments side by side: same clips, accuracy over seeds, paired differences."""
+
+import numpy as np
+import pytest
+import tiny
+
+from mstgcn_jax.commands import compare as command
+from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.evaluation.scores import Scores
+from mstgcn_jax.use import compare
+
+
+@pytest.fixture(scope="module")
+def compared(tiny_data, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("compare")
+  short = {"epochs": 2, "profile_steps": 0}
+  configs = {
+    "ours": tiny.config(tiny_data, **short),
+    "basic": tiny.config(tiny_data, **short, **{"model.block_type": "basic"}),
+  }
+  return workdir, configs, compare.compare(configs, workdir, seeds=(0, 1))
+
+
+def test_rows_say_accuracy_size_and_speed(compared):
+  workdir, _, (first, second) = compared
+  assert (first.name, first.difference, first.interval) == ("ours", 0, (0, 0))
+  scores = [Scores.load(workdir / "basic" / f"seed_{seed}" / "scores.npz") for seed in (0, 1)]
+  right = [(s.logits.argmax(1) == s.labels).mean() for s in scores]
+  np.testing.assert_allclose(second.top1, right)
+  np.testing.assert_allclose(second.difference, np.mean(second.top1) - np.mean(first.top1))
+  assert second.interval[0] <= second.difference <= second.interval[1]
+  assert min(first.training, first.inference) > 0 and first.parameters != second.parameters
+  assert (workdir / "learning_curves.png").stat().st_size > 10_000
+  lines = compare.as_text([first, second]).splitlines()
+  assert len(lines) == 4 and lines[2].startswith("| ours |") and " ± " in lines[3]
+
+
+def test_other_clips_are_refused(compared, tiny_data, tmp_path):
+  other = tiny.config(tiny_data, **{"data.protocol": "all"})
+  with pytest.raises(ConfigError, match="other is not evaluated on the clips of ours"):
+    compare.compare({"ours": tiny.config(tiny_data), "other": other}, tmp_path)
+  with pytest.raises(ConfigError, match="give each once"):
+    compare.compare({"ours": tiny.config(tiny_data)}, tmp_path, seeds=(1, 1))
+
+
+def test_the_command_goes_on_and_writes_its_table(tiny_data, tmp_path, capsys):
+  argv = [str(tiny.CONFIG), f"--config.data.dir={tiny_data}", "--config.epochs=1"]
+  assert command.main([*argv, "--workdir", str(tmp_path / "out")]) == 0
+  assert command.main([*argv, "--workdir", str(tmp_path / "out")]) == 0
+  assert "this run is finished" in capsys.readouterr().out
+  assert "tiny_config" in (tmp_path / "out" / "comparison.md").read_text()
+  with pytest.raises(ConfigError, match="two configs are called tiny_config"):
+    command.main([str(tiny.CONFIG), str(tiny.CONFIG)])

@@ -1,0 +1,157 @@
+"""README and docs/ tell the truth: their Python runs, their commands and files are there."""
+
+import argparse
+import configparser
+import importlib
+import json
+import pathlib
+import re
+import shlex
+
+import matplotlib
+import numpy as np
+import pytest
+
+from mstgcn_jax.__main__ import COMMANDS
+from mstgcn_jax.commands import train
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
+TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
+
+
+def blocks(text: str, language: str) -> list[str]:
+  """The fenced blocks of a page in a language; '' for those of commands."""
+  fences = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+  return [block for name, block in fences if name == language]
+
+
+def run_python(page: str, folder: pathlib.Path, monkeypatch) -> dict:
+  """Runs a page's blocks one after the other and returns their names.
+
+  A block that begins with the name of a file, such as '# layers.py', becomes that file.
+  """
+  monkeypatch.chdir(folder)
+  monkeypatch.syspath_prepend(folder)
+  names = {"__name__": page}
+  for block in blocks(TEXTS[page], "python"):
+    if file := re.match(r"# (\w+\.py)\n", block):
+      (folder / file[1]).write_text(block)
+    else:
+      exec(compile(block, page, "exec"), names)
+  return names
+
+
+@pytest.mark.parametrize("page", [page for page in TEXTS if blocks(TEXTS[page], "python")])
+def test_the_python_of_a_page_runs(page, quickstart, monkeypatch):
+  names = run_python(page, quickstart, monkeypatch)
+  if page == "docs/own_layers.md":
+    assert names["y"].shape == (2, 25, 30, 6) and names["many"].shape == (4, 2, 25, 30, 6)
+    np.testing.assert_allclose(names["many"][0], names["y"], rtol=1e-5, atol=1e-5)
+    assert names["grads"].weight[...].shape == (3, 3, 6) and names["logits"].shape == (2, 14)
+    assert type(names["model"].blocks[1].spatial).__name__ == "Mean"
+
+
+class Parsed(Exception):
+  """The arguments of a command are understood."""
+
+
+@pytest.fixture
+def only_parse(monkeypatch):
+  """Commands end where their arguments are read."""
+  parse_known_args = argparse.ArgumentParser.parse_known_args
+
+  def parse_args(self, args=None, namespace=None):
+    _, unknown = parse_known_args(self, args, namespace)
+    assert not unknown
+    raise Parsed
+
+  monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+  monkeypatch.chdir(ROOT)
+
+
+def commands(text: str) -> list[list[str]]:
+  """What a page's blocks have typed, without comments and prompts."""
+  lines = "\n".join(blocks(text, "")).replace("\\\n", " ").splitlines()
+  return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def check_command(words: list[str]) -> None:
+  """That a command of this project is there and takes these arguments; others are let pass."""
+  while "=" in words[0] and words[0].partition("=")[0].isupper():  # NAME=value in front
+    words = words[1:]
+  words = [pathlib.Path(words[0]).name, *words[1:]]
+  match words:
+    case ["make", *targets]:
+      makefile = (ROOT / "Makefile").read_text()
+      assert all("=" in t or re.search(rf"^{t}:", makefile, re.MULTILINE) for t in targets)
+    case ["mstgcn", "--help" | "--version"]:
+      pass
+    case ["mstgcn", "train", *rest] | ["python", "-m", "mstgcn_jax", "train", *rest]:
+      train.parse([word for word in rest if word != "--help"])
+    case ["python", "train.py", *rest]:
+      train.parse([word for word in rest if word != "--help"])
+    case ["mstgcn", name, *rest] | ["python", "-m", "mstgcn_jax", name, *rest]:
+      module, function = COMMANDS[name][0].split(".")
+      command = getattr(importlib.import_module(f"mstgcn_jax.commands.{module}"), function)
+      with pytest.raises(SystemExit if "--help" in rest else Parsed):
+        command(rest)
+    case ["python", "-m", "data_prep", *rest]:
+      from data_prep.__main__ import main
+
+      with pytest.raises(Parsed):
+        main(rest)
+    case ["python" | "bash", script, *_] if "/" in script:
+      assert (ROOT / script).is_file()
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_the_commands_of_a_page_are_there_and_take_its_arguments(page, only_parse):
+  for words in commands(TEXTS[page]):
+    check_command(words)
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_the_files_that_a_page_names_are_there(page):
+  named = re.findall(
+    r"`((?:mstgcn_jax|data_prep|tests|configs|benchmarks|docs)/[\w/.-]*)`", TEXTS[page]
+  )
+  named += re.findall(r"^python ((?:tests|benchmarks)/\S+)", TEXTS[page], re.MULTILINE)
+  assert not [name for name in named if not (ROOT / name).exists()]
+  links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", TEXTS[page]) if ":" not in link]
+  links += re.findall(r'src="([^":]+)"', TEXTS[page])
+  assert not [link for link in links if not (ROOT / page).parent.joinpath(link).exists()]
+
+
+def test_every_page_is_in_the_navigation():
+  nav = (ROOT / "mkdocs.yml").read_text().split("\nnav:\n")[1]
+  assert not [p for p in TEXTS if p.startswith("docs/") and p.removeprefix("docs/") not in nav]
+
+
+def test_the_table_of_configs_is_complete():
+  table = TEXTS["docs/training.md"].split("| config | data |")[1].split("\n\n")[0]
+  first_cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+  named = re.findall(r"`(\w+)`", " ".join(first_cells))
+  assert sorted(named) == sorted(path.stem for path in ROOT.glob("configs/*.py"))
+
+
+def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  notebook = json.loads((ROOT / "docs/prototyping.ipynb").read_text(encoding="utf-8"))
+  names = {"__name__": "prototyping"}
+  with matplotlib.rc_context({"backend": "agg"}):
+    for cell in notebook["cells"]:
+      if cell["cell_type"] == "code":
+        assert not cell["outputs"], "outputs are not committed"
+        exec(compile("".join(cell["source"]), "prototyping.ipynb", "exec"), names)
+    names["plt"].close("all")
+  for losses in names["losses"].values():
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+  assert min(names["accuracies"].values()) > 0.5  # of four classes
+
+
+def test_the_citation_names_this_version():
+  setup = configparser.ConfigParser()
+  setup.read(ROOT / "setup.cfg")
+  citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+  assert f"\nversion: {setup['metadata']['version']}\n" in citation

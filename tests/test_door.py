@@ -1,0 +1,119 @@
+"""The one door, mstgcn COMMAND: help, versions, statuses, names."""
+
+import subprocess
+import sys
+
+import pytest
+
+import mstgcn_jax
+from mstgcn_jax import __main__ as door
+from mstgcn_jax.commands import process, train
+from mstgcn_jax.training import config as config_lib
+
+
+class Ended(BaseException):
+  """Stands for the end of the process."""
+
+
+@pytest.fixture
+def ends(monkeypatch):
+  """Statuses with which commands end the process."""
+  statuses = []
+
+  def end(status):
+    statuses.append(status)
+    raise Ended
+
+  monkeypatch.setattr(process.os, "_exit", end)
+  monkeypatch.setattr(process.logging, "shutdown", lambda: None)
+  monkeypatch.setattr(process, "quiet_libraries", lambda: None)
+  return statuses
+
+
+def status_of(argv: list[str]) -> int:
+  """The status of a command that ends by itself or by argparse."""
+  try:
+    return door.main(argv)
+  except SystemExit as end:
+    return end.code
+
+
+@pytest.mark.parametrize("command", door.COMMANDS)
+def test_every_command_has_help_that_names_it(command, ends, capsys):
+  assert status_of([command, "--help"]) == 0 and not ends
+  printed = capsys.readouterr()
+  assert f"usage: mstgcn {command} " in printed.out and not printed.err
+  assert status_of(["--help"]) == 0
+  assert f"\n  {command} " in capsys.readouterr().out
+
+
+def test_the_version(capsys):
+  assert door.main(["--version"]) == 0
+  assert capsys.readouterr().out == f"mstgcn-jax {mstgcn_jax.__version__}\n"
+
+
+def test_an_unknown_command_is_wrong_usage_and_gets_a_hint(capsys):
+  assert door.main(["evalute"]) == 2
+  assert "error: no command 'evalute'; did you mean evaluate?\nusage:" in capsys.readouterr().err
+  assert door.main([]) == 2
+  printed = capsys.readouterr()
+  assert printed.err.startswith("usage: mstgcn COMMAND") and not printed.out
+
+
+@pytest.mark.parametrize(
+  "argv",
+  [
+    ["prepare"],
+    ["prepare", "ntu60"],
+    ["info"],
+    ["show"],
+    ["evaluate"],
+    ["ensemble"],
+    ["summary"],
+    ["weights"],
+    ["weights", "import"],
+  ],
+)
+def test_what_a_command_lacks_is_said_under_its_name(argv, ends, capsys):
+  assert status_of(argv) == 2
+  error = capsys.readouterr().err
+  assert error.startswith(f"usage: mstgcn {' '.join(argv)} ")
+  assert f"\nmstgcn {' '.join(argv)}: error: " in error
+
+
+def test_wrong_usage_is_2_and_bad_data_1(ends, tmp_path, capsys):
+  with pytest.raises(Ended):
+    door.main(["train", "--config", "quickstrat"])
+  assert ends == [2] and "did you mean quickstart?" in capsys.readouterr().err
+  with pytest.raises(Ended):
+    door.main(["evaluate", str(tmp_path)])
+  assert ends == [2, 1] and capsys.readouterr().err.startswith("error: ")
+  assert door.main(["info", str(tmp_path / "none")]) == 1
+
+
+def test_a_shipped_config_is_found_by_name_from_any_folder(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  given, config = train.parse(["--config", "quickstart", "--config.epochs=1"])
+  assert given == {"config": "quickstart"} and config.epochs == 1
+  assert config.data.name == "synthetic"
+  assert {"quickstart", "ntu_joint", "own_recordings"} <= set(config_lib.shipped())
+
+
+def test_a_file_goes_before_a_shipped_config_of_its_name(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  path = config_lib.shipped()["quickstart"]
+  (tmp_path / "quickstart.py").write_text(path.read_text().replace("epochs = 12", "epochs = 7"))
+  assert train.parse(["--config", "quickstart.py"])[1].epochs == 7
+  assert train.parse(["--config", "quickstart"])[1].epochs == 12
+
+
+def test_a_checkout_without_activation_and_the_names_of_before_are_the_same_door(tmp_path):
+  root = config_lib.shipped()["quickstart"].parents[1]
+  for argv, usage in (
+    (["-m", "mstgcn_jax", "summary", "--help"], "usage: mstgcn summary "),
+    (["-m", "mstgcn_jax.summary", "--help"], "usage: mstgcn summary "),
+    (["-m", "data_prep", "info", "--help"], "usage: python -m data_prep info "),
+    (["train.py", "--help"], "usage: mstgcn train "),
+  ):
+    done = subprocess.run([sys.executable, *argv], capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0 and usage in done.stdout, done.stderr

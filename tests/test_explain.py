@@ -1,0 +1,189 @@
+"""Why: occlusion, gradient × input, deletion curves, their pictures; features and the projector."""
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+from test_classifier import write_run
+
+from mstgcn_jax.commands import embed as embed_command
+from mstgcn_jax.commands import explain as command
+from mstgcn_jax.data.data_set import open_data_set
+from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.training import loop
+from mstgcn_jax.use import explain
+from mstgcn_jax.use.classifier import Classifier
+
+
+@pytest.fixture(scope="module")
+def run(tiny_data, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("explain") / "run"
+  loop.train(tiny.config(tiny_data, epochs=5), workdir)
+  return workdir
+
+
+class Linear:
+  """A network of two classes whose logits are (sum of weights * joints, 0)."""
+
+  def __init__(self, weights):
+    self.weights = weights
+
+  def logits(self, clips):
+    import jax.numpy as jnp
+
+    first = (jnp.asarray(clips) * self.weights).sum((1, 2, 3, 4))
+    return jnp.stack([first, 0 * first], axis=1)
+
+  def __call__(self, clips):
+    import jax
+
+    return jax.nn.softmax(self.logits(clips))
+
+
+def linear(seed=0):
+  rng = np.random.default_rng(seed)
+  weights = rng.normal(0, 0.1, (2, 16, 3, 2)).astype(np.float32)
+  clip = rng.normal(size=(2, 16, 3, 2)).astype(np.float32)
+  clip[1, 8:] = 0  # the second person leaves
+  return Linear(weights), clip, weights
+
+
+def test_occlusion_is_the_loss_of_log_probability_without_the_block():
+  classify, clip, weights = linear()
+  found = explain.occlusion(classify, clip, 0)
+  without = np.array(clip)
+  without[0, 2:4, 1] = 0  # the second of eight blocks of 16 frames
+  total, left = (clip * weights).sum(), (without * weights).sum()
+  log_sigmoid = lambda x: -np.log1p(np.exp(-x))
+  # float32, and a difference of two logarithms
+  np.testing.assert_allclose(found[0, 2:4, 1], log_sigmoid(total) - log_sigmoid(left), atol=1e-5)
+  assert not found[1, 8:].any()  # nobody to leave out
+
+
+def test_gradient_times_input_of_a_linear_network_is_each_joints_share():
+  classify, clip, weights = linear()
+  found = explain.gradient_times_input(classify, clip, 0)
+  total = (clip * weights).sum()
+  slope = 1 / (1 + np.exp(total))  # of log sigmoid
+  np.testing.assert_allclose(found, slope * (clip * weights).sum(-1), atol=1e-6)
+
+
+def test_the_most_important_are_deleted_first_and_only_what_is_tracked():
+  clip = np.ones((1, 2, 2, 3), np.float32)
+  clip[0, 1, 1] = 0
+  order = explain.by_importance(clip, np.array([[[0.1, 0.9], [0.5, 7.0]]]))
+  assert order.tolist() == [1, 2, 0]
+  assert explain.deleted(clip, order, 1 / 3)[0, 0, 1].tolist() == [0, 0, 0]
+  assert explain.deleted(clip, order, 1 / 3).sum() == 6
+  assert not explain.deleted(clip, order, 1.0).any() and explain.deleted(clip, order, 0).sum() == 9
+  assert sorted(explain.at_random(clip, np.random.default_rng(0)).tolist()) == [0, 1, 2]
+
+
+def test_the_area_below_a_curve_is_by_trapezoids():
+  assert explain.area(np.ones(len(explain.SHARES))) == pytest.approx(1)
+  assert explain.area(1 - np.array(explain.SHARES)) == pytest.approx(0.5)
+
+
+def test_what_a_trained_network_calls_important_is_worth_more_than_chance(run, tiny_data):
+  classify, data = Classifier(run), open_data_set(tiny_data / "tiny")
+  clips = [classify.from_data_set(data, row) for row in range(0, 54, 9)]
+  curves = explain.deletion_curves(classify, clips)
+  assert {name: curve[0] for name, curve in curves.items()} == pytest.approx(
+    dict.fromkeys(curves, curves["random"][0])
+  )
+  assert explain.area(curves["occlusion"]) < explain.area(curves["random"])
+  assert explain.area(curves["gradient × input"]) < explain.area(curves["random"])
+
+
+def test_of_several_views_the_middle_one_is_explained():
+  views = np.arange(3.0)[:, None, None, None, None] * np.ones((1, 2, 4, 5, 3))
+  assert (explain.middle_view(views) == 1).all() and explain.middle_view(views[0]).shape[0] == 2
+
+
+def test_the_command_draws_a_clip_of_a_data_set_and_a_file(run, tiny_data, tmp_path, capsys):
+  data = tiny_data / "tiny"
+  out = tmp_path / "new" / "why.png"
+  assert command.main([str(run), str(data), "a2_s1_t3", "--out", str(out)]) == 0
+  printed = capsys.readouterr().out
+  assert "a2_s1_t3: " in printed and "(labelled medium)" in printed
+  assert "by occlusion: " in printed and "by gradient × input: " in printed and "frames " in printed
+  with Image.open(out) as picture:
+    pixels = np.asarray(picture.convert("RGB")).astype(int)
+  assert ((pixels[..., 0] > 150) & (pixels[..., 1:] < 60).all(-1)).any()  # what decides, in red
+  row = open_data_set(data).table["name"].tolist().index("a2_s1_t3")
+  assert command.main([str(run), str(data), str(row), "--out", str(out)]) == 0
+  assert capsys.readouterr().out == printed
+  np.save(tmp_path / "wave.npy", tiny.read((0, 1, 2), 20).persons[0])
+  assert command.main([str(run), str(tmp_path / "wave.npy"), "--out", str(out)]) == 0
+  assert capsys.readouterr().out.startswith("wave: ")
+
+
+def test_the_command_draws_and_prints_deletion_curves(run, tiny_data, tmp_path, capsys):
+  out = tmp_path / "deletion.png"
+  argv = [str(run), str(tiny_data / "tiny"), "--deletion", "--clips", "3", "--out", str(out)]
+  assert command.main(argv) == 0
+  printed = capsys.readouterr().out
+  assert "of 3 evaluation clips" in printed and "area" in printed and "random" in printed
+  with Image.open(out) as picture:
+    assert picture.width > 400
+
+
+@pytest.mark.parametrize(
+  ("what", "flags", "kind", "said"),
+  [
+    ("tiny", [], ConfigError, "is a data set of 54 clips; say which"),
+    ("tiny", ["99"], ConfigError, "has no --clip '99'"),
+    ("tiny", ["0", "--out", "a.pdf"], ConfigError, "must end in .png"),
+    ("absent", [], DataError, "does not exist"),
+    ("absent", ["--deletion"], DataError, "there is no data set"),
+  ],
+)
+def test_what_is_wrong_is_said(run, tiny_data, what, flags, kind, said):
+  with pytest.raises(kind, match=said):
+    command.main([str(run), str(tiny_data / what), *flags])
+
+
+def test_features_are_written_with_names_and_labels_and_for_the_projector(
+  run, tiny_data, tmp_path, capsys
+):
+  data_set = open_data_set(tiny_data / "tiny")
+  out, folder = tmp_path / "features.npz", tmp_path / "projector"
+  argv = [str(run), str(tiny_data / "tiny"), "--out", str(out), "--projector", str(folder)]
+  assert embed_command.main(argv) == 0
+  assert "54 clips, 8 channels of stream joint" in capsys.readouterr().out
+  with np.load(out) as file:
+    features = file["features"]
+    assert file["names"].tolist() == data_set.table["name"].tolist()
+    assert file["labels"].tolist() == data_set.table["label"].tolist()
+    assert file["class_names"].tolist() == ["slow", "medium", "fast"]
+  classify = Classifier(run)
+  clip = classify.from_data_set(data_set, 40)
+  # another batch size, so float32 sums in another order
+  np.testing.assert_allclose(features[40], classify.features(clip[None])[0], rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(np.loadtxt(folder / "features.tsv"), features, rtol=1e-5, atol=1e-6)
+  lines = (folder / "metadata.tsv").read_text().splitlines()
+  assert lines[0] == "class\tname\tsubject" and len(lines) == 55
+  assert lines[41] == f"{data_set.class_names[data_set.table['label'][40]]}\t" + "\t".join(
+    str(data_set.table[column][40]) for column in ("name", "subject")
+  )
+
+
+def test_tensorboard_finds_the_projectors_files(run, tiny_data, tmp_path):
+  from google.protobuf import text_format
+  from tensorboard.plugins.projector import projector_config_pb2
+
+  argv = [str(run), str(tiny_data / "tiny"), "--projector", str(tmp_path)]
+  assert embed_command.main(argv) == 0
+  config = projector_config_pb2.ProjectorConfig()
+  text_format.Parse((tmp_path / "projector_config.pbtxt").read_text(), config)
+  (embedding,) = config.embeddings
+  assert (tmp_path / embedding.tensor_path).exists()
+  assert (tmp_path / embedding.metadata_path).exists()
+
+
+def test_features_of_another_layout_are_refused(tmp_path, tiny_data):
+  workdir = write_run(tmp_path)  # of NTU's joints
+  with pytest.raises(ConfigError, match="has the joints of utd_mhad; this run takes those of ntu"):
+    embed_command.main([str(workdir), str(tiny_data / "tiny"), "--out", str(tmp_path / "a.npz")])
+  with pytest.raises(ConfigError, match="nothing is to be written"):
+    embed_command.main([str(workdir), str(tiny_data / "tiny")])

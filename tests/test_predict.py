@@ -1,0 +1,323 @@
+"""`mstgcn predict`: recordings from files, folders and pipes, whole and in segments, to labels."""
+
+import csv
+import io
+import itertools
+import json
+import pathlib
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+from test_classifier import write_run
+
+from data_prep.readers import interface, kinetics, ntu
+from mstgcn_jax.commands import predict as command
+from mstgcn_jax.data.data_set import Persons
+from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.training import loop
+from mstgcn_jax.use import predict, recordings
+from mstgcn_jax.use.classifier import Classifier
+from mstgcn_jax.use.predict import Naming, Predictor, Windows
+
+GOLDEN = pathlib.Path(__file__).parent / "golden/data"
+BODIES = GOLDEN / "bodies"
+NAMING = Naming(("a", "b", "c"))
+
+
+@pytest.fixture(scope="module")
+def run(tiny_data, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("predict") / "run"
+  loop.train(tiny.config(tiny_data), workdir)
+  return workdir
+
+
+@pytest.fixture(scope="module")
+def ntu_run(tmp_path_factory):
+  return write_run(tmp_path_factory.mktemp("ntu_run"))
+
+
+def own(key=(0, 1, 2)):
+  return tiny.read(key, 20).persons[0]
+
+
+def predicted(capsys, *argv):
+  """Rows that the command prints as JSON."""
+  assert command.main([*map(str, argv), "--format", "json"]) == 0
+  return json.loads(capsys.readouterr().out)
+
+
+def pipe(monkeypatch, data: bytes):
+  monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def npy(array) -> bytes:
+  out = io.BytesIO()
+  np.save(out, array)
+  return out.getvalue()
+
+
+def test_a_file_gives_the_classifiers_probabilities(run, tmp_path, capsys):
+  np.save(tmp_path / "wave.npy", own())
+  (row,) = predicted(capsys, run, tmp_path / "wave.npy")
+  classify = Classifier(run)
+  expected = np.asarray(classify(classify.from_recording(own())[None]))[0]
+  order = np.argsort(-expected)
+  assert [top["label"] for top in row["top"]] == [classify.class_names[i] for i in order]
+  np.testing.assert_allclose(
+    [top["probability"] for top in row["top"]], expected[order], atol=1e-5
+  )  # 1e-5: another batch shape, and six decimals
+  assert row["recording"] == "wave" and row["label"] == row["top"][0]["label"]
+  assert (row["start"], row["end"]) == (0, round(len(own()) / 30, 3))
+
+
+@pytest.mark.parametrize("kind", ["npy", "lines"])
+def test_a_pipe_gives_what_the_file_gives(run, tmp_path, capsys, monkeypatch, kind):
+  np.save(tmp_path / "wave.npy", own())
+  (expected,) = predicted(capsys, run, tmp_path / "wave.npy")
+  lines = "\n\n".join(json.dumps(frame.tolist()) for frame in own()).encode()
+  pipe(monkeypatch, npy(own()) if kind == "npy" else lines)
+  (row,) = predicted(capsys, run, "-")
+  assert row["recording"] == "-" and row["top"] == expected["top"]
+
+
+def test_a_folder_is_predicted_file_by_file_and_a_bad_one_is_said(run, tmp_path, capsys):
+  for i in range(3):
+    np.save(tmp_path / f"{i}.npy", own((0, i, 0)))
+  (tmp_path / "1.npy").write_bytes(b"\x93NUMPY damaged")
+  (tmp_path / "clips.csv").write_text("name,label\n")
+  assert command.main([str(run), str(tmp_path), "--format", "csv", "--top", "2"]) == 1
+  out, err = capsys.readouterr()
+  rows = list(csv.DictReader(io.StringIO(out)))
+  assert [row["recording"] for row in rows] == ["0", "2"]
+  assert rows[0]["label"] == rows[0]["class_1"] and "class_3" not in rows[0]
+  assert "left out" in err and "1.npy" in err
+
+
+def test_ntu_recordings_of_any_name_are_read_as_for_training(ntu_run, tmp_path):
+  shutil.copy(BODIES / "S005C001P007R001A027.skeleton", tmp_path / "whatever.skeleton")
+  with recordings.find(tmp_path / "whatever.skeleton") as found:
+    recording = found.read[0]()
+  path = BODIES / "S005C001P007R001A027.skeleton"
+  expected = ntu.read_recording(path, source="ntu60", num_classes=60).persons
+  assert recording.name == "whatever" and recording.rotated
+  for one, other in zip(recording.persons, expected, strict=True):
+    np.testing.assert_array_equal(one, other)
+  (row,) = Predictor(ntu_run).whole(recording)
+  classify = Classifier(ntu_run)
+  alone = np.asarray(classify(classify.from_recording(expected)[None]))[0]
+  np.testing.assert_allclose(row.probabilities, alone, atol=1e-6)  # logarithm and back
+
+
+def test_a_kinetics_clip_needs_no_list_of_labels(tmp_path):
+  path = sorted((GOLDEN / "kinetics_raw/kinetics_val").iterdir())[0]
+  content = json.loads(path.read_text())
+  for key in ("label", "label_index"):
+    content.pop(key)
+  (tmp_path / "clip.json").write_text(json.dumps(content))
+  with recordings.find(tmp_path / "clip.json") as found:
+    persons = found.read[0]().persons
+  expected = kinetics.read_persons(path)
+  np.testing.assert_array_equal(np.stack(persons), np.stack(expected))
+
+
+def folders_of_classes(raw, args):
+  """A source that labels by folders, as that of pose estimators does."""
+  paths = sorted(raw.glob("*/*.xyz"))
+  if not paths:
+    raise DataError(f"--raw {raw} has no folder of a class")
+  names = tuple(sorted({path.parent.name for path in paths}))
+
+  def read(path):
+    joints = np.loadtxt(path).reshape(-1, 20, 3).astype(np.float32)
+    if args.upside_down:
+      joints = joints * [1, -1, 1]
+    return interface.Clip(path.stem, names.index(path.parent.name), [joints.astype(np.float32)])
+
+  return interface.Recordings(paths, read, tiny.SKELETON, names, notes=("read as xyz",))
+
+
+@pytest.fixture
+def xyz(monkeypatch):
+  def add_arguments(parser):
+    parser.add_argument("--upside-down", action="store_true")
+
+  source = interface.Source("xyz", "a test's", folders_of_classes, add_arguments)
+  monkeypatch.setitem(recordings.SOURCES, "xyz", source)
+
+
+def test_a_source_that_insists_on_labels_reads_a_file_without_one(run, tmp_path, capsys, xyz):
+  np.savetxt(tmp_path / "wave.xyz", own().reshape(-1, 3))
+  classify = Classifier(run)
+  as_stored = classify.from_recording(Persons([own()]))
+  probabilities = np.asarray(classify(as_stored[None]))[0]
+  assert command.main([str(run), str(tmp_path / "wave.xyz"), "--source", "xyz"]) == 0
+  assert "read as xyz" in capsys.readouterr().err
+  expected = predicted(capsys, run, tmp_path / "wave.xyz", "--source", "xyz")
+  assert expected[0]["confidence"] == pytest.approx(float(probabilities.max()), abs=1e-5)
+  (tmp_path / "a_class").mkdir()
+  shutil.move(tmp_path / "wave.xyz", tmp_path / "a_class")
+  assert predicted(capsys, run, tmp_path, "--source", "xyz") == expected
+
+
+def test_options_of_the_source_stand_behind_dashes(run, tmp_path, capsys, xyz):
+  np.savetxt(tmp_path / "wave.xyz", own().reshape(-1, 3))
+  np.savetxt(tmp_path / "turned.xyz", (own() * np.float32([1, -1, 1])).reshape(-1, 3))
+  (expected,) = predicted(capsys, run, tmp_path / "turned.xyz", "--source", "xyz")
+  argv = [str(run), str(tmp_path / "wave.xyz"), "--source", "xyz", "--format", "json"]
+  assert command.main([*argv, "--", "--upside-down"]) == 0
+  assert json.loads(capsys.readouterr().out)[0]["top"] == expected["top"]
+
+
+@pytest.mark.parametrize(
+  ("name", "flags", "kind", "said"),
+  [
+    ("absent.npy", [], DataError, "absent.npy does not exist"),
+    ("a.bvh", [], DataError, r"a.bvh is no recording whose kind is known by its ending"),
+    ("a.npy", [], DataError, r"a.npy is not a .npy array"),
+    ("a.skeleton", [], DataError, r"a.skeleton: .*line 1 should be the number of frames"),
+    ("a.mat", [], DataError, r"a.mat: "),
+    ("a.bvh", ["--source", "utd_mhd"], ConfigError, "'utd_mhd' is unknown; did you mean utd_mhad"),
+    ("a.npy", ["--show", "a.mp4"], ConfigError, "no video encoder"),
+    ("a.npy", ["--stride", "1"], ConfigError, "give --window-seconds"),
+    ("a.npy", ["--unknown-below", "80"], ConfigError, "no probability"),
+    ("a.npy", ["--fps", "nan"], ConfigError, "--fps nan"),
+    ("empty", [], DataError, "empty is no recording"),
+  ],
+)
+def test_what_is_wrong_is_said_in_one_line(run, tmp_path, name, flags, kind, said):
+  (tmp_path / "empty").mkdir()
+  for ending in ("npy", "skeleton", "mat", "bvh"):
+    (tmp_path / f"a.{ending}").write_text("no recording\n")
+  with pytest.raises(kind, match=said) as error:
+    command.main([str(run), str(tmp_path / name), *flags])
+  assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ("array", "kind", "said"),
+  [
+    (np.ones((9, 25, 3)), ConfigError, "expected .* 20 joints of utd_mhad"),
+    (np.ones((9, 20)), DataError, r"shape \(9, 20\); expected \[frame, joint, channel\]"),
+    (np.zeros((9, 20, 3)), DataError, "nobody is tracked"),
+    (np.full((9, 20, 3), np.nan), DataError, "nobody is tracked"),
+    (np.full((9, 20, 3), np.inf), DataError, "a coordinate is inf"),
+  ],
+)
+def test_an_array_that_does_not_fit_is_refused(run, tmp_path, array, kind, said):
+  np.save(tmp_path / "a.npy", array)
+  with pytest.raises(kind, match=said):
+    command.main([str(run), str(tmp_path / "a.npy")])
+
+
+@pytest.mark.parametrize(
+  ("data", "said"),
+  [
+    (b"", "standard input is empty"),
+    (b"\x93NUMPY", "no whole .npy array"),
+    (b"[[1, 2, 3]]\nhello", "line 2: is not JSON"),
+    (b'{"joints": []}', "line 1: .*expected"),
+    (b"[1, 2, 3]", "line 1: .*1 deep"),
+    (b'[[1, 2, "3"]]', "line 1: .*a joint is"),
+    (b"[[1, 2, 3], [1, 2]]", "line 1: .*a joint is"),
+    (b"[[[1, 2, 3]], [[1, 2, 3], [1, 2, 3]]]", "a person has 2 joints, the first 1"),
+    (b"[[1, 2, 3]]\n[[1, 2]]", "the frames have 1 joints of 2 channels and"),
+    (b"[[1, 2, 1" + 400 * b"0" + b"]]", "line 1: "),
+    (b"[" * 100_000, "line 1: is not JSON"),
+  ],
+)
+def test_what_is_wrong_with_a_pipe_is_said_with_its_line(run, monkeypatch, data, said):
+  pipe(monkeypatch, data)
+  with pytest.raises(DataError, match=said):
+    command.main([str(run), "-"])
+
+
+def test_people_and_joints_that_are_not_there_are_zero_in_json():
+  frames = [
+    recordings.parse_frame(line)
+    for line in (b"[[1, 2], null]", b"[[[1, 2], [3, 4]], null]", b"[]", b"[null, [[5, 6], null]]")
+  ]
+  array = recordings.stack_frames(frames)
+  assert array.shape == (2, 4, 2, 2)
+  np.testing.assert_array_equal(array[0, :2], [[[1, 2], [0, 0]], [[1, 2], [3, 4]]])
+  np.testing.assert_array_equal(array[1, 3], [[5, 6], [0, 0]])
+  assert not array[:, 2].any() and not array[1, :2].any() and not array[0, 3].any()
+
+
+# --- segments
+
+
+@pytest.mark.parametrize(
+  ("length", "expected"),
+  [(10, [(0, 4), (3, 7), (6, 10)]), (9, [(0, 4), (3, 7), (5, 9)]), (4, [(0, 4)]), (2, [(0, 2)])],
+)
+def test_windows_reach_the_end_of_the_recording(length, expected):
+  assert list(predict.cut(length, Windows(4, 3))) == expected
+
+
+def test_overlapping_windows_are_averaged_and_moments_of_one_label_joined():
+  p = np.array([[0.9, 0.1, 0], [0.3, 0.7, 0], [0, 1, 0]])
+  joined = predict.join([(0, 4), (2, 6), (4, 8)], p, NAMING)
+  # 0-2: a 0.9. 2-4: a 0.6, b 0.4. 4-6: b 0.85. 6-8: b 1.
+  assert [(start, end) for start, end, _ in joined] == [(0, 4), (4, 8)]
+  np.testing.assert_allclose(joined[0][2], [0.75, 0.25, 0])
+  np.testing.assert_allclose(joined[1][2], [0.075, 0.925, 0])
+
+
+def test_a_gap_without_anybody_parts_segments_of_one_label():
+  p = np.array([[0.9, 0.1, 0], [0.8, 0.2, 0]])
+  joined = predict.join([(0, 4), (6, 10)], p, NAMING)
+  assert [(start, end) for start, end, _ in joined] == [(0, 4), (6, 10)]
+
+
+def test_what_is_less_probable_than_the_threshold_is_unknown():
+  naming = Naming(("a", "b", "c"), unknown_below=0.6)
+  p = np.array([[0.5, 0.3, 0.2], [0.3, 0.55, 0.15], [0.1, 0.9, 0]])
+  joined = predict.join([(0, 2), (2, 4), (4, 6)], p, naming)
+  assert [(start, end, naming.label(q)) for start, end, q in joined] == [
+    (0, 4, "unknown"),
+    (4, 6, "b"),
+  ]
+
+
+def test_a_long_recording_is_cut_into_windows_that_the_classifier_sees(run, tmp_path, capsys):
+  long = np.concatenate([own((0, 0, 0)), own((0, 2, 0))])
+  np.save(tmp_path / "long.npy", long)
+  flags = ["--window-seconds", "1.6", "--stride", "0.8", "--fps", "10"]
+  rows = predicted(capsys, run, tmp_path / "long.npy", *flags)
+  assert rows[0]["start"] == 0 and rows[-1]["end"] == len(long) / 10
+  assert all(a["end"] == b["start"] for a, b in itertools.pairwise(rows))
+  assert all(a["label"] != b["label"] for a, b in itertools.pairwise(rows))
+  classify = Classifier(run)
+  one_window = recordings.Recording("x", [long[:16]], [long[:16]])
+  naming = Naming(classify.class_names)
+  (segment,) = Predictor(run).segments(one_window, Windows(16, 8), naming)
+  expected = np.asarray(classify(classify.from_recording(long[:16])[None]))[0]
+  np.testing.assert_allclose(segment.probabilities, expected, atol=1e-5)
+
+
+def test_everybody_gets_a_label_where_asked(ntu_run, tmp_path, capsys):
+  people = np.random.default_rng(0).normal(size=(3, 9, 25, 3)).astype(np.float32)
+  people[1] = 0  # never there
+  np.save(tmp_path / "three.npy", people)
+  rows = predicted(capsys, ntu_run, tmp_path / "three.npy", "--per-person")
+  assert [row["person"] for row in rows] == [1, 3]
+  classify = Classifier(ntu_run)
+  expected = np.asarray(classify(classify.from_recording(people[2])[None]))[0].max()
+  assert rows[1]["confidence"] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_the_label_is_drawn_over_the_skeleton(ntu_run, tmp_path, capsys):
+  path = BODIES / "S005C001P007R001A027.skeleton"
+  for name in ("out.gif", "out.png"):
+    assert command.main([str(ntu_run), str(path), "--show", str(tmp_path / name)]) == 0
+    with Image.open(tmp_path / name) as picture:
+      pixels = np.asarray(picture.convert("RGB"))
+    assert (pixels[8:34, 14:100] < 100).any()  # the title
+    assert ((pixels[62:-30, :, 2] > 150) & (pixels[62:-30, :, 0] < 80)).any()  # somebody in blue
+  assert "out.png" in capsys.readouterr().err
+  with pytest.raises(ConfigError, match="--show draws one recording"):
+    command.main([str(ntu_run), str(BODIES), "--show", str(tmp_path / "all.gif")])

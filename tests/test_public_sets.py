@@ -1,0 +1,298 @@
+"""Public sets in their documented files, made of stick people: what comes out, what is refused."""
+
+import pickle
+
+import numpy as np
+import pytest
+import stick_poses
+
+from data_prep import __main__ as command
+from mstgcn_jax.data import protocols
+from mstgcn_jax.data.data_set import REPORT, open_data_set
+
+
+def prepare(source, raw, *arguments, status: int = 0):
+  """The data set of a source, or None where the command fails."""
+  options = ["--raw", str(raw), "--out", str(raw.parent / "data"), "--workers", "1"]
+  assert command.main([source, *options, *map(str, arguments)]) == status
+  return open_data_set(raw.parent / "data" / source) if status == 0 else None
+
+
+def body(layout: str, seed: int, frames: int) -> np.ndarray:
+  """One stick person [frame, joint, 3] as Kinect has it: x to its left, z away from it."""
+  person = stick_poses.as_layout(stick_poses.people(2, seed, frames), layout)[0]
+  return person * [-1, 1, -1] + [0, 0, 2.5]
+
+
+def lines(rows: np.ndarray, first=None) -> str:
+  """Rows of numbers as text, with a whole number in front of each where `first` is given."""
+  texts = [" ".join(f"{value:.6f}" for value in row) for row in rows]
+  if first is not None:
+    texts = [f"{number} {text}" for number, text in zip(first, texts, strict=True)]
+  return "\n".join(texts) + "\n"
+
+
+def upright(data) -> bool:
+  """Whether each clip is turned: shoulders along x (a hand: wrist to palm along z), head up."""
+  skeleton = data.skeleton
+  (start, end), axis = skeleton.vertical, 2
+  if skeleton.horizontal is not None:
+    (start, end), axis = skeleton.horizontal[::-1], 0
+  for persons in data.read(range(len(data))):
+    joints = persons[0][0]
+    bone, up = joints[end] - joints[start], np.subtract(*joints[list(skeleton.vertical[::-1])])
+    if np.abs(np.delete(bone, axis)).max() > 1e-5 or bone[axis] <= 0 or up[2] <= 0:
+      return False
+  return True
+
+
+# --- UTKinect
+
+
+def write_utkinect(raw) -> None:
+  (raw / "joints").mkdir(parents=True)
+  labels = []
+  for subject in (1, 2):
+    name = f"s{subject:02d}_e01"
+    frames = [100 + 2 * t for t in range(30)]
+    frames[5] = frames[4]  # a frame twice
+    rows = body("nw_ucla", subject, 30).reshape(30, -1)
+    (raw / "joints" / f"joints_{name}.txt").write_text(lines(rows, frames))
+    labels += [name, "walk: 100 120", "sitDown: 130 150", "carry: NaN NaN", "clapHands: 200 300 "]
+  (raw / "actionLabel.txt").write_text("\n".join(labels))
+
+
+def test_utkinect_actions_are_clips_of_its_recordings(tmp_path, capsys):
+  raw = tmp_path / "raw"
+  write_utkinect(raw)
+  data = prepare("utkinect", raw, "--max-bad", 40)
+  assert data.table["name"].tolist() == [
+    f"s{s:02d}_e01_{action}" for s in (1, 2) for action in ("walk", "sitDown")
+  ]
+  assert [data.class_names[label] for label in data.table["label"]] == 2 * ["walk", "sit down"]
+  # 100 to 120 in steps of 2 are 11 frames, one of which is there twice; 130 to 150 are 11
+  assert data.table["frames"].tolist() == 2 * [10, 11]
+  assert data.table["subject"].tolist() == [1, 1, 2, 2]
+  report = (data.path / REPORT).read_text()
+  assert "clapHands,joints_s01_e01.txt has no frame in 200 to 300" in report
+  assert "195 fewer than the published 199" in capsys.readouterr().err
+  train, evaluate = protocols.split(data, "leave_one_out:column=sequence,value=s02_e01")
+  assert (train.tolist(), evaluate.tolist()) == ([0, 1], [2, 3])
+  assert upright(data) and data.sample(1, 16, num_persons=1).shape == (1, 16, 20, 3)
+  # as far apart as they were: the first clip's limbs, from the file's frames
+  before = body("nw_ucla", 1, 30)[[0, 1, 2, 3, 4]]
+  after = data.read([0])[0][0][:5]
+  for points in (before, after):
+    np.testing.assert_allclose(
+      np.linalg.norm(points[:, 5] - points[:, 4], axis=-1),
+      np.linalg.norm(before[:, 5] - before[:, 4], axis=-1),
+      atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+  ("label", "message"),
+  [
+    ("s01_e01\nrun: 1 2", "line 2 is 'run: 1 2'; expected such as 'walk: 252 390'"),
+    ("walk: 1 2", "line 1 is 'walk: 1 2'"),
+    ("s01_e01\nwalk: a 2", "has no two frame numbers"),
+    ("", "lists no action"),
+  ],
+)
+def test_utkinects_list_of_labels_is_checked(tmp_path, capsys, label, message):
+  raw = tmp_path / "raw"
+  write_utkinect(raw)
+  (raw / "actionLabel.txt").write_text(label)
+  prepare("utkinect", raw, status=1)
+  assert message in capsys.readouterr().err
+  (raw / "actionLabel.txt").unlink()
+  prepare("utkinect", raw, status=1)
+  assert "holds 0 files actionLabel.txt" in capsys.readouterr().err
+
+
+# --- SHREC'17
+
+
+def hand22(frames: int, seed: int) -> np.ndarray:
+  """A hand in SHREC's 22 joints: the 21 of others, and a palm."""
+  hand = stick_poses.hand(frames, seed) @ np.diag([1, -1, 1]) + [0, 0, 0.5]
+  palm = 0.5 * (hand[:, :1] + hand[:, 9:10])
+  return np.concatenate([hand[:, :1], palm, hand[:, 1:]], axis=1)
+
+
+def write_shrec(raw) -> None:
+  raw.mkdir()
+  for name, subjects in (("train", (1, 2)), ("test", (3,))):
+    rows = []
+    for subject in subjects:
+      for gesture, finger in ((1, 1), (1, 2), (14, 2)):
+        folder = raw / f"gesture_{gesture}/finger_{finger}/subject_{subject}/essai_1"
+        folder.mkdir(parents=True)
+        hand = hand22(20, 7 * subject + finger)
+        (folder / "skeletons_world.txt").write_text(lines(hand.reshape(20, -1)))
+        (folder / "skeletons_image.txt").write_text(lines(hand[..., :2].reshape(20, -1)))
+        fine = 2 * (gesture - 1) + finger
+        rows.append(f"{gesture} {finger} {subject} 1 {gesture} {fine} 20")
+    (raw / f"{name}_gestures.txt").write_text("\n".join(rows) + "\n")
+
+
+def test_shrec_has_14_or_28_classes_and_the_tracks_split(tmp_path, capsys):
+  raw = tmp_path / "raw"
+  write_shrec(raw)
+  coarse, fine = prepare("shrec17_14", raw), prepare("shrec17_28", raw)
+  assert "9 clips, 2,791 fewer than the published 2,800" in capsys.readouterr().err
+  assert len(coarse.class_names) == 14 and coarse.class_names[13] == "shake"
+  assert coarse.table["label"].tolist() == 3 * [0, 0, 13]
+  assert fine.table["label"].tolist() == 3 * [0, 1, 27]
+  assert fine.class_names[:3] == ("grab (one finger)", "grab (whole hand)", "class 3")
+  assert fine.class_names[27] == "shake (whole hand)"
+  for data in (coarse, fine):
+    train, evaluate = protocols.split(data, "given")
+    assert (len(train), len(evaluate)) == (6, 3)
+    assert data.table["subject"][evaluate].tolist() == [3, 3, 3]
+    assert upright(data) and data.sample(0, 32, num_persons=1).shape == (1, 32, 22, 3)
+  assert coarse.table["name"][2] == "g14_f2_s01_e01"
+  # what is stored is what was written, turned: all distances are the same
+  written, read = hand22(20, 8), coarse.read([0])[0][0]
+  for joints in (written, read):
+    lengths = np.linalg.norm(joints[:, :, None] - joints[:, None], axis=-1)
+    np.testing.assert_allclose(lengths, np.linalg.norm(
+      written[:, :, None] - written[:, None], axis=-1), atol=1e-5)  # fmt: skip
+
+
+def test_a_damaged_gesture_and_a_damaged_list_are_named(tmp_path, capsys):
+  raw = tmp_path / "raw"
+  write_shrec(raw)
+  path = raw / "gesture_1/finger_1/subject_2/essai_1/skeletons_world.txt"
+  path.write_text("1 2 3\n")
+  data = prepare("shrec17_14", raw, "--max-bad", 20)
+  report = (data.path / REPORT).read_text()
+  assert "g01_f1_s02_e01,line 1 has 3 numbers; expected 66" in report
+  (raw / "test_gestures.txt").write_text("1 1 1 1 1 1\n")
+  prepare("shrec17_14", raw, "--overwrite", status=1)
+  assert "test_gestures.txt: line 1 has 6 numbers; expected 7" in capsys.readouterr().err
+  (raw / "test_gestures.txt").unlink()
+  prepare("shrec17_14", raw, "--overwrite", status=1)
+  assert "holds 0 files test_gestures.txt; expected one" in capsys.readouterr().err
+
+
+# --- MSR-Action3D
+
+
+def write_msr(raw) -> None:
+  raw.mkdir()
+  for action in (1, 2, 20):
+    for subject in (1, 2):
+      joints = body("msr_action3d", action + subject, 12)
+      confidence = np.ones((12, 20, 1))
+      confidence[3, 5] = 0
+      rows = np.concatenate([joints, confidence], axis=-1).reshape(-1, 4)
+      name = f"a{action:02d}_s{subject:02d}_e01_skeleton3D.txt"
+      (raw / name).write_text(lines(rows))
+
+
+def test_msr_action3d_has_its_subjects_and_its_three_sets(tmp_path):
+  raw = tmp_path / "raw"
+  write_msr(raw)
+  data = prepare("msr_action3d", raw)
+  assert len(data) == 6 and data.class_names[19] == "pick up and throw"
+  assert data.table["label"].tolist() == [0, 0, 1, 1, 19, 19]
+  train, evaluate = protocols.split(data, "cross_subject")
+  assert (train.tolist(), evaluate.tolist()) == ([0, 2, 4], [1, 3, 5])
+  sets = {
+    name: [part.tolist() for part in protocols.split(data, f"given:column=split_{name}")]
+    for name in ("as1", "as2", "as3")
+  }
+  # actions 2 and 20 are in the first, 1 in the second, 20 in the third
+  assert sets == {"as1": [[2, 4], [3, 5]], "as2": [[0], [1]], "as3": [[4], [5]]}
+  assert upright(data) and data.sample(0, 16, num_persons=1).shape == (1, 16, 20, 3)
+  person = data.read([0])[0][0]
+  assert not person[3, 5].any() and person[2, 5].any()  # a confidence of 0
+
+
+def test_places_in_the_picture_are_no_skeletons_in_metres(tmp_path, capsys):
+  raw = tmp_path / "raw"
+  raw.mkdir()
+  (raw / "a01_s01_e01_skeleton.txt").write_text("1 2 3 1\n" * 20)
+  prepare("msr_action3d", raw, status=1)
+  assert "of the archive MSRAction3DSkeletonReal3D" in capsys.readouterr().err
+  write_msr(tmp_path / "more")
+  (tmp_path / "more" / "a21_s01_e01_skeleton3D.txt").write_text("1 2 3 1\n" * 20)
+  (tmp_path / "more" / "a03_s01_e01_skeleton3D.txt").write_text("1 2 3 1\n" * 21)
+  data = prepare("msr_action3d", tmp_path / "more", "--max-bad", 30)
+  report = (data.path / REPORT).read_text()
+  assert "action 21 is outside 1..20" in report and "has 21 lines; expected 20 a frame" in report
+
+
+# --- JHMDB
+
+
+def write_jhmdb(raw) -> None:
+  raw.mkdir()
+  clips = []
+  for i in range(6):
+    joints = stick_poses.pixels(stick_poses.as_layout(stick_poses.people(2, i, 10 + i), "jhmdb"))
+    world = np.round((joints[0] / [480, 480] - [0.5 * 640 / 480, 0.5]) / 1.3, 3)
+    clips.append((("brush_hair", "wave")[i % 2], world))
+  for split in (1, 2, 3):
+    train = [i for i in range(6) if i % 3 != split - 1]
+    for part, rows in (("train", train), ("test", sorted(set(range(6)) - set(train)))):
+      content = {"pose": [clips[i][1] for i in rows], "label": [clips[i][0] for i in rows]}
+      (raw / f"GT_{part}_{split}.pkl").write_bytes(pickle.dumps(content))
+
+
+def test_jhmdbs_three_splits_are_columns_of_the_same_clips(tmp_path, capsys):
+  raw = tmp_path / "raw"
+  write_jhmdb(raw)
+  data = prepare("jhmdb", raw)
+  assert len(data) == 6 and data.class_names == ("brush_hair", "wave")
+  assert sorted(data.table["name"].tolist()) == [
+    *(f"brush_hair_{i:03d}" for i in (1, 2, 3)), *(f"wave_{i:03d}" for i in (1, 2, 3))
+  ]  # fmt: skip
+  frames = {}
+  for split in (1, 2, 3):
+    train, evaluate = protocols.split(data, f"given:column=split_{split}")
+    assert (len(train), len(evaluate)) == (4, 2)
+    frames[split] = sorted(data.table["frames"][evaluate].tolist())
+  assert frames == {1: [10, 13], 2: [11, 14], 3: [12, 15]}
+  assert "not in all" not in capsys.readouterr().err
+  person = data.read([0])[0][0]
+  head, ankle = (data.skeleton.joints.index(name) for name in ("head", "left_ankle"))
+  assert (person[:, head, 1] > person[:, ankle, 1]).all()  # y is up now
+  assert data.channels == 2 and data.coordinates["up"] == "y"
+  assert data.sample(0, 32, num_persons=1).shape == (1, 32, 15, 2)
+  (raw / "GT_test_3.pkl").unlink()
+  prepare("jhmdb", raw, "--overwrite")
+  assert "2 clips are not in all of the splits 1, 2, 3" in capsys.readouterr().err
+
+
+class Bomb:
+  def __reduce__(self):
+    return (print, ("executed",))
+
+
+def test_a_pickle_that_asks_for_more_than_data_is_not_executed(tmp_path, capsys):
+  raw = tmp_path / "raw"
+  raw.mkdir()
+  (raw / "GT_train_1.pkl").write_bytes(pickle.dumps({"pose": [Bomb()], "label": ["a"]}))
+  prepare("jhmdb", raw, status=1)
+  said = capsys.readouterr()
+  assert "executed" not in said.out and "asks for" in said.err and "not loaded" in said.err
+  (raw / "GT_train_1.pkl").write_bytes(pickle.dumps([1, 2]))
+  prepare("jhmdb", raw, status=1)
+  assert 'holds no {"pose"' in capsys.readouterr().err
+  (raw / "GT_train_1.pkl").unlink()
+  prepare("jhmdb", raw, status=1)
+  assert "holds no GT_train_1.pkl" in capsys.readouterr().err
+
+
+def test_a_clip_twice_in_a_split_stays_two(tmp_path):
+  raw = tmp_path / "raw"
+  raw.mkdir()
+  pose = stick_poses.people(2, 0, 8)[0, :, :15, :2]
+  for part in ("train", "test"):
+    content = {"pose": [pose, pose], "label": ["a", "a"]}
+    (raw / f"GT_{part}_1.pkl").write_bytes(pickle.dumps(content))
+  data = prepare("jhmdb", raw)
+  assert len(data) == 4
+  assert sorted(data.table["split_1"].tolist()) == ["train", "train", "val", "val"]

@@ -1,0 +1,215 @@
+"""Streams: the offline window's numbers at every hop, people who come and go, pipes and sockets."""
+
+import io
+import json
+import socket
+import sys
+import threading
+
+import numpy as np
+import pytest
+from test_classifier import write_run
+
+import mstgcn_jax as mst
+from mstgcn_jax import skeletons
+from mstgcn_jax.commands import stream as command
+from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.use.classifier import Classifier
+from mstgcn_jax.use.predict import Naming, Predictor
+from mstgcn_jax.use.stream import Stream
+
+SAME = {"rtol": 0, "atol": 1e-5}  # of issue 15; both go through the same compiled function
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+  return write_run(tmp_path_factory.mktemp("run"))  # two persons, 12 frames, turned and centred
+
+
+@pytest.fixture(scope="module")
+def classify(workdir):
+  return Classifier(workdir)
+
+
+def recording(persons=2, frames=40, seed=0):
+  return np.random.default_rng(seed).normal(size=(persons, frames, 25, 3)).astype(np.float32)
+
+
+def offline(classify, window):
+  return np.asarray(classify(classify.from_recording(window)[None]))[0]
+
+
+def test_every_hop_gives_the_offline_windows_numbers(workdir, classify):
+  stream, frames = mst.Stream(workdir, hop=3), recording()
+  answered = []
+  for t in range(frames.shape[1]):
+    got = stream.push(frames[:, t])
+    if got is not None:
+      answered.append(t + 1)
+      np.testing.assert_allclose(got, offline(classify, frames[:, t - 11 : t + 1]), **SAME)
+  assert answered == list(range(12, 41, 3))
+
+
+@pytest.mark.parametrize(("frames", "hop"), [(7, 7), (12, 1), (30, 4)])
+def test_other_lengths_than_the_runs_window_are_looked_at(classify, frames, hop):
+  stream, given = Stream(classify, frames=frames, hop=hop), recording()
+  for t in range(given.shape[1]):
+    got = stream.push(given[:, t])
+    assert (got is not None) == (t + 1 >= frames and (t + 1 - frames) % hop == 0)
+    if got is not None:
+      np.testing.assert_allclose(got, offline(classify, given[:, t + 1 - frames : t + 1]), **SAME)
+
+
+def test_people_come_and_go_and_a_third_takes_the_place_of_one_who_left(classify):
+  frames = recording(persons=3)
+  frames[0, 20:] = 0  # leaves
+  frames[1, :15] = 0  # comes late
+  frames[2, :5] = 0
+  stream = Stream(classify, hop=1)
+  for t in range(frames.shape[1]):
+    here = [m for m in range(3) if frames[m, t].any()]
+    shown = frames[: here[-1] + 1, t] if here else frames[:0, t]  # who is not there is left out
+    got = stream.push(shown[0] if len(shown) == 1 else shown)
+    if got is not None:
+      np.testing.assert_allclose(got, offline(classify, frames[:, t - 11 : t + 1]), **SAME)
+  # In the end persons 1 and 2 alone are in the window.
+  np.testing.assert_allclose(got, offline(classify, frames[1:, -12:]), **SAME)
+
+
+def test_where_nobody_is_seen_there_is_no_answer_until_somebody_is(classify):
+  stream, frames = Stream(classify, hop=1), recording(persons=1)[0]
+  nobody = np.zeros((0, 25, 3), np.float32)
+  assert all(stream.push(nobody) is None for _ in range(15))
+  got = stream.push(frames[0])
+  alone = np.concatenate([np.zeros((11, 25, 3), np.float32), frames[:1]])
+  np.testing.assert_allclose(got, offline(classify, alone), **SAME)
+
+
+def test_a_cleared_stream_begins_anew(classify):
+  stream, frames = Stream(classify), recording()
+  for t in range(20):
+    stream.push(frames[:, t])
+  stream.clear()
+  got = [stream.push(frames[:, t]) for t in range(20, 32)]
+  assert all(p is None for p in got[:-1])
+  np.testing.assert_allclose(got[-1], offline(classify, frames[:, 20:32]), **SAME)
+
+
+@pytest.mark.parametrize(
+  ("frame", "kind", "said"),
+  [
+    (np.ones((20, 3)), ConfigError, r"shape \(1, 20, 3\); expected \[joint, channel\] or"),
+    (np.ones((100, 25, 3)), ConfigError, "up to 64 persons"),
+    (np.full((25, 3), np.nan), DataError, "person 0, joint 0 is"),
+    ("text", ConfigError, "expected an array of numbers"),
+  ],
+)
+def test_a_frame_that_does_not_fit_is_not_taken(classify, frame, kind, said):
+  stream = Stream(classify)
+  with pytest.raises(kind, match=said):
+    stream.push(frame)
+  assert stream.count == 0
+
+
+@pytest.mark.parametrize("wrong", [{"frames": 0}, {"hop": 1.5}])
+def test_numbers_of_frames_are_checked(classify, wrong):
+  with pytest.raises(ConfigError, match="expected a whole number of 1 or more"):
+    Stream(classify, **wrong)
+
+
+# --- the command
+
+
+def lines_of(frames):
+  return [json.dumps(frames[:, t].tolist()).encode() + b"\n" for t in range(frames.shape[1])]
+
+
+def test_the_command_answers_json_lines_with_json_lines(workdir, classify, capsys, monkeypatch):
+  frames = recording()
+  stdin = io.TextIOWrapper(io.BytesIO(b"".join(lines_of(frames))))
+  monkeypatch.setattr(sys, "stdin", stdin)
+  assert command.main([str(workdir), "--hop", "10", "--top", "2"]) == 0
+  answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+  assert [answer["frame"] for answer in answers] == [12, 22, 32]
+  expected = offline(classify, frames[:, 20:32])
+  best = int(expected.argmax())
+  assert answers[-1]["label"] == classify.class_names[best]
+  assert answers[-1]["confidence"] == pytest.approx(float(expected[best]), abs=1e-5)
+  assert len(answers[-1]["top"]) == 2
+
+
+def test_a_bad_line_ends_the_pipe_with_its_number(workdir, monkeypatch):
+  monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"[]\n[[1, 2, 3]]\nx\n")))
+  with pytest.raises(ConfigError, match="the frame has the shape"):
+    command.main([str(workdir)])
+  monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"[]\nx\n")))
+  with pytest.raises(DataError, match="line 2: is not JSON"):
+    command.main([str(workdir)])
+
+
+def test_a_socket_answers_one_client_after_the_other_and_says_what_is_wrong(
+  workdir, classify, tmp_path
+):
+  stream, predictor = Stream(classify, hop=100), Predictor(workdir)
+  naming = Naming(classify.class_names)
+  answer = lambda lines: command.answers(lines, stream, predictor, naming, 3)
+  path = str(tmp_path / "s")
+  frames = recording()
+  with command.listening(path) as server:
+
+    def serve():
+      for _ in range(3):
+        command.serve(server.accept()[0], answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    first = ask(path, lines_of(frames))
+    wrong = ask(path, [b"hello\n"])
+    again = ask(path, lines_of(frames))
+    thread.join()
+    with (
+      pytest.raises(DataError, match="another program listens there"),
+      command.listening(path),
+    ):
+      pass
+  assert first == again and [one["frame"] for one in first] == [12]
+  assert "line 1: is not JSON" in wrong[0]["error"]
+  assert not (tmp_path / "s").exists()
+
+
+def ask(path, lines):
+  with socket.socket(socket.AF_UNIX) as client:
+    client.connect(path)
+    client.sendall(b"".join(lines))
+    client.shutdown(socket.SHUT_WR)
+    with client.makefile("rb") as answers:
+      return [json.loads(line) for line in answers]
+
+
+def test_a_socket_that_nobody_listens_on_any_more_is_taken_over(tmp_path):
+  path = tmp_path / "s"
+  left = socket.socket(socket.AF_UNIX)
+  left.bind(str(path))
+  left.close()
+  with command.listening(str(path)):
+    assert path.is_socket()
+
+
+@pytest.mark.parametrize(
+  ("where", "said"), [("99999", "no port"), ("file", "is there already, and no socket")]
+)
+def test_a_place_where_nothing_can_listen_is_named(tmp_path, monkeypatch, where, said):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "file").write_text("")
+  with pytest.raises(ConfigError, match=said), command.listening(where):
+    pass
+
+
+def test_the_stream_of_a_kinetics_run_takes_scores(tmp_path):
+  kinetics = skeletons.get("kinetics")
+  classify = Classifier(write_run(tmp_path, rotated=False, center=None, skeleton=kinetics))
+  stream = Stream(classify)
+  frames = np.random.default_rng(0).random((2, 12, 18, 3)).astype(np.float32)
+  for t in range(12):
+    got = stream.push(frames[:, t])
+  np.testing.assert_allclose(got, offline(classify, frames), **SAME)
