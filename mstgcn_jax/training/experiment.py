@@ -186,15 +186,7 @@ def set_up(
   config_lib.validate(config)
   if data_set is None:
     data_set = open_data_set(pathlib.Path(config.data.dir) / config.data.name)
-  data = config.data
-  sampling = data_set.sampling(
-    data.window,
-    data.num_persons,
-    data.sampling,
-    data.views,
-    origin=data.center,
-    body_size=data.body_size,
-  )
+  sampling = make_sampling(config, data_set)
   split = make_split(config, data_set)
   model_config = config_lib.model_config(
     config,
@@ -256,6 +248,19 @@ def check_own_code(model: nnx.Module, config: ModelConfig, window: int) -> None:
       f"model.{field} {own_code(config)!r} gives {getattr(logits, 'shape', logits)} for one clip; "
       f"logits of {config.num_classes} classes have the shape (1, {config.num_classes})"
     )
+
+
+def make_sampling(config: ConfigDict, data_set: DataSet) -> Sampling:
+  """How the config says that this data set's clips become windows."""
+  data = config.data
+  return data_set.sampling(
+    data.window,
+    data.num_persons,
+    data.sampling,
+    data.views,
+    origin=data.center,
+    body_size=data.body_size,
+  )
 
 
 def make_split(config: ConfigDict, data_set: DataSet) -> Split:
