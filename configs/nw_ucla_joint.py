@@ -3,7 +3,7 @@
 python -m data_prep nw_ucla --raw DIR --out data
 python train.py --config configs/nw_ucla_joint.py
 
-All else is as in own_recordings.py.
+All else is as in own_recordings.py, whose epochs are for these 1,020 training clips: 4,340 steps.
 """
 
 import pathlib
