@@ -1,7 +1,7 @@
 """JHMDB in 2-D (21 actions), from DD-Net's pickles: the first of three splits.
 
-    python -m data_prep jhmdb --raw DIR --out data
-    python train.py --config configs/jhmdb_joint.py
+    mstgcn prepare jhmdb --raw DIR --out data
+    mstgcn train --config jhmdb_joint
 
 The published figure is the mean over --config.data.protocol=given:column=split_1, split_2, split_3.
 """

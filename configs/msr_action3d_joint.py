@@ -1,7 +1,7 @@
 """MSR-Action3D (20 actions, 10 subjects), cross-subject: odd subjects train.
 
-    python -m data_prep msr_action3d --raw DIR --out data
-    python train.py --config configs/msr_action3d_joint.py
+    mstgcn prepare msr_action3d --raw DIR --out data
+    mstgcn train --config msr_action3d_joint
 
 The three sets of eight actions of Li, Zhang and Liu (2010), whose published figure is the mean over
 them, are --config.data.protocol=given:column=split_as1, split_as2 and split_as3. All else is as in

@@ -1,7 +1,7 @@
 """Northwestern-UCLA (10 actions, 3 views), joint stream: views 1 and 2 train, view 3 tests.
 
-python -m data_prep nw_ucla --raw DIR --out data
-python train.py --config configs/nw_ucla_joint.py
+mstgcn prepare nw_ucla --raw DIR --out data
+mstgcn train --config nw_ucla_joint
 
 All else is as in own_recordings.py, whose epochs are for these 1,020 training clips: 4,340 steps.
 """

@@ -1,7 +1,7 @@
 """Northwestern-UCLA: the four streams side by side in one run, and their fusion.
 
-    python -m data_prep nw_ucla --raw DIR --out data
-    python train.py --config configs/nw_ucla_streams.py
+    mstgcn prepare nw_ucla --raw DIR --out data
+    mstgcn train --config nw_ucla_streams
 
 All else is as in nw_ucla_joint.py.
 """

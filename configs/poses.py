@@ -1,7 +1,7 @@
 """A pose estimator's output: a folder a class, in it a file or folder per clip.
 
-    python -m data_prep poses --raw MY_FOLDER --out data
-    python train.py --config configs/poses.py
+    mstgcn prepare poses --raw MY_FOLDER --out data
+    mstgcn train --config poses
 
 Works as it is for OpenPose, AlphaPose, MMPose, RTMPose, COCO, Ultralytics and MediaPipe: classes,
 joints and channels are the data's. configs/own_recordings.py explains most lines below; its recipe

@@ -1,7 +1,7 @@
 """SHREC'17 hand gestures, 14 classes, with the split of its track (De Smedt et al. 2017).
 
-python -m data_prep shrec17_14 --raw DIR --out data
-python train.py --config configs/shrec17_14_joint.py
+mstgcn prepare shrec17_14 --raw DIR --out data
+mstgcn train --config shrec17_14_joint
 """
 
 from mstgcn_jax.training import config

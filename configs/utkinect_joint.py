@@ -1,7 +1,7 @@
 """UTKinect-Action3D (10 actions, 10 subjects, 20 recordings): one recording out.
 
-    python -m data_prep utkinect --raw DIR --out data
-    python train.py --config configs/utkinect_joint.py
+    mstgcn prepare utkinect --raw DIR --out data
+    mstgcn train --config utkinect_joint
 
 The published figure (Xia, Chen and Aggarwal 2012) is the mean over all 20 recordings:
 --config.data.protocol=leave_one_out:column=sequence,value=s01_e02 and so on to s10_e02, each with a
