@@ -187,7 +187,7 @@ def pipeline(data_set: DataSet, threads: int, steps: int = 24, repeats: int = 20
 
   input_pipeline.THREADS = threads
   batches = input_pipeline.train_batches(
-    data_set, np.arange(len(data_set)), batch_size=64, window=300, num_persons=2, seed=0
+    data_set, np.arange(len(data_set)), data_set.sampling(300), batch_size=64, seed=0
   )
   for _ in range(10):
     batch = next(batches)
@@ -216,7 +216,7 @@ def expansion(data_set: DataSet, repeats: int = 50) -> None:
 
   mesh = train_step.make_mesh(jax.devices()[:1])
   batches = input_pipeline.train_batches(
-    data_set, np.arange(len(data_set)), batch_size=64, window=300, num_persons=2, seed=0
+    data_set, np.arange(len(data_set)), data_set.sampling(300), batch_size=64, seed=0
   )
   batch = next(batches)
   batches.close()

@@ -33,7 +33,8 @@ from flax import nnx
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.model import ModelConfig, make_network
+from mstgcn_jax.model.config import NETWORKS
 from mstgcn_jax.training import train_step
 
 FIGURES = pathlib.Path(__file__).with_name("gpu_programs.json")
@@ -103,6 +104,8 @@ _VARIANTS = (
   *({"attention": kind} for kind in ("stja", "stcja", "pa", "ca", "fa", "ja")),
   *({"activation": kind} for kind in ("swish", "hswish", "acon", "meta_acon")),
   {"layer_type": "sep", "expand_ratio": 2},
+  {"block_type": "ctrgcn/ms"},
+  *({"network": name} for name in NETWORKS if name != "mstgcn"),
 )
 # Each of them for a card and a number of devices in turn.
 _PLACES = (("h100", 1), ("a100", 2), ("t4", 4), ("h100", 8))
@@ -234,7 +237,7 @@ def compile_step(
     "label": jax.ShapeDtypeStruct((clips,), np.int32, sharding=share),
     "stop": jax.ShapeDtypeStruct((clips,), np.int32, sharding=share),
   }
-  model = nnx.eval_shape(lambda: MSTGCN(config, rngs=nnx.Rngs(0)))
+  model = nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)))
   task, params, batch_stats = published_task.make_task(model, clips)
   init = lambda params, stats: train_step.init_state(task, params, stats, seed=0)
   state = place(jax.eval_shape(init, params, batch_stats), whole)
@@ -242,7 +245,7 @@ def compile_step(
   start = time.perf_counter()
   if folded:
     structure, constants = nnx.split(
-      nnx.eval_shape(lambda: MSTGCN(config, rngs=nnx.Rngs(0)).fold())
+      nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)).fold())
     )
     forward = jax.jit(lambda constants, clips: nnx.merge(structure, constants)(clips))
     lowered = forward.lower(place(constants, whole), batch["clips"])
@@ -268,10 +271,18 @@ def compile_step(
 
 
 def published(
-  *, card="h100", devices=1, clips=64, frames=300, dtype="float32", remat=False, **kind
+  *,
+  network="mstgcn",
+  card="h100",
+  devices=1,
+  clips=64,
+  frames=300,
+  dtype="float32",
+  remat=False,
+  **kind,
 ) -> Report:
-  """The published configuration's step."""
-  config = ModelConfig(num_classes=60, dtype=dtype, remat=remat)
+  """The step of a network's published configuration on NTU RGB+D 60."""
+  config = ModelConfig(num_classes=60, network=network, dtype=dtype, remat=remat)
   mesh = mesh_of(card, devices)
   return compile_step(config, mesh, card, clips=clips, frames=frames, **kind)
 
@@ -316,6 +327,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--check", action="store_true", help="all programs, against the figures")
   parser.add_argument("--update", action="store_true", help="write the figures")
+  parser.add_argument("--network", choices=NETWORKS, default="mstgcn")
   parser.add_argument("--card", choices=CARDS, default="h100")
   parser.add_argument("--devices", type=int, default=1)
   parser.add_argument("--clips", type=int, default=64, help="in the global batch")

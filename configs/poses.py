@@ -4,7 +4,8 @@
     mstgcn train --config poses
 
 Works as it is for OpenPose, AlphaPose, MMPose, RTMPose, COCO, Ultralytics and MediaPipe: classes,
-joints and channels are the data's. configs/own_recordings.py explains every line below.
+joints and channels are the data's. configs/own_recordings.py explains most lines below; its recipe
+was chosen on joints in 3-D, this one is simpler.
 """
 
 from mstgcn_jax.training import config

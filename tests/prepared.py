@@ -49,8 +49,9 @@ def source(clips, **fields) -> Source:
 
 def prepare(out: pathlib.Path, clips, *, arguments_=None, **fields) -> DataSet:
   """Writes the clips as a data set below `out` and opens it."""
-  preparation.prepare(source(clips, **fields), arguments(out, **(arguments_ or {})))
-  return open_data_set(out / "fake")
+  args = arguments(out, **(arguments_ or {}))
+  preparation.prepare(source(clips, **fields), args)
+  return open_data_set(out / args.name)
 
 
 def random_clips(count: int, seed: int = 0, frames=(5, 30), persons: int = 2) -> list[Clip]:

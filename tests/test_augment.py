@@ -301,3 +301,13 @@ def test_rotation_out_of_the_plane_is_refused_for_flat_clips():
   with pytest.raises(ConfigError, match=r"rotation must be \(0, 0, angle\)"):
     Augmentation(rotation=(0.1, 0, 0), dimensions=2)
   assert Augmentation(rotation=[0, 0, 1], dimensions=2).rotation == (0.0, 0.0, 1.0)
+
+
+def test_augmentation_that_fits_the_data_leaves_out_what_they_do_not_allow():
+  wanted = Augmentation(rotation=(0.1, 0.2, 0.3), mirror=0.5, dimensions=0)
+  bare = skeletons.Skeleton("bare", ("a", "b"), bone_parents=(0, 0))
+  assert wanted.fitted(3, skeletons.get("ntu_rgbd")) == dataclasses.replace(wanted, dimensions=3)
+  flat = Augmentation(rotation=(0, 0, 0.3), dimensions=2)
+  assert wanted.fitted(2, bare) == flat
+  said = dataclasses.replace(wanted, dimensions=3)
+  assert said.fitted(2, bare) == said  # and `apply` refuses it

@@ -12,6 +12,7 @@ from mstgcn_jax.data.data_set import Persons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.training import checkpoints
+from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.train_step import TrainState, split_model
 from mstgcn_jax.use.classifier import Classifier
 
@@ -89,6 +90,23 @@ def test_a_recording_for_data_taken_as_they_are_is_not_turned(tmp_path):
   classify = Classifier(write_run(tmp_path, rotated=False, center=None))
   raw = recording(persons=1)
   np.testing.assert_array_equal(classify.from_recording(raw)[0, :9], raw[0])
+
+
+def test_a_recording_is_placed_as_the_training_data_were(tmp_path):
+  workdir = write_run(tmp_path)
+  facts = files.read_json(workdir / "model.json")
+  facts["input"] |= {"sampling": "random_sorted", "origin": "first_frame", "body_size": True}
+  files.write_json(workdir / "model.json", facts)
+  classify = Classifier(workdir)
+  raw = recording()
+  one, thrice = (classify.from_recording(size * raw) for size in (1, 3))
+  np.testing.assert_allclose(
+    thrice, one, rtol=1e-4, atol=1e-5
+  )  # whatever size they are recorded at
+  assert np.abs(one[0, -1, NTU.center]).max() > 0.1  # the way they went is there
+  assert workdir_lib.read(workdir).sampling == classify.sampling
+  workdir_lib.read(workdir).write(tmp_path)
+  assert files.read_json(workdir / "model.json")["input"] == facts["input"] | {"views": 1}
 
 
 def test_one_person_needs_no_axis_of_persons(classify):

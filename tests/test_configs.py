@@ -7,12 +7,15 @@ import pickle
 import estimator_files
 import jax
 import numpy as np
+import prepared
 import pytest
 import test_public_sets
 from flax import nnx
 
 from data_prep import __main__ as data_prep
+from data_prep.readers.interface import Clip
 from data_prep.synthetic import skeleton_files
+from mstgcn_jax import skeletons
 from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.model import MSTGCN
 from mstgcn_jax.training import config as config_lib
@@ -143,6 +146,25 @@ def test_nw_ucla_starts_on_json_files(tmp_path):
   assert scores.logits.shape == (3, 10)
 
 
+@pytest.mark.parametrize(
+  ("name", "layout"),
+  [("utd_mhad", "utd_mhad"), ("utkinect", "nw_ucla"), ("msr_action3d", "msr_action3d")],
+)
+def test_small_sets_start_on_generated_clips(name, layout, tmp_path):
+  skeleton = skeletons.get(layout)
+  clips = []
+  for i in range(8):
+    joints = np.float32(wave(10 + i, skeleton.num_joints, 3, seed=i))
+    facts = {"subject": 1 + i % 2, "sequence": f"s{1 + i % 2:02d}_e01"}
+    clips.append(Clip(f"c{i}", i % 2, [joints], facts))
+  layout_facts = {"skeleton": skeleton, "center": skeleton.center}
+  prepared.prepare(tmp_path, clips, arguments_={"name": name}, **layout_facts)
+  scores = start(f"{name}_joint.py", tmp_path, tmp_path / "run", channels=3)
+  assert len(scores.names) == 4
+  shown = json.loads((tmp_path / "run" / "model.json").read_text())["input"]
+  assert (shown["origin"], shown["body_size"]) == ("first_frame", True)
+
+
 def test_coco_starts_on_a_pyskl_pickle(tmp_path):
   annotations = [
     {
@@ -216,3 +238,16 @@ def test_own_flat_recordings_need_no_change_of_the_config(tmp_path):
   config.batch_size = 4
   run = set_up(config)
   assert (run.model_config.in_channels, run.model_config.skeleton.num_joints) == (2, 15)
+  # What the recipe has and flat clips of a layout without pairs cannot have is left out.
+  options = run.task.augmentation
+  assert (options.dimensions, options.rotation, options.mirror) == (2, (0, 0, 0.3), 0)
+  assert run.facts().sampling.bone_parents is None
+
+
+def test_scores_of_own_recordings_are_not_turned_and_sheared(tmp_path):
+  write_own(tmp_path / "raw", channels=3)
+  prepare("own", "--raw", tmp_path / "raw", "--out", tmp_path, "--as-is")
+  config = config_lib.load(CONFIGS / "own_recordings.py")
+  config.data.dir = str(tmp_path)
+  config.batch_size = 4
+  assert set_up(config).task.augmentation.dimensions == 2

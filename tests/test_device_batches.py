@@ -9,8 +9,6 @@ from prepared import prepare, random_clips
 from mstgcn_jax.data import input_pipeline
 from mstgcn_jax.training import device_batches, train_step
 
-SHAPE = {"batch_size": 4, "window": 12, "num_persons": 2}
-
 
 @pytest.fixture(scope="module")
 def data_set(tmp_path_factory):
@@ -24,8 +22,8 @@ def on_devices(data_set, batches, meshes, *fields):
 
 
 def test_clips_on_a_device_are_those_of_the_data_set(data_set):
-  mesh = train_step.make_mesh()
-  host = input_pipeline.eval_batches(data_set, range(9), shares=mesh.size, **SHAPE)
+  mesh, how = train_step.make_mesh(), data_set.sampling(12)
+  host = input_pipeline.eval_batches(data_set, range(9), how, batch_size=4, shares=mesh.size)
   seen = []
   for batch in on_devices(data_set, host, [mesh, mesh], "index", "valid"):
     assert batch.keys() == {mesh}  # once, however many streams sit there

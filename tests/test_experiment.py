@@ -6,6 +6,7 @@ import tiny
 from prepared import prepare
 
 from data_prep.readers.interface import Clip
+from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.skeletons import Skeleton
 from mstgcn_jax.training.experiment import set_up
 
@@ -72,3 +73,25 @@ def test_the_centre_counts_as_tracked_where_the_data_are_centred(
   clips = [(split, 1, [person(root, joint)]) for split in ("train", "train", "val")]
   mean, std = normalization(tmp_path, clips, "bone", center)
   np.testing.assert_allclose((mean[CENTER], std[CENTER]), expected, atol=1e-6)
+
+
+def test_statistics_are_of_clips_as_they_are_placed(tmp_path):
+  # Bones of 2 and 4, scaled to one length; the root stands still, the centre a bone away from it.
+  clips = [
+    (split, 1, [person((1, 1), values)])
+    for split, values in (("train", (3, 3)), ("train", (5, 5)), ("val", (5, 5)))
+  ]
+  changes = {"data.center": "first_frame", "data.body_size": True}
+  mean, std = normalization(tmp_path, clips, "bone", CENTER, **changes)
+  # x is a part of 1 / sqrt(1 + 10²) of the way: y is ten times x, z the same at both ends
+  np.testing.assert_allclose(mean[CENTER], 3.6 / np.sqrt(101), rtol=1e-5)
+  np.testing.assert_allclose(std[CENTER], 0, atol=1e-3)  # a difference of squares in float32
+
+
+def test_a_layout_without_bones_has_no_body_size(tmp_path):
+  joints = np.ones((2, 3, 3), np.float32)
+  clips = [Clip(f"c{i}", 0, [joints], {"split": "train"}) for i in range(2)]
+  points = Skeleton("points", ("a", "b", "c"), bone_parents=(0, 1, 2), center=0)
+  data_set = prepare(tmp_path, clips, skeleton=points, center=0)
+  with pytest.raises(ConfigError, match="the layout points of fake has none"):
+    data_set.sampling(2, body_size=True)

@@ -14,7 +14,6 @@ from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
 INDICES = np.arange(3, 40)  # 37 clips: 4 batches of 8 per epoch, 5 clips left over
-SHAPE = {"window": 12, "num_persons": 2}
 
 
 @pytest.fixture(scope="module")
@@ -22,22 +21,30 @@ def data_set(tmp_path_factory):
   return prepare(tmp_path_factory.mktemp("data"), random_clips(43))
 
 
+def how(data_set, *, window=12, num_persons=2, sampling="loop", views=1, **more):
+  """How clips are seen, and the arguments that are left."""
+  placing = {name: more.pop(name) for name in ("origin", "body_size") if name in more}
+  return data_set.sampling(window, num_persons, sampling, views, **placing), more
+
+
 def train(data_set, count, **changes):
-  arguments = {"batch_size": 8, "seed": 5, **SHAPE, **changes}
-  batches = input_pipeline.train_batches(data_set, INDICES, **arguments)
+  sampling, more = how(data_set, **changes)
+  arguments = {"batch_size": 8, "seed": 5, **more}
+  batches = input_pipeline.train_batches(data_set, INDICES, sampling, **arguments)
   taken = list(itertools.islice(batches, count))
   batches.close()
   return taken
 
 
 def evaluate(data_set, **changes):
-  return list(input_pipeline.eval_batches(data_set, INDICES, **{"batch_size": 8} | SHAPE | changes))
+  sampling, more = how(data_set, **changes)
+  return list(input_pipeline.eval_batches(data_set, INDICES, sampling, **{"batch_size": 8} | more))
 
 
 def clips_of(data_set, batch):
   """Clips of a batch that is not divided among devices, [clip, person, frame, joint, channel]."""
-  arrays = batch["frames"], batch["shown"], data_set.scale, data_set.center
-  return temporal_sampling.expand(*arrays, np)
+  windows = {name: batch[name] for name in temporal_sampling.EXPANDED if name in batch}
+  return temporal_sampling.expand(**windows, scale=data_set.scale, center=data_set.center, xp=np)
 
 
 def assert_same(data_set, whole, *parts):
@@ -74,9 +81,9 @@ def test_people_whom_the_model_does_not_see_do_not_decide_what_it_sees(tmp_path,
   clips = []
   for name, content in (("alone", alone), ("both", both)):
     data_set = prepare(tmp_path / name, content)
-    shape = {"batch_size": 2, "window": 64, "num_persons": 1, "sampling": sampling}
-    trained = input_pipeline.train_batches(data_set, [0, 1], **shape, seed=0)
-    evaluated = input_pipeline.eval_batches(data_set, [0, 1], **shape)
+    seen = data_set.sampling(64, 1, sampling)
+    trained = input_pipeline.train_batches(data_set, [0, 1], seen, batch_size=2, seed=0)
+    evaluated = input_pipeline.eval_batches(data_set, [0, 1], seen, batch_size=2)
     clips.append([clips_of(data_set, next(batches)) for batches in (trained, evaluated)])
     trained.close()
     np.testing.assert_array_equal(clips[-1][1][0], data_set.sample(0, 64, 1, sampling))
@@ -176,8 +183,8 @@ def test_a_frame_is_sent_once_and_only_if_it_is_shown(tmp_path):
   clips = [dataclasses.replace(clip, name=f"c{i}") for i, clip in enumerate(clips)]
   for sampling in ("loop", "random_crop", "random_shift", "uniform"):
     data_set = prepare(tmp_path / sampling, clips)
-    shape = {"batch_size": 2, "window": 8, "num_persons": 2, "sampling": sampling}
-    (batch,) = input_pipeline.eval_batches(data_set, [0, 1], **shape)
+    seen = data_set.sampling(8, 2, sampling)
+    (batch,) = input_pipeline.eval_batches(data_set, [0, 1], seen, batch_size=2)
     assert batch["shown"].max() == 5 + 8 - 1
     assert len(batch["frames"]) == 14  # 13, rounded up: 8, 10, 12, 14, 16, 20, 24, …
 
@@ -188,7 +195,8 @@ def test_whole_numbers_are_sent_as_they_are_stored(tmp_path):
     for clip in random_clips(8)
   ]
   data_set = prepare(tmp_path, clips, storage_scale=100)
-  (batch,) = input_pipeline.eval_batches(data_set, range(8), batch_size=8, **SHAPE)
+  seen = data_set.sampling(12)
+  (batch,) = input_pipeline.eval_batches(data_set, range(8), seen, batch_size=8)
   assert batch["frames"].dtype == np.int16
   for clip, row in zip(clips_of(data_set, batch), batch["index"], strict=True):
     np.testing.assert_array_equal(clip, data_set.sample(row, 12))
@@ -244,10 +252,31 @@ class Imports:  # what is imported beside the main thread, where two can wait fo
 sys.meta_path.insert(0, Imports())
 opened = data_set.open_data_set({str(data_set.path)!r})
 batches = input_pipeline.train_batches(
-  opened, range(40), batch_size=4, window=9, num_persons=1, seed=0)
+  opened, range(40), opened.sampling(9, 1), batch_size=4, seed=0)
 next(batches)
 import tensorflow as tf
 print(tf.config.get_visible_devices("GPU"))
 """
   done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
   assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+@pytest.mark.parametrize("stored", [{}, {"storage_scale": 100}])
+@pytest.mark.parametrize("sampling", ["loop", "random_sorted"])
+def test_a_batch_carries_what_places_its_clips(tmp_path, sampling, stored):
+  clips = [
+    dataclasses.replace(clip, persons=[np.round(p, 2) for p in clip.persons])
+    for clip in random_clips(9)
+  ]
+  data_set = prepare(tmp_path, clips, **stored)
+  how = data_set.sampling(12, 2, sampling, origin="first_frame", body_size=True)
+  batches = list(input_pipeline.eval_batches(data_set, range(9), how, batch_size=4))
+  for batch in batches:
+    assert (batch["origin"].shape, batch["factor"].shape) == ((4, 3), (4,))
+    for clip, row in zip(clips_of(data_set, batch), batch["index"], strict=True):
+      seen = how.windows(data_set.read([row])[0]) if row >= 0 else np.zeros_like(clip)
+      np.testing.assert_array_equal(clip, seen)
+
+
+def test_batches_that_need_no_placement_carry_none(data_set):
+  assert train(data_set, 1)[0].keys() == {"frames", "shown", "label", "index"}

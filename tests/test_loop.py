@@ -21,7 +21,7 @@ import tiny
 from kill_test import compare
 from orbax.checkpoint._src.serialization import ocdbt_utils
 
-from mstgcn_jax import files
+from mstgcn_jax import files, skeletons
 from mstgcn_jax.errors import ConfigError, DataError, RunError
 from mstgcn_jax.evaluation import metrics
 from mstgcn_jax.evaluation.scores import Scores
@@ -360,6 +360,20 @@ def test_the_start_says_what_it_runs_on_and_what_has_no_effect(tiny_data, tmp_pa
     "optimizer.decay_epochs has no effect: optimizer.schedule is 'cosine'",
     "data.num_persons is 2, but no clip has more than 1 person: the others stay empty and cost as "
     "much as those who are there",
+  ]
+
+
+def test_the_start_says_what_these_data_do_not_allow(tmp_path):
+  bare = skeletons.Skeleton("bare", tuple("abcdefghijklmnopqrst"), bone_parents=(0,) * 20)
+  tiny.prepare(tmp_path, skeleton=bare, center=None)
+  asked = {"data.center": "first_frame", "data.body_size": True, "augment.mirror": 0.5}
+  fitted = {"augment.dimensions": 0, "augment.rotation": (0.3, 0.3, 0.3)}
+  run = set_up(tiny.config(tmp_path, **asked, **fitted))
+  assert loop.notes(run) == [
+    "data.center has no effect: the clips of tiny are not centred",
+    "data.body_size has no effect: the clips of tiny are not centred",
+    "augment.mirror has no effect: the layout bare names no `mirror` pairs",
+    "augment.rotation has an effect about z only: the clips are taken to be flat",
   ]
 
 

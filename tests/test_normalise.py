@@ -36,7 +36,8 @@ def centred(*persons: np.ndarray) -> np.ndarray:
   sequences = turned(*persons)
   frames = max(map(len, sequences))
   out = np.zeros((len(sequences), frames, 4, 3), np.float32)
-  return temporal_sampling.sample(sequences, "loop", "loop", TORSO.center, out)
+  how = temporal_sampling.Sampling(frames, len(sequences), center=TORSO.center)
+  return temporal_sampling.sample(sequences, how, out)
 
 
 def test_a_clip_is_turned_upright_and_to_the_front():

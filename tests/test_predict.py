@@ -135,9 +135,13 @@ def folders_of_classes(raw, args):
     joints = np.loadtxt(path).reshape(-1, 20, 3).astype(np.float32)
     if args.upside_down:
       joints = joints * [1, -1, 1]
-    return interface.Clip(path.stem, names.index(path.parent.name), [joints.astype(np.float32)])
+    label, name = names.index(path.parent.name), f"{path.parent.name}/{path.stem}"
+    return interface.Clip(name, label, [joints.astype(np.float32)])
 
-  return interface.Recordings(paths, read, tiny.SKELETON, names, notes=("read as xyz",))
+  warnings = ("all clips are of one class",)
+  return interface.Recordings(
+    paths, read, tiny.SKELETON, names, notes=("read as xyz",), warnings=warnings
+  )
 
 
 @pytest.fixture
@@ -155,12 +159,15 @@ def test_a_source_that_insists_on_labels_reads_a_file_without_one(run, tmp_path,
   as_stored = classify.from_recording(Persons([own()]))
   probabilities = np.asarray(classify(as_stored[None]))[0]
   assert command.main([str(run), str(tmp_path / "wave.xyz"), "--source", "xyz"]) == 0
-  assert "read as xyz" in capsys.readouterr().err
+  said = capsys.readouterr().err
+  assert "read as xyz" in said and "of one class" not in said
   expected = predicted(capsys, run, tmp_path / "wave.xyz", "--source", "xyz")
   assert expected[0]["confidence"] == pytest.approx(float(probabilities.max()), abs=1e-5)
   (tmp_path / "a_class").mkdir()
   shutil.move(tmp_path / "wave.xyz", tmp_path / "a_class")
-  assert predicted(capsys, run, tmp_path, "--source", "xyz") == expected
+  (in_class,) = predicted(capsys, run, tmp_path, "--source", "xyz")
+  assert in_class["top"] == expected[0]["top"]
+  assert (expected[0]["recording"], in_class["recording"]) == ("wave", "a_class/wave")
 
 
 def test_options_of_the_source_stand_behind_dashes(run, tmp_path, capsys, xyz):

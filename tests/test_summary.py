@@ -27,6 +27,43 @@ def test_other_block_types_have_the_published_parameters():
     assert sum(row.parameters for row in summary.rows(config)) == parameters, block_type
 
 
+# Parameters and GFLOP of the published codes, counted while they ran.
+SIZES = [
+  ("stgcn", "ntu_rgbd", 60, 300, 2, 3_098_832, "34.19"),
+  ("stgcn", "kinetics", 400, 300, 2, 3_177_140, "24.27"),
+  ("stgcn", "kinetics", 400, 150, 2, 3_177_140, "12.21"),
+  ("agcn", "ntu_rgbd", 60, 300, 2, 3_469_510, "38.81"),
+  ("agcn", "kinetics", 400, 300, 2, 3_547_776, "27.60"),
+  ("agcn", "kinetics", 400, 150, 2, 3_547_776, "13.89"),
+  ("aagcn", "ntu_rgbd", 60, 300, 2, 3_781_668, "38.83"),
+  ("ctrgcn", "ntu_rgbd", 60, 64, 2, 1_446_672, "3.878"),
+  ("ctrgcn", "ntu_rgbd", 120, 64, 2, 1_462_092, "3.878"),
+  # The list's 1.236 is 1.2355, rounded once more.
+  ("ctrgcn", "nw_ucla", 10, 52, 1, 1_426_892, "1.2355"),
+  ("stgcnpp", "ntu_rgbd", 60, 100, 2, 1_403_144, "5.850"),
+  ("stgcnpp", "coco", 60, 100, 2, 1_393_016, "3.853"),
+  ("pyskl_stgcn", "ntu_rgbd", 60, 100, 2, 3_098_832, "11.40"),
+  ("pyskl_stgcn", "coco", 60, 100, 2, 3_088_704, "7.623"),
+  ("pyskl_aagcn", "ntu_rgbd", 60, 100, 2, 3_781_668, "12.95"),
+  ("pyskl_ctrgcn", "ntu_rgbd", 60, 100, 2, 1_446_672, "5.943"),
+  ("dgstgcn", "ntu_rgbd", 60, 100, 2, 1_701_172, "4.992"),
+]
+
+
+@pytest.mark.parametrize(
+  ("network", "skeleton", "classes", "frames", "persons", "parameters", "gflop"), SIZES
+)
+def test_every_network_has_the_published_parameters_and_flops(
+  network, skeleton, classes, frames, persons, parameters, gflop
+):
+  config = ModelConfig(num_classes=classes, network=network, skeleton=skeleton, num_persons=persons)
+  rows = summary.rows(config, frames)
+  assert sum(row.parameters for row in rows) == parameters
+  digits = len(gflop.split(".")[1])
+  assert f"{sum(row.flops for row in rows) / 1e9:.{digits}f}" == gflop
+  assert not any(row.uncounted for row in rows)
+
+
 def test_flops_are_those_of_arithmetic_done_by_hand():
   config = ModelConfig(num_classes=7, num_persons=1, blocks=((3, 8, False, 2),))
   rows = {row.name: row for row in summary.rows(config, frames=10)}

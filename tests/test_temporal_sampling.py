@@ -9,6 +9,7 @@ from golden import golden
 
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise, temporal_sampling
+from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError
 
 NTU = skeletons.get("ntu_rgbd")
@@ -45,7 +46,8 @@ def test_normalised_edge_cases_equal_the_reference(case):
 def sampled(persons, window, num_persons, sampling, fill="loop", **random):
   """What the model sees of persons of one joint, [person, window]."""
   out = np.full((num_persons, window, 1, 1), np.nan, np.float32)
-  return temporal_sampling.sample(persons, sampling, fill, None, out, **random)[..., 0, 0]
+  how = Sampling(window, num_persons, sampling, random.pop("views", 1), fill)
+  return temporal_sampling.sample(persons, how, out, **random)[..., 0, 0]
 
 
 @pytest.mark.parametrize("begin", [0, 9, 17])
@@ -225,16 +227,21 @@ def test_an_unknown_sampling_is_refused_by_name():
     temporal_sampling.sample_times([counting(9)], 3, "zoom", "loop")
 
 
-@pytest.mark.parametrize("center", [None, 1])
-def test_a_device_makes_the_same_clips_to_the_last_bit(center):
+@pytest.mark.parametrize(
+  ("center", "placed"),
+  [(None, ()), (1, ()), (1, ("origin",)), (1, ("factor",)), (1, ("origin", "factor"))],
+)
+def test_a_device_makes_the_same_clips_to_the_last_bit(center, placed):
   rng = np.random.default_rng(0)
   frames = rng.normal(size=(40, 5, 3)).astype(np.float32)
   frames[rng.random(frames.shape[:2]) < 0.2] = 0
   frames[3, 2, 1] = frames[4, 1, 0] = 0  # tracked all the same
   shown = rng.integers(-1, 40, (6, 2, 9)).astype(np.int32)
-  expected = temporal_sampling.expand(frames, shown, 0, center, np)
+  values = {"origin": rng.normal(size=(6, 3)), "factor": rng.uniform(0.5, 2, 6)}
+  placed = {name: values[name].astype(np.float32) for name in placed}
+  expected = temporal_sampling.expand(frames, shown, 0, center, np, **placed)
   device = jax.jit(functools.partial(temporal_sampling.expand, scale=0, center=center))
-  clips = np.asarray(device(frames, shown))
+  clips = np.asarray(device(frames, shown, **placed))
   assert clips.dtype == np.float32 and clips.tobytes() == expected.tobytes()
 
 
@@ -252,13 +259,23 @@ def test_only_uniform_and_crops_have_several_views():
     temporal_sampling.check(sampling)
     with pytest.raises(ConfigError, match="views=0 is not possible"):
       temporal_sampling.check(sampling, 0)
-  for sampling in ("uniform", "random_crop"):
+  for sampling in ("uniform", "random_crop", "random_sorted"):
     temporal_sampling.check(sampling, 2)
   for sampling in ("loop", "random_shift"):
     with pytest.raises(ConfigError, match=f"views=2 is not possible with sampling '{sampling}'"):
       temporal_sampling.check(sampling, 2)
   with pytest.raises(ConfigError, match="'zoom' is unknown"):
     temporal_sampling.check("zoom")
+
+
+def test_sorted_sampling_draws_frames_with_replacement_and_evaluates_evenly():
+  sorted_pairs = {(a, b) for a in (1, 2, 3) for b in (1, 2, 3) if a <= b}
+  assert drawn([counting(3)], 2, "random_sorted", "zero") == sorted_pairs
+  # Shorter than the window: (i + 1/2) * 3 / 6 is 0.25, 0.75, 1.25, …
+  assert sampled([counting(3)], 6, 1, "random_sorted", "zero").tolist() == [[1, 1, 2, 2, 3, 3]]
+  # Views at 1/4 and 3/4 of segments of two frames.
+  views = [sampled([counting(8)], 4, 1, "random_sorted", view=k, views=2)[0] for k in (0, 1)]
+  assert [view.tolist() for view in views] == [[1, 3, 5, 7], [2, 4, 6, 8]]
 
 
 @pytest.mark.parametrize("sampling", ["random_crop", "uniform"])
@@ -336,8 +353,10 @@ def test_a_shift_moves_what_is_tracked_of_anybody_and_nothing_where_nobody_is():
 def test_a_clip_of_nobody_is_a_window_of_zeros(sampling, people):
   for rng in (None, np.random.default_rng(0)):
     assert not sampled(people, 4, 2, sampling, "loop", rng=rng).any()
-    out = np.full((1, 4, 2, 1), np.nan, np.float32)
-    assert not temporal_sampling.sample(people, sampling, "loop", 0, out, rng=rng).any()
+    joints = people[0].shape[1] if people else 2
+    out = np.full((1, 4, joints, 1), np.nan, np.float32)
+    how = Sampling(4, 1, sampling, center=0, origin="first_frame", bone_parents=(0, 0))
+    assert not temporal_sampling.sample(people, how, out, rng=rng).any()
 
 
 def test_an_empty_first_person_does_not_hide_the_second():
@@ -352,3 +371,67 @@ def test_a_clip_as_long_as_the_window_is_shifted_by_what_is_untracked_in_it():
   person[0] = 0
   assert drawn([person], 4, "random_shift", "loop") == {(2, 3, 4, 0), (0, 2, 3, 4)}
   assert sampled([person], 4, 1, "random_shift", "loop").tolist() == [[2, 3, 4, 0]]
+
+
+# --- what a whole clip says
+
+
+def going(steps, bone=1.0):
+  """A person [frame, 2, 2] whose joint 0 stands at (step, 0) and whose joint 1 is a bone above."""
+  return np.float32([[[x, 0], [x, bone]] for x in steps])
+
+
+def placed(persons, **how):
+  """What a network sees of two frames, centred on joint 0, [person, frame, joint, channel]."""
+  sampling = Sampling(2, len(persons), center=0, **how)
+  return sampling.windows(persons)
+
+
+def test_the_first_frame_as_origin_keeps_the_way_that_people_go():
+  first, second = going([2, 5]), going([3, 3])
+  clip = placed([first, second], origin="first_frame")
+  assert clip[0, :, :, 0].tolist() == [[0, 0], [3, 3]]
+  assert clip[1, :, :, 0].tolist() == [[1, 1], [1, 1]]
+  assert placed([first, second])[0, :, :, 0].tolist() == [[0, 0], [0, 0]]
+
+
+def test_the_origin_is_the_first_tracked_frame_of_the_clip_and_not_of_the_window():
+  person = going([0, 2, 3, 4, 5, 6])
+  person[0] = 0  # nobody is there yet
+  # A window of two shows the frames in the middle, 3 and 4.
+  assert placed([person], origin="first_frame")[0, :, 1, 0].tolist() == [1, 2]
+
+
+def test_bodies_are_scaled_to_one_size_by_the_mean_length_of_the_main_persons_bones():
+  first, second = going([2, 4], bone=1.0), going([2, 4], bone=5.0)
+  first[1, 1, 1] = 3  # the bone is 1 long, then 3: 2
+  clip = placed([first, second], origin="first_frame", bone_parents=(0, 0))
+  factor = np.float32(3.6 / 2)
+  np.testing.assert_array_equal(clip[0, :, 1], np.float32([[0, 1], [2, 3]]) * factor)
+  np.testing.assert_array_equal(clip[1, :, 1], np.float32([[0, 5], [2, 5]]) * factor)
+
+
+def test_what_is_untracked_stays_zero_and_has_no_say_in_the_size():
+  person = going([2, 4], bone=2.0)
+  person[1, 1] = 0
+  clip = placed([person], origin="first_frame", bone_parents=(0, 0))
+  assert clip[0, 1, 1].tolist() == [0, 0]
+  np.testing.assert_allclose(clip[0, 0, 1], [0, 3.6], rtol=1e-6)  # float32
+
+
+def test_a_clip_without_a_bone_keeps_its_size():
+  person = going([2, 4])
+  person[:, 1] = 0
+  clip = placed([person], origin="first_frame", bone_parents=(0, 0))
+  assert clip[0, :, 0].tolist() == [[0, 0], [2, 0]]
+
+
+def test_clips_that_are_not_centred_are_taken_as_they_are():
+  sampling = Sampling(2, 1, origin="first_frame", bone_parents=(0, 0))
+  person = going([2, 4])
+  np.testing.assert_array_equal(sampling.windows([person])[0], person)
+
+
+def test_an_unknown_origin_is_refused_by_name():
+  with pytest.raises(ConfigError, match="origin 'last' is unknown; expected frame or first_frame"):
+    Sampling(2, 1, origin="last")

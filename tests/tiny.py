@@ -38,6 +38,7 @@ def prepare(
   skeleton: skeletons.Skeleton = SKELETON,
   *,
   first_subject: int = 1,
+  center: int | None = 2,
 ) -> pathlib.Path:
   """Writes a data set (27 training and 27 evaluation clips) below a folder."""
   recordings = Recordings(
@@ -45,7 +46,7 @@ def prepare(
     read=functools.partial(read, num_joints=skeleton.num_joints, first_subject=first_subject),
     skeleton=skeleton,
     class_names=("slow", "medium", "fast"),
-    center=2,
+    center=center,
   )
   directory.mkdir(exist_ok=True)
   args = argparse.Namespace(

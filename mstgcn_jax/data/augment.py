@@ -38,7 +38,8 @@ class Augmentation:
     random_move: Rotate about z, scale and shift x, y smoothly between two random key poses.
     openpose_match: Link the persons across frames by distance first (x, y, score clips).
     dimensions: Leading channels that are coordinates; the rest (a score) are left alone. 2 for
-      clips of x, y, score, where rotation about x and y has no meaning.
+      clips of x, y, score, where rotation about x and y has no meaning. 0 in a config: those of the
+      data set, and what its clips do not allow is left out (`fitted`).
   """
 
   rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -78,10 +79,22 @@ class Augmentation:
     for field in ("random_move", "openpose_match"):
       if not isinstance(getattr(self, field), bool):
         refuse(field, "true or false")
-    if self.dimensions not in (2, 3):
-      refuse("dimensions", "2 or 3")
+    if self.dimensions not in (0, 2, 3):
+      refuse("dimensions", "2 or 3, or 0 for those of the data set")
     if self.dimensions == 2 and any(self.rotation[:2]):
       refuse("rotation", "(0, 0, angle) where dimensions is 2")
+
+  def fitted(self, dimensions: int, skeleton: Skeleton) -> "Augmentation":
+    """With `dimensions` 0, what of it clips of so many coordinates and this layout allow.
+
+    Without rotation about x and y where clips are flat, without mirroring where the layout names no
+    pairs. With dimensions of its own it stays as it is: `apply` then refuses what cannot be.
+    """
+    if self.dimensions:
+      return self
+    rotation = self.rotation if dimensions == 3 else (0.0, 0.0, self.rotation[2])
+    mirror = self.mirror if skeleton.mirror else 0.0
+    return dataclasses.replace(self, dimensions=dimensions, rotation=rotation, mirror=mirror)
 
   @property
   def is_off(self) -> bool:

@@ -22,6 +22,7 @@ import numpy as np
 
 from mstgcn_jax import files
 from mstgcn_jax.data import temporal_sampling
+from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
 
@@ -103,6 +104,13 @@ class DataSet:
     """Of the coordinates on the disk."""
     return np.int16 if self.scale else np.float32
 
+  @property
+  def num_coordinates(self) -> int:
+    """How many of a joint's channels are coordinates, 2 or 3; 2 where nobody said what they are."""
+    if names := self.coordinates.get("channels"):
+      return 3 if "z" in names else 2
+    return 3 if self.channels == 3 and self.center is not None else 2
+
   @functools.cached_property
   def table(self) -> dict[str, np.ndarray]:
     """The clip table by column: name, label, persons, frames and the source's facts."""
@@ -167,11 +175,36 @@ class DataSet:
     views: int = 1,
   ) -> np.ndarray:
     """One clip as the model sees it in evaluation: float32 [person, window, joint, channel]."""
+    how = self.sampling(window, num_persons, sampling, views)
     out = np.empty((num_persons, window, self.skeleton.num_joints, self.channels), np.float32)
     (persons,) = self.read([index])
-    return temporal_sampling.sample(
-      persons, sampling, self.fill, self.center, out, view=view, views=views
-    )
+    return temporal_sampling.sample(persons, how, out, view=view)
+
+  def sampling(
+    self,
+    window: int,
+    num_persons: int = 2,
+    kind: str = "loop",
+    views: int = 1,
+    *,
+    origin: str = "frame",
+    body_size: bool = False,
+  ) -> Sampling:
+    """How this data set's clips become windows; arguments as of `Sampling`.
+
+    Args:
+      body_size: whether bodies are scaled to one size. Clips that are not centred are not.
+    Raises:
+      ConfigError: an argument is wrong, or the layout has no bones to tell the size by.
+    """
+    parents = self.skeleton.bone_parents
+    if body_size and parents == tuple(range(len(parents))):
+      raise ConfigError(
+        f"data.body_size needs bones, and the layout {self.skeleton.name} of {self.name} has none: "
+        "every joint is its own parent; give it bone_parents, or set data.body_size=False"
+      )
+    bone_parents = parents if body_size and self.center is not None else None
+    return Sampling(window, num_persons, kind, views, self.fill, self.center, origin, bone_parents)
 
   @functools.cached_property
   def identity(self) -> dict[str, Any]:

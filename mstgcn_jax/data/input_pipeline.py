@@ -24,6 +24,7 @@ import tensorflow as tf
 from mstgcn_jax import words
 from mstgcn_jax.data import temporal_sampling
 from mstgcn_jax.data.data_set import DataSet
+from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, DataError, first_line
 
 Batch = dict[str, np.ndarray]
@@ -47,11 +48,9 @@ def steps_per_epoch(num_clips: int, batch_size: int) -> int:
 def train_batches(
   data_set: DataSet,
   indices: Sequence[int],
+  sampling: Sampling,
   *,
   batch_size: int,
-  window: int,
-  num_persons: int,
-  sampling: str = "loop",
   seed: int,
   first_step: int = 0,
   process_index: int = 0,
@@ -63,10 +62,9 @@ def train_batches(
   Args:
     data_set: an opened data set.
     indices: rows of its clip table that train.
+    sampling: how a clip becomes the window (`DataSet.sampling`); people beyond it are left out,
+      missing ones are zero.
     batch_size: clips in the global batch; this process gets its share of every batch.
-    window: frames the model sees.
-    num_persons: people the model sees; further ones are left out, missing ones are zero.
-    sampling: one of `temporal_sampling.SAMPLINGS`.
     seed: of the permutations and of random sampling.
     first_step: number of the first batch.
     process_index: which slice of the batch.
@@ -76,91 +74,79 @@ def train_batches(
     frames: [shares x frame, joint, channel], as stored; every share of every process has as many,
       with some to spare, so that they are of few different numbers.
     shown: int32 [clip, person, window], numbers of the share's frames, or UNTRACKED.
+    origin: float32 [clip, channel], factor: float32 [clip], where `sampling` asks for them
+      (`temporal_sampling.placement`).
     label: int32 [clip]; index: int32 [clip], rows of the clip table.
   """
-  _check(window, num_persons, sampling)
   local = _share(batch_size, process_count, shares)
-  pack = _packer(data_set, batch_size, window, num_persons, process_index, process_count, shares)
+  pack = _packer(data_set, sampling, batch_size, process_index, process_count, shares)
   indices = np.asarray(indices, dtype=np.int64)
   steps = steps_per_epoch(len(indices), batch_size)
-  labels = data_set.table["label"]
+  labels, s = data_set.table["label"], sampling
 
   @functools.lru_cache(maxsize=2)
   def permutation(epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(indices)
 
-  def batch(step: int) -> tuple[np.ndarray, ...]:
+  def batch(step: int) -> Batch:
     epoch, number = divmod(step, steps)
     rows = permutation(epoch)[number * batch_size :][:batch_size]
 
     def times(place: int, persons: Sequence[np.ndarray]) -> np.ndarray:
-      rng = None if sampling == "loop" else np.random.default_rng([seed, step, place])
-      return temporal_sampling.sample_times(persons, window, sampling, data_set.fill, rng)
+      rng = None if s.kind == "loop" else np.random.default_rng([seed, step, place])
+      return temporal_sampling.sample_times(persons, s.window, s.kind, s.fill, rng)
 
-    frames, shown = pack(rows, times)
+    arrays = pack(rows, times)
     rows = rows[process_index * local :][:local]
-    return frames, shown, labels[rows].astype(np.int32), rows.astype(np.int32)
+    return arrays | {"label": labels[rows].astype(np.int32), "index": rows.astype(np.int32)}
 
   types = {"label": tf.int32, "index": tf.int32}
-  return _batches(data_set, range(first_step, _FOREVER), batch, types)
+  return _batches(data_set, sampling, range(first_step, _FOREVER), batch, types)
 
 
 def eval_batches(
   data_set: DataSet,
   indices: Sequence[int],
+  sampling: Sampling,
   *,
   batch_size: int,
-  window: int,
-  num_persons: int,
-  sampling: str = "loop",
-  views: int = 1,
   process_index: int = 0,
   process_count: int = 1,
   shares: int = 1,
 ) -> Iterator[Batch]:
   """Every clip exactly once a view, in the order of `indices`; scores of a clip's views are meant
-  to be averaged, by `index`.
+  to be averaged, by `index`. Arguments as of `train_batches`.
 
-  Args:
-    views: windows a clip is seen through, by `sampling`; with 'loop' they would all be the same, so
-      there is one.
-    Otherwise as `train_batches`.
   Yields:
     As `train_batches`, and valid: bool [clip], False where the last batch is filled up (such rows
     show nobody and have label 0 and index -1). All processes get the same number of batches.
   """
-  _check(window, num_persons, sampling, views)
+  s, views = sampling, sampling.views
   local = _share(batch_size, process_count, shares)
-  pack = _packer(data_set, batch_size, window, num_persons, process_index, process_count, shares)
+  pack = _packer(data_set, sampling, batch_size, process_index, process_count, shares)
   rows_of = np.repeat(np.asarray(indices, dtype=np.int64), views)
   labels = data_set.table["label"]
 
-  def batch(step: int) -> tuple[np.ndarray, ...]:
+  def batch(step: int) -> Batch:
     start = step * batch_size
     rows = rows_of[start : start + batch_size]
 
     def times(place: int, persons: Sequence[np.ndarray]) -> np.ndarray:
       view = (start + place) % views
       return temporal_sampling.sample_times(
-        persons, window, sampling, data_set.fill, view=view, views=views
+        persons, s.window, s.kind, s.fill, view=view, views=views
       )
 
-    frames, shown = pack(rows, times)
+    arrays = pack(rows, times)
     rows = rows[process_index * local :][:local]
     label, index = np.zeros(local, np.int32), np.full(local, -1, np.int32)
     label[: len(rows)], index[: len(rows)] = labels[rows], rows
-    return frames, shown, label, index, np.arange(local) < len(rows)
+    valid = np.arange(local) < len(rows)
+    return arrays | {"label": label, "index": index, "valid": valid}
 
   num_batches = -(-len(rows_of) // batch_size)
   types = {"label": tf.int32, "index": tf.int32, "valid": tf.bool}
-  return _batches(data_set, range(num_batches), batch, types)
-
-
-def _check(window: int, num_persons: int, sampling: str, views: int = 1) -> None:
-  temporal_sampling.check(sampling, views)
-  for name, value in (("window", window), ("num_persons", num_persons)):
-    if value < 1:
-      raise ConfigError(f"{name}={value}: expected 1 or more")
+  return _batches(data_set, sampling, range(num_batches), batch, types)
 
 
 def _share(batch_size: int, process_count: int, shares: int) -> int:
@@ -175,16 +161,18 @@ def _share(batch_size: int, process_count: int, shares: int) -> int:
 
 def _packer(
   data_set: DataSet,
+  sampling: Sampling,
   batch_size: int,
-  window: int,
-  num_persons: int,
   process_index: int,
   process_count: int,
   shares: int,
-) -> Callable[[np.ndarray, Callable], tuple[np.ndarray, np.ndarray]]:
-  """Function of (rows of the whole batch, times of the clip in a place of it) that makes frames
-  and shown of this process's slice."""
-  table = data_set.table
+) -> Callable[[np.ndarray, Callable], Batch]:
+  """Function of (rows of the whole batch, times of the clip in a place of it) that makes frames,
+  shown and placement of this process's slice."""
+  table, window, num_persons = data_set.table, sampling.window, sampling.num_persons
+  placement = lambda persons: temporal_sampling.placement(
+    persons, sampling, data_set.channels, data_set.scale
+  )
   most = np.minimum(table["persons"], num_persons) * np.minimum(table["frames"], window)
   joint_shape = (data_set.skeleton.num_joints, data_set.channels)
   local = batch_size // process_count
@@ -197,17 +185,19 @@ def _packer(
     shown = np.full((local, num_persons, window), temporal_sampling.UNTRACKED, np.int32)
     first = process_index * local
     clips = data_set.read_stored(rows[first : first + local])
+    placed = [placement(persons) for persons in clips + [[]] * (local - len(clips))]
     for share in range(-(-len(clips) // each)):
       parts, used = [frames[share, :0]], 0
       for i, persons in enumerate(clips[share * each :][:each], share * each):
         persons = persons[:num_persons]
         at = times(first + i, persons)
-        selected = temporal_sampling.select(persons, at, data_set.fill, used, shown[i])
+        selected = temporal_sampling.select(persons, at, sampling.fill, used, shown[i])
         parts += selected
         used += sum(map(len, selected))
       # Once, not clip by clip: it lets go of Python's lock, and getting it back takes long.
       np.concatenate(parts, out=frames[share, :used])
-    return frames.reshape(-1, *joint_shape), shown
+    placed = {name: np.stack([one[name] for one in placed]) for name in placed[0]}
+    return {"frames": frames.reshape(-1, *joint_shape), "shown": shown, **placed}
 
   return pack
 
@@ -220,21 +210,26 @@ def _round_up(count: int) -> int:
 
 def _batches(
   data_set: DataSet,
+  sampling: Sampling,
   steps: range,
-  batch: Callable[[int], tuple[np.ndarray, ...]],
+  batch: Callable[[int], Batch],
   types: dict[str, tf.DType],
 ) -> Iterator[Batch]:
-  """Runs `batch` ahead of the caller, in threads, in order; its first arrays are frames, shown."""
+  """Runs `batch` ahead of the caller, in threads, in order; `types` are those of its arrays beside
+  what `_packer` makes."""
   tf.config.set_visible_devices([], "GPU")  # the accelerator belongs to JAX
   # Imports what reading needs and opens the files, here: two threads that first import something
   # at the same time can wait for each other for ever.
   data_set.read_stored([0])
-  types = {"frames": tf.as_dtype(data_set.stored_type), "shown": tf.int32, **types}
+  placed = temporal_sampling.placement([], sampling, data_set.channels)
+  types = types | {"frames": tf.as_dtype(data_set.stored_type), "shown": tf.int32}
+  types |= dict.fromkeys(placed, tf.float32)
   failures: list[DataError] = []  # TensorFlow makes a page of text of them
 
   def numpy_batch(step: np.ndarray) -> tuple[np.ndarray, ...]:
     try:
-      return batch(int(step))
+      arrays = batch(int(step))
+      return tuple(arrays[name] for name in types)
     except DataError as error:
       failures.append(error)
       raise

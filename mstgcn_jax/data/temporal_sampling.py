@@ -2,11 +2,11 @@
 
 A clip comes as one array per person, [frames_m, joint, channel], each at its own length. Sampling
 first chooses the *times* of the window's frames (the same for everybody the model sees), then which
-frame of each person is shown at these times (`select`), then looks these up and centres (`expand`).
-In this order the result is the reference's, which loops each person with its own period before it
-centres all on person 0.
+frame of each person is shown at these times (`select`), then looks these up and centres (`expand`),
+where wanted by what the whole clip says (`placement`). In this order the result is the reference's,
+which loops each person with its own period before it centres all on person 0.
 
-The first two are the host's, `expand` is the device's: what travels between them is every frame
+`expand` is the device's, all else the host's: what travels between them is every frame
 once, as it is stored, and the numbers of those that the windows show. `sample` does all of it for
 one clip in NumPy.
 """
@@ -19,23 +19,34 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from mstgcn_jax import skeletons
 from mstgcn_jax.errors import ConfigError
 
-SAMPLINGS = ("loop", "random_crop", "random_shift", "uniform")
+SAMPLINGS = ("loop", "random_crop", "random_shift", "uniform", "random_sorted")
+ORIGINS = ("frame", "first_frame")
+BODY_SIZE = 3.6  # what a body's bones add up to: about a grown person's in metres, by 20 joints
+EXPANDED = ("frames", "shown", "origin", "factor")  # of a batch: what `expand` takes
 UNTRACKED = -1  # the time of a window's frame that shows nobody
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-  """How a clip becomes the window that a network sees, in evaluation.
+  """How a clip becomes the windows that a network sees.
+
+  `DataSet.sampling` makes it for a data set.
 
   Attributes:
     window: frames of the window.
     num_persons: people of the window, the main person first.
     kind: one of `SAMPLINGS`, described at `sample_times`.
-    views: windows of each clip, whose probabilities are averaged.
+    views: windows of each clip in evaluation, whose probabilities are averaged.
     fill: 'loop' or 'zero': what follows a person's last frame.
     center: joint of the first person to be subtracted; None for none.
+    origin: where that joint is taken: in each 'frame', so that it never moves, or in the
+      'first_frame' of the recording in which the first person is tracked, so that the way they go
+      is seen.
+    bone_parents: the skeleton's, where clips are scaled so that the first person's bones add up to
+      BODY_SIZE; None where the size stays.
   """
 
   window: int
@@ -44,9 +55,19 @@ class Sampling:
   views: int = 1
   fill: str = "loop"
   center: int | None = None
+  origin: str = "frame"
+  bone_parents: tuple[int, ...] | None = None
+
+  def __post_init__(self):
+    check(self.kind, self.views)
+    for name in ("window", "num_persons"):
+      if getattr(self, name) < 1:
+        raise ConfigError(f"{name}={getattr(self, name)}: expected 1 or more")
+    if self.origin not in ORIGINS:
+      raise ConfigError(f"origin {self.origin!r} is unknown; expected {' or '.join(ORIGINS)}")
 
   def windows(self, persons: Sequence[np.ndarray]) -> np.ndarray:
-    """A clip as the network sees it, float32 [person, frame, joint, channel].
+    """A clip as the network sees it in evaluation, float32 [person, frame, joint, channel].
 
     [view, person, frame, joint, channel] where there are several views.
 
@@ -54,18 +75,7 @@ class Sampling:
       persons: [frame, joint, channel] each, as stored: turned, not centred.
     """
     shape = (self.num_persons, self.window, *persons[0].shape[1:])
-    views = [
-      sample(
-        persons,
-        self.kind,
-        self.fill,
-        self.center,
-        out=np.empty(shape, np.float32),
-        view=view,
-        views=self.views,
-      )
-      for view in range(self.views)
-    ]
+    views = [sample(persons, self, np.empty(shape, np.float32), view=k) for k in range(self.views)]
     return views[0] if self.views == 1 else np.stack(views)
 
 
@@ -77,7 +87,7 @@ def check(sampling: str, views: int = 1) -> None:
   if views < 1 or (sampling in ("loop", "random_shift") and views != 1):
     raise ConfigError(
       f"views={views} is not possible with sampling {sampling!r}; "
-      "use 1, or 'uniform' or 'random_crop' for several"
+      "use 1, or 'uniform', 'random_sorted' or 'random_crop' for several"
     )
 
 
@@ -108,25 +118,22 @@ def uniform_times(length: int, window: int, fractions: np.ndarray | float) -> np
 
 def sample(
   persons: Sequence[np.ndarray],
-  sampling: str,
-  fill: str,
-  center: int | None,
+  sampling: Sampling,
   out: np.ndarray,
   rng: np.random.Generator | None = None,
   view: int = 0,
-  views: int = 1,
 ) -> np.ndarray:
-  """The clip as the model sees it. People beyond `out`'s have no say in which frames it sees.
+  """The clip as the model sees it. People beyond the window's have no say in which frames it sees.
 
   Args:
     out: float32 [person, window, joint, channel], overwritten.
-    Otherwise as `sample_times` and `fill_window`.
+    Otherwise as `sample_times`.
   Returns:
     `out`.
   """
-  persons = persons[: len(out)]
-  times = sample_times(persons, out.shape[1], sampling, fill, rng, view, views)
-  return fill_window(persons, times, fill, center, out)
+  s, persons = sampling, persons[: sampling.num_persons]
+  times = sample_times(persons, s.window, s.kind, s.fill, rng, view, s.views)
+  return fill_window(persons, times, s.fill, s.center, out, **placement(persons, s, out.shape[-1]))
 
 
 def sample_times(
@@ -153,13 +160,18 @@ def sample_times(
   - uniform: one frame from each of `window` equal segments, at random within the segment;
     evaluation: view k at fraction (k + 1/2) / views. A clip shorter than the window is taken as
     random_crop takes it.
+  - random_sorted: `window` frames drawn with replacement and sorted, however long the clip is, as
+    CTR-GCN (Chen et al., ICCV 2021) reads NW-UCLA; evaluation: as `uniform`, and a clip shorter
+    than the window shows its frames several times each, in order.
   """
   if sampling not in SAMPLINGS:
     raise ConfigError(f"sampling {sampling!r} is unknown; expected one of {', '.join(SAMPLINGS)}")
   length = max((len(person) for person in persons), default=0)
   if sampling == "loop" or not length:
     return loop_times(length, window)
-  if sampling == "uniform" and length >= window:
+  if sampling == "random_sorted" and rng is not None:
+    return np.sort(rng.integers(length, size=window))
+  if sampling == "random_sorted" or (sampling == "uniform" and length >= window):
     return uniform_times(
       length, window, (view + 0.5) / views if rng is None else rng.random(window)
     )
@@ -218,12 +230,54 @@ def select(
   return frames
 
 
-def expand(frames: Any, shown: Any, scale: float, center: int | None, xp: ModuleType = jnp) -> Any:
+def placement(
+  persons: Sequence[np.ndarray], sampling: Sampling, channels: int, scale: float = 0
+) -> dict[str, np.ndarray]:
+  """What of a whole clip `expand` needs to know to place it: nothing, `origin`, `factor` or both.
+
+  Args:
+    persons: [frames_m, joint, channel] each, the main person first.
+    channels: of a joint.
+    scale: stored whole numbers divided by this are coordinates; 0 where floats are stored.
+  Returns:
+    origin: float32 [channel], the joint `center` in the first frame that tracks the first person.
+    factor: float32, BODY_SIZE by the sum of the first person's bones, each at its mean length over
+      the frames that track both of its ends; 1 where none is ever tracked.
+  """
+  placed: dict[str, np.ndarray] = {}
+  moved, sized = sampling.origin == "first_frame", sampling.bone_parents is not None
+  if sampling.center is None or not (moved or sized):
+    return placed
+  person = persons[0] if persons else np.zeros((0, len(sampling.bone_parents or ()), channels))
+  person = np.divide(person, scale or 1, dtype=np.float32)
+  seen = skeletons.tracked(person[None], sampling.center)[0]  # [frame, joint]
+  if moved:
+    first = np.flatnonzero(seen.any(1))[:1]
+    placed["origin"] = person[first, sampling.center].sum(0)
+  if sized:
+    parents = list(sampling.bone_parents)
+    both = seen & seen[:, parents]
+    lengths = np.linalg.norm(person - person[:, parents], axis=-1)
+    total = (np.sum(lengths * both, 0) / np.maximum(both.sum(0), 1)).sum()
+    placed["factor"] = np.float32(BODY_SIZE / total if total else 1)
+  return placed
+
+
+def expand(
+  frames: Any,
+  shown: Any,
+  scale: float,
+  center: int | None,
+  xp: ModuleType = jnp,
+  *,
+  origin: Any = None,
+  factor: Any = None,
+) -> Any:
   """Clips as the model sees them; the same to the last bit in NumPy and in JAX.
 
-  Looks up what is shown, then subtracts the first person's joint `center`, frame by frame, from
-  every tracked joint of everybody; a joint whose coordinates are all zero is untracked and stays
-  so.
+  Looks up what is shown, then subtracts the first person's joint `center`, frame by frame or as
+  `origin` says, from every tracked joint of everybody, and multiplies by `factor`; a joint whose
+  coordinates are all zero is untracked and stays so.
 
   Args:
     frames: [frame, joint, channel], as they are stored; one at least.
@@ -231,6 +285,7 @@ def expand(frames: Any, shown: Any, scale: float, center: int | None, xp: Module
     scale: stored whole numbers divided by this are coordinates; 0 where floats are stored.
     center: None where the coordinates are to be taken as they are.
     xp: numpy, or jax.numpy.
+    origin: [..., channel], factor: [...]: `placement` of each clip; None where there is none.
   Returns:
     float32 [..., person, window, joint, channel].
   """
@@ -242,8 +297,14 @@ def expand(frames: Any, shown: Any, scale: float, center: int | None, xp: Module
   clips = xp.where((shown >= 0)[..., None, None], clips, np.float32(0))
   if center is None:
     return clips
-  origin = clips[..., :1, :, center : center + 1, :]
-  return xp.where((clips != 0).any(-1, keepdims=True), clips - origin, np.float32(0))
+  if origin is None:
+    origin = clips[..., :1, :, center : center + 1, :]
+  else:
+    origin = origin[..., None, None, None, :]
+  placed = clips - origin
+  if factor is not None:
+    placed = placed * factor[..., None, None, None, None]
+  return xp.where((clips != 0).any(-1, keepdims=True), placed, np.float32(0))
 
 
 def fill_window(
@@ -252,15 +313,17 @@ def fill_window(
   fill: str,
   center: int | None,
   out: np.ndarray,
+  **placed: np.ndarray,
 ) -> np.ndarray:
   """`select` and `expand` of one clip's float32 persons.
 
   Args:
     out: float32 [person, window, joint, channel], overwritten.
+    placed: its `placement`.
   Returns:
     `out`.
   """
   shown = np.empty(out.shape[:2], np.int32)
   frames = [np.zeros((1, *out.shape[2:]), np.float32), *select(persons, times, fill, 1, shown)]
-  out[:] = expand(np.concatenate(frames), shown, 0, center, np)
+  out[:] = expand(np.concatenate(frames), shown, 0, center, np, **placed)
   return out

@@ -81,6 +81,8 @@ def default() -> ConfigDict:
   c.data.num_persons = 2
   c.data.sampling = "loop"
   c.data.views = 1  # clips drawn from each recording in evaluation, scores averaged
+  c.data.center = "frame"  # "first_frame": the way that people go stays in the clip
+  c.data.body_size = False  # scale everybody to one size; both do nothing where nothing is centred
   c.data.normalize = False  # per channel and joint, by the training split's mean and deviation
 
   c.model = _section("model", ModelConfig, skip=_FROM_DATA)
@@ -341,6 +343,8 @@ def validate(config: ConfigDict) -> None:
     "float32 or bfloat16 unless JAX_ENABLE_X64=1 is set",
   )
   temporal_sampling.check(config.data.sampling, config.data.views)
+  origins = temporal_sampling.ORIGINS
+  require(config.data.center in origins, "data.center", f"of {', '.join(origins)}")
   blocks = config.model.blocks
   model_config(config, channels=blocks[0][0] // (2 if "+" in names[0] else 1) if blocks else 3)
   optimizer_config(config)

@@ -17,11 +17,15 @@ AHEAD = 2  # batches on the devices beside the one in use
 
 @functools.lru_cache(maxsize=8)
 def expander(mesh: Mesh, scale: float, center: int | None):
-  """`temporal_sampling.expand(frames, shown)`, jitted for a mesh; every device has the frames of
-  its own clips, so nothing travels between them."""
-  expand = functools.partial(temporal_sampling.expand, scale=scale, center=center)
+  """`temporal_sampling.expand(frames, shown, **placement)`, jitted for a mesh; every device has the
+  frames of its own clips, so nothing travels between them."""
   split = PartitionSpec(train_step.DATA_AXIS)
-  return jax.jit(jax.shard_map(expand, mesh=mesh, in_specs=(split, split), out_specs=split))
+
+  @functools.partial(jax.shard_map, mesh=mesh, in_specs=split, out_specs=split)
+  def expand(frames, shown, placement):
+    return temporal_sampling.expand(frames, shown, scale, center, **placement)
+
+  return jax.jit(lambda frames, shown, **placement: expand(frames, shown, placement))
 
 
 def on_devices(
@@ -47,8 +51,9 @@ def on_devices(
   def put(batch: dict[str, Any]) -> dict[Mesh, dict[str, jax.Array]]:
     result = {}
     for mesh in meshes:
-      placed = train_step.shard_batch(mesh, {k: batch[k] for k in ("frames", "shown", *fields)})
-      clips = expander(mesh, scale, center)(placed.pop("frames"), placed.pop("shown"))
+      windows = [k for k in temporal_sampling.EXPANDED if k in batch]
+      placed = train_step.shard_batch(mesh, {k: batch[k] for k in (*windows, *fields)})
+      clips = expander(mesh, scale, center)(**{k: placed.pop(k) for k in windows})
       result[mesh] = {"clips": clips, **placed}
     return result
 

@@ -40,12 +40,14 @@ class Experiment:
   """A config and all that follows from it and its data set.
 
   Attributes:
+    sampling: how a clip becomes the windows that the network sees.
     steps_per_epoch: full training batches in an epoch.
     meshes: stream -> the devices that it sits on.
   """
 
   config: ConfigDict
   data_set: DataSet
+  sampling: Sampling
   split: Split
   model_config: ModelConfig
   task: train_step.Task
@@ -54,19 +56,11 @@ class Experiment:
 
   def facts(self) -> RunFacts:
     """What a workdir says of its run."""
-    data = self.config.data
     return RunFacts(
       model=self.model_config,
       class_names=tuple(self.data_set.class_names),
       streams=tuple(self.task.streams),
-      sampling=Sampling(
-        window=data.window,
-        num_persons=data.num_persons,
-        kind=data.sampling,
-        views=data.views,
-        fill=self.data_set.fill,
-        center=self.data_set.center,
-      ),
+      sampling=self.sampling,
       joint_at_zero=self.data_set.joint_at_zero,
       rotated=self.data_set.rotated,
       data_name=self.data_set.name,
@@ -118,6 +112,7 @@ class Experiment:
     batches = input_pipeline.train_batches(
       self.data_set,
       self.split.train,
+      self.sampling,
       batch_size=self.config.batch_size,
       seed=self.config.seed,
       first_step=first_step,
@@ -128,13 +123,13 @@ class Experiment:
   def eval_batches(self, rows: np.ndarray) -> Iterator[dict[Mesh, Batch]]:
     """Batches that cover these rows of the clip table once a view, on the devices of each mesh:
     clips, index and valid."""
-    views, devices = self.config.data.views, jax.device_count()
+    views, devices = self.sampling.views, jax.device_count()
     all_at_once = -(-len(rows) * views // devices) * devices
     batches = input_pipeline.eval_batches(
       self.data_set,
       rows,
+      self.sampling,
       batch_size=min(self.config.eval_batch_size, all_at_once),
-      views=views,
       **self._reading(),
     )
     return self._on_devices(batches, ("index", "valid"))
@@ -146,11 +141,7 @@ class Experiment:
     )
 
   def _reading(self) -> dict[str, Any]:
-    data = self.config.data
     return {
-      "window": data.window,
-      "num_persons": data.num_persons,
-      "sampling": data.sampling,
       "process_index": jax.process_index(),
       "process_count": jax.process_count(),
       "shares": next(iter(self.meshes.values())).size // jax.process_count(),
@@ -162,18 +153,15 @@ class Experiment:
     batches = input_pipeline.eval_batches(
       self.data_set,
       self.split.train,
+      dataclasses.replace(self.sampling, kind="loop", views=1),
       batch_size=self.config.eval_batch_size,
-      **(
-        self._reading()
-        | {"sampling": "loop"}
-        | {"process_index": 0, "process_count": 1, "shares": 1}
-      ),
     )
     scale, center = self.data_set.scale, self.data_set.center
     expand = jax.jit(functools.partial(temporal_sampling.expand, scale=scale, center=center))
     skeleton = self.task.skeleton
     for batch in batches:
-      clips = np.asarray(expand(batch["frames"], batch["shown"]))[batch["valid"]]
+      windows = {k: batch[k] for k in temporal_sampling.EXPANDED if k in batch}
+      clips = np.asarray(expand(**windows))[batch["valid"]]
       seen = skeletons.tracked(clips, self.task.center)[..., None]
       x = np.asarray(streams.apply(clips, stream, skeleton.bone_parents), np.float64) * seen
       total = total + x.sum((0, 1, 2))
@@ -198,6 +186,7 @@ def set_up(
   config_lib.validate(config)
   if data_set is None:
     data_set = open_data_set(pathlib.Path(config.data.dir) / config.data.name)
+  sampling = make_sampling(config, data_set)
   split = make_split(config, data_set)
   model_config = config_lib.model_config(
     config,
@@ -207,7 +196,7 @@ def set_up(
   )
   abstract = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
   if own_code(model_config):
-    check_own_code(abstract, model_config, config.data.window)
+    check_own_code(abstract, model_config, sampling.window)
   steps_per_epoch = (
     input_pipeline.steps_per_epoch(len(split.train), config.batch_size) if train else 0
   )
@@ -218,7 +207,9 @@ def set_up(
     center=data_set.joint_at_zero,
     num_classes=model_config.num_classes,
     streams=tuple(config.streams),
-    augmentation=config_lib.augmentation(config),
+    augmentation=config_lib.augmentation(config).fitted(
+      data_set.num_coordinates, data_set.skeleton
+    ),
     optimizer=config_lib.optimizer_config(config),
     steps_per_epoch=steps_per_epoch,
     # The step schedule doesn't depend on the end: a longer run compiles to the same step.
@@ -234,7 +225,7 @@ def set_up(
       if config.mixup and mesh.size > 1:  # which blends neighbours, on one device
         check_divisible("batch_size", config.batch_size, mesh, 2)
     check_divisible("eval_batch_size", config.eval_batch_size, mesh)
-  return Experiment(config, data_set, split, model_config, task, steps_per_epoch, meshes)
+  return Experiment(config, data_set, sampling, split, model_config, task, steps_per_epoch, meshes)
 
 
 def check_own_code(model: nnx.Module, config: ModelConfig, window: int) -> None:
@@ -257,6 +248,19 @@ def check_own_code(model: nnx.Module, config: ModelConfig, window: int) -> None:
       f"model.{field} {own_code(config)!r} gives {getattr(logits, 'shape', logits)} for one clip; "
       f"logits of {config.num_classes} classes have the shape (1, {config.num_classes})"
     )
+
+
+def make_sampling(config: ConfigDict, data_set: DataSet) -> Sampling:
+  """How the config says that this data set's clips become windows."""
+  data = config.data
+  return data_set.sampling(
+    data.window,
+    data.num_persons,
+    data.sampling,
+    data.views,
+    origin=data.center,
+    body_size=data.body_size,
+  )
 
 
 def make_split(config: ConfigDict, data_set: DataSet) -> Split:

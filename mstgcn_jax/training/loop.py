@@ -280,6 +280,16 @@ def notes(run: Experiment) -> list[str]:
       f"data.num_persons is {persons}, but no clip has more than {words.counted(most, 'person')}: "
       "the others stay empty and cost as much as those who are there"
     )
+  if run.data_set.center is None:
+    asked = {"center": run.config.data.center != "frame", "body_size": run.config.data.body_size}
+    for field in (name for name, is_asked in asked.items() if is_asked):
+      lines.append(f"data.{field} has no effect: the clips of {run.data_set.name} are not centred")
+  wanted, done = config_lib.augmentation(run.config), run.task.augmentation
+  if wanted.mirror != done.mirror:
+    layout = run.data_set.skeleton.name
+    lines.append(f"augment.mirror has no effect: the layout {layout} names no `mirror` pairs")
+  if wanted.rotation != done.rotation:
+    lines.append("augment.rotation has an effect about z only: the clips are taken to be flat")
   return lines
 
 

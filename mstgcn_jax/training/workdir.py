@@ -83,6 +83,8 @@ class RunFacts:
         "num_persons": s.num_persons,
         "sampling": s.kind,
         "views": s.views,
+        "origin": s.origin,
+        "body_size": s.bone_parents is not None,
       },
       "loading": {"fill": s.fill, "center": s.center},
       "joint_at_zero": self.joint_at_zero,
@@ -145,11 +147,14 @@ def _parse(content: dict[str, Any]) -> RunFacts:
   require(isinstance(names, list) and all(isinstance(n, str) for n in names), "class_names")
   require(len(names) == model.num_classes, "class_names")
   require(isinstance(seen, list) and seen and set(seen) <= set(streams.STREAMS), "streams")
-  # Runs of version 0.1.0 say nothing of views, and imported ones said less.
-  require(set(shown) - {"views"} == {"window", "num_persons", "sampling"}, "input")
+  # Earlier runs say nothing of views, origin and size, and imported ones said less.
+  later = {"views", "origin", "body_size"}
+  require(set(shown) - later == {"window", "num_persons", "sampling"}, "input")
   require(type(shown["window"]) is int and shown["window"] > 0, "input")
   require(shown["num_persons"] == model.num_persons, "input")
   require(type(shown.get("views", 1)) is int, "input")
+  require(shown.get("origin", "frame") in temporal_sampling.ORIGINS, "input")
+  require(type(shown.get("body_size", False)) is bool, "input")
   temporal_sampling.check(shown["sampling"], shown.get("views", 1))
   loading = content.get("loading", reference_loading(model.skeleton))
   if "loading" in content:
@@ -172,6 +177,8 @@ def _parse(content: dict[str, Any]) -> RunFacts:
       num_persons=shown["num_persons"],
       kind=shown["sampling"],
       views=shown.get("views", 1),
+      origin=shown.get("origin", "frame"),
+      bone_parents=model.skeleton.bone_parents if shown.get("body_size") else None,
       **loading,
     ),
     joint_at_zero=content.get("joint_at_zero", model.skeleton.center),

@@ -28,6 +28,7 @@ from mstgcn_jax.data.data_set import Persons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
 
+_UNLABELLED = "unlabelled"  # the class of a source that insists on one
 _NUMPY = b"\x93NUMPY"
 _MAX_LINE = 10_000_000  # bytes of a frame in JSON; more is no frame
 
@@ -229,21 +230,21 @@ def _open(
     return source.open_raw(path, args)
   except DataError as error:
     folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    (folder / "unlabelled").mkdir()
-    (folder / "unlabelled" / path.name).symlink_to(path.absolute())
+    (folder / _UNLABELLED).mkdir()
+    (folder / _UNLABELLED / path.name).symlink_to(path.absolute())
     try:
-      return source.open_raw(folder, args)
+      # What it warns of is of a data set: of classes, above all.
+      return dataclasses.replace(source.open_raw(folder, args), warnings=())
     except DataError as other:
       says = str(other if path.is_file() else error)
-      says = says.replace(str(folder / "unlabelled" / path.name), str(path))
+      says = says.replace(str(folder / _UNLABELLED / path.name), str(path))
       raise DataError(f"{name}: {says.replace(str(folder), str(path))}") from other
 
 
 def _read_of_source(recordings: Recordings, key: Any) -> Recording:
   clip = recordings.read(key)
-  return Recording(
-    clip.name, clip.persons, list(clip.persons), recordings.skeleton, recordings.rotated
-  )
+  name = clip.name.removeprefix(f"{_UNLABELLED}/")
+  return Recording(name, clip.persons, list(clip.persons), recordings.skeleton, recordings.rotated)
 
 
 # --- pipes
