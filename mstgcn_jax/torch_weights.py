@@ -21,12 +21,13 @@ from mstgcn_jax import files
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import torch_names
 from mstgcn_jax.model.norm import Shift
-from mstgcn_jax.model.reference_config import config_from_reference
+from mstgcn_jax.model.reference_config import config_from_reference, config_from_state_dict
 from mstgcn_jax.model.torch_names import UNUSED_THERE
 
 __all__ = [
   "UNUSED_THERE",
   "config_from_reference",
+  "config_from_state_dict",
   "load_state_dict",
   "read_state_dict",
   "state_dict",

@@ -23,9 +23,11 @@ from mstgcn_jax.commands import evaluate
 from mstgcn_jax.commands.weights import main as weights_main
 from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.model import MSTGCN, network
+from mstgcn_jax.model import MSTGCN, ModelConfig, make_network, network, torch_names
+from mstgcn_jax.model.config import NETWORKS
 from mstgcn_jax.training import checkpoints, loop
 from mstgcn_jax.training import config as config_lib
+from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.use.classifier import Classifier
 from mstgcn_jax.use.weights import import_checkpoint
 
@@ -387,3 +389,88 @@ def test_a_failed_import_writes_nothing_and_ends_with_one_line(tmp_path):
   assert result.stderr.startswith("error: the state dict lacks")
   assert len(result.stderr.splitlines()) == 1
   assert not (tmp_path / "run").exists()
+
+
+# Other networks' code bases.
+
+
+def of_network(name: str, **fields):
+  """A network of published depth, narrow, and its state under the published names."""
+  fields = {"num_classes": 7, "network": name, "width": 16, "num_persons": 1} | fields
+  config = ModelConfig(**fields)
+  model = nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)))
+  rng = np.random.default_rng(0)
+  state = {}
+  for key, variable, _, shape in torch_names.tensors(model):
+    state[key] = np.abs(rng.standard_normal(shape)).astype(np.float32)
+    variable.set_value(np.zeros(variable.shape, np.float32))
+  return config, torch_names.constants(model) | state
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "mstgcn"])
+def test_a_state_dict_and_a_name_tell_the_network(name):
+  pyskl = name.startswith("pyskl") or name == "stgcnpp"
+  shared = NETWORKS[name].input_norm == "VC"
+  fields = {"graph": "ntu_rgbd_pyskl" if pyskl else None, "num_persons": 2 if shared else 1}
+  config, state = of_network(name, **fields)
+  found = torch_weights.config_from_state_dict(name, {f"module.{k}": v for k, v in state.items()})
+  assert found == config
+
+
+def test_a_state_dict_of_another_network_or_skeleton_is_refused():
+  _, state = of_network("agcn")
+  with pytest.raises(DataError, match=r"not of 'stgcnpp': it lacks cls_head\.fc_cls\.weight"):
+    torch_weights.config_from_state_dict("stgcnpp", state)
+  with pytest.raises(DataError, match=r"l1\.gcn1\.PA is of 9 joints"):
+    torch_weights.config_from_state_dict("agcn", state | {"l1.gcn1.PA": np.zeros((3, 9, 9))})
+  with pytest.raises(ConfigError, match="network is 'mstgcn'; sizes follow"):
+    torch_weights.config_from_state_dict("mstgcn", state)
+
+
+def test_pyskls_file_becomes_a_workdir_by_the_networks_name_and_comes_back(tmp_path, capsys):
+  config, state = of_network("stgcnpp", graph="ntu_rgbd_pyskl", num_persons=2)
+  tensors = {name: torch.tensor(value) for name, value in state.items()}
+  torch.save({"meta": {"epoch": 16}, "state_dict": tensors}, tmp_path / "in.pth")
+  command = ["import", str(tmp_path / "in.pth"), "stgcnpp", str(tmp_path / "run")]
+  weights_main([*command, "--window", "100", "--sampling", "uniform"])
+  assert workdir_lib.read(tmp_path / "run").model == config
+  assert config_lib.read(tmp_path / "run" / "config.json").model.graph == "ntu_rgbd_pyskl"
+  weights_main(["export", str(tmp_path / "run"), str(tmp_path / "out.pth")])
+  assert "for load_state_dict of the reference's model" in capsys.readouterr().out
+  back = torch_weights.read_state_dict(tmp_path / "out.pth")
+  assert back.keys() == state.keys()
+  for name, value in state.items():
+    np.testing.assert_array_equal(back[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize(
+  ("model_class", "args", "network"),
+  [
+    (
+      "net.st_gcn.Model",
+      {"graph_args": {"layout": "openpose", "strategy": "spatial"}, "in_channels": 3}
+      | {"edge_importance_weighting": True, "dropout": 0.5},
+      {"network": "stgcn", "skeleton": "kinetics", "edge_weights": "scaled", "dropout": 0.5},
+    ),
+    (
+      "model.agcn.Model",
+      {"num_point": 25, "num_person": 2, "graph": "graph.ntu_rgb_d.Graph"}
+      | {"graph_args": {"labeling_mode": "spatial"}},
+      {"network": "agcn"},
+    ),
+    (
+      "model.ctrgcn.Model",
+      {"num_point": 20, "num_person": 1, "graph": "graph.ucla.Graph"},
+      {"network": "ctrgcn", "skeleton": "nw_ucla", "num_persons": 1},
+    ),
+  ],
+)
+def test_the_yaml_of_another_code_base_says_the_network(tmp_path, model_class, args, network):
+  config, state = of_network(
+    **({"name": network.pop("network"), "num_persons": 2} | network), width=64
+  )
+  torch_weights.write_state_dict(state, tmp_path / "w.safetensors")
+  args = args | {"num_class": 7}
+  (tmp_path / "r.yaml").write_text(yaml.safe_dump({"model": model_class, "model_args": args}))
+  import_checkpoint(tmp_path / "w.safetensors", tmp_path / "r.yaml", tmp_path / "run")
+  assert workdir_lib.read(tmp_path / "run").model == config

@@ -1,6 +1,7 @@
 """Published PyTorch checkpoints in and out.
 
   mstgcn weights import WEIGHTS.pt REFERENCE.yaml WORKDIR [--stream joint]
+  mstgcn weights import WEIGHTS.pth stgcnpp WORKDIR         (PYSKL's, by the network's name)
   mstgcn weights export WORKDIR WEIGHTS.pt [--checkpoint newest]
 
 WEIGHTS may also be a .safetensors file, which does not need PyTorch.
@@ -19,7 +20,7 @@ def main(argv: list[str]) -> int:
   commands = parser.add_subparsers(dest="command", required=True)
   into = commands.add_parser("import", help="a PyTorch checkpoint -> a workdir")
   into.add_argument("weights", help=".pt or .safetensors file of the reference")
-  into.add_argument("yaml", help="YAML file that it was trained with")
+  into.add_argument("yaml", help="YAML file that it was trained with, or the network's name")
   into.add_argument("workdir", help="new folder")
   into.add_argument("--stream", default="joint", help="that it was trained on; default joint")
   into.add_argument("--data-name", default="ntu60", help="prepared data set; default ntu60")

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mstgcn_jax import skeletons
-from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.model.config import ModelConfig
+from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.model.config import NETWORKS, ModelConfig
 
 # Graphs by the names of each code base.
 _GRAPHS = {"ntu_rgb_d": "ntu_rgbd", "kinetics": "kinetics"}
@@ -50,6 +50,68 @@ def config_from_reference(model_args: Mapping[str, Any]) -> ModelConfig:
   if args:
     raise ConfigError(f"model_args: {', '.join(map(str, args))} has no counterpart here")
   return ModelConfig(**fields)
+
+
+# Skeletons by their joints; where several have as many, the one that the code bases train on.
+_BY_JOINTS = {25: "ntu_rgbd", 20: "nw_ucla", 18: "kinetics", 17: "coco"}
+
+
+def config_from_state_dict(network: str, state: Mapping[str, Any]) -> ModelConfig:
+  """A published network of the sizes that a state dict has, by its name (`config.NETWORKS`).
+
+  Args:
+    state: name -> array, as the code base names them.
+  Raises:
+    ConfigError: there is no such network, or MST-GCN's, which a state dict does not tell.
+    DataError: the state dict is of another network.
+  """
+  if network not in _CLASSIFIERS:
+    allowed = ", ".join(_CLASSIFIERS)
+    raise ConfigError(f"network is {network!r}; sizes follow from a state dict for {allowed}")
+  classifier, norm, adjacency = _CLASSIFIERS[network]
+  state = {name.removeprefix("module."): value for name, value in state.items()}
+  missing = [name for name in (classifier, norm, adjacency) if name not in state]
+  if missing:
+    raise DataError(f"the state dict is not of {network!r}: it lacks {', '.join(missing)}")
+  classes, channels = state[classifier].shape[:2]
+  joints = state[adjacency].shape[-1]
+  if joints not in _BY_JOINTS:
+    raise DataError(
+      f"{adjacency} is of {joints} joints; known are {', '.join(map(str, _BY_JOINTS))}"
+    )
+  features, persons = state[norm].shape[0] // joints, 2  # a norm that persons share hides how many
+  if NETWORKS[network].input_norm == "MVC":
+    persons = max(1, features // 3)
+    features //= persons
+  other_links = joints == 25 and network in (
+    "stgcnpp",
+    "pyskl_stgcn",
+    "pyskl_aagcn",
+    "pyskl_ctrgcn",
+  )
+  return ModelConfig(
+    num_classes=classes,
+    network=network,
+    skeleton=_BY_JOINTS[joints],
+    width=channels // 4,
+    graph="ntu_rgbd_pyskl" if other_links else None,
+    subsets=len(state[adjacency]) if network == "dgstgcn" else ModelConfig.subsets,
+    num_persons=persons,
+    in_channels=features,
+  )
+
+
+# Names of the classifier's weight, the input norm's weight and an adjacency.
+_OF_AGCN = ("fc.weight", "data_bn.weight", "l1.gcn1.PA")
+_OF_PYSKL = ("cls_head.fc_cls.weight", "backbone.data_bn.weight")
+_CLASSIFIERS = {
+  "stgcn": ("fcn.weight", "data_bn.weight", "A"),
+  **dict.fromkeys(("agcn", "aagcn", "ctrgcn"), _OF_AGCN),
+  **dict.fromkeys(
+    ("stgcnpp", "dgstgcn", "pyskl_stgcn", "pyskl_aagcn"), (*_OF_PYSKL, "backbone.gcn.0.gcn.A")
+  ),
+  "pyskl_ctrgcn": (*_OF_PYSKL, "backbone.net.0.gcn1.A"),
+}
 
 
 # One reader for each code base: takes what it knows out of the arguments, returns fields.

@@ -372,7 +372,7 @@ def _record_evaluation(record: run_log.Recorder, step: int, results, states) -> 
     _log.info("epoch %d, %s: top-1 %s", record.epoch(step), split, accuracies)
   images = {}
   for name, state in states.items():
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state.params["blocks"]):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.params.get("blocks", ())):
       tag = f"adjacency/{name}/block_{path[0].key}"  # the first one of each block
       if optimizer.is_learned_adjacency(path) and tag not in images:
         images[tag] = plots.adjacency_image(np.asarray(leaf.addressable_data(0)))

@@ -15,15 +15,24 @@ from mstgcn_jax.data import streams
 from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import ModelConfig, make_network
+from mstgcn_jax.model.config import NETWORKS
 from mstgcn_jax.training import checkpoints, optimizer
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.train_step import TrainState, split_model
 
+# `model` of the published YAML files -> `config_from_reference`'s network.
+_CLASSES = {
+  "net.st_gcn.Model": "st_gcn",
+  "model.agcn.Model": "agcn",
+  "model.aagcn.Model": "aagcn",
+  "model.ctrgcn.Model": "ctrgcn",
+}
+
 
 def import_checkpoint(
   weights: str | pathlib.Path,
-  reference_yaml: str | pathlib.Path,
+  reference: str | pathlib.Path,
   workdir: str | pathlib.Path,
   *,
   stream: str = "joint",
@@ -31,12 +40,15 @@ def import_checkpoint(
   window: int = 300,
   sampling: str = "loop",
 ) -> list[str]:
-  """Makes a workdir of a checkpoint of the reference and the YAML file it was trained with.
+  """Makes a workdir of a checkpoint of a published code base.
 
   `evaluate`, `Classifier` and `init_from` of an experiment take it like any run's; `train.py` goes
-  on from its step 0, by the published recipe. Class names are numbers, the reference has none.
+  on from its step 0, by MST-GCN's recipe. Class names are numbers, the reference has none.
 
   Args:
+    reference: the YAML file that it was trained with, of MST-GCN's, ST-GCN's, 2s-AGCN's or
+      CTR-GCN's code; or the name of a network (`model.config.NETWORKS`), whose sizes are then those
+      of the weights: for PYSKL, whose configs are Python files.
     stream: what the model was trained on (`mstgcn_jax.data.streams.STREAMS`).
     data_name: the prepared data set that it was trained on, which its YAML does not name.
     window, sampling: frames that it was trained to see, `config.default().data`.
@@ -53,12 +65,17 @@ def import_checkpoint(
   if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
     kind = "is not empty" if workdir.is_dir() else "is no folder"
     raise ConfigError(f"{workdir} exists and {kind}; give a new folder")
-  model_config = torch_weights.config_from_reference(_model_args(pathlib.Path(reference_yaml)))
+  if str(reference) in NETWORKS:
+    state = torch_weights.read_state_dict(weights)
+    model_config = torch_weights.config_from_state_dict(str(reference), state)
+  else:
+    model_config = torch_weights.config_from_reference(_model_args(pathlib.Path(reference)))
+    state = torch_weights.read_state_dict(weights)
   config = config_lib.from_model(model_config, stream, data_name)
   config.data.window, config.data.sampling = window, sampling
   config_lib.validate(config)
-  model = make_network(model_config, rngs=nnx.Rngs(0))
-  unused = torch_weights.load_state_dict(model, torch_weights.read_state_dict(weights))
+  model = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
+  unused = torch_weights.load_state_dict(model, state)
   try:
     workdir.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -106,8 +123,13 @@ def _model_args(path: pathlib.Path) -> Mapping[str, Any]:
   except (OSError, ValueError, yaml.YAMLError) as error:
     raise DataError(f"{path} is not YAML ({' '.join(str(error).split())})") from error
   if not isinstance(content, Mapping) or not isinstance(content.get("model_args"), Mapping):
-    raise DataError(f"{path} has no mapping 'model_args'; give the YAML file of the training run")
-  return content["model_args"]
+    raise DataError(
+      f"{path} has no mapping 'model_args'; give the YAML file of the training run, or one of "
+      f"{', '.join(NETWORKS)}"
+    )
+  # The class that the code base trained; MST-GCN's, where it is none of the others'.
+  network = _CLASSES.get(str(content.get("model")))
+  return content["model_args"] | ({"network": network} if network else {})
 
 
 def export_checkpoint(

@@ -1,0 +1,20 @@
+"""DG-STGCN on NTU RGB+D 60, cross-subject: its published recipe (Duan et al., 2022).
+
+    mstgcn train --config ntu_dgstgcn
+
+As ST-GCN++'s, longer and with rotations by up to 0.2 rad. It has not been run on the real
+recordings here.
+"""
+
+import pathlib
+
+from mstgcn_jax import config
+
+
+def get_config():
+  c = config.load(pathlib.Path(__file__).with_name("ntu_stgcnpp.py"))
+  c.model.network = "dgstgcn"
+  c.model.graph = None
+  c.epochs = 150
+  c.augment.rotation = (0.2, 0.2, 0.2)
+  return c

@@ -1,0 +1,20 @@
+"""ST-GCN++ on NTU RGB+D 60, cross-subject: its published recipe (Duan et al., "PYSKL", 2022).
+
+    mstgcn train --config ntu_stgcnpp
+
+ntu_mstgcn_modern.py without rotation and scale, with PYSKL's links of the hands. Its BatchNorm is
+of 16 clips on each of 8 GPUs, here of all 128. It has not been run on the real recordings here.
+"""
+
+import pathlib
+
+from mstgcn_jax import config
+
+
+def get_config():
+  c = config.load(pathlib.Path(__file__).with_name("ntu_mstgcn_modern.py"))
+  c.model.network = "stgcnpp"
+  c.model.graph = "ntu_rgbd_pyskl"
+  c.augment.rotation = (0.0, 0.0, 0.0)
+  c.augment.scale = (1.0, 1.0)
+  return c

@@ -1,0 +1,71 @@
+"""A stranger's network, examples/tcn.py, in training, evaluation and use."""
+
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from flax import nnx
+
+from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.model import ModelConfig, make_network, summary
+from mstgcn_jax.training import loop
+from mstgcn_jax.use.classifier import Classifier
+
+EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture
+def examples(monkeypatch):
+  monkeypatch.syspath_prepend(EXAMPLES)
+
+
+def test_the_example_is_short_and_stands_in_the_page_on_networks():
+  code = (EXAMPLES / "tcn.py").read_text()
+  assert len(code.splitlines()) < 80
+  page = (EXAMPLES.parent / "docs" / "networks.md").read_text()
+  assert code[code.index("import jax\n") :] in page
+
+
+@pytest.mark.usefixtures("examples")
+def test_a_network_of_ones_own_trains_resumes_and_classifies(tiny_data, tmp_path):
+  config = tiny.config(tiny_data, **{"model.network": "tcn:TCN", "epochs": 1})
+  loop.train(config, tmp_path / "run")
+  config.epochs = 2
+  results = loop.train(config, tmp_path / "run")
+  assert np.isfinite(results["joint"]["loss"])
+  with pytest.raises(
+    ConfigError, match="code of its own, 'tcn:TCN'; allow importing it with trust"
+  ):
+    Classifier(tmp_path / "run")
+  classify = Classifier(tmp_path / "run", trust=True)
+  probabilities = classify(np.ones((2, 1, 16, 20, 3), np.float32))
+  np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
+  assert classify.features(np.ones((2, 1, 16, 20, 3), np.float32)).shape == (2, 8)
+
+
+@pytest.mark.usefixtures("examples")
+def test_its_table_has_one_row():
+  config = ModelConfig(num_classes=5, network="tcn:TCN", blocks=((3, 8), (8, 16, True, 2)))
+  (row,) = summary.rows(config, frames=10)
+  convolutions = 2 * 2 * (10 * (9 * 75 * 8 + 75 * 8) + 5 * (9 * 8 * 16 + 8 * 16))
+  assert (row.name, row.shape) == ("network", (5,))
+  assert row.flops == convolutions + 2 * 16 * 5
+
+
+def no_logits(config, *, rngs):
+  class Flat(nnx.Module):
+    def __call__(self, clips):
+      return jnp.zeros(3)
+
+  return Flat()
+
+
+def test_a_network_that_gives_no_logits_or_cannot_be_imported_is_named(tiny_data, tmp_path):
+  config = tiny.config(tiny_data, **{"model.network": f"{__name__}:no_logits"})
+  with pytest.raises(ConfigError, match=r"model.network '.*no_logits' gives \(3,\) for one clip"):
+    loop.train(config, tmp_path / "run")
+  missing = ModelConfig(num_classes=2, network="nowhere:Net")
+  with pytest.raises(ConfigError, match="network names the network 'nowhere:Net', which cannot"):
+    make_network(missing, rngs=nnx.Rngs(0))
