@@ -14,7 +14,6 @@ from mstgcn_jax.evaluation import metrics
 
 BINS = 15
 FILE = "calibration.json"
-# Where no clip is taken for another, the likelihood would sharpen without end.
 _COLDEST, _HOTTEST = 0.1, 10.0
 
 
@@ -38,8 +37,11 @@ def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
   """The temperature T for which softmax(logits / T) has the lowest cross-entropy, 0.1 to 10.
 
-  The cross-entropy is convex in 1 / T; where its slope changes sign is found by halving.
+  It is convex in 1 / T; where its slope changes sign is found by halving. Clips without a mistake
+  would be the better the surer, without end; they say nothing of how sure to be, and T is 1.
   """
+  if not metrics.ranks(logits, labels).any():
+    return 1.0
   shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
   right = np.take_along_axis(shifted, labels[:, None], 1)[:, 0]
 
