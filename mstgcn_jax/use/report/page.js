@@ -136,7 +136,7 @@ function settings() {
   const columns = [{ name: "field", value: (row) => row.field },
     ...runs.map((run) => ({ name: run.name, value: (row) => run.settings[row.field] ?? "–" }))];
   const some = rows.filter((row) => row.differs);
-  const parts = [make("details", runs.length > 1 ? {} : { open: "" }, make("summary", {}, `all ${rows.length} fields`), table(columns, rows, "settings"))];
+  const parts = [make("details", {}, make("summary", {}, `all ${rows.length} fields`), table(columns, rows, "settings"))];
   if (runs.length > 1) parts.unshift(some.length ? table(columns, some, "differences") : make("p", {}, "The runs have the same settings."));
   return section("Settings", runs.length > 1 ? "First those in which the runs differ." : "As the run was started.", ...parts);
 }
@@ -230,7 +230,15 @@ function skeleton(run, name) {
   const bytes = Uint8Array.from(atob(clip.points), (letter) => letter.charCodeAt(0));
   const points = new Int16Array(bytes.buffer), [persons, frames, joints] = clip.shape;
   const canvas = make("canvas", { width: 400, height: 400, role: "img", "aria-label": `clip ${name}` });
-  let yaw = clip.flat ? 0 : 0.5, from = null;
+  const place = (person, yaw) => { // how far to the right somebody stands in the first frame
+    const found = [];
+    for (let i = person * frames * joints, end = i + joints; i < end; i++) {
+      if (points[3 * i] !== UNTRACKED) found.push(points[3 * i] * Math.cos(yaw) + points[3 * i + 2] * Math.sin(yaw));
+    }
+    return found.length ? found.reduce((a, b) => a + b, 0) / found.length : 0;
+  };
+  const apart = (yaw) => (persons > 1 ? Math.abs(place(0, yaw) - place(1, yaw)) : 0);
+  let from = null, yaw = clip.flat ? 0 : [0.5, -0.5, 1.1, -1.1].reduce((best, other) => (apart(other) > apart(best) ? other : best));
   canvas.addEventListener("pointerdown", (event) => { from = event.clientX; canvas.setPointerCapture(event.pointerId); });
   canvas.addEventListener("pointermove", (event) => {
     if (from === null || clip.flat) return;
