@@ -20,6 +20,8 @@ COMMANDS = {
   "embed": ("embed.main", "features of a data set, for TensorBoard's projector, too"),
   "ensemble": ("ensemble.main", "fuses the scores of runs"),
   "summary": ("summary.main", "layers, shapes, parameters and FLOPs of a config's network"),
+  "export": ("export.main", "a run as a StableHLO, SavedModel, ONNX or TFLite file"),
+  "report": ("report.main", "one page of runs, to open in a browser and to send"),
   "weights": ("weights.main", "published PyTorch checkpoints in and out"),
 }
 

@@ -25,21 +25,24 @@ MODEL = {
 }
 
 
-def write_run(workdir, rotated=True, center=NTU.center, **changes):
+def write_run(
+  workdir, rotated=True, center=NTU.center, stream="joint", normalization=None, **changes
+):
   """A workdir of a network as it is initialised, as if it had been trained on such data."""
   config = ModelConfig(**(MODEL | changes))
   _, params, batch_stats = split_model(MSTGCN(config, rngs=nnx.Rngs(0)))
   zero = np.zeros((), np.int32)
-  state = TrainState(zero, np.zeros(2, np.uint32), params, batch_stats, opt_state={})
+  key = np.zeros(2, np.uint32)
+  state = TrainState(zero, key, params, batch_stats, opt_state={}, normalization=normalization)
   with checkpoints.make_manager(workdir) as manager:
     checkpoints.save(
-      manager, 0, {"joint": jax.tree.map(jax.numpy.asarray, state)}, checkpoints.Progress()
+      manager, 0, {stream: jax.tree.map(jax.numpy.asarray, state)}, checkpoints.Progress()
     )
     checkpoints.wait(manager)
   facts = {
     "model": config.to_dict(),
     "class_names": ["a", "b", "c"],
-    "streams": ["joint"],
+    "streams": [stream],
     "input": {"window": 12, "num_persons": config.num_persons, "sampling": "loop"},
     "loading": {"fill": "loop", "center": center},
     "preparation": {"rotated": rotated},

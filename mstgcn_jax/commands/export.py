@@ -1,0 +1,34 @@
+"""Writes a trained run for other programs: mstgcn export runs/quickstart --to onnx quickstart.onnx
+
+Joints in, probabilities out; the stream, the normalisation and the window's layout inside or in
+OUT.json. Formats: stablehlo (JAX, XLA), savedmodel (TensorFlow), onnx (onnxruntime and others),
+tflite (phones; one clip at a time).
+What is written is compared with the run on 100 clips. docs/export.md has the rest.
+"""
+
+import pathlib
+
+from mstgcn_jax.commands import process
+
+
+def main(argv: list[str]) -> int:
+  parser = process.parser("export", __doc__)
+  parser.add_argument("workdir", type=pathlib.Path, help="of a trained run")
+  parser.add_argument("--to", required=True, help="stablehlo, savedmodel, onnx or tflite")
+  parser.add_argument("out", type=pathlib.Path, help="file to write; a folder for savedmodel")
+  process.add_checkpoint_arguments(parser)
+  args = parser.parse_args(argv)
+  process.start()
+  from mstgcn_jax.use import export
+
+  options = {"checkpoint": args.checkpoint, "stream": args.stream, "trust": args.trust}
+  comparison = export.export(args.workdir, args.to, args.out, **options)
+  print(f"wrote {args.out} and {args.out.name}.json beside it")
+  if comparison.difference is None:
+    print("not compared with the run: onnxruntime is not installed")
+  else:
+    print(
+      f"probabilities of {comparison.clips} differ from the run's by at most "
+      f"{comparison.difference:.1e}"
+    )
+  return 0

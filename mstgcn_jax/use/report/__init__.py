@@ -1,0 +1,310 @@
+"""Runs as one page to open in a browser and to send: `write`.
+
+What the page shows is gathered here, from the workdirs alone and, for the skeletons, the data set;
+page.js draws it. The page needs no network, and forbids itself any.
+"""
+
+import base64
+import csv
+import html
+import json
+import math
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from mstgcn_jax import files
+from mstgcn_jax.data.data_set import DataSet, open_data_set
+from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.evaluation import metrics
+from mstgcn_jax.evaluation.scores import Scores
+from mstgcn_jax.skeletons import Skeleton
+from mstgcn_jax.training import workdir as workdir_lib
+
+_MOVING = 24  # clips of a page that are drawn, of all its runs together
+_FRAMES = 60  # of a drawn clip; a longer one shows every second, third, … frame
+_POINTS = 300  # of a curve
+_LISTED = 5000  # right clips of a run that are listed by name; wrong ones are all
+_BINS = 10  # of the confidence
+_UNTRACKED = -32768
+
+
+def write(
+  workdirs: Sequence[str | pathlib.Path],
+  out: str | pathlib.Path,
+  *,
+  data_set: str | pathlib.Path | None = None,
+) -> list[str]:
+  """Writes the page of some finished runs; what it lacks, one line each.
+
+  Args:
+    data_set: folder of the prepared data set that the clips are drawn from; by default each run's
+      own, where it is found.
+  Raises:
+    DataError: a workdir is none, or lacks its scores.
+    ConfigError: `out` has another ending than .html, or two runs are the same.
+  """
+  out, paths = pathlib.Path(out), [pathlib.Path(workdir) for workdir in workdirs]
+  if out.suffix not in (".html", ".htm"):
+    raise ConfigError(f"--out {out} must end in .html")
+  if len({path.resolve() for path in paths}) < len(paths):
+    raise ConfigError("a run is named twice")
+  notes, runs = [], []
+  for path, name in zip(paths, _names(paths), strict=True):
+    run, missing = gather(path, name, drawn=max(1, _MOVING // len(paths)), data_set=data_set)
+    runs.append(run)
+    notes += [f"{name}: {note}" for note in missing]
+  out.parent.mkdir(parents=True, exist_ok=True)
+  with files.written_whole(out) as aside:
+    aside.write_text(page(runs), encoding="utf-8")
+  return notes
+
+
+def page(runs: Sequence[Mapping[str, Any]]) -> str:
+  """The page of what `gather` gave."""
+  read = lambda name: resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+  # Names of classes, clips and runs are data: in the script they cannot end it, and page.js never
+  # makes markup of them.
+  content = json.dumps(runs, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+  title = "Report of " + ", ".join(run["name"] for run in runs)
+  parts = {"title": html.escape(title), "style": read("page.css"), "script": read("page.js")}
+  text = read("page.html")
+  for name, value in (*parts.items(), ("content", content)):
+    text = text.replace(f"<!--{name}-->", value, 1)
+  return text
+
+
+def gather(
+  workdir: pathlib.Path, name: str, *, drawn: int, data_set: str | pathlib.Path | None = None
+) -> tuple[dict[str, Any], list[str]]:
+  """What the page shows of a run, for JSON, and what is missing.
+
+  Args:
+    drawn: how many clips move.
+  """
+  facts = workdir_lib.read(workdir)
+  scores = Scores.load(workdir / "scores.npz")
+  classes, logits, labels = facts.class_names, scores.logits, scores.labels
+  if logits.shape[1] != len(classes) or not len(labels) or not np.isfinite(logits).all():
+    raise DataError(
+      f"{workdir}/scores.npz has {logits.shape[0]} clips of {logits.shape[1]} classes, or scores "
+      f"that are no numbers; expected finite ones of {len(classes)} classes"
+    )
+  config = files.read_json(workdir / "config.json")
+  predicted = metrics.predictions(logits, labels)
+  sure = metrics.softmax(logits)[np.arange(len(labels)), predicted]
+  curves, notes = _curves(workdir / "metrics.csv")
+  worst = worst_first(predicted == labels, sure)
+  moving, note = _moving(workdir, config, data_set, scores.names[worst[:drawn]].tolist())
+  figures = metrics.summarize(logits, labels)
+  if not metrics.top5_tells(len(classes)):
+    del figures["top5"]
+  bins, error = calibration(sure, predicted == labels)
+  low, high = metrics.bootstrap_interval(predicted == labels)
+  return {
+    "name": name,
+    "data": facts.data_name or "unknown data",
+    "protocol": str(config.get("data", {}).get("protocol", "")),
+    "streams": list(facts.streams),
+    "network": facts.model.network,
+    "classes": list(classes),
+    "figures": figures | {"calibration": error},
+    "interval": [low, high],
+    "settings": _flat(config),
+    "curves": curves,
+    "confusion": metrics.confusion_matrix(logits, labels).tolist(),
+    "bins": bins,
+    "clips": _listed(scores, predicted, sure, worst),
+    "counted": len(labels),
+    "moving": moving,
+  }, notes + ([note] if note else [])
+
+
+def worst_first(right: np.ndarray, sure: np.ndarray) -> np.ndarray:
+  """Numbers of the clips: mistakes, the surest first, then right answers, the least sure first."""
+  return np.lexsort((np.where(right, sure, -sure), right))
+
+
+def calibration(sure: np.ndarray, right: np.ndarray) -> tuple[list[dict[str, float]], float]:
+  """Bins of equal width with 'clips', 'sure' and 'right' (means), and the expected error.
+
+  Σ clips/all · |right − sure| over the bins (Naeini et al. 2015, Guo et al. 2017).
+  """
+  number = np.clip((sure * _BINS).astype(int), 0, _BINS - 1)
+  bins, error = [], 0.0
+  for i in range(_BINS):
+    mine = number == i
+    if not mine.any():
+      bins.append({"clips": 0, "sure": 0.0, "right": 0.0})
+      continue
+    bins.append(
+      {
+        "clips": int(mine.sum()),
+        "sure": float(sure[mine].mean()),
+        "right": float(right[mine].mean()),
+      }
+    )
+    error += mine.mean() * abs(bins[-1]["sure"] - bins[-1]["right"])
+  return bins, float(error)
+
+
+def _names(paths: Sequence[pathlib.Path]) -> list[str]:
+  """What runs are called: their folders' names, or whole paths where these are alike."""
+  names = [path.resolve().name for path in paths]
+  return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+  """Dotted field -> value as JSON."""
+  found = {}
+  for key, value in config.items():
+    if isinstance(value, Mapping) and value:
+      found |= _flat(value, f"{prefix}{key}.")
+    else:
+      found[f"{prefix}{key}"] = json.dumps(value, ensure_ascii=False)
+  return found
+
+
+def _curves(path: pathlib.Path) -> tuple[list[dict[str, Any]], list[str]]:
+  """Loss and top-1 over epochs for each split and stream, of a metrics.csv."""
+  try:
+    with path.open(newline="", encoding="utf-8") as file:
+      rows = list(csv.DictReader(file))
+    return _parse_curves(rows), []
+  except FileNotFoundError:
+    return [], [f"no curves, {path.name} is not there"]
+  except (OSError, KeyError, TypeError, ValueError) as error:
+    raise DataError(f"{path} is damaged ({error!r:.100})") from error
+
+
+def _parse_curves(rows: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+  per_epoch = [int(r["step"]) / int(r["epoch"]) for r in rows if r["split"] == "eval"]
+  steps = max(per_epoch, default=1)
+  curves = []
+  for split, stream in dict.fromkeys((r["split"], r["stream"]) for r in rows):
+    mine = [r for r in rows if (r["split"], r["stream"]) == (split, stream)]
+    points = np.array([[int(r["step"]) / steps, float(r["loss"]), float(r["top1"])] for r in mine])
+    if split == "train":
+      points = _thinned(points)
+    values = {name: _numbers(points[:, i]) for i, name in enumerate(("epoch", "loss", "top1"))}
+    curves.append({"split": split, "stream": stream} | values)
+  return curves
+
+
+def _thinned(points: np.ndarray) -> np.ndarray:
+  """Means of successive rows, at most `_POINTS` of them."""
+  pieces = np.array_split(points, min(_POINTS, len(points)))
+  return np.array([piece.mean(0) for piece in pieces])
+
+
+def _numbers(values: Iterable[float]) -> list[float | None]:
+  return [float(f"{v:.5g}") if math.isfinite(v) else None for v in values]
+
+
+def _listed(scores: Scores, predicted, sure, worst) -> list[list[Any]]:
+  """[name, label, predicted, probability] of the clips, worst first."""
+  wrong = int((predicted != scores.labels).sum())
+  return [
+    [str(scores.names[i]), int(scores.labels[i]), int(predicted[i]), round(float(sure[i]), 4)]
+    for i in worst[: wrong + _LISTED].tolist()
+  ]
+
+
+def _moving(
+  workdir: pathlib.Path, config: Mapping[str, Any], folder, names: Sequence[str]
+) -> tuple[dict[str, Any], str]:
+  """The skeleton and these clips, for the page, and a note where they cannot be drawn."""
+  data = config.get("data", {})
+  path = folder or pathlib.Path(str(data.get("dir", ""))) / str(data.get("name", ""))
+  try:
+    data_set = open_data_set(path)
+    rows = {name: row for row, name in enumerate(data_set.table["name"].tolist())}
+    clips = {name: drawing(data_set, rows[name]) for name in names if name in rows}
+  except DataError as error:
+    return {}, f"no moving skeletons, its data set is not here ({error})"
+  if not clips:
+    return {}, f"no moving skeletons, {path} has other clips"
+  skeleton = data_set.skeleton
+  right = {b for _, b in skeleton.mirror or ()}
+  sides = [i in right for i in range(skeleton.num_joints)]
+  bones = [list(bone) for bone in skeleton.inward]
+  return {"bones": bones, "right": sides, "clips": clips}, ""
+
+
+def drawing(data_set: DataSet, row: int) -> dict[str, Any]:
+  """A clip for the page: how many persons, frames, joints, and base64 of int16 x, y, z of each.
+
+  x to the right, y up, z towards who looks, from -30000 to 30000; `_UNTRACKED` where nothing is.
+  """
+  persons = data_set.read([row])[0]
+  longest = max(map(len, persons))
+  step = -(-longest // _FRAMES)
+  clip = np.zeros((len(persons), longest, *persons[0].shape[1:]), np.float32)
+  for place, person in zip(clip, persons, strict=True):
+    place[: len(person)] = person
+  clip = clip[:, ::step]
+  seen = clip.any(-1)
+  points = _upright(clip, seen, data_set)
+  low, high = (np.percentile(points[seen], q, axis=0) for q in (0.3, 99.7))
+  middle, size = (low + high) / 2, max(float((high - low).max()), 1e-6)
+  scaled = np.clip((points - middle) / size * 30000, -32000, 32000)
+  scaled = np.where(seen[..., None], scaled, _UNTRACKED).astype("<i2")
+  return {
+    "shape": list(scaled.shape[:3]),
+    "flat": not points[..., 2].any(),
+    "step": step,
+    "points": base64.b64encode(scaled.tobytes()).decode(),
+  }
+
+
+def _upright(clip: np.ndarray, seen: np.ndarray, data_set: DataSet) -> np.ndarray:
+  """float [person, frame, joint, 3]: x, y up and z; z is 0 of key points in an image."""
+  facts = data_set.coordinates
+  channels, up = facts.get("channels"), facts.get("up", "")
+  flat = clip.shape[-1] < 3 or (channels is not None and "z" not in channels)
+  flat = flat or (channels is None and data_set.skeleton.vertical is None)
+  points = clip[..., :3].astype(np.float64)
+  if flat:
+    width, height = facts.get("picture", (1, 1))
+    points = np.concatenate([points[..., :2], np.zeros_like(points[..., :1])], -1)
+    return points * [width / height, -1 if up == "-y" else 1, 1]
+  axis, sign = _up(points, seen, data_set.skeleton, up)
+  # The other two axes in turn, so that what is right stays right.
+  x, z = ((axis + 2) % 3, (axis + 1) % 3) if axis == 1 else ((axis + 1) % 3, (axis + 2) % 3)
+  turned = np.stack([points[..., x], points[..., axis] * sign, points[..., z]], -1)
+  mirrored = np.linalg.det(np.eye(3)[[x, axis, z]]) * sign < 0
+  return _facing(turned * [1, 1, -1 if mirrored else 1], seen, data_set.skeleton)
+
+
+def _facing(points: np.ndarray, seen: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+  """Turned about y until the first person, who faces us, has the right side on our left."""
+  side = np.zeros(3)
+  for left, right in skeleton.mirror or ():
+    both = seen[0, :, left] & seen[0, :, right]
+    if both.any():
+      first = int(both.argmax())
+      side += points[0, first, right] - points[0, first, left]
+  length = float(np.hypot(side[0], side[2]))
+  if length < 1e-6:
+    return points
+  cos, sin = -side[0] / length, -side[2] / length
+  return points @ np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
+
+
+def _up(points, seen, skeleton: Skeleton, said: str) -> tuple[int, int]:
+  """The coordinate axis that is up, and its sign: as the data set says, or as the spine stands."""
+  if said:
+    return "xyz".index(said[-1]), -1 if said.startswith("-") else 1
+  if skeleton.vertical is None:
+    return 1, 1
+  bottom, top = skeleton.vertical
+  both = seen[..., bottom] & seen[..., top]
+  spine = (points[..., top, :] - points[..., bottom, :])[both]
+  if not len(spine):
+    return 1, 1
+  mean = spine.mean(0)
+  axis = int(np.abs(mean).argmax())
+  return axis, 1 if mean[axis] >= 0 else -1

@@ -1,0 +1,165 @@
+"""A run as a file: loads without this package, says what a program has to know, is the run."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from flax import nnx
+from test_classifier import write_run
+
+from mstgcn_jax import files
+from mstgcn_jax.commands import export as command
+from mstgcn_jax.errors import ConfigError, RunError
+from mstgcn_jax.model import ModelConfig, make_network, platform
+from mstgcn_jax.use import export, onnx_graph
+from mstgcn_jax.use.classifier import Classifier
+
+BLOCKS = ((3, 8, False, 1), (8, 8, True, 2))
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+  return write_run(tmp_path_factory.mktemp("run"), block_type="ms", spatial_scales=2, blocks=BLOCKS)
+
+
+@pytest.fixture(scope="module")
+def stablehlo(workdir, tmp_path_factory):
+  out = tmp_path_factory.mktemp("exported") / "run.stablehlo"
+  comparison = export.export(workdir, "stablehlo", out)
+  assert comparison.difference < export.TOLERANCE
+  assert comparison.clips == "100 random clips (the run's data set is not here)"
+  return out
+
+
+def clips(count=3, seed=0):
+  return np.random.default_rng(seed).normal(size=(count, 2, 12, 25, 3)).astype(np.float32)
+
+
+def test_stablehlo_runs_without_this_package(workdir, stablehlo, tmp_path):
+  np.save(tmp_path / "clips.npy", clips())
+  code = (
+    "import sys, numpy as np\n"
+    "from jax import export\n"
+    f"run = export.deserialize(bytearray(open({str(stablehlo)!r}, 'rb').read()))\n"
+    f"clips = np.load({str(tmp_path / 'clips.npy')!r})\n"
+    f"np.save({str(tmp_path / 'out.npy')!r}, run.call(clips))\n"
+    "assert not [m for m in sys.modules if m.startswith(('mstgcn', 'flax', 'tensorflow'))]\n"
+  )
+  subprocess.run([sys.executable, "-I", "-c", code], check=True, env={"JAX_PLATFORMS": "cpu"})
+  # Folded norms round otherwise; probabilities are of the size of 1.
+  np.testing.assert_allclose(
+    np.load(tmp_path / "out.npy"), Classifier(workdir)(clips()), atol=export.TOLERANCE
+  )
+
+
+def test_what_a_program_has_to_know_is_beside_the_file(stablehlo):
+  facts = files.read_json(stablehlo.with_name("run.stablehlo.json"))
+  assert facts["class_names"] == ["a", "b", "c"]
+  assert facts["input"] == {
+    "name": "clips",
+    "shape": ["batch", 2, 12, 25, 3],
+    "dtype": "float32",
+  }
+  assert facts["output"]["shape"] == ["batch", 3]
+  assert (facts["window"], facts["sampling"], facts["stream"]) == (12, "loop", "joint")
+  assert facts["skeleton"]["name"] == "ntu_rgbd" and len(facts["skeleton"]["joints"]) == 25
+  assert facts["platforms"] == ["cpu", "cuda", "tpu"] and facts["versions"]["jax"]
+
+
+@pytest.mark.parametrize(("to", "out"), [("savedmodel", "saved"), ("tflite", "run.tflite")])
+def test_tensorflows_formats_are_the_run(workdir, tmp_path, to, out):
+  pytest.importorskip("tensorflow")
+  difference = export.export(workdir, to, tmp_path / out).difference
+  assert difference < export.TOLERANCE
+  load = export.FORMATS[to][2]
+  got = load(tmp_path / out)(clips())
+  np.testing.assert_allclose(got, Classifier(workdir)(clips()), atol=export.TOLERANCE)
+  batch = files.read_json(tmp_path / f"{out}.json")["input"]["shape"][0]
+  assert batch == (1 if to == "tflite" else "batch")
+
+
+NETWORKS = [
+  *({"block_type": kind} for kind in ("basic", "sep", "ms_bottle")),
+  *({"activation": kind} for kind in ("swish", "hswish", "meta_acon")),
+  *({"attention": kind} for kind in ("stja", "stcja", "pa", "ca", "fa", "ja")),
+  *({"network": name} for name in ("stgcn", "agcn", "aagcn", "ctrgcn", "stgcnpp", "dgstgcn")),
+]
+
+
+@pytest.mark.parametrize("changes", NETWORKS, ids=lambda c: "-".join(c.values()))
+def test_every_network_becomes_onnx(changes):
+  pytest.importorskip("onnx", reason="of the extra 'export'")
+  onnxruntime = pytest.importorskip("onnxruntime", reason="of the extra 'export'")
+  blocks = ((3, 16, False, 1), (16, 32, True, 2))
+  config = ModelConfig(3, "utd_mhad", num_persons=2, blocks=blocks, kernel_size=3, **changes)
+  model = make_network(config, rngs=nnx.Rngs(0))
+  model.eval()
+  shape = (2, 8, 20, 3)
+  with platform.forced("cpu"):
+    made = onnx_graph.to_onnx(model.fold(), shape, input_name="x", output_name="y")
+  session = onnxruntime.InferenceSession(made.SerializeToString())
+  for batch in (1, 4):
+    x = np.random.default_rng(0).normal(size=(batch, *shape)).astype(np.float32)
+    # Two libraries sum float32 in different orders; the logits are of the size of 1.
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], model(x), atol=2e-4, rtol=2e-4)
+
+
+@pytest.mark.parametrize("stream", ["bone", "joint_motion"])
+def test_the_stream_and_the_normalisation_are_inside_onnx(tmp_path, stream):
+  pytest.importorskip("onnx", reason="of the extra 'export'")
+  onnxruntime = pytest.importorskip("onnxruntime", reason="of the extra 'export'")
+  mean, std = np.random.default_rng(1).uniform(0.5, 2, (2, 25, 3)).astype(np.float32)
+  normalization = {"mean": mean, "std": std}
+  workdir = write_run(tmp_path / "run", stream=stream, normalization=normalization)
+  export.export(workdir, "onnx", tmp_path / "run.onnx")
+  session = onnxruntime.InferenceSession(str(tmp_path / "run.onnx"))
+  partly = clips()
+  partly[:, 1, :, 5:9] = 0  # what is not tracked stays 0
+  (got,) = session.run(None, {"clips": partly})
+  np.testing.assert_allclose(got, Classifier(workdir)(partly), atol=export.TOLERANCE)
+  said = session.get_modelmeta().custom_metadata_map
+  assert json.loads(said["class_names"]) == ["a", "b", "c"]
+  assert (said["opset"], said["stream"]) == (str(onnx_graph.OPSET), stream)
+
+
+def test_an_operation_without_counterpart_is_named():
+  pytest.importorskip("onnx", reason="of the extra 'export'")
+  import jax
+
+  with pytest.raises(ConfigError, match=r"has the operation 'sort'.*stablehlo takes any"):
+    onnx_graph.to_onnx(jax.numpy.sort, (4,), input_name="x", output_name="y")
+
+
+def test_a_package_that_is_missing_is_named(workdir, tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, "onnx", None)
+  with pytest.raises(ConfigError, match=r"need onnx; pip install 'mstgcn-jax\[export\]'"):
+    export.export(workdir, "onnx", tmp_path / "run.onnx")
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_not_the_run_is_not_left_behind(workdir, tmp_path, monkeypatch):
+  ending, write, load = export.FORMATS["stablehlo"]
+  off = lambda path: lambda batch: load(path)(batch) + 0.01
+  monkeypatch.setitem(export.FORMATS, "stablehlo", (ending, write, off))
+  with pytest.raises(RunError, match=r"differ from the run's by 1\.0e-02, more than 0\.0001"):
+    export.export(workdir, "stablehlo", tmp_path / "run.stablehlo")
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_name_or_format_is_refused_before_anything_is_loaded(tmp_path):
+  for to, out, said in (
+    ("onnx", "run.pb", r"must end in \.onnx"),
+    ("coreml", "run.onnx", "expected one of stablehlo, savedmodel, onnx, tflite"),
+    ("savedmodel", ".", "exists; --to savedmodel writes a folder"),
+  ):
+    with pytest.raises(ConfigError, match=said):
+      export.export(tmp_path / "nothing", to, tmp_path / out)
+
+
+def test_the_command_says_what_it_wrote_and_how_near_it_is(workdir, tmp_path, capsys):
+  assert command.main([str(workdir), "--to", "stablehlo", str(tmp_path / "a.stablehlo")]) == 0
+  said = capsys.readouterr().out
+  assert "a.stablehlo and a.stablehlo.json beside it" in said
+  assert "100 random clips" in said and "by at most" in said

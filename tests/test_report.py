@@ -1,0 +1,242 @@
+"""The page of runs: what it holds, that names stay text, that it answers to clicks."""
+
+import base64
+import html.parser
+import json
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from prepared import NTU, prepare
+
+from data_prep.readers.interface import Clip
+from mstgcn_jax import files
+from mstgcn_jax.commands import report as command
+from mstgcn_jax.data.data_set import open_data_set
+from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.evaluation.scores import Scores
+from mstgcn_jax.model import ModelConfig
+from mstgcn_jax.use import report
+
+EVIL = "</script><img src=x onerror=\"document.title='bad'\">"
+BROWSER = os.environ.get("CHROMIUM") or next(
+  filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+# Clip, said with the probability; in class order 0, 1, 2.
+LOGITS = np.log(
+  [[0.7, 0.2, 0.1], [0.05, 0.9, 0.05], [0.8, 0.1, 0.1], [0.05, 0.05, 0.9], [0.4, 0.35, 0.25]]
+).astype(np.float32)
+LABELS = np.array([0, 1, 1, 2, 1])
+
+
+def write_run(workdir, data_dir, width=16, names=None):
+  """What a finished run leaves of what the page reads."""
+  workdir.mkdir(parents=True)
+  config = ModelConfig(3, "utd_mhad", num_persons=1)
+  facts = {
+    "model": config.to_dict(),
+    "class_names": ["slow", EVIL, "fast"],
+    "streams": ["joint"],
+    "input": {"window": 12, "num_persons": 1, "sampling": "loop"},
+  }
+  files.write_json(workdir / "model.json", facts)
+  data = {"dir": str(data_dir), "name": "tiny", "protocol": "all"}
+  files.write_json(workdir / "config.json", {"data": data, "model": {"width": width}})
+  names = ["a1_s1_t1", "a2_s1_t1", "a2_s2_t1", "a3_s1_t1", "a2_s3_t1"] if names is None else names
+  Scores(np.array(names), LABELS, LOGITS).save(workdir / "scores.npz", step=4)
+  (workdir / "metrics.csv").write_text(
+    "step,epoch,split,stream,loss,top1,top5,mean_class,learning_rate,grad_norm\n"
+    "1,1,train,joint,2.0,0.25,,,0.1,1\n2,1,train,joint,1.0,0.5,,,0.1,1\n"
+    "2,1,eval,joint,1.5,0.4,1.0,0.4,,\n4,2,eval,joint,0.7,0.6,1.0,0.6,,\n"
+  )
+  return workdir
+
+
+@pytest.fixture
+def run(tmp_path, tiny_data):
+  return write_run(tmp_path / "runs" / "first", tiny_data)
+
+
+class _Elements(html.parser.HTMLParser):
+  def __init__(self, text):
+    super().__init__()
+    self.tags, self.scripts, self.inside = [], [], False
+    self.feed(text)
+
+  def handle_starttag(self, tag, attrs):
+    self.tags.append((tag, dict(attrs)))
+    self.inside = tag == "script"
+    if self.inside:
+      self.scripts.append("")
+
+  def handle_endtag(self, tag):
+    self.inside = False
+
+  def handle_data(self, data):
+    if self.inside:
+      self.scripts[-1] += data
+
+
+def content(path):
+  return json.loads(_Elements(path.read_text(encoding="utf-8")).scripts[0])
+
+
+def test_the_page_holds_the_figures_of_the_run(run, tmp_path):
+  assert report.write([run], tmp_path / "report.html") == []
+  (found,) = content(tmp_path / "report.html")
+  assert found["figures"]["top1"] == pytest.approx(3 / 5)
+  assert "top5" not in found["figures"]  # of three classes it says nothing
+  assert found["confusion"] == [[1, 0, 0], [2, 1, 0], [0, 0, 1]]
+  assert found["settings"]["model.width"] == "16"
+  train, evaluated = found["curves"]
+  assert (train["epoch"], train["loss"]) == ([0.5, 1], [2, 1])
+  assert (evaluated["epoch"], evaluated["top1"]) == ([1, 2], [0.4, 0.6])
+
+
+def test_mistakes_come_first_the_surest_before_the_others(run, tmp_path):
+  report.write([run], tmp_path / "report.html")
+  clips = content(tmp_path / "report.html")[0]["clips"]
+  assert [clip[0] for clip in clips[:3]] == ["a2_s2_t1", "a2_s3_t1", "a1_s1_t1"]
+  assert clips[0] == ["a2_s2_t1", 1, 0, pytest.approx(0.8)]
+
+
+def test_calibration_by_hand():
+  sure = np.array([0.95, 0.93, 0.55, 1.0])
+  right = np.array([True, True, False, True])
+  bins, error = report.calibration(sure, right)
+  assert bins[9] == {"clips": 3, "sure": pytest.approx(0.96), "right": 1}
+  assert bins[5] == {"clips": 1, "sure": pytest.approx(0.55), "right": 0}
+  assert error == pytest.approx(0.75 * 0.04 + 0.25 * 0.55)
+
+
+def test_names_are_text_and_the_page_reaches_for_nothing(run, tmp_path):
+  report.write([run], tmp_path / "report.html")
+  elements = _Elements((tmp_path / "report.html").read_text(encoding="utf-8"))
+  tags = [tag for tag, _ in elements.tags]
+  assert tags.count("script") == 2 and not {"img", "link", "iframe"} & set(tags)
+  assert not any({"src", "href"} & set(attributes) for _, attributes in elements.tags)
+  policies = [a["content"] for tag, a in elements.tags if tag == "meta" and "http-equiv" in a]
+  assert policies[0].startswith("default-src 'none'")
+  assert content(tmp_path / "report.html")[0]["classes"][1] == EVIL
+
+
+def test_a_clip_stands_upright_and_faces_who_looks(tmp_path):
+  joints = np.zeros((4, 25, 3), np.float32)
+  joints[:, 0] = 0.01, 0, 0.5
+  joints[:, 1] = 0.01, 0, 1  # z is up, as data are prepared, and the right hand is at +x
+  joints[:, 3] = 0.01, 0, 1.6
+  joints[:, 15] = 0.01, -0.2, 0.1
+  joints[:, 7], joints[:, 11] = (-0.5, 0, 1), (0.5, 0, 1)
+  data_set = prepare(tmp_path, [Clip("a", 0, [joints], {})])
+  drawn = report.drawing(data_set, 0)
+  points = np.frombuffer(base64.b64decode(drawn["points"]), "<i2").reshape(1, 4, 25, 3)
+  assert drawn["shape"] == [1, 4, 25] and drawn["step"] == 1 and not drawn["flat"]
+  assert points[0, 0, 3, 1] > points[0, 0, 1, 1] > points[0, 0, 0, 1]
+  assert points[0, 0, NTU.joints.index("right_hand"), 0] < 0 < points[0, 0, 7, 0]
+  assert (points[0, 0, 5] == -32768).all()  # untracked
+
+
+def test_the_clips_of_the_data_set_are_drawn(run, tmp_path, tiny_data):
+  report.write([run], tmp_path / "report.html")
+  moving = content(tmp_path / "report.html")[0]["moving"]
+  assert len(moving["clips"]) == 5
+  data_set = open_data_set(tiny_data / "tiny")
+  frames = data_set.table["frames"][data_set.table["name"].tolist().index("a2_s2_t1")]
+  assert moving["clips"]["a2_s2_t1"]["shape"] == [1, frames, 20]
+
+
+def test_without_its_data_set_the_page_says_what_it_lacks(tmp_path):
+  run = write_run(tmp_path / "run", tmp_path / "nowhere")
+  (run / "metrics.csv").unlink()
+  notes = report.write([run], tmp_path / "report.html")
+  assert [note[:29] for note in notes] == [
+    "run: no curves, metrics.csv i",
+    "run: no moving skeletons, its",
+  ]
+  assert content(tmp_path / "report.html")[0]["moving"] == {}
+
+
+def test_what_is_broken_is_named(run, tmp_path):
+  out = tmp_path / "report.html"
+  with pytest.raises(ConfigError, match=r"must end in \.html"):
+    report.write([run], tmp_path / "report.pdf")
+  with pytest.raises(ConfigError, match="named twice"):
+    report.write([run, run], out)
+  (run / "metrics.csv").write_text("step,epoch\n1,2\n")
+  with pytest.raises(DataError, match=r"metrics\.csv is damaged"):
+    report.write([run], out)
+  Scores(np.array(["a"]), np.array([0]), LOGITS[:1, :2]).save(run / "scores.npz")
+  with pytest.raises(DataError, match=r"1 clips of 2 classes.*expected finite ones of 3"):
+    report.write([run], out)
+  (run / "scores.npz").unlink()
+  with pytest.raises(DataError, match=r"scores\.npz does not exist; a run writes it"):
+    report.write([run], out)
+  assert not out.exists()
+
+
+def test_the_command_writes_the_page(run, tmp_path, tiny_data, capsys):
+  second = write_run(tmp_path / "runs" / "second", tiny_data, width=32)
+  out = tmp_path / "report.html"
+  assert command.main([str(run), str(second), "--out", str(out)]) == 0
+  assert f"wrote {out} (0.1 MB)" in capsys.readouterr().out
+  assert [r["name"] for r in content(out)] == ["first", "second"]
+
+
+CLICKS = """
+<script>
+const said = [], note = (...words) => said.push(words.join(" "));
+const all = (query) => [...document.querySelectorAll(query)];
+const text = (query) => all(query).map((e) => e.textContent);
+note("rows", ...text("#results tbody td:first-child"));
+note("differs", ...text("#differences td"));
+const cell = document.querySelector('[data-cell="1,0"]');
+cell.dispatchEvent(new Event("pointerenter"));
+note("hover", text("#said")[0].slice(-21));
+cell.dispatchEvent(new MouseEvent("click"));
+note("clips", ...text("#chosen .clip .faint"), ...text("#chosen li").map((t) => t.slice(0, 8)));
+document.querySelector("#sort").click();
+note("first row", document.querySelector("#matrix .cell").dataset.cell);
+all("#classes th button")[2].click();
+note("classes", ...text("#classes tbody tr td:nth-child(3)"));
+const canvas = document.querySelector("#worst canvas");
+canvas.draw(0);
+const painted = canvas.getContext("2d").getImageData(0, 0, 400, 390).data.some((v) => v > 0);
+note("drawn", painted);
+all(".tabs button")[1].click();
+note("tab", all(".tabs button").map((b) => b.getAttribute("aria-pressed")));
+note("title", document.title, all("img").length);
+note("width", document.documentElement.scrollWidth <= innerWidth);
+const result = document.createElement("pre");
+result.textContent = said.join("\\n");
+document.body.replaceChildren(result);
+</script>
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here (CHROMIUM= names one)")
+@pytest.mark.parametrize("width", [1200, 500])
+def test_the_page_answers_to_clicks_in_a_browser(run, tmp_path, tiny_data, width):
+  second = write_run(tmp_path / "runs" / "second", tiny_data, width=32)
+  report.write([run, second], tmp_path / "report.html")
+  page = (tmp_path / "report.html").read_text(encoding="utf-8")
+  (tmp_path / "clicked.html").write_text(page.replace("</body>", f"{CLICKS}</body>"))
+  flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900"]
+  page = (tmp_path / "clicked.html").as_uri()
+  done = subprocess.run(
+    [BROWSER, *flags, "--dump-dom", page], capture_output=True, text=True, timeout=120
+  )
+  said = done.stdout.partition("<pre>")[2].partition("</pre>")[0].splitlines()
+  assert said == [
+    "rows first second",
+    "differs model.width 16 32",
+    "hover 2 of 3 clips (66.7 %)",
+    "clips a2_s2_t1 a2_s3_t1",
+    "first row 1,1",
+    "classes 33.3 % 100.0 % 100.0 %",
+    "drawn true",
+    "tab false,true",
+    "title Report of first, second 0",
+    "width true",
+  ]
