@@ -305,7 +305,7 @@ def _write_onnx(run: _Run, facts: dict[str, Any], out: pathlib.Path) -> None:
     model = onnx_graph.to_onnx(run.folded, run.shape, input_name=INPUT, output_name=OUTPUT)
   for name, value in facts.items():
     entry = model.metadata_props.add()
-    entry.key, entry.value = name, value if isinstance(value, str) else json.dumps(value)
+    entry.key, entry.value = name, json.dumps(value)
   out.write_bytes(model.SerializeToString())
 
 
