@@ -314,7 +314,9 @@ def _load_onnx(path: pathlib.Path) -> _Clips | None:
     import onnxruntime
   except ImportError:
     return None
-  session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+  options = onnxruntime.SessionOptions()
+  options.intra_op_num_threads = 1  # its threads wait busily
+  session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
   return lambda clips: session.run([OUTPUT], {INPUT: clips})[0]
 
 
