@@ -1,6 +1,9 @@
 """A run as a file: loads without this package, says what a program has to know, is the run."""
 
+import dataclasses
 import json
+import pathlib
+import runpy
 import subprocess
 import sys
 
@@ -16,6 +19,7 @@ from mstgcn_jax.model import ModelConfig, make_network, platform
 from mstgcn_jax.use import export, onnx_graph
 from mstgcn_jax.use.classifier import Classifier
 
+EXAMPLE = pathlib.Path(__file__).parents[1] / "examples" / "onnx_runtime.py"
 BLOCKS = ((3, 8, False, 1), (8, 8, True, 2))
 
 
@@ -81,10 +85,13 @@ def test_tensorflows_formats_are_the_run(workdir, tmp_path, to, out):
 
 
 NETWORKS = [
-  *({"block_type": kind} for kind in ("basic", "sep", "ms_bottle")),
-  *({"activation": kind} for kind in ("swish", "hswish", "meta_acon")),
-  *({"attention": kind} for kind in ("stja", "stcja", "pa", "ca", "fa", "ja")),
-  *({"network": name} for name in ("stgcn", "agcn", "aagcn", "ctrgcn", "stgcnpp", "dgstgcn")),
+  {"block_type": "basic", "activation": "meta_acon", "attention": "stcja"},
+  {"block_type": "sep", "activation": "hswish", "attention": "ca"},
+  {"block_type": "ms_bottle", "activation": "swish", "attention": "stja"},
+  {"block_type": "bottle", "activation": "acon", "attention": "pa"},
+  {"attention": "fa"},
+  {"attention": "ja"},
+  *({"network": name} for name in ("stgcn", "aagcn", "ctrgcn", "dgstgcn")),
 ]
 
 
@@ -100,10 +107,12 @@ def test_every_network_becomes_onnx(changes):
   with platform.forced("cpu"):
     made = onnx_graph.to_onnx(model.fold(), shape, input_name="x", output_name="y")
   session = onnxruntime.InferenceSession(made.SerializeToString())
+  x = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)
+  expected = nnx.jit(lambda model, x: model(x))(model, x)
   for batch in (1, 4):
-    x = np.random.default_rng(0).normal(size=(batch, *shape)).astype(np.float32)
+    got = session.run(None, {"x": x[:batch]})[0]
     # Two libraries sum float32 in different orders; the logits are of the size of 1.
-    np.testing.assert_allclose(session.run(None, {"x": x})[0], model(x), atol=2e-4, rtol=2e-4)
+    np.testing.assert_allclose(got, expected[:batch], atol=2e-4, rtol=2e-4)
 
 
 @pytest.mark.parametrize("stream", ["bone", "joint_motion"])
@@ -120,8 +129,36 @@ def test_the_stream_and_the_normalisation_are_inside_onnx(tmp_path, stream):
   (got,) = session.run(None, {"clips": partly})
   np.testing.assert_allclose(got, Classifier(workdir)(partly), atol=export.TOLERANCE)
   said = session.get_modelmeta().custom_metadata_map
-  assert json.loads(said["class_names"]) == ["a", "b", "c"]
-  assert (said["opset"], said["stream"]) == (str(onnx_graph.OPSET), stream)
+  facts = {name: json.loads(value) for name, value in said.items()}
+  assert facts["class_names"] == ["a", "b", "c"]
+  assert (facts["opset"], facts["stream"]) == (onnx_graph.OPSET, stream)
+
+
+@pytest.mark.parametrize("frames", [7, 12, 40])
+@pytest.mark.parametrize("kind", ["uniform", "loop"])
+def test_the_example_makes_the_window_that_the_run_sees(workdir, frames, kind):
+  pytest.importorskip("onnxruntime", reason="of the extra 'export'")
+  example = runpy.run_path(str(EXAMPLE))
+  classify = Classifier(workdir)
+  sampling = dataclasses.replace(classify.sampling, kind=kind)
+  persons = np.random.default_rng(2).normal(size=(2, frames, 25, 3)).astype(np.float32)
+  persons[1, frames - 3 :] = 0  # the second one leaves earlier, and loops with a period of its own
+  own = [persons[0], persons[1, : frames - 3]]
+  facts = {"window": 12, "num_persons": 2, "sampling": kind, "fill": "loop", "center": 1}
+  np.testing.assert_array_equal(example["window"](persons, facts), sampling.windows(own))
+
+
+def test_the_example_runs_on_an_exported_file(workdir, tmp_path, capsys, monkeypatch):
+  pytest.importorskip("onnx", reason="of the extra 'export'")
+  pytest.importorskip("onnxruntime", reason="of the extra 'export'")
+  export.export(workdir, "onnx", tmp_path / "run.onnx")
+  np.save(tmp_path / "clip.npy", clips()[0])
+  monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "run.onnx"), str(tmp_path / "clip.npy")])
+  runpy.run_path(str(EXAMPLE), run_name="__main__")
+  classify = Classifier(workdir)
+  prepared = classify.sampling.windows(list(clips()[0]))
+  best = np.asarray(classify(prepared[None]))[0].max()
+  assert capsys.readouterr().out.splitlines()[0].startswith(f"{100 * best:6.2f} %")
 
 
 def test_an_operation_without_counterpart_is_named():

@@ -305,7 +305,7 @@ def _write_onnx(run: _Run, facts: dict[str, Any], out: pathlib.Path) -> None:
     model = onnx_graph.to_onnx(run.folded, run.shape, input_name=INPUT, output_name=OUTPUT)
   for name, value in facts.items():
     entry = model.metadata_props.add()
-    entry.key, entry.value = name, value if isinstance(value, str) else json.dumps(value)
+    entry.key, entry.value = name, json.dumps(value)
   out.write_bytes(model.SerializeToString())
 
 
@@ -314,7 +314,9 @@ def _load_onnx(path: pathlib.Path) -> _Clips | None:
     import onnxruntime
   except ImportError:
     return None
-  session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+  options = onnxruntime.SessionOptions()
+  options.intra_op_num_threads = 1  # its threads wait busily
+  session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
   return lambda clips: session.run([OUTPUT], {INPUT: clips})[0]
 
 
