@@ -16,7 +16,7 @@ from flax import nnx
 from jax import export as jax_export
 from jax.extend import mlir
 
-from mstgcn_jax import __version__, files
+from mstgcn_jax import files
 from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line
@@ -132,7 +132,8 @@ def metadata(run: _Run, to: str) -> dict[str, Any]:
     "rotated": facts.rotated,
     "trained_on": facts.data_name,
     "step": run.step,
-    "versions": {"mstgcn-jax": __version__} | {name: _version(name) for name in packages[to]},
+    "versions": {"mstgcn-jax": _version("mstgcn-jax")}
+    | {name: _version(name) for name in packages[to]},
   } | ({"opset": onnx_graph.OPSET} if to == "onnx" else {})
 
 
