@@ -1,12 +1,18 @@
 """A run as a file: loads without this package, says what a program has to know, is the run."""
 
 import dataclasses
+import functools
+import http.server
 import json
+import os
 import pathlib
 import runpy
+import shutil
 import subprocess
 import sys
+import threading
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -20,6 +26,7 @@ from mstgcn_jax.use import export, onnx_graph
 from mstgcn_jax.use.classifier import Classifier
 
 EXAMPLE = pathlib.Path(__file__).parents[1] / "examples" / "onnx_runtime.py"
+BROWSER, ONNXRUNTIME_WEB = os.environ.get("CHROMIUM"), os.environ.get("ONNXRUNTIME_WEB")
 BLOCKS = ((3, 8, False, 1), (8, 8, True, 2))
 
 
@@ -95,14 +102,30 @@ NETWORKS = [
 ]
 
 
+def random_network(config):
+  """A network in evaluation mode; drawn by NumPy, which compiles nothing."""
+  model = nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)))
+  rng = np.random.default_rng(0)
+  for kind, draw in (
+    (nnx.Param, lambda shape: rng.normal(0, 0.3, shape)),
+    (nnx.BatchStat, lambda shape: rng.uniform(0.5, 1.5, shape)),  # a variance is above 0
+  ):
+    drawn = jax.tree.map(
+      lambda x, draw=draw: jax.numpy.asarray(draw(x.shape).astype(np.float32)),
+      nnx.state(model, kind),
+    )
+    nnx.update(model, drawn)
+  model.eval()
+  return model
+
+
 @pytest.mark.parametrize("changes", NETWORKS, ids=lambda c: "-".join(c.values()))
 def test_every_network_becomes_onnx(changes):
   pytest.importorskip("onnx", reason="of the extra 'export'")
   onnxruntime = pytest.importorskip("onnxruntime", reason="of the extra 'export'")
   blocks = ((3, 16, False, 1), (16, 32, True, 2))
   config = ModelConfig(3, "utd_mhad", num_persons=2, blocks=blocks, kernel_size=3, **changes)
-  model = make_network(config, rngs=nnx.Rngs(0))
-  model.eval()
+  model = random_network(config)
   shape = (2, 8, 20, 3)
   with platform.forced("cpu"):
     made = onnx_graph.to_onnx(model.fold(), shape, input_name="x", output_name="y")
@@ -163,8 +186,6 @@ def test_the_example_runs_on_an_exported_file(workdir, tmp_path, capsys, monkeyp
 
 def test_an_operation_without_counterpart_is_named():
   pytest.importorskip("onnx", reason="of the extra 'export'")
-  import jax
-
   with pytest.raises(ConfigError, match=r"has the operation 'sort'.*stablehlo takes any"):
     onnx_graph.to_onnx(jax.numpy.sort, (4,), input_name="x", output_name="y")
 
@@ -200,3 +221,32 @@ def test_the_command_says_what_it_wrote_and_how_near_it_is(workdir, tmp_path, ca
   said = capsys.readouterr().out
   assert "a.stablehlo and a.stablehlo.json beside it" in said
   assert "100 random clips" in said and "by at most" in said
+
+
+@pytest.mark.skipif(
+  not (BROWSER and ONNXRUNTIME_WEB),
+  reason="CHROMIUM= names a browser, ONNXRUNTIME_WEB= the folder dist of onnxruntime-web",
+)
+def test_the_page_says_what_the_run_says_in_a_browser(workdir, tmp_path):
+  pytest.importorskip("onnx", reason="of the extra 'export'")
+  export.export(workdir, "onnx", tmp_path / "run.onnx")
+  for name in ("ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"):
+    shutil.copy(pathlib.Path(ONNXRUNTIME_WEB) / name, tmp_path)
+  shutil.copy(EXAMPLE.parent / "browser" / "index.html", tmp_path)
+  persons = clips()[0]
+  persons[1, 9:] = 0
+  (tmp_path / "clip.json").write_text(json.dumps(persons.tolist()))
+  handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+  with http.server.ThreadingHTTPServer(("localhost", 0), handler) as server:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000"]
+    page = f"http://localhost:{server.server_port}/"
+    done = subprocess.run(
+      [BROWSER, *flags, "--dump-dom", page], capture_output=True, text=True, timeout=120
+    )
+    server.shutdown()
+  classify = Classifier(workdir)
+  prepared = classify.sampling.windows([persons[0], persons[1, :9]])
+  expected = np.asarray(classify(prepared[None]))[0]
+  best = int(expected.argmax())
+  assert f"<li>{classify.class_names[best]}: {100 * expected[best]:.2f} %</li>" in done.stdout
