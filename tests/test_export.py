@@ -1,9 +1,18 @@
 """A run as a file: loads without this package, says what a program has to know, is the run."""
 
+import dataclasses
+import functools
+import http.server
 import json
+import os
+import pathlib
+import runpy
+import shutil
 import subprocess
 import sys
+import threading
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -16,6 +25,8 @@ from mstgcn_jax.model import ModelConfig, make_network, platform
 from mstgcn_jax.use import export, onnx_graph
 from mstgcn_jax.use.classifier import Classifier
 
+EXAMPLE = pathlib.Path(__file__).parents[1] / "examples" / "onnx_runtime.py"
+BROWSER, ONNXRUNTIME_WEB = os.environ.get("CHROMIUM"), os.environ.get("ONNXRUNTIME_WEB")
 BLOCKS = ((3, 8, False, 1), (8, 8, True, 2))
 
 
@@ -81,11 +92,31 @@ def test_tensorflows_formats_are_the_run(workdir, tmp_path, to, out):
 
 
 NETWORKS = [
-  *({"block_type": kind} for kind in ("basic", "sep", "ms_bottle")),
-  *({"activation": kind} for kind in ("swish", "hswish", "meta_acon")),
-  *({"attention": kind} for kind in ("stja", "stcja", "pa", "ca", "fa", "ja")),
-  *({"network": name} for name in ("stgcn", "agcn", "aagcn", "ctrgcn", "stgcnpp", "dgstgcn")),
+  {"block_type": "basic", "activation": "meta_acon", "attention": "stcja"},
+  {"block_type": "sep", "activation": "hswish", "attention": "ca"},
+  {"block_type": "ms_bottle", "activation": "swish", "attention": "stja"},
+  {"block_type": "bottle", "activation": "acon", "attention": "pa"},
+  {"attention": "fa"},
+  {"attention": "ja"},
+  *({"network": name} for name in ("stgcn", "aagcn", "ctrgcn", "dgstgcn")),
 ]
+
+
+def random_network(config):
+  """A network in evaluation mode; drawn by NumPy, which compiles nothing."""
+  model = nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)))
+  rng = np.random.default_rng(0)
+  for kind, draw in (
+    (nnx.Param, lambda shape: rng.normal(0, 0.3, shape)),
+    (nnx.BatchStat, lambda shape: rng.uniform(0.5, 1.5, shape)),  # a variance is above 0
+  ):
+    drawn = jax.tree.map(
+      lambda x, draw=draw: jax.numpy.asarray(draw(x.shape).astype(np.float32)),
+      nnx.state(model, kind),
+    )
+    nnx.update(model, drawn)
+  model.eval()
+  return model
 
 
 @pytest.mark.parametrize("changes", NETWORKS, ids=lambda c: "-".join(c.values()))
@@ -94,16 +125,17 @@ def test_every_network_becomes_onnx(changes):
   onnxruntime = pytest.importorskip("onnxruntime", reason="of the extra 'export'")
   blocks = ((3, 16, False, 1), (16, 32, True, 2))
   config = ModelConfig(3, "utd_mhad", num_persons=2, blocks=blocks, kernel_size=3, **changes)
-  model = make_network(config, rngs=nnx.Rngs(0))
-  model.eval()
+  model = random_network(config)
   shape = (2, 8, 20, 3)
   with platform.forced("cpu"):
     made = onnx_graph.to_onnx(model.fold(), shape, input_name="x", output_name="y")
   session = onnxruntime.InferenceSession(made.SerializeToString())
+  x = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)
+  expected = nnx.jit(lambda model, x: model(x))(model, x)
   for batch in (1, 4):
-    x = np.random.default_rng(0).normal(size=(batch, *shape)).astype(np.float32)
+    got = session.run(None, {"x": x[:batch]})[0]
     # Two libraries sum float32 in different orders; the logits are of the size of 1.
-    np.testing.assert_allclose(session.run(None, {"x": x})[0], model(x), atol=2e-4, rtol=2e-4)
+    np.testing.assert_allclose(got, expected[:batch], atol=2e-4, rtol=2e-4)
 
 
 @pytest.mark.parametrize("stream", ["bone", "joint_motion"])
@@ -120,14 +152,40 @@ def test_the_stream_and_the_normalisation_are_inside_onnx(tmp_path, stream):
   (got,) = session.run(None, {"clips": partly})
   np.testing.assert_allclose(got, Classifier(workdir)(partly), atol=export.TOLERANCE)
   said = session.get_modelmeta().custom_metadata_map
-  assert json.loads(said["class_names"]) == ["a", "b", "c"]
-  assert (said["opset"], said["stream"]) == (str(onnx_graph.OPSET), stream)
+  facts = {name: json.loads(value) for name, value in said.items()}
+  assert facts["class_names"] == ["a", "b", "c"]
+  assert (facts["opset"], facts["stream"]) == (onnx_graph.OPSET, stream)
+
+
+@pytest.mark.parametrize("frames", [7, 12, 40])
+@pytest.mark.parametrize("kind", ["uniform", "loop"])
+def test_the_example_makes_the_window_that_the_run_sees(workdir, frames, kind):
+  pytest.importorskip("onnxruntime", reason="of the extra 'export'")
+  example = runpy.run_path(str(EXAMPLE))
+  classify = Classifier(workdir)
+  sampling = dataclasses.replace(classify.sampling, kind=kind)
+  persons = np.random.default_rng(2).normal(size=(2, frames, 25, 3)).astype(np.float32)
+  persons[1, frames - 3 :] = 0  # the second one leaves earlier, and loops with a period of its own
+  own = [persons[0], persons[1, : frames - 3]]
+  facts = {"window": 12, "num_persons": 2, "sampling": kind, "fill": "loop", "center": 1}
+  np.testing.assert_array_equal(example["window"](persons, facts), sampling.windows(own))
+
+
+def test_the_example_runs_on_an_exported_file(workdir, tmp_path, capsys, monkeypatch):
+  pytest.importorskip("onnx", reason="of the extra 'export'")
+  pytest.importorskip("onnxruntime", reason="of the extra 'export'")
+  export.export(workdir, "onnx", tmp_path / "run.onnx")
+  np.save(tmp_path / "clip.npy", clips()[0])
+  monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "run.onnx"), str(tmp_path / "clip.npy")])
+  runpy.run_path(str(EXAMPLE), run_name="__main__")
+  classify = Classifier(workdir)
+  prepared = classify.sampling.windows(list(clips()[0]))
+  best = np.asarray(classify(prepared[None]))[0].max()
+  assert capsys.readouterr().out.splitlines()[0].startswith(f"{100 * best:6.2f} %")
 
 
 def test_an_operation_without_counterpart_is_named():
   pytest.importorskip("onnx", reason="of the extra 'export'")
-  import jax
-
   with pytest.raises(ConfigError, match=r"has the operation 'sort'.*stablehlo takes any"):
     onnx_graph.to_onnx(jax.numpy.sort, (4,), input_name="x", output_name="y")
 
@@ -163,3 +221,32 @@ def test_the_command_says_what_it_wrote_and_how_near_it_is(workdir, tmp_path, ca
   said = capsys.readouterr().out
   assert "a.stablehlo and a.stablehlo.json beside it" in said
   assert "100 random clips" in said and "by at most" in said
+
+
+@pytest.mark.skipif(
+  not (BROWSER and ONNXRUNTIME_WEB),
+  reason="CHROMIUM= names a browser, ONNXRUNTIME_WEB= the folder dist of onnxruntime-web",
+)
+def test_the_page_says_what_the_run_says_in_a_browser(workdir, tmp_path):
+  pytest.importorskip("onnx", reason="of the extra 'export'")
+  export.export(workdir, "onnx", tmp_path / "run.onnx")
+  for name in ("ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"):
+    shutil.copy(pathlib.Path(ONNXRUNTIME_WEB) / name, tmp_path)
+  shutil.copy(EXAMPLE.parent / "browser" / "index.html", tmp_path)
+  persons = clips()[0]
+  persons[1, 9:] = 0
+  (tmp_path / "clip.json").write_text(json.dumps(persons.tolist()))
+  handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+  with http.server.ThreadingHTTPServer(("localhost", 0), handler) as server:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000"]
+    page = f"http://localhost:{server.server_port}/"
+    done = subprocess.run(
+      [BROWSER, *flags, "--dump-dom", page], capture_output=True, text=True, timeout=120
+    )
+    server.shutdown()
+  classify = Classifier(workdir)
+  prepared = classify.sampling.windows([persons[0], persons[1, :9]])
+  expected = np.asarray(classify(prepared[None]))[0]
+  best = int(expected.argmax())
+  assert f"<li>{classify.class_names[best]}: {100 * expected[best]:.2f} %</li>" in done.stdout

@@ -2,6 +2,7 @@
 
 import io
 import json
+import pathlib
 import socket
 import sys
 import threading
@@ -148,12 +149,13 @@ def test_a_bad_line_ends_the_pipe_with_its_number(workdir, monkeypatch):
 
 
 def test_a_socket_answers_one_client_after_the_other_and_says_what_is_wrong(
-  workdir, classify, tmp_path
+  workdir, classify, tmp_path, monkeypatch
 ):
   stream, predictor = Stream(classify, hop=100), Predictor(workdir)
   naming = Naming(classify.class_names)
   answer = lambda lines: command.answers(lines, stream, predictor, naming, 3)
-  path = str(tmp_path / "s")
+  monkeypatch.chdir(tmp_path)
+  path = "s"  # a socket's path has room for some 100 letters
   frames = recording()
   with command.listening(path) as server:
 
@@ -186,8 +188,9 @@ def ask(path, lines):
       return [json.loads(line) for line in answers]
 
 
-def test_a_socket_that_nobody_listens_on_any_more_is_taken_over(tmp_path):
-  path = tmp_path / "s"
+def test_a_socket_that_nobody_listens_on_any_more_is_taken_over(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  path = pathlib.Path("s")
   left = socket.socket(socket.AF_UNIX)
   left.bind(str(path))
   left.close()

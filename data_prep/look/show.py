@@ -101,6 +101,7 @@ def draw_persons(
   at_zero: int | None = None,
   moments: int | None = None,
   weights: np.ndarray | None = None,
+  coordinates: Mapping[str, Any] | None = None,
 ) -> tuple[list[Any], int]:
   """As `draw`, of a clip of no data set.
 
@@ -110,9 +111,10 @@ def draw_persons(
     line: below the title.
     at_zero: joint of the first person that lies at 0 although it is tracked.
     weights: [person, frame, joint] from 0 to 1: joints are drawn the larger and redder, bones grey.
+    coordinates: what the channels are, as `DataSet.coordinates`.
   """
   clip = _padded(persons, max(map(len, persons)))
-  scene = _Scene(clip, skeletons.tracked(clip, at_zero), skeleton, weights=weights)
+  scene = _Scene(clip, skeletons.tracked(clip, at_zero), skeleton, coordinates or {}, weights)
   return _pages(scene, title, line, moments)
 
 

@@ -24,10 +24,10 @@ def parser(command: str, text: str) -> argparse.ArgumentParser:
   )
 
 
-def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
-  """What of a workdir a command takes."""
+def add_checkpoint_arguments(parser: argparse.ArgumentParser, stream: str = "the first") -> None:
+  """What of a workdir a command takes; `stream` says what without --stream."""
   parser.add_argument("--checkpoint", default="newest", help="newest (default), best, or a step")
-  parser.add_argument("--stream", help="of a run of several; default the first")
+  parser.add_argument("--stream", help=f"of a run of several; default {stream}")
   parser.add_argument("--trust", action="store_true", help="import layers that the run names")
 
 

@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument(
     "--unknown-below", type=float, default=0.0, metavar="P", help="less probable is 'unknown'"
   )
-  process.add_checkpoint_arguments(parser)
+  process.add_checkpoint_arguments(parser, "all, fused")
   return parser
 
 

@@ -33,7 +33,10 @@ def by_platform(*, cpu: Callable[..., jax.Array], gpu: Callable[..., jax.Array])
 
 @contextlib.contextmanager
 def forced(form: str) -> Iterator[None]:
-  """Traces the forms of 'cpu' or 'gpu' inside the context, whatever the device: for tests."""
+  """Traces the forms of 'cpu' or 'gpu' inside the context, whatever the device.
+
+  For tests, and for exported files.
+  """
   _forced.append(form)
   try:
     yield

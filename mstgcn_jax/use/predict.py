@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -114,9 +114,11 @@ class Predictor:
       f"probabilities are calibrated: temperature {temperature:.3g}, fitted on {found.fitted_on}"
     )
 
-  def probabilities(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+  def probabilities(self, clips: Iterable[np.ndarray]) -> np.ndarray:
     """Class probabilities, float64 [clip, class], of clips as `Classifier.from_recording` gives."""
-    parts = [self._some(clips[i : i + _AT_ONCE]) for i in range(0, len(clips), _AT_ONCE)]
+    clips, parts = iter(clips), []
+    while some := list(itertools.islice(clips, _AT_ONCE)):
+      parts.append(self._some(some))
     return np.concatenate(parts) if parts else np.zeros((0, len(self.class_names)))
 
   def _some(self, clips: Sequence[np.ndarray]) -> np.ndarray:
@@ -166,14 +168,13 @@ class Predictor:
     self._as_stored(recording)  # refuses what does not fit
     found = []
     for person, group in _groups(list(recording.recorded), per_person):
-      spans = list(cut(max(map(len, group)), windows))
-      clips, shown = [], []
-      for start, end in spans:
-        part = [body[start:end] for body in group]
-        if any(body.any() for body in part):
-          clips.append(self._clip(recording, part))
-          shown.append((start, end))
-      joined = join(shown, self.probabilities(clips), naming)
+      spans = [
+        (start, end)
+        for start, end in cut(max(map(len, group)), windows)
+        if any(body[start:end].any() for body in group)
+      ]
+      clips = (self._clip(recording, [body[a:b] for body in group]) for a, b in spans)
+      joined = join(spans, self.probabilities(clips), naming)
       found += [Prediction(p, person, start, end) for start, end, p in joined]
     if not found:
       raise DataError(f"{recording.name}: nobody is tracked in this recording")
@@ -235,9 +236,10 @@ def join(
   moments = sorted({moment for span in spans for moment in span})
   segments: list[tuple[int, int, np.ndarray]] = []  # with the sum over frames
   label = None
+  starts, ends = np.array(spans).reshape(-1, 2).T
   for start, end in itertools.pairwise(moments):
-    inside = [i for i, (a, b) in enumerate(spans) if a <= start and end <= b]
-    if not inside:
+    inside = (starts <= start) & (end <= ends)
+    if not inside.any():
       continue
     mean = probabilities[inside].mean(0)
     same = segments and segments[-1][1] == start and label == naming.number(mean)

@@ -1,0 +1,60 @@
+"""Runs an exported network by onnxruntime alone: python onnx_runtime.py quickstart.onnx clip.npy
+
+Needs numpy and onnxruntime, and nothing of mstgcn-jax. The clip is one array [frame, joint,
+channel] or [person, frame, joint, channel] of any length, 0 where nothing is tracked, in the layout
+and turned as the training data was (docs/export.md says how to get one).
+"""
+
+import argparse
+import json
+
+import numpy as np
+import onnxruntime
+
+
+def window(persons: np.ndarray, facts: dict) -> np.ndarray:
+  """The frames that the network sees, float32 [person, window, joint, channel].
+
+  Args:
+    persons: [person, frame, joint, channel], everybody from the same moment on.
+    facts: the file's metadata: window, num_persons, sampling, fill, center.
+  """
+  size, length = facts["window"], persons.shape[1]
+  if facts["sampling"] == "uniform" and length >= size:  # one frame of each of `size` segments
+    times = np.floor((np.arange(size) + 0.5) * length / size).astype(int)
+  elif facts["sampling"] in ("uniform", "loop", "random_crop"):
+    times = np.arange(size) + max(0, length - size) // 2
+  else:
+    raise SystemExit(f"sampling {facts['sampling']!r} is not of this example")
+  clip = np.zeros((facts["num_persons"], size, *persons.shape[2:]), np.float32)
+  for place, person in zip(clip, persons, strict=False):
+    tracked = np.flatnonzero(person.any(axis=(1, 2)))
+    if len(tracked):
+      own = person[: tracked[-1] + 1]  # everybody at their own length
+      within = (times < len(own)) | (facts["fill"] == "loop")
+      place[within] = own[times[within] % len(own)]
+  if facts["center"] is not None:  # a joint of the first person becomes the origin, frame by frame
+    seen = clip.any(axis=-1, keepdims=True)
+    clip = np.where(seen, clip - clip[:1, :, facts["center"], None], 0).astype(np.float32)
+  return clip
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("model", help="what `mstgcn export --to onnx` wrote")
+  parser.add_argument("clip", help=".npy file")
+  args = parser.parse_args()
+  session = onnxruntime.InferenceSession(args.model, providers=["CPUExecutionProvider"])
+  said = session.get_modelmeta().custom_metadata_map
+  facts = {name: json.loads(value) for name, value in said.items()}
+  persons = np.load(args.clip)
+  persons = persons if persons.ndim == 4 else persons[None]
+  (probabilities,) = session.run(None, {"clips": window(persons, facts)[None]})
+  for i in np.argsort(-probabilities[0])[:5]:
+    print(f"{100 * probabilities[0, i]:6.2f} %  {facts['class_names'][i]}")
+
+
+if __name__ == "__main__":
+  main()
