@@ -44,12 +44,22 @@ class ConvNorm(nnx.Module):
   def __call__(self, x: Features) -> jax.Array:
     if self.stride > 1:
       x = jax.tree.map(lambda group: group[..., :: self.stride, :], x)
-    options = {}
-    if isinstance(self.conv, TemporalConv) and isinstance(self.norm, BatchNorm):
-      # A norm over the batch takes any constant away: a bias before it has a gradient of 0, which
-      # would only be found by reading everything once more.
-      options["constant_bias"] = not self.norm.use_running_average
-    return self.activation(self.norm(self.conv(join(x), **options)))
+    options = {"constant_bias": True} if self.takes_constants_away else {}
+    return self.after(self.conv(join(x), **options))
+
+  @property
+  def takes_constants_away(self) -> bool:
+    """Whether the convolution may leave out the gradient of its bias.
+
+    A norm over the batch takes any constant away: a bias before it has a gradient of 0, which would
+    only be found by reading everything once more.
+    """
+    batch = isinstance(self.norm, BatchNorm) and not self.norm.use_running_average
+    return isinstance(self.conv, TemporalConv) and batch
+
+  def after(self, y: jax.Array) -> jax.Array:
+    """What follows the convolution."""
+    return self.activation(self.norm(y))
 
 
 class Bottleneck(nnx.Module):

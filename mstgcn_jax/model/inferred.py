@@ -14,7 +14,7 @@ from flax import nnx
 
 from mstgcn_jax.model.compose import Function
 from mstgcn_jax.model.spatial import Aggregation
-from mstgcn_jax.model.temporal import TemporalConv
+from mstgcn_jax.model.temporal import TemporalConv, side_by_side
 
 
 def _scalars(count: int, dtype) -> nnx.Param:
@@ -62,15 +62,17 @@ class AttentionGraphConv(Aggregation):
 
   def infer(self, x: jax.Array) -> jax.Array:
     """G for each clip, [clip, K, V, V]."""
-    pairs = zip(self.theta, self.phi, strict=True)
-    similar = jnp.stack([self._similarity(*pair, x) for pair in pairs], 1)
+    subsets = len(self.theta)
+    embedded = side_by_side([*self.theta, *self.phi], x)
+    pairs = zip(embedded[:subsets], embedded[subsets:], strict=True)
+    similar = jnp.stack([self._similarity(*pair) for pair in pairs], 1)
     if self.alpha is None:
       return self.effective_adjacency() + jax.nn.softmax(similar, axis=-2)
     return self.effective_adjacency() + self.alpha[...] * jnp.tanh(similar)
 
-  def _similarity(self, theta: TemporalConv, phi: TemporalConv, x: jax.Array) -> jax.Array:
-    """S of one subset, [clip, V, V]."""
-    a, b = (conv(x).reshape(*x.shape[:2], -1) for conv in (theta, phi))
+  def _similarity(self, theta: jax.Array, phi: jax.Array) -> jax.Array:
+    """S of one subset, [clip, V, V], of embedded features [clip, V, frame, channel]."""
+    a, b = (y.reshape(*y.shape[:2], -1) for y in (theta, phi))
     total = jnp.einsum("bui,bvi->buv", a, b, preferred_element_type=self.param_dtype)
     return total / a.shape[-1]
 
@@ -144,8 +146,8 @@ class ChannelwiseGraphConv(Aggregation):
     pooled = _over_frames(x, self.param_dtype)
     product = "buvc,bvtc->butc" if self.target_first else "buvc,butc->bvtc"
     y = 0
-    for k, value in enumerate(self.value):
-      y += jnp.einsum(product, self._infer(k, pooled), value(x))
+    for k, value in enumerate(side_by_side(self.value, x)):
+      y += jnp.einsum(product, self._infer(k, pooled), value)
     return y
 
   def flops(self, shape: tuple[int, ...]) -> int:

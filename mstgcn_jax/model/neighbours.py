@@ -26,7 +26,7 @@ from mstgcn_jax.model.config import RANDOM
 from mstgcn_jax.model.inferred import AttentionGraphConv, ChannelwiseGraphConv, DynamicGraphConv
 from mstgcn_jax.model.norm import BatchNorm
 from mstgcn_jax.model.parts import Parts
-from mstgcn_jax.model.temporal import MaxPool, TemporalConv
+from mstgcn_jax.model.temporal import MaxPool, TemporalConv, side_by_side
 
 # Branches of temporal layers: (kernel size, dilation), ('max', kernel size), '1x1'.
 BRANCHES = {
@@ -137,15 +137,37 @@ def one_convolution(parts: Parts) -> ConvNorm:
 
 
 class Branches(nnx.Module):
-  """Branches over the same features, their channels side by side; then `after`."""
+  """Branches over the same features, their channels side by side; then `after`.
+
+  Those that first reduce the channels (nnx.Sequential, beginning with a `ConvNorm`) do so together.
+  """
 
   def __init__(self, branches: list[Function], after: Function | None = None):
     self.branches = nnx.List(branches)
     self.after = after
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    y = join(tuple(branch(x) for branch in self.branches))
+    longer = [branch for branch in self.branches if isinstance(branch, nnx.Sequential)]
+    reduced = _reduce([branch.layers[0] for branch in longer], x) if longer else []
+    ends = iter(zip(longer, reduced, strict=True))
+    outputs = []
+    for branch in self.branches:
+      if isinstance(branch, nnx.Sequential):
+        _, y = next(ends)
+        for layer in list(branch.layers)[1:]:
+          y = layer(y)
+      else:
+        y = branch(x)
+      outputs.append(y)
+    y = join(tuple(outputs))
     return y if self.after is None else self.after(y)
+
+
+def _reduce(layers: list[ConvNorm], x: jax.Array) -> list[jax.Array]:
+  """What each of these layers gives for x."""
+  constant_bias = all(layer.takes_constants_away for layer in layers)
+  projected = side_by_side([layer.conv for layer in layers], x, constant_bias=constant_bias)
+  return [layer.after(y) for layer, y in zip(layers, projected, strict=True)]
 
 
 class WithMeanJoint(nnx.Module):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mstgcn_jax.model import ModelConfig, Network, make_network
+from mstgcn_jax.model import ModelConfig, Network, make_network, neighbours
 from mstgcn_jax.model.activations import Acon, MetaAcon
 from mstgcn_jax.model.compose import identity
 from mstgcn_jax.model.inferred import AttentionGraphConv, ChannelwiseGraphConv, DynamicGraphConv
@@ -141,6 +141,12 @@ def _counting() -> Iterator[list[int]]:
   counts: list[int] = []
   inside: list[nnx.Module] = []
   originals = {cls: cls.__call__ for cls in _COUNTED}
+  side_by_side = neighbours.side_by_side
+
+  def counted_together(convs, x, **options):
+    if not inside:
+      counts.append(sum(conv.flops(x.shape) for conv in convs))
+    return side_by_side(convs, x, **options)
 
   def counted(call):
     def counting(module, *args, **kwargs):
@@ -157,8 +163,10 @@ def _counting() -> Iterator[list[int]]:
   try:
     for cls, call in originals.items():
       cls.__call__ = counted(call)
+    neighbours.side_by_side = counted_together
     yield counts
   finally:
+    neighbours.side_by_side = side_by_side
     for cls, call in originals.items():
       cls.__call__ = call
 

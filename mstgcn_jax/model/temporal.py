@@ -1,9 +1,11 @@
 """Convolution over the frames of each joint."""
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 
@@ -70,6 +72,22 @@ class TemporalConv(nnx.Module):
     """Multiplies every output channel by a constant, in the weights."""
     self.weight[...] *= scale
     self.bias[...] *= scale
+
+
+def side_by_side(
+  convs: Sequence[TemporalConv], x: jax.Array, *, constant_bias: bool = False
+) -> list[jax.Array]:
+  """What pointwise convolutions give of the same features, by one product that reads them once.
+
+  [clip, joint, frame, in_channels] -> [clip, joint, frame, out_channels] each.
+  """
+  x = x.astype(convs[0].dtype)
+  weight = jnp.concatenate([conv.weight[...] for conv in convs], -1).astype(x.dtype)
+  bias = jnp.concatenate([conv.bias[...] for conv in convs]).astype(x.dtype)
+  bias = lax.stop_gradient(bias) if constant_bias else bias
+  ends = np.cumsum([conv.bias.size for conv in convs])[:-1]
+  project = by_platform(cpu=_project, gpu=_convolve)
+  return jnp.split(project(x, weight, stride=1) + bias, ends, axis=-1)
 
 
 def _project(x: jax.Array, weight: jax.Array, *, stride: int) -> jax.Array:
