@@ -10,11 +10,19 @@ os.environ.setdefault(
   "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(tempfile.gettempdir()) / "mstgcn_jax_test_cache")
 )
 
+import jax
 import pytest
 
 from mstgcn_jax.commands import process
 
 process.fuse_elementwise_on_cpu()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forgets_what_was_compiled():
+  """Programs of all files together would take several gigabytes."""
+  yield
+  jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

@@ -198,16 +198,22 @@ def _read_plain(reader: _Reader, path: pathlib.Path) -> Recording:
 # --- sources that are opened as for a preparation
 
 
+# Of files that are no recording each.
+_BY_ENDING = {".pkl": "pyskl"} | dict.fromkeys(
+  (".json", ".jsonl", ".txt", ".csv", ".npz", ".npy"), "poses"
+)
+
+
 def _source_of(path: pathlib.Path) -> str:
   """The source that reads files of this ending; DataError where none does."""
   files = [path] if path.is_file() else raw_files.walk(path)
-  found = {"pyskl" if file.suffix.lower() == ".pkl" else "poses" for file in files}
+  found = {_BY_ENDING.get(file.suffix.lower(), "") for file in files}
   if path.suffix.lower() == ".npz" and zipfile.is_zipfile(path):
     with zipfile.ZipFile(path) as archive:
       found = {"ctrgcn" if "x_test.npy" in archive.namelist() else "poses"}
-  if len(found) == 1 and (name := found.pop()) in SOURCES:
+  if len(found) == 1 and (name := min(found)):
     return name
-  if "poses" in SOURCES and "poses" in found:
+  if "poses" in found:
     return "poses"
   kinds = ", ".join(sorted(_PLAIN))
   raise DataError(
