@@ -12,7 +12,6 @@ from mstgcn_jax import files
 from mstgcn_jax.commands import process
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.training import config as config_lib
-from mstgcn_jax.training import devices
 from mstgcn_jax.use import compare
 
 
@@ -37,7 +36,6 @@ def main(argv: list[str]) -> int:
       field, _, value = change.removeprefix("--config.").partition("=")
       config_lib.override(configs[name], field, value)
   process.start()
-  devices.start()
   text = compare.as_text(compare.compare(configs, args.workdir, seeds=args.seeds))
   with files.written_whole(args.workdir / "comparison.md") as aside:
     aside.write_text(text + "\n", encoding="utf-8")

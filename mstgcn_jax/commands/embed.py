@@ -9,7 +9,6 @@ import pathlib
 from mstgcn_jax.commands import process
 from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.training import devices
 from mstgcn_jax.use import embed
 from mstgcn_jax.use.classifier import Classifier
 
@@ -27,7 +26,6 @@ def main(argv: list[str]) -> int:
   if args.out and args.out.suffix != ".npz":
     raise ConfigError(f"--out {args.out} must end in .npz")
   process.start()
-  devices.start()
   data_set = open_data_set(args.data_set)
   classify = Classifier(args.run, checkpoint=args.checkpoint, stream=args.stream, trust=args.trust)
   found = embed.features(classify, data_set)

@@ -12,7 +12,6 @@ import re
 from mstgcn_jax.commands import process
 from mstgcn_jax.evaluation import calibration, fusion, metrics, plots, report
 from mstgcn_jax.training import config as config_lib
-from mstgcn_jax.training import devices
 from mstgcn_jax.use.evaluate import Evaluation, evaluate, evaluate_fresh
 
 
@@ -36,7 +35,6 @@ def main(argv: list[str]) -> int:
   if args.calibrate and args.config:
     parser.error("--calibrate takes a trained run")
   process.start()
-  devices.start()
   workdir = args.run or args.workdir
   if workdir is None:
     config = config_lib.load(args.config)

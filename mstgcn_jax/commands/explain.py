@@ -20,7 +20,7 @@ from mstgcn_jax.data.data_set import METADATA, DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.evaluation import plots
 from mstgcn_jax.training import config as config_lib
-from mstgcn_jax.training import devices, experiment
+from mstgcn_jax.training import experiment
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.use import drawing, explain, recordings
 from mstgcn_jax.use.predict import Predictor
@@ -34,7 +34,6 @@ def main(argv: list[str]) -> int:
   if args.clips < 1:
     raise ConfigError(f"--clips {args.clips} is none; expected 1 or more")
   process.start()
-  devices.start()
   stream = workdir_lib.read(args.run).stream(args.stream)
   predictor = Predictor(args.run, checkpoint=args.checkpoint, stream=stream, trust=args.trust)
   if args.deletion:

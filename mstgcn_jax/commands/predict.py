@@ -20,7 +20,6 @@ from collections.abc import Iterator
 
 from mstgcn_jax.commands import process
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.training import devices
 from mstgcn_jax.use import drawing, recordings
 from mstgcn_jax.use.predict import Naming, Prediction, Predictor, Windows
 from mstgcn_jax.use.recordings import Recording
@@ -36,7 +35,6 @@ def main(argv: list[str]) -> int:
   if args.show:
     drawing.check_ending("--show", args.show)
   process.start()
-  devices.start()
   bad: list[str] = []
   with recordings.find(args.recording, args.source, options, sys.stdin.buffer) as found:
     for note in found.notes:

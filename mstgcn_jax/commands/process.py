@@ -102,9 +102,16 @@ def _end(status: int, message: object = None) -> None:
 
 
 def start() -> None:
-  """Before anything is computed: compiled for this machine's CPU, or taken from the cache."""
+  """Before anything is computed: devices found, programs compiled for this CPU or cached.
+
+  Raises:
+    ConfigError: as `devices.start`.
+  """
+  from mstgcn_jax.training import devices
+
   fuse_elementwise_on_cpu()
   use_compilation_cache()
+  devices.start()
 
 
 def quiet_libraries() -> None:

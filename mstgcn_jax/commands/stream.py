@@ -19,7 +19,6 @@ from typing import BinaryIO
 
 from mstgcn_jax.commands import process
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.training import devices
 from mstgcn_jax.use.predict import Naming, Predictor
 from mstgcn_jax.use.recordings import frames_of
 from mstgcn_jax.use.stream import Stream
@@ -30,7 +29,6 @@ def main(argv: list[str]) -> int:
   if args.top < 1 or not 0 <= args.unknown_below <= 1:
     raise ConfigError("--top is 1 or more, --unknown-below a probability from 0 to 1")
   process.start()
-  devices.start()
   predictor = Predictor(args.run, checkpoint=args.checkpoint, stream=args.stream, trust=args.trust)
   stream = Stream(predictor.classifier, frames=args.frames, hop=args.hop)
   naming = Naming(predictor.class_names, args.unknown_below)

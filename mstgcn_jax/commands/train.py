@@ -13,7 +13,7 @@ from mstgcn_jax import words
 from mstgcn_jax.commands import process
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.training import config as config_lib
-from mstgcn_jax.training import devices, distributed
+from mstgcn_jax.training import distributed
 
 _USAGE = "mstgcn train --config FILE|NAME [--workdir DIR] [--config.FIELD=VALUE …]"
 _FLAGS = {
@@ -89,7 +89,6 @@ def main(argv: list[str]) -> int:
     heartbeat_timeout=config.heartbeat_timeout,
   )
   process.start()
-  devices.start()
   workdir = pathlib.Path(given.get("workdir") or f"runs/{pathlib.Path(given['config']).stem}")
   from mstgcn_jax.training import loop  # after distributed: it touches devices and TensorFlow
 

@@ -17,21 +17,49 @@ FILE = "calibration.json"
 _COLDEST, _HOTTEST = 0.1, 10.0
 
 
-def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
-  """Mean over clips of |accuracy - confidence| of the bin that the clip is in (Guo et al., eq. 3).
+@dataclasses.dataclass(frozen=True)
+class Reliability:
+  """Clips sorted by confidence into bins of equal width, (b / bins, (b + 1) / bins].
 
-  Bins are of equal width, (b / bins, (b + 1) / bins]; a clip's confidence is its highest
-  probability.
+  Attributes:
+    count: int [bin] clips.
+    confidence, accuracy: [bin] means, 0 where a bin has no clip.
+  """
+
+  count: np.ndarray
+  confidence: np.ndarray
+  accuracy: np.ndarray
+
+  @property
+  def error(self) -> float:
+    """Mean over clips of |accuracy - confidence| of the bin that the clip is in (eq. 3)."""
+    gap = self.count * np.abs(self.accuracy - self.confidence)
+    return float(gap.sum() / self.count.sum())
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> Reliability:
+  """The reliability diagram of answers (Guo et al., section 2).
+
+  Args:
+    confidence: [clip] probability of the answer.
+    right: bool [clip], whether it is right.
+  """
+  place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+  count, *sums = (
+    np.bincount(place, weights, minlength=bins) for weights in (None, confidence, right)
+  )
+  return Reliability(count, *(total / np.maximum(count, 1) for total in sums))
+
+
+def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
+  """`Reliability.error` where a clip's confidence is its highest probability.
 
   Args:
     logits: [clip, class].
     labels: int [clip].
   """
-  confidence = metrics.softmax(logits).max(1)
   right = metrics.ranks(logits, labels) == 0
-  place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-  gap = np.bincount(place, right - confidence, minlength=bins)  # clips times the bin's difference
-  return float(np.abs(gap).sum() / len(labels))
+  return reliability(metrics.softmax(logits).max(1), right, bins).error
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

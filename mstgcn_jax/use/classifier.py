@@ -1,8 +1,9 @@
 """A trained run as a function from joints to class probabilities."""
 
 import dataclasses
+import itertools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -19,6 +20,19 @@ from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.train_step import model_input
 
 _LARGEST = 1e9  # a coordinate beyond is damage, as for data_prep
+
+
+def in_batches(
+  function: Callable[[np.ndarray], jax.Array], clips: Iterable[np.ndarray], size: int
+) -> Iterator[np.ndarray]:
+  """A function of [batch, …] on clips, as arrays [clip, …] of up to `size` clips each.
+
+  The last batch is filled up with zeros, so that one shape is compiled.
+  """
+  clips = iter(clips)
+  while some := list(itertools.islice(clips, size)):
+    batch = np.stack([*some, *[np.zeros_like(some[0])] * (size - len(some))])
+    yield np.asarray(function(batch))[: len(some)]
 
 
 class Classifier:

@@ -7,7 +7,7 @@ import numpy as np
 from mstgcn_jax import files
 from mstgcn_jax.data.data_set import DataSet
 from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.use.classifier import Classifier
+from mstgcn_jax.use.classifier import Classifier, in_batches
 
 _AT_ONCE = 32  # clips that go through the network together
 
@@ -23,13 +23,8 @@ def features(classify: Classifier, data_set: DataSet) -> np.ndarray:
       f"{data_set.path} has the joints of {data_set.skeleton.name}; this run takes those of "
       f"{classify.skeleton.name}"
     )
-  parts = []
-  for start in range(0, len(data_set), _AT_ONCE):
-    rows = range(start, min(start + _AT_ONCE, len(data_set)))
-    some = [classify.from_data_set(data_set, row) for row in rows]
-    full = np.stack([*some, *[np.zeros_like(some[0])] * (_AT_ONCE - len(some))])
-    parts.append(np.asarray(classify.features(full))[: len(some)])
-  return np.concatenate(parts)
+  clips = (classify.from_data_set(data_set, row) for row in range(len(data_set)))
+  return np.concatenate(list(in_batches(classify.features, clips, _AT_ONCE)))
 
 
 def save(path: pathlib.Path, found: np.ndarray, data_set: DataSet) -> None:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mstgcn_jax.use.classifier import Classifier
+from mstgcn_jax.use.classifier import Classifier, in_batches
 
 BLOCKS = 8  # in time, that a joint is left out in
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
@@ -25,12 +25,7 @@ Method = Callable[[Classifier, np.ndarray, int], np.ndarray]
 
 def probabilities(classify: Classifier, clips: Sequence[np.ndarray]) -> np.ndarray:
   """[clip, class], in batches of one size, so that one is compiled."""
-  parts = []
-  for i in range(0, len(clips), _AT_ONCE):
-    some = np.stack(clips[i : i + _AT_ONCE])
-    full = np.concatenate([some, np.zeros((_AT_ONCE - len(some), *some.shape[1:]), np.float32)])
-    parts.append(np.asarray(classify(full))[: len(some)])
-  return np.concatenate(parts)
+  return np.concatenate(list(in_batches(classify, clips, _AT_ONCE)))
 
 
 def occlusion(classify: Classifier, clip: np.ndarray, target: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from mstgcn_jax.data.data_set import Persons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.evaluation import calibration, fusion
 from mstgcn_jax.training import workdir as workdir_lib
-from mstgcn_jax.use.classifier import Classifier
+from mstgcn_jax.use.classifier import Classifier, in_batches
 from mstgcn_jax.use.recordings import Recording
 
 UNKNOWN = "unknown"
@@ -116,19 +116,16 @@ class Predictor:
 
   def probabilities(self, clips: Iterable[np.ndarray]) -> np.ndarray:
     """Class probabilities, float64 [clip, class], of clips as `Classifier.from_recording` gives."""
-    clips, parts = iter(clips), []
-    while some := list(itertools.islice(clips, _AT_ONCE)):
-      parts.append(self._some(some))
+    clips = iter(clips)
+    first = list(itertools.islice(clips, 2))
+    # Two shapes are compiled: one clip, which may have to be fast, and a full batch.
+    size = 1 if len(first) < 2 else _AT_ONCE
+    parts = list(in_batches(self._of_batch, itertools.chain(first, clips), size))
     return np.concatenate(parts) if parts else np.zeros((0, len(self.class_names)))
 
-  def _some(self, clips: Sequence[np.ndarray]) -> np.ndarray:
-    # Two shapes are compiled: one clip, and a full batch.
-    full = (
-      [*clips, *[np.zeros_like(clips[0])] * (_AT_ONCE - len(clips))] if len(clips) > 1 else clips
-    )
-    batch = np.stack(full)
-    found = {name: classify(batch) for name, classify in self._classifiers.items()}
-    logs = {name: _log(np.asarray(values)[: len(clips)]) for name, values in found.items()}
+  def _of_batch(self, clips: np.ndarray) -> np.ndarray:
+    found = {name: classify(clips) for name, classify in self._classifiers.items()}
+    logs = {name: _log(np.asarray(values)) for name, values in found.items()}
     return calibration.apply(fusion.headline(fusion.with_fused(logs)), self.temperature)
 
   def whole(self, recording: Recording, *, per_person: bool = False) -> list[Prediction]:

@@ -20,6 +20,7 @@ from mstgcn_jax import files
 from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.evaluation import metrics
+from mstgcn_jax.evaluation.calibration import reliability
 from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.skeletons import Skeleton
 from mstgcn_jax.training import workdir as workdir_lib
@@ -129,26 +130,10 @@ def worst_first(right: np.ndarray, sure: np.ndarray) -> np.ndarray:
 
 
 def calibration(sure: np.ndarray, right: np.ndarray) -> tuple[list[dict[str, float]], float]:
-  """Bins of equal width with 'clips', 'sure' and 'right' (means), and the expected error.
-
-  Σ clips/all · |right − sure| over the bins (Naeini et al. 2015, Guo et al. 2017).
-  """
-  number = np.clip((sure * _BINS).astype(int), 0, _BINS - 1)
-  bins, error = [], 0.0
-  for i in range(_BINS):
-    mine = number == i
-    if not mine.any():
-      bins.append({"clips": 0, "sure": 0.0, "right": 0.0})
-      continue
-    bins.append(
-      {
-        "clips": int(mine.sum()),
-        "sure": float(sure[mine].mean()),
-        "right": float(right[mine].mean()),
-      }
-    )
-    error += mine.mean() * abs(bins[-1]["sure"] - bins[-1]["right"])
-  return bins, float(error)
+  """Bins with 'clips', 'sure' and 'right' (means), and the expected error (`reliability`)."""
+  found = reliability(sure, right, _BINS)
+  rows = zip(found.count.tolist(), found.confidence.tolist(), found.accuracy.tolist(), strict=True)
+  return [{"clips": n, "sure": s, "right": r} for n, s, r in rows], found.error
 
 
 def _names(paths: Sequence[pathlib.Path]) -> list[str]:
