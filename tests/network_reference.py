@@ -1,54 +1,21 @@
 """Runs a golden file of `networks/` here: what its tests compare."""
 
-import dataclasses
 import functools
-import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from golden import golden
-from reference import QUICK
+from reference import QUICK, GoldenFile
 
 from mstgcn_jax import torch_weights
-from mstgcn_jax.model import make_network
 
 
-class NetworkReference:
-  """One golden file: the published code's arrays (`self[...]`), and our network with its state."""
+class NetworkReference(GoldenFile):
+  """A golden file of another network."""
 
   def __init__(self, name: str, dtype: str):
-    self.arrays = np.load(golden(f"networks/{name}.npz"))
-    config = torch_weights.config_from_reference(json.loads(str(self["config"])))
-    self.config = dataclasses.replace(config, dtype=dtype)
-    # Without initial values, which the file's replace.
-    self.model = nnx.eval_shape(lambda: make_network(self.config, rngs=nnx.Rngs(0)))
-    self.state = self.group("state/")
-    self.unused = torch_weights.load_state_dict(self.model, self.state)
-    self.clips = jnp.asarray(self["input"].transpose(0, 4, 2, 3, 1), dtype)
-    self.labels = jnp.asarray(self["labels"])
-
-  def __getitem__(self, name: str) -> np.ndarray:
-    return self.arrays[name]
-
-  def group(self, prefix: str) -> dict[str, np.ndarray]:
-    names = [name for name in self.arrays.files if name.startswith(prefix)]
-    return {name.removeprefix(prefix): self[name] for name in names}
-
-  def evaluate(self):
-    """Logits, and features as published, [batch · person, channel, frame, joint]."""
-    self.model.eval()
-    graphdef, state = nnx.split(self.model)
-
-    def run(state, clips):
-      model = nnx.merge(graphdef, state)
-      return model(clips), model.features(clips)
-
-    logits, features = jax.jit(run, compiler_options=QUICK)(state, self.clips)
-    features = jnp.transpose(features, (0, 1, 4, 2, 3))
-    return logits, features.reshape(-1, *features.shape[2:])
+    super().__init__(f"networks/{name}", dtype)
 
   def train(self):
     """Three steps: losses, the first step's logits and gradients, the state after the third."""

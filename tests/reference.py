@@ -12,7 +12,7 @@ from flax import nnx
 from golden import golden
 
 from mstgcn_jax import torch_weights
-from mstgcn_jax.model import MSTGCN
+from mstgcn_jax.model import make_network
 from mstgcn_jax.model.activations import PLAIN
 
 # Compiling is most of these tests' time; the arithmetic is the same at every level.
@@ -25,17 +25,17 @@ def relative_error(a, b) -> float:
   return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
-class Reference:
-  """One golden file: the reference's arrays (`self[...]`), and our model with its weights."""
+class GoldenFile:
+  """One golden file: the published code's arrays (`self[...]`), and our network with its state."""
 
-  def __init__(self, name: str, dtype: str = "float32"):
-    self.arrays = np.load(golden(f"model/{name}.npz"))
-    args = json.loads(str(self["config"]))
-    config = torch_weights.config_from_reference(args)
+  def __init__(self, name: str, dtype: str):
+    self.arrays = np.load(golden(f"{name}.npz"))
+    config = torch_weights.config_from_reference(json.loads(str(self["config"])))
     self.config = dataclasses.replace(config, dtype=dtype)
-    self.model = MSTGCN(self.config, rngs=nnx.Rngs(0))
+    # Without initial values, which the file's replace.
+    self.model = nnx.eval_shape(lambda: make_network(self.config, rngs=nnx.Rngs(0)))
     self.state = self.group("state/")
-    torch_weights.load_state_dict(self.model, self.state)
+    self.unused = torch_weights.load_state_dict(self.model, self.state)
     self.clips = jnp.asarray(self["input"].transpose(0, 4, 2, 3, 1), dtype)
     self.labels = jnp.asarray(self["labels"])
 
@@ -50,7 +50,7 @@ class Reference:
     return {name.removeprefix(prefix): self[name] for name in names}
 
   def evaluate(self):
-    """Logits, and features in the reference's layout [batch · person, channel, frame, joint]."""
+    """Logits, and features as published, [batch · person, channel, frame, joint]."""
     self.model.eval()
     graphdef, state = nnx.split(self.model)
 
@@ -61,6 +61,13 @@ class Reference:
     logits, features = jax.jit(run, compiler_options=QUICK)(state, self.clips)
     features = jnp.transpose(features, (0, 1, 4, 2, 3))
     return logits, features.reshape(-1, *features.shape[2:])
+
+
+class Reference(GoldenFile):
+  """A golden file of MST-GCN."""
+
+  def __init__(self, name: str, dtype: str = "float32"):
+    super().__init__(f"model/{name}", dtype)
 
   def first_step(self):
     """Logits and loss of the first step of training."""

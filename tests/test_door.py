@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from ending import Ended, catch_ends
 
 import mstgcn_jax
 from mstgcn_jax import __main__ as door
@@ -11,23 +12,11 @@ from mstgcn_jax.commands import process, train
 from mstgcn_jax.training import config as config_lib
 
 
-class Ended(BaseException):
-  """Stands for the end of the process."""
-
-
 @pytest.fixture
 def ends(monkeypatch):
   """Statuses with which commands end the process."""
-  statuses = []
-
-  def end(status):
-    statuses.append(status)
-    raise Ended
-
-  monkeypatch.setattr(process.os, "_exit", end)
-  monkeypatch.setattr(process.logging, "shutdown", lambda: None)
   monkeypatch.setattr(process, "quiet_libraries", lambda: None)
-  return statuses
+  return catch_ends(monkeypatch)
 
 
 def status_of(argv: list[str]) -> int:

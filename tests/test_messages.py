@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 import pytest
+from ending import Ended, catch_ends
 
 from mstgcn_jax.commands import process
 from mstgcn_jax.errors import DataError, first_line
@@ -16,22 +17,10 @@ from mstgcn_jax.evaluation import plots
 from mstgcn_jax.training import devices, run_log
 
 
-class Ended(BaseException):
-  """Stands for the end of the process."""
-
-
 @pytest.fixture
 def ends(monkeypatch):
   """Has `command` end the test's block instead of the process; the exit status goes into a list."""
-  statuses = []
-
-  def end(status):
-    statuses.append(status)
-    raise Ended
-
-  monkeypatch.setattr(process.os, "_exit", end)
-  monkeypatch.setattr(process.logging, "shutdown", lambda: None)
-  return statuses
+  return catch_ends(monkeypatch)
 
 
 def in_a_thread(error):
