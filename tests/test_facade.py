@@ -73,6 +73,10 @@ def test_what_the_comments_of_the_examples_say_is_so():
   assert sorted(set(widths)) == [112, 224, 448]
 
 
+def test_the_readers_of_version_0_1_are_found_without_the_package():
+  run("from data_prep import ntu\nassert ntu.__name__ == 'data_prep.readers.ntu'")
+
+
 @pytest.mark.parametrize("old", sorted(moved._MOVED))
 def test_a_module_of_version_0_1_is_the_one_of_its_room(old):
   import importlib

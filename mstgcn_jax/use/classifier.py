@@ -158,7 +158,9 @@ class Classifier:
     """
     return self.sampling.windows(self._prepared(persons))
 
-  sample, window = from_data_set, from_recording  # their names in version 0.1
+  # Their names in version 0.1.
+  sample, window = from_data_set, from_recording
+  input = property(lambda self: dataclasses.asdict(self.sampling))
 
   def _prepared(self, persons: Sequence[np.ndarray] | np.ndarray) -> Persons:
     """The persons of a recording as the training data's are stored."""
