@@ -10,15 +10,19 @@ import subprocess
 import numpy as np
 import pytest
 from prepared import NTU, prepare
+from test_classifier import write_run as write_network
 
 from data_prep.readers.interface import Clip
 from mstgcn_jax import files
 from mstgcn_jax.commands import report as command
 from mstgcn_jax.data.data_set import open_data_set
+from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.model import ModelConfig
-from mstgcn_jax.use import report
+from mstgcn_jax.use import explain, report
+from mstgcn_jax.use.classifier import Classifier
+from mstgcn_jax.use.report import decided
 
 EVIL = "</script><img src=x onerror=\"document.title='bad'\">"
 BROWSER = os.environ.get("CHROMIUM") or next(
@@ -29,9 +33,11 @@ LOGITS = np.log(
   [[0.7, 0.2, 0.1], [0.05, 0.9, 0.05], [0.8, 0.1, 0.1], [0.05, 0.05, 0.9], [0.4, 0.35, 0.25]]
 ).astype(np.float32)
 LABELS = np.array([0, 1, 1, 2, 1])
+NAMES = ["a1_s1_t1", "a2_s1_t1", "a2_s2_t1", "a3_s1_t1", "a2_s3_t1"]
+UNDECIDED = "nothing of what decided the clips"
 
 
-def write_run(workdir, data_dir, width=16, names=None):
+def write_run(workdir, data_dir, width=16):
   """What a finished run leaves of what the page reads."""
   workdir.mkdir(parents=True)
   config = ModelConfig(3, "utd_mhad", num_persons=1)
@@ -44,8 +50,7 @@ def write_run(workdir, data_dir, width=16, names=None):
   files.write_json(workdir / "model.json", facts)
   data = {"dir": str(data_dir), "name": "tiny", "protocol": "all"}
   files.write_json(workdir / "config.json", {"data": data, "model": {"width": width}})
-  names = ["a1_s1_t1", "a2_s1_t1", "a2_s2_t1", "a3_s1_t1", "a2_s3_t1"] if names is None else names
-  Scores(np.array(names), LABELS, LOGITS).save(workdir / "scores.npz", step=4)
+  Scores(np.array(NAMES), LABELS, LOGITS).save(workdir / "scores.npz", step=4)
   (workdir / "metrics.csv").write_text(
     "step,epoch,split,stream,loss,top1,top5,mean_class,learning_rate,grad_norm\n"
     "1,1,train,joint,2.0,0.25,,,0.1,1\n2,1,train,joint,1.0,0.5,,,0.1,1\n"
@@ -84,7 +89,8 @@ def content(path):
 
 
 def test_the_page_holds_the_figures_of_the_run(run, tmp_path):
-  assert report.write([run], tmp_path / "report.html") == []
+  (note,) = report.write([run], tmp_path / "report.html")
+  assert note.startswith(f"first: {UNDECIDED}")  # there is no checkpoint
   (found,) = content(tmp_path / "report.html")
   assert found["figures"]["top1"] == pytest.approx(3 / 5)
   assert "top5" not in found["figures"]  # of three classes it says nothing
@@ -102,13 +108,33 @@ def test_mistakes_come_first_the_surest_before_the_others(run, tmp_path):
   assert clips[0] == ["a2_s2_t1", 1, 0, pytest.approx(0.8)]
 
 
+def test_the_pairs_that_are_confused_come_with_a_clip_of_each(run, tmp_path):
+  report.write([run], tmp_path / "report.html")
+  (pair,) = content(tmp_path / "report.html")[0]["pairs"]
+  assert (pair["label"], pair["said"], pair["times"]) == (1, 0, 2)
+  assert pair["wrong"][0] == "a2_s2_t1" and pair["right"][0] == "a1_s1_t1"  # the surest of each
+
+
+def test_the_most_confused_pair_comes_first_and_may_lack_a_right_clip():
+  labels = np.array([0, 0, 1, 1, 1, 2])
+  predicted = np.array([0, 1, 2, 2, 0, 0])
+  confusion = np.array([[1, 1, 0], [1, 0, 2], [1, 0, 0]])
+  worst = report.worst_first(predicted == labels, np.array([0.9, 0.8, 0.5, 0.7, 0.6, 0.4]))
+  pairs = report.most_confused(confusion, labels, predicted, worst)
+  assert [(p.label, p.said, p.times) for p in pairs] == [(1, 2, 2), (0, 1, 1), (1, 0, 1), (2, 0, 1)]
+  assert (pairs[0].wrong, pairs[0].right) == (3, None)
+  assert (pairs[2].wrong, pairs[2].right) == (4, 0)
+
+
 def test_calibration_by_hand():
   sure = np.array([0.95, 0.93, 0.55, 1.0])
   right = np.array([True, True, False, True])
   bins, error = report.calibration(sure, right)
-  assert bins[9] == {"clips": 3, "sure": pytest.approx(0.96), "right": 1}
-  assert bins[5] == {"clips": 1, "sure": pytest.approx(0.55), "right": 0}
-  assert error == pytest.approx(0.75 * 0.04 + 0.25 * 0.55)
+  assert len(bins) == 15
+  assert bins[14] == {"clips": 2, "sure": pytest.approx(0.975), "right": 1}
+  assert bins[13] == {"clips": 1, "sure": pytest.approx(0.93), "right": 1}  # up to 14 / 15
+  assert bins[8] == {"clips": 1, "sure": pytest.approx(0.55), "right": 0}
+  assert error == pytest.approx(0.5 * 0.025 + 0.25 * 0.07 + 0.25 * 0.55)
 
 
 def test_names_are_text_and_the_page_reaches_for_nothing(run, tmp_path):
@@ -158,6 +184,95 @@ def test_without_its_data_set_the_page_says_what_it_lacks(tmp_path):
   assert content(tmp_path / "report.html")[0]["moving"] == {}
 
 
+def decoded(clip):
+  return np.frombuffer(base64.b64decode(clip["weights"]), np.uint8).reshape(clip["shape"])
+
+
+@pytest.fixture
+def network(tmp_path, tiny_data):
+  """A run with its network, as it is initialised, and its scores."""
+  run = write_run(tmp_path / "runs" / "network", tiny_data)
+  class_names = files.read_json(run / "model.json")["class_names"]
+  write_network(run, center=2, skeleton="utd_mhad", num_persons=1)
+  facts = files.read_json(run / "model.json")
+  files.write_json(run / "model.json", facts | {"class_names": class_names})
+  Scores(np.array(NAMES), LABELS, LOGITS).save(run / "scores.npz", step=0)
+  return run
+
+
+def test_what_decided_is_shown_on_every_clip(network, tmp_path, tiny_data):
+  assert report.write([network], tmp_path / "report.html") == []
+  moving = content(tmp_path / "report.html")[0]["moving"]
+  assert "undecided" not in moving
+  assert all(decoded(clip).max() == 255 for clip in moving["clips"].values())
+  # This one's class 0 was said; a recording of more than 12 frames is cropped at its centre.
+  classify, data_set = Classifier(network), open_data_set(tiny_data / "tiny")
+  row = data_set.table["name"].tolist().index("a2_s2_t1")
+  window = explain.gradient_times_input(classify, classify.from_data_set(data_set, row), 0)
+  frames = data_set.table["frames"][row]
+  expected = np.zeros((1, frames, 20))
+  begin = max(0, frames - 12) // 2
+  expected[:, begin : begin + 12] = np.maximum(window, 0) / window.max()
+  clip = moving["clips"]["a2_s2_t1"]
+  np.testing.assert_allclose(decoded(clip) / 255, expected, atol=1 / 255)  # whole numbers
+  assert clip["decided"] == explain.in_words(expected, data_set.skeleton, 3)
+  assert clip["decided"].count(" %") == 4 and f"of {frames} " in clip["decided"]
+
+
+def test_without_its_network_the_clips_still_move(network, tmp_path, tiny_data):
+  Scores(np.array(NAMES), LABELS, LOGITS).save(network / "scores.npz", step=7)
+  (note,) = report.write([network], tmp_path / "report.html")
+  assert UNDECIDED in note and "7" in note
+  moving = content(tmp_path / "report.html")[0]["moving"]
+  assert moving["undecided"] and "weights" not in moving["clips"]["a2_s2_t1"]
+  Scores(np.array(NAMES), LABELS, LOGITS).save(network / "scores.npz")
+  (note,) = report.write([network], tmp_path / "report.html")
+  assert "does not say of which step it is" in note
+
+
+def test_a_windows_importance_lies_on_the_frames_that_it_shows():
+  body = np.ones((4, 2, 3), np.float32)
+  short = body[:2] * [[[1]], [[0]]]  # nobody in its second frame
+  window = np.arange(1, 13.0).reshape(2, 6, 1) * [1, 10]
+  found = decided.in_recording(window, [body, short, body], Sampling(6, 2))
+  # Frames 0, 1, 2, 3, 0, 1 of the first, who loops; 0, 1, 0, 1, 0, 1 of the second.
+  assert found[0, :, 0].tolist() == [1 + 5, 2 + 6, 3, 4] and found[0, 0, 1] == 60
+  assert found[1, :, 0].tolist() == [7 + 9 + 11, 0, 0, 0]
+  assert not found[2].any()  # beyond the window's people
+
+
+def test_between_the_frames_of_a_window_importance_lies_between():
+  body = np.ones((9, 1, 3), np.float32)
+  sampling = Sampling(3, 1, kind="uniform")  # frames 1, 4, 7
+  found = decided.in_recording(np.array([[[3.0], [6.0], [0.0]]]), [body], sampling)
+  np.testing.assert_allclose(found[0, :, 0], [0, 3, 4, 5, 6, 4, 2, 0, 0])
+
+
+def test_of_several_streams_the_fused_score_is_explained(network, tiny_data, monkeypatch):
+  facts = files.read_json(network / "model.json")
+  files.write_json(network / "model.json", facts | {"streams": ["joint", "joint_motion"]})
+  sampling, data_set = Classifier(network).sampling, open_data_set(tiny_data / "tiny")
+
+  class Fake:
+    def __init__(self, workdir, *, checkpoint, stream, trust):
+      self.stream, self.sampling = stream, sampling
+
+    def from_data_set(self, data_set, row):
+      return self.sampling.windows(data_set.read([row])[0])
+
+  def importance(classify, clip, target):
+    found = np.zeros(clip.shape[:3])
+    found[0, :, 3 if classify.stream == "joint" else 5] = 1
+    return found
+
+  monkeypatch.setattr(decided, "Classifier", Fake)
+  monkeypatch.setattr(explain, "gradient_times_input", importance)
+  (found,) = decided.of_clips(network, data_set, [0], [0], step=0)
+  frame = len(found[0]) // 2
+  # Motion counts half.
+  assert (found[0, frame, 3], found[0, frame, 5], found[0, frame].sum()) == (1, 0.5, 1.5)
+
+
 def test_what_is_broken_is_named(run, tmp_path):
   out = tmp_path / "report.html"
   with pytest.raises(ConfigError, match=r"must end in \.html"):
@@ -195,7 +310,7 @@ const cell = document.querySelector('[data-cell="1,0"]');
 cell.dispatchEvent(new Event("pointerenter"));
 note("hover", text("#said")[0].slice(-21));
 cell.dispatchEvent(new MouseEvent("click"));
-note("clips", ...text("#chosen .clip .faint"), ...text("#chosen li").map((t) => t.slice(0, 8)));
+note("clips", ...text("#chosen .clip .name"), ...text("#chosen li").map((t) => t.slice(0, 8)));
 document.querySelector("#sort").click();
 note("first row", document.querySelector("#matrix .cell").dataset.cell);
 all("#classes th button")[2].click();
@@ -204,6 +319,16 @@ const canvas = document.querySelector("#worst canvas");
 canvas.draw(0);
 const painted = canvas.getContext("2d").getImageData(0, 0, 400, 390).data.some((v) => v > 0);
 note("drawn", painted);
+note("pairs", ...text("#pairs td.number"));
+document.querySelector("#pairs tbody button").click();
+note("pair", ...text("#pair .clip .name"));
+const red = (canvas) => [...Array(12).keys()].some((frame) => {
+  canvas.draw(33 * frame + 1);
+  const { data } = canvas.getContext("2d").getImageData(0, 0, 400, 390);
+  return [...data.keys()].some((i) => i % 4 === 0 && data[i] > 150 && data[i + 1] < 90
+    && data[i + 2] < 90 && data[i + 3] > 200);
+});
+note("decided", all("#worst canvas").some(red), all("#worst .decided").length);
 all(".tabs button")[1].click();
 note("tab", all(".tabs button").map((b) => b.getAttribute("aria-pressed")));
 note("title", document.title, all("img").length);
@@ -217,9 +342,9 @@ document.body.replaceChildren(result);
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here (CHROMIUM= names one)")
 @pytest.mark.parametrize("width", [1200, 500])
-def test_the_page_answers_to_clicks_in_a_browser(run, tmp_path, tiny_data, width):
+def test_the_page_answers_to_clicks_in_a_browser(network, tmp_path, tiny_data, width):
   second = write_run(tmp_path / "runs" / "second", tiny_data, width=32)
-  report.write([run, second], tmp_path / "report.html")
+  report.write([network, second], tmp_path / "report.html")
   page = (tmp_path / "report.html").read_text(encoding="utf-8")
   (tmp_path / "clicked.html").write_text(page.replace("</body>", f"{CLICKS}</body>"))
   flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900"]
@@ -229,14 +354,17 @@ def test_the_page_answers_to_clicks_in_a_browser(run, tmp_path, tiny_data, width
   )
   said = done.stdout.partition("<pre>")[2].partition("</pre>")[0].splitlines()
   assert said == [
-    "rows first second",
+    "rows network second",
     "differs model.width 16 32",
     "hover 2 of 3 clips (66.7 %)",
     "clips a2_s2_t1 a2_s3_t1",
     "first row 1,1",
     "classes 33.3 % 100.0 % 100.0 %",
     "drawn true",
+    "pairs 2 of 3",
+    "pair a2_s2_t1 a1_s1_t1",
+    "decided true 5",
     "tab false,true",
-    "title Report of first, second 0",
+    "title Report of network, second 0",
     "width true",
   ]

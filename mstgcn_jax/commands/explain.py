@@ -43,9 +43,9 @@ def main(argv: list[str]) -> int:
   found = explain.explain(predictor.classifier, clip)
   said = f"{predictor.class_names[found.target]} {100 * found.probability:.1f} %"
   print(f"{name}: {said}{label}")
-  for method, importance in found.importance.items():
-    print(f"  by {method}: {_in_words(importance, predictor)}")
   classify = predictor.classifier
+  for method, importance in found.importance.items():
+    print(f"  by {method}: {explain.in_words(importance, classify.skeleton)}")
   title = f"{name}: {said}"
   drawing.explanation(found, classify.skeleton, classify.sampling.center, title, out)
   print(f"drawn in {out}")
@@ -94,27 +94,6 @@ def _row(data: DataSet, text: str | None) -> int:
   if text.isdecimal() and int(text) < len(data):
     return int(text)
   return show.find(data, text, None)
-
-
-def _in_words(importance: np.ndarray, predictor: Predictor, count: int = 5) -> str:
-  """The joints and the part of the window that speak most for the class."""
-  positive = np.maximum(importance, 0)
-  total = max(float(positive.sum()), 1e-12)
-  several = (positive.sum((1, 2)) > 0).sum() > 1
-  by_joint = positive.sum(1)  # [person, joint]
-  order = np.argsort(-by_joint, axis=None, kind="stable")[:count]
-  names = predictor.classifier.skeleton.joints
-  said = []
-  for cell in order.tolist():
-    person, joint = divmod(cell, by_joint.shape[1])
-    who = f" of person {person + 1}" if several else ""
-    said.append(f"{names[joint]}{who} {100 * by_joint[person, joint] / total:.0f} %")
-  frames = positive.sum((0, 2))
-  length = max(1, len(frames) // explain.BLOCKS)
-  sums = np.convolve(frames, np.ones(length), "valid")
-  start = int(sums.argmax())
-  share = 100 * sums[start] / total
-  return f"{', '.join(said)}; frames {start + 1} to {start + length} of {len(frames)} {share:.0f} %"
 
 
 def _deletion(args: argparse.Namespace, predictor: Predictor, out: pathlib.Path) -> None:

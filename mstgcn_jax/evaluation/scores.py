@@ -45,3 +45,12 @@ class Scores:
     if scores.logits.ndim != 2 or len(scores.labels) != n or len(scores.logits) != n:
       raise DataError(f"{path}: names, labels and logits differ in length")
     return scores
+
+  @staticmethod
+  def step(path: pathlib.Path) -> int:
+    """The training step that a scores.npz of a run is of; DataError where it does not say."""
+    try:
+      with np.load(path, allow_pickle=False) as file:
+        return int(file["step"])
+    except Exception as error:
+      raise DataError(f"{path} does not say of which step it is") from error

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mstgcn_jax.skeletons import Skeleton
 from mstgcn_jax.use.classifier import Classifier, in_batches
 
 BLOCKS = 8  # in time, that a joint is left out in
@@ -106,6 +107,31 @@ def explain(classify: Classifier, clip: np.ndarray, target: int | None = None) -
   target = int(found.argmax()) if target is None else target
   importance = {name: method(classify, clip, target) for name, method in METHODS.items()}
   return Explanation(clip, target, float(found[target]), importance)
+
+
+def in_words(importance: np.ndarray, skeleton: Skeleton, count: int = 5) -> str:
+  """The joints and the eighth of the frames that speak most for the class.
+
+  Args:
+    importance: [person, frame, joint].
+    count: of joints.
+  """
+  positive = np.maximum(importance, 0)
+  total = max(float(positive.sum()), 1e-12)
+  several = (positive.sum((1, 2)) > 0).sum() > 1
+  by_joint = positive.sum(1)  # [person, joint]
+  order = np.argsort(-by_joint, axis=None, kind="stable")[:count]
+  said = []
+  for cell in order.tolist():
+    person, joint = divmod(cell, by_joint.shape[1])
+    who = f" of person {person + 1}" if several else ""
+    said.append(f"{skeleton.joints[joint]}{who} {100 * by_joint[person, joint] / total:.0f} %")
+  frames = positive.sum((0, 2))
+  length = max(1, len(frames) // BLOCKS)
+  sums = np.convolve(frames, np.ones(length), "valid")
+  start = int(sums.argmax())
+  share = 100 * sums[start] / total
+  return f"{', '.join(said)}; frames {start + 1} to {start + length} of {len(frames)} {share:.0f} %"
 
 
 def middle_view(clip: np.ndarray) -> np.ndarray:

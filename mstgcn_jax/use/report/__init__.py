@@ -6,6 +6,7 @@ page.js draws it. The page needs no network, and forbids itself any.
 
 import base64
 import csv
+import dataclasses
 import html
 import json
 import math
@@ -24,12 +25,14 @@ from mstgcn_jax.evaluation.calibration import reliability
 from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.skeletons import Skeleton
 from mstgcn_jax.training import workdir as workdir_lib
+from mstgcn_jax.use import explain
+from mstgcn_jax.use.report import decided
 
 _MOVING = 24  # clips of a page that are drawn, of all its runs together
 _FRAMES = 60  # of a drawn clip; a longer one shows every second, third, … frame
 _POINTS = 300  # of a curve
 _LISTED = 5000  # right clips of a run that are listed by name; wrong ones are all
-_BINS = 10  # of the confidence
+_PAIRS = 12  # of classes, that are most confused
 _UNTRACKED = -32768
 
 
@@ -38,12 +41,14 @@ def write(
   out: str | pathlib.Path,
   *,
   data_set: str | pathlib.Path | None = None,
+  trust: bool = False,
 ) -> list[str]:
   """Writes the page of some finished runs; what it lacks, one line each.
 
   Args:
     data_set: folder of the prepared data set that the clips are drawn from; by default each run's
       own, where it is found.
+    trust: import layers that a run names, to say what decided.
   Raises:
     DataError: a workdir is none, or lacks its scores.
     ConfigError: `out` has another ending than .html, or two runs are the same.
@@ -55,7 +60,8 @@ def write(
     raise ConfigError("a run is named twice")
   notes, runs = [], []
   for path, name in zip(paths, _names(paths), strict=True):
-    run, missing = gather(path, name, drawn=max(1, _MOVING // len(paths)), data_set=data_set)
+    drawn = max(1, _MOVING // len(paths))
+    run, missing = gather(path, name, drawn=drawn, data_set=data_set, trust=trust)
     runs.append(run)
     notes += [f"{name}: {note}" for note in missing]
   out.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +85,12 @@ def page(runs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def gather(
-  workdir: pathlib.Path, name: str, *, drawn: int, data_set: str | pathlib.Path | None = None
+  workdir: pathlib.Path,
+  name: str,
+  *,
+  drawn: int,
+  data_set: str | pathlib.Path | None = None,
+  trust: bool = False,
 ) -> tuple[dict[str, Any], list[str]]:
   """What the page shows of a run, for JSON, and what is missing.
 
@@ -99,7 +110,12 @@ def gather(
   sure = metrics.softmax(logits)[np.arange(len(labels)), predicted]
   curves, notes = _curves(workdir / "metrics.csv")
   worst = worst_first(predicted == labels, sure)
-  moving, note = _moving(workdir, config, data_set, scores.names[worst[:drawn]].tolist())
+  confusion = metrics.confusion_matrix(logits, labels)
+  pairs = most_confused(confusion, labels, predicted, worst)
+  look = _worth_a_look(pairs, worst, drawn)
+  targets = dict(zip(scores.names[look].tolist(), predicted[look].tolist(), strict=True))
+  moving, missing = _moving(workdir, config, data_set, targets, trust)
+  entries = _Entries(scores, predicted, sure)
   figures = metrics.summarize(logits, labels)
   if not metrics.top5_tells(len(classes)):
     del figures["top5"]
@@ -116,12 +132,13 @@ def gather(
     "interval": [low, high],
     "settings": _flat(config),
     "curves": curves,
-    "confusion": metrics.confusion_matrix(logits, labels).tolist(),
+    "confusion": confusion.tolist(),
+    "pairs": [_pair(pair, entries) for pair in pairs],
     "bins": bins,
-    "clips": _listed(scores, predicted, sure, worst),
+    "clips": entries.listed(worst),
     "counted": len(labels),
     "moving": moving,
-  }, notes + ([note] if note else [])
+  }, notes + missing
 
 
 def worst_first(right: np.ndarray, sure: np.ndarray) -> np.ndarray:
@@ -131,7 +148,7 @@ def worst_first(right: np.ndarray, sure: np.ndarray) -> np.ndarray:
 
 def calibration(sure: np.ndarray, right: np.ndarray) -> tuple[list[dict[str, float]], float]:
   """Bins with 'clips', 'sure' and 'right' (means), and the expected error (`reliability`)."""
-  found = reliability(sure, right, _BINS)
+  found = reliability(sure, right)
   rows = zip(found.count.tolist(), found.confidence.tolist(), found.accuracy.tolist(), strict=True)
   return [{"clips": n, "sure": s, "right": r} for n, s, r in rows], found.error
 
@@ -189,34 +206,112 @@ def _numbers(values: Iterable[float]) -> list[float | None]:
   return [float(f"{v:.5g}") if math.isfinite(v) else None for v in values]
 
 
-def _listed(scores: Scores, predicted, sure, worst) -> list[list[Any]]:
-  """[name, label, predicted, probability] of the clips, worst first."""
-  wrong = int((predicted != scores.labels).sum())
-  return [
-    [str(scores.names[i]), int(scores.labels[i]), int(predicted[i]), round(float(sure[i]), 4)]
-    for i in worst[: wrong + _LISTED].tolist()
-  ]
+@dataclasses.dataclass(frozen=True)
+class Pair:
+  """A class that is taken for another.
+
+  Attributes:
+    label, said: the classes.
+    times: how many clips.
+    wrong: number of the one of them that was surest.
+    right: number of the surest right clip of class `said`; None where there is none.
+  """
+
+  label: int
+  said: int
+  times: int
+  wrong: int
+  right: int | None
+
+
+def most_confused(
+  confusion: np.ndarray, labels: np.ndarray, predicted: np.ndarray, worst: np.ndarray
+) -> list[Pair]:
+  """The pairs of classes that are confused most often, at most `_PAIRS`.
+
+  Args:
+    confusion: [true, said] clips.
+    worst: numbers of the clips, as `worst_first` gives.
+  """
+  mistakes = confusion * (1 - np.eye(len(confusion), dtype=confusion.dtype))
+  order = np.argsort(-mistakes, axis=None, kind="stable")[:_PAIRS]
+  pairs = []
+  for label, said in zip(*np.unravel_index(order, mistakes.shape), strict=True):
+    if mistakes[label, said]:
+      clips = worst[predicted[worst] == said]
+      wrong, right = clips[labels[clips] == label], clips[labels[clips] == said]
+      surest = int(right[-1]) if len(right) else None
+      pairs.append(Pair(int(label), int(said), len(wrong), int(wrong[0]), surest))
+  return pairs
+
+
+def _worth_a_look(pairs: Sequence[Pair], worst: np.ndarray, count: int) -> list[int]:
+  """Numbers of the clips to draw: of the first pairs, a quarter of `count`, then the worst."""
+  both = [(pair.wrong, pair.right) for pair in pairs[: max(1, count // 4)]]
+  found = [clip for pair in both for clip in pair if clip is not None]
+  return list(dict.fromkeys([*found, *worst.tolist()]))[:count]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entries:
+  """[name, label, predicted, probability] of clips, as the page lists them."""
+
+  scores: Scores
+  predicted: np.ndarray
+  sure: np.ndarray
+
+  def of(self, i: int) -> list[Any]:
+    name, label = self.scores.names[i], self.scores.labels[i]
+    return [str(name), int(label), int(self.predicted[i]), round(float(self.sure[i]), 4)]
+
+  def listed(self, worst: np.ndarray) -> list[list[Any]]:
+    """All wrong clips and some right ones, worst first."""
+    wrong = int((self.predicted != self.scores.labels).sum())
+    return [self.of(i) for i in worst[: wrong + _LISTED].tolist()]
+
+
+def _pair(pair: Pair, entries: _Entries) -> dict[str, Any]:
+  clips = {"wrong": entries.of(pair.wrong)}
+  if pair.right is not None:
+    clips["right"] = entries.of(pair.right)
+  return {"label": pair.label, "said": pair.said, "times": pair.times} | clips
 
 
 def _moving(
-  workdir: pathlib.Path, config: Mapping[str, Any], folder, names: Sequence[str]
-) -> tuple[dict[str, Any], str]:
-  """The skeleton and these clips, for the page, and a note where they cannot be drawn."""
+  workdir: pathlib.Path, config: Mapping[str, Any], folder, targets: Mapping[str, int], trust: bool
+) -> tuple[dict[str, Any], list[str]]:
+  """The skeleton and these clips, for the page, and what is missing of them.
+
+  Args:
+    targets: clip's name -> class that was said.
+  """
   data = config.get("data", {})
   path = folder or pathlib.Path(str(data.get("dir", ""))) / str(data.get("name", ""))
   try:
     data_set = open_data_set(path)
     rows = {name: row for row, name in enumerate(data_set.table["name"].tolist())}
-    clips = {name: drawing(data_set, rows[name]) for name in names if name in rows}
+    names = [name for name in targets if name in rows]
+    clips = {name: drawing(data_set, rows[name]) for name in names}
   except DataError as error:
-    return {}, f"no moving skeletons, its data set is not here ({error})"
+    return {}, [f"no moving skeletons, its data set is not here ({error})"]
   if not clips:
-    return {}, f"no moving skeletons, {path} has other clips"
+    return {}, [f"no moving skeletons, {path} has other clips"]
   skeleton = data_set.skeleton
   right = {b for _, b in skeleton.mirror or ()}
   sides = [i in right for i in range(skeleton.num_joints)]
   bones = [list(bone) for bone in skeleton.inward]
-  return {"bones": bones, "right": sides, "clips": clips}, ""
+  moving = {"bones": bones, "right": sides, "clips": clips}
+  try:
+    step = Scores.step(workdir / "scores.npz")
+    of = [rows[name] for name in names], [targets[name] for name in names]
+    weights = decided.of_clips(workdir, data_set, *of, step=step, trust=trust)
+  except (ConfigError, DataError) as error:
+    return moving | {"undecided": True}, [f"nothing of what decided the clips ({error})"]
+  for clip, of_clip in zip(clips.values(), weights, strict=True):
+    some = np.round(255 * of_clip[:, :: clip["step"]]).astype(np.uint8)
+    clip["weights"] = base64.b64encode(some.tobytes()).decode()
+    clip["decided"] = explain.in_words(of_clip, skeleton, 3)
+  return moving, []
 
 
 def drawing(data_set: DataSet, row: int) -> dict[str, Any]:

@@ -219,16 +219,21 @@ function calibration(run) {
   const line = { x: bins.map((b) => b.sure), y: bins.map((b) => b.right), dots: true, color: color(0), name: run.name, notes: bins.map((b) => `${b.clips} clips`) };
   return section("Calibration", `Expected calibration error ${percent(run.figures.calibration, 2)}: how far the probability of an answer is from how often it is right, on average. Points on the dashed line are calibrated.`,
     make("div", { class: "row" }, plot([line], { x: "probability of the answer", y: "share that is right", yTop: 1, xTop: 1, diagonal: true }),
-      table([{ name: "probability", value: (b) => `${b.from} to ${b.to} %`, order: (b) => b.from }, { name: "clips", number: true, value: (b) => b.clips },
+      table([{ name: "probability", value: (b) => `${b.from.toFixed(1)} to ${b.to.toFixed(1)} %`, order: (b) => b.from }, { name: "clips", number: true, value: (b) => b.clips },
         { name: "mean", number: true, value: (b) => percent(b.sure) }, { name: "right", number: true, value: (b) => percent(b.right) }],
       run.bins.map((b, i) => ({ ...b, from: 100 * i / run.bins.length, to: 100 * (i + 1) / run.bins.length })).filter((b) => b.clips), "bins")));
 }
 
-// A moving clip. Dragged sideways it turns.
+const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+
+// From grey to red, as a joint's weight goes from 0 to 1.
+const stress = (weight) => `rgb(${[[107, 220], [114, 38], [128, 38]].map(([a, b]) => Math.round(a + (b - a) * weight)).join(" ")})`;
+
+// A moving clip. Dragged sideways it turns. Where its weights are known, joints show them.
 function skeleton(run, name) {
   const clip = run.moving.clips[name];
-  const bytes = Uint8Array.from(atob(clip.points), (letter) => letter.charCodeAt(0));
-  const points = new Int16Array(bytes.buffer), [persons, frames, joints] = clip.shape;
+  const points = new Int16Array(bytes(clip.points).buffer), [persons, frames, joints] = clip.shape;
+  const weights = clip.weights ? bytes(clip.weights) : null;
   const canvas = make("canvas", { width: 400, height: 400, role: "img", "aria-label": `clip ${name}` });
   const place = (person, yaw) => { // how far to the right somebody stands in the first frame
     const found = [];
@@ -263,7 +268,7 @@ function skeleton(run, name) {
         const a = at(child), b = at(parent);
         if (!a || !b) continue;
         pen.strokeStyle = color(person);
-        pen.globalAlpha = run.moving.right[child] ? 0.6 : 1;
+        pen.globalAlpha = (run.moving.right[child] ? 0.6 : 1) * (weights ? 0.5 : 1);
         pen.lineWidth = 5;
         pen.beginPath();
         pen.moveTo(...a);
@@ -271,12 +276,14 @@ function skeleton(run, name) {
         pen.stroke();
       }
       pen.globalAlpha = 1;
-      pen.fillStyle = color(person);
-      for (let joint = 0; joint < joints; joint++) {
+      const weight = (joint) => (weights ? weights[(person * frames + frame) * joints + joint] / 255 : 0);
+      const order = [...Array(joints).keys()].sort((a, b) => weight(a) - weight(b));
+      for (const joint of order) {
         const a = at(joint);
         if (!a) continue;
+        pen.fillStyle = weights ? stress(weight(joint)) : color(person);
         pen.beginPath();
-        pen.arc(...a, 4, 0, 7);
+        pen.arc(...a, weights ? 3 + 11 * weight(joint) : 4, 0, 7);
         pen.fill();
       }
     }
@@ -288,18 +295,32 @@ function skeleton(run, name) {
 }
 
 function card(run, [name, label, predicted, sure]) {
-  const right = label === predicted;
-  return make("div", { class: "clip" }, skeleton(run, name), make("div", { class: "faint" }, name),
+  const right = label === predicted, { decided } = run.moving.clips[name];
+  return make("div", { class: "clip" }, skeleton(run, name), make("div", { class: "faint name" }, name),
     make("div", {}, make("b", {}, run.classes[label])),
     right ? make("div", {}, `said with ${percent(sure)}`)
-      : make("div", { class: "wrong" }, `taken for ${run.classes[predicted]}, with ${percent(sure)}`));
+      : make("div", { class: "wrong" }, `taken for ${run.classes[predicted]}, with ${percent(sure)}`),
+    ...(decided ? [make("div", { class: "faint decided" }, `decided by ${decided}`)] : []));
+}
+
+// What red joints are; nothing where no clip moves.
+function decides(run) {
+  if (!run.moving.clips) return [];
+  if (run.moving.undecided) return [make("p", { class: "faint decides" }, "What decided is not shown: the run's network was not there.")];
+  const marks = [0.1, 0.5, 1].map((weight) => {
+    const mark = make("span", { class: "mark" });
+    mark.style.background = stress(weight);
+    mark.style.width = mark.style.height = `${6 + 10 * weight}px`;
+    return mark;
+  });
+  return [make("p", { class: "faint decides" }, ...marks, "The larger and redder a joint, the more what was said owes to it at that moment (gradient × input, the highest of each clip is full red). Bones have the colour of the person.")];
 }
 
 function listed(run, clips) {
   const moves = clips.filter(([name]) => run.moving.clips && run.moving.clips[name]);
   const still = clips.filter((clip) => !moves.includes(clip));
   const words = ([name, label, predicted, sure]) => `${name}: ${run.classes[predicted]}, ${percent(sure)}`;
-  return [make("div", { class: "clips" }, ...moves.map((clip) => card(run, clip))),
+  return [...(moves.length ? decides(run) : []), make("div", { class: "clips" }, ...moves.map((clip) => card(run, clip))),
     make("ul", { class: "names" }, ...still.slice(0, 300).map((clip) => make("li", {}, words(clip)))),
     ...(still.length > 300 ? [make("p", {}, `and ${still.length - 300} more`)] : [])];
 }
@@ -311,8 +332,26 @@ function mistakes(run) {
     return section("Worst mistakes", wrong.length ? "The surest first; the data set was not there to draw them from." : "There are none.", ...listed(run, wrong.slice(0, 50)));
   }
   const shown = drawn.slice(0, Math.max(8, drawn.filter(([, label, predicted]) => label !== predicted).length));
-  return section("Worst mistakes", `${wrong.length} of ${run.counted.toLocaleString("en")} clips are wrong; the surest first, then right ones, the least sure first. Drag one sideways to turn it.`,
+  return section("Worst mistakes", `${wrong.length} of ${run.counted.toLocaleString("en")} clips are wrong; the surest first, then right ones, the least sure first. Drag one sideways to turn it.`, ...decides(run),
     make("div", { class: "clips", id: "worst" }, ...shown.map((clip) => card(run, clip))));
+}
+
+function confused(run) {
+  if (!run.pairs.length) return section("Most confused", "No class was taken for another.");
+  const shown = make("div", { id: "pair" });
+  const moves = (clip) => run.moving.clips && run.moving.clips[clip[0]];
+  const part = (clip, said) => (!clip ? make("p", {}, `No clip of ${run.classes[said]} is right.`) : moves(clip) ? card(run, clip)
+    : make("p", {}, `${clip[0]}: ${run.classes[clip[1]]}, said ${run.classes[clip[2]]} with ${percent(clip[3])}. It is not drawn here.`));
+  const show = (pair) => shown.replaceChildren(...(moves(pair.wrong) ? decides(run) : []),
+    make("div", { class: "clips pair" }, part(pair.wrong), part(pair.right, pair.said)));
+  show(run.pairs[0]);
+  const sum = (label) => run.confusion[label].reduce((a, b) => a + b, 0);
+  return section("Most confused", "What was taken for what, most often first; a click shows a clip of it, the surest, beside a right one of the class that it was taken for.", table([
+    { name: "class", value: (pair) => run.classes[pair.label] },
+    { name: "taken for", value: (pair) => run.classes[pair.said] },
+    { name: "clips", number: true, value: (pair) => `${pair.times} of ${sum(pair.label)}`, order: (pair) => pair.times },
+    { name: "", value: (pair) => make("button", { type: "button", class: "plain", onclick: () => { show(pair); shown.scrollIntoView({ block: "nearest", behavior: "smooth" }); } }, "show") },
+  ], [...run.pairs], "pairs"), shown);
 }
 
 function details(run) {
@@ -324,7 +363,7 @@ function details(run) {
       ...(missing ? [make("p", {}, `and ${missing} whose names this page leaves out`)] : []));
     chosen.scrollIntoView({ block: "nearest", behavior: "smooth" });
   };
-  return [matrix(run, show), chosen, perClass(run), calibration(run), mistakes(run)];
+  return [matrix(run, show), chosen, confused(run), perClass(run), calibration(run), mistakes(run)];
 }
 
 function start() {
