@@ -1,7 +1,6 @@
 """A prepared data set's files: records in ArrayRecord shards, the clip table, TFDS's metadata."""
 
 import csv
-import dataclasses
 import io
 import pathlib
 from collections.abc import Callable, Sequence
@@ -216,7 +215,7 @@ def write_metadata(
     "joint_at_zero": table.joint_at_zero,
     "rotated": recordings.rotated,
     "scale": recordings.storage_scale,
-    "coordinates": {k: v for k, v in dataclasses.asdict(recordings.coordinates).items() if v},
+    "coordinates": recordings.coordinates.known(),
     "citation": recordings.citation,
     "columns": table.columns,
     "missing_facts": [fact for fact in data_set.KNOWN_FACTS if fact not in table.columns],

@@ -181,8 +181,10 @@ def test_tensorboard_finds_the_projectors_files(run, tiny_data, tmp_path):
   assert (tmp_path / embedding.metadata_path).exists()
 
 
-def test_features_of_another_layout_are_refused(tmp_path, tiny_data):
+def test_a_data_set_of_another_layout_is_refused(tmp_path, tiny_data):
   workdir = write_run(tmp_path)  # of NTU's joints
+  with pytest.raises(ConfigError, match="has the joints of utd_mhad; this run takes those of ntu"):
+    command.main([str(workdir), str(tiny_data / "tiny"), "0", "--out", str(tmp_path / "a.png")])
   with pytest.raises(ConfigError, match="has the joints of utd_mhad; this run takes those of ntu"):
     embed_command.main([str(workdir), str(tiny_data / "tiny"), "--out", str(tmp_path / "a.npz")])
   with pytest.raises(ConfigError, match="nothing is to be written"):

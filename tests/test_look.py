@@ -1,14 +1,20 @@
 """`show` and `info`: what they draw and print of a prepared data set."""
 
+import contextlib
+import subprocess
+import sys
+import types
+
 import numpy as np
 import pytest
 from PIL import Image
 from prepared import prepare, random_clips
 
 from data_prep import __main__ as command
-from data_prep.look import info, show
+from data_prep.look import info, show, video
 from data_prep.readers.interface import Clip
 from mstgcn_jax import skeletons
+from mstgcn_jax.errors import ConfigError
 
 NTU = skeletons.get("ntu_rgbd")
 BLUE, ORANGE = show.COLORS[:2]
@@ -91,7 +97,7 @@ def test_a_clip_is_found_by_name_by_class_number_and_by_class_name(data):
   [
     (["--clip", "bofh"], 2, "has no --clip 'bofh'; it has, for instance, both"),
     (["--label", "1"], 2, "has no --label '1'; it has, for instance, a, c"),
-    (["--out", "clip.mp4"], 2, "must end in .gif or .png"),
+    (["--out", "clip.avi"], 2, "must end in .gif, .png or .mp4"),
     (["--out", "/dev/null/clip.gif"], 1, "cannot be written"),
   ],
 )
@@ -100,6 +106,67 @@ def test_what_cannot_be_shown_is_said_in_one_line(data, capsys, tmp_path, argume
   assert command.main(given) == code
   error = capsys.readouterr().err
   assert message in error and error.count("\n") == 1
+
+
+def fake_ffmpeg(folder, code):
+  """A program 'ffmpeg' that writes its arguments and how many bytes came in into the video."""
+  folder.mkdir()
+  program = folder / "ffmpeg"
+  program.write_text(
+    f"#!{sys.executable}\nimport sys\n"
+    "count = len(sys.stdin.buffer.read())\n"
+    f"{code}\n"
+    "open(sys.argv[-1], 'w').write(' '.join(sys.argv[1:-1]) + f' {count}')\n"
+  )
+  program.chmod(0o755)
+  return str(folder)
+
+
+def test_ffmpeg_is_given_every_frame_of_a_video(data, tmp_path, monkeypatch):
+  monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path / "bin", ""))
+  out = tmp_path / "new" / "clip.mp4"
+  assert command.main(["show", str(data.path), "--clip", "both", "--out", str(out)]) == 0
+  said = out.read_text()
+  assert "-s 440x462 -r 30.303 " in said  # 33 ms a frame
+  assert said.endswith(f" {8 * 440 * 462 * 3}")
+
+
+def test_a_video_that_ffmpeg_cannot_write_is_said_in_one_line(data, tmp_path, monkeypatch, capsys):
+  code = "sys.exit('Unknown encoder\\nmore')"
+  monkeypatch.setenv("PATH", fake_ffmpeg(tmp_path / "bin", code))
+  out = tmp_path / "clip.mp4"
+  assert command.main(["show", str(data.path), "--out", str(out)]) == 1
+  assert capsys.readouterr().err == f"show: {out}: ffmpeg failed (Unknown encoder)\n"
+  assert [path.name for path in tmp_path.iterdir()] == ["bin"]
+
+
+def test_without_ffmpeg_a_video_is_refused_before_anything_is_drawn(tmp_path, monkeypatch, capsys):
+  monkeypatch.setenv("PATH", str(tmp_path))
+  monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+  assert command.main(["show", str(tmp_path / "nothing"), "--out", "clip.mp4"]) == 2
+  error = capsys.readouterr().err
+  assert "pip install imageio-ffmpeg), or take .gif" in error and error.count("\n") == 1
+  brought = types.SimpleNamespace(get_ffmpeg_exe=lambda: "theirs")
+  monkeypatch.setitem(sys.modules, "imageio_ffmpeg", brought)
+  assert video.ffmpeg() == "theirs"
+
+
+def real_ffmpeg():
+  with contextlib.suppress(ConfigError):
+    return video.ffmpeg()
+
+
+@pytest.mark.skipif(real_ffmpeg() is None, reason="no ffmpeg on the PATH, nor imageio-ffmpeg")
+def test_a_video_shows_every_frame(data, tmp_path):
+  out = tmp_path / "clip.mp4"
+  assert command.main(["show", str(data.path), "--clip", "both", "--out", str(out)]) == 0
+  decode = [real_ffmpeg(), "-loglevel", "error", "-i", out, "-f", "rawvideo", "-pix_fmt", "rgb24"]
+  raw = subprocess.run([*map(str, decode), "-"], capture_output=True, check=True).stdout
+  frames = np.frombuffer(raw, np.uint8).reshape(-1, 462, 440, 3)
+  assert len(frames) == 8
+  body = frames[0, 62:-30].astype(int)
+  # Somebody in blue and in orange; a video's colours are coarser than a picture's.
+  assert (np.abs(body - BLUE).max(-1) < 60).any() and (np.abs(body - ORANGE).max(-1) < 60).any()
 
 
 def test_who_faces_the_camera_has_the_right_hand_on_our_left_and_the_head_on_top():

@@ -12,14 +12,17 @@ import numpy as np
 import pytest
 import tiny
 from PIL import Image
-from test_classifier import write_run
+from prepared import prepare, random_clips
+from test_classifier import NTU, write_run
 
+from data_prep.look import show
 from data_prep.readers import interface, kinetics, ntu
+from mstgcn_jax import files
 from mstgcn_jax.commands import predict as command
 from mstgcn_jax.data.data_set import Persons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.training import loop
-from mstgcn_jax.use import predict, recordings
+from mstgcn_jax.use import drawing, predict, recordings
 from mstgcn_jax.use.classifier import Classifier
 from mstgcn_jax.use.predict import Naming, Predictor, Windows
 
@@ -188,7 +191,7 @@ def test_options_of_the_source_stand_behind_dashes(run, tmp_path, capsys, xyz):
     ("a.skeleton", [], DataError, r"a.skeleton: .*line 1 should be the number of frames"),
     ("a.mat", [], DataError, r"a.mat: "),
     ("a.bvh", ["--source", "utd_mhd"], ConfigError, "'utd_mhd' is unknown; did you mean utd_mhad"),
-    ("a.npy", ["--show", "a.mp4"], ConfigError, "no video encoder"),
+    ("a.npy", ["--show", "a.avi"], ConfigError, "must end in .gif, .png or .mp4"),
     ("a.npy", ["--stride", "1"], ConfigError, "give --window-seconds"),
     ("a.npy", ["--unknown-below", "80"], ConfigError, "no probability"),
     ("a.npy", ["--fps", "nan"], ConfigError, "--fps nan"),
@@ -328,3 +331,28 @@ def test_the_label_is_drawn_over_the_skeleton(ntu_run, tmp_path, capsys):
   assert "out.png" in capsys.readouterr().err
   with pytest.raises(ConfigError, match="--show draws one recording"):
     command.main([str(ntu_run), str(BODIES), "--show", str(tmp_path / "all.gif")])
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_a_recording_is_drawn_by_what_its_coordinates_are(tmp_path, monkeypatch, rotated):
+  down = interface.Coordinates(("x", "y", "z"), "metres", "-y")
+  data = prepare(tmp_path, random_clips(2), coordinates=down, rotated=rotated)
+  run = write_run(tmp_path / "run", rotated=rotated)
+  files.write_json(run / "config.json", {"data": {"dir": str(tmp_path), "name": data.name}})
+  drawn, draw = [], show.draw_persons
+  monkeypatch.setattr(show, "draw_persons", lambda *a, **k: drawn.append(k) or draw(*a, **k))
+  np.save(tmp_path / "mine.npy", data.read([0])[0][0])
+  out = tmp_path / "out.png"
+  assert command.main([str(run), str(tmp_path / "mine.npy"), "--show", str(out)]) == 0
+  # As the data set's; but of what was turned there, a recording's own axes are not known.
+  assert drawn[-1]["coordinates"] == ({} if rotated else data.coordinates)
+  assert drawing.coordinates(run, stored=True) == data.coordinates
+  said = recordings.Recording("x", [], list(data.read([0])[0]), coordinates={"up": "y"})
+  drawing.predictions(said, NTU, [], NAMING, out, data.coordinates)
+  assert drawn[-1]["coordinates"] == {"up": "y"}
+
+
+def test_a_source_says_what_its_coordinates_are():
+  (path, *_) = sorted((GOLDEN / "kinetics_raw/kinetics_val").iterdir())
+  with recordings.find(path) as found:
+    assert found.read[0]().coordinates == interface.FRACTIONS.known()

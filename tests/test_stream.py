@@ -216,3 +216,11 @@ def test_the_stream_of_a_kinetics_run_takes_scores(tmp_path):
   for t in range(12):
     got = stream.push(frames[:, t])
   np.testing.assert_allclose(got, offline(classify, frames), **SAME)
+
+
+@pytest.mark.parametrize(
+  ("flags", "said"), [(["--top", "0"], "--top 0"), (["--unknown-below", "nan"], "below nan is no")]
+)
+def test_how_labels_are_said_is_checked_before_a_run_is_loaded(flags, said):
+  with pytest.raises(ConfigError, match=said):
+    command.main(["nothing", *flags])

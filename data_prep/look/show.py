@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from data_prep import layouts
+from data_prep.look import video
 from mstgcn_jax import skeletons
 from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
@@ -39,20 +40,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     type=pathlib.Path,
     default=pathlib.Path("clip.gif"),
     metavar="FILE",
-    help="a .gif that moves or a .png strip of moments (default clip.gif)",
+    help="a .gif or .mp4 that moves or a .png strip of moments (default clip.gif)",
   )
 
 
 def run(args: argparse.Namespace) -> None:
   """Draws the clip into args.out."""
-  if args.out.suffix.lower() not in (".gif", ".png"):
-    raise ConfigError(f"--out {args.out} must end in .gif or .png")
+  check_ending("--out", args.out)
   data = open_data_set(args.data_set)
   index = find(data, args.clip, args.label)
   moments = _MOMENTS if args.out.suffix.lower() == ".png" else None
   pictures, stride = draw(data, index, moments)
   save(pictures, args.out, stride)
   print(f"{data.table['name'][index]}: {_class_name(data, index)}: {args.out}")
+
+
+def check_ending(flag: str, path: pathlib.Path) -> None:
+  """ConfigError where no picture of this ending can be written."""
+  ending = path.suffix.lower()
+  if ending not in (".gif", ".png", ".mp4"):
+    raise ConfigError(f"{flag} {path} must end in .gif, .png or .mp4")
+  if ending == ".mp4":
+    video.ffmpeg()
 
 
 def find(data: DataSet, clip: str | None, label: str | None) -> int:
@@ -164,7 +173,7 @@ def _facts(data: DataSet, index: int) -> str:
 
 
 def save(pictures: Sequence[Any], path: pathlib.Path, stride: int) -> None:
-  """Writes what `draw` gave as a .gif or .png, and the folder for it; DataError where it cannot."""
+  """Writes what `draw` gave, and the folder for it, as the ending says; DataError if it cannot."""
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_pictures(pictures, path, stride)
@@ -175,6 +184,9 @@ def save(pictures: Sequence[Any], path: pathlib.Path, stride: int) -> None:
 def _write_pictures(pictures: Sequence[Any], path: pathlib.Path, stride: int) -> None:
   if path.suffix.lower() == ".png":
     pictures[0].save(path, optimize=True)
+    return
+  if path.suffix.lower() == ".mp4":
+    video.write(pictures, path, stride * _FRAME_MS)
     return
   from PIL import Image
 

@@ -83,6 +83,10 @@ class Coordinates:
   up: str = ""
   picture: tuple[float, float] | tuple[()] = ()
 
+  def known(self) -> dict[str, Any]:
+    """What is known, as `DataSet.coordinates` has it."""
+    return {name: value for name, value in dataclasses.asdict(self).items() if value}
+
 
 METRES_UPRIGHT = Coordinates(("x", "y", "z"), "metres", "z")  # as `normalise.normalise` leaves them
 FRACTIONS = Coordinates(("x", "y", "score"), "image fractions", "y")

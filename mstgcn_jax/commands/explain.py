@@ -47,7 +47,9 @@ def main(argv: list[str]) -> int:
   for method, importance in found.importance.items():
     print(f"  by {method}: {explain.in_words(importance, classify.skeleton)}")
   title = f"{name}: {said}"
-  drawing.explanation(found, classify.skeleton, classify.sampling.center, title, out)
+  # A recording has become a clip as the run's data set stores them.
+  coordinates = drawing.coordinates(args.run, stored=True)
+  drawing.explanation(found, classify.skeleton, classify.sampling.center, title, out, coordinates)
   print(f"drawn in {out}")
   return 0
 

@@ -18,6 +18,7 @@ import pathlib
 import sys
 from collections.abc import Iterator
 
+from data_prep.look import show
 from mstgcn_jax.commands import process
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.use import drawing, recordings
@@ -31,9 +32,10 @@ def main(argv: list[str]) -> int:
   dashes = argv.index("--") if "--" in argv else len(argv)
   argv, options = argv[:dashes], argv[dashes + 1 :]
   args = _parser().parse_args(argv)
+  process.check_label_arguments(args)
   windows = _windows(args)
   if args.show:
-    drawing.check_ending("--show", args.show)
+    show.check_ending("--show", args.show)
   process.start()
   bad: list[str] = []
   with recordings.find(args.recording, args.source, options, sys.stdin.buffer) as found:
@@ -51,7 +53,8 @@ def main(argv: list[str]) -> int:
     for recording, predictions in write(predicted, naming, args):
       if args.show:
         skeleton = predictor.classifier.skeleton
-        drawing.predictions(recording, skeleton, predictions, naming, args.show)
+        coordinates = drawing.coordinates(args.run, stored=False)
+        drawing.predictions(recording, skeleton, predictions, naming, args.show, coordinates)
         print(f"drawn in {args.show}", file=sys.stderr)
   if len(bad) == len(found.read):
     raise DataError(bad[0] if len(bad) == 1 else f"none of {len(bad)} recordings; {bad[0]}")
@@ -64,17 +67,10 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument("recording", metavar="FILE|FOLDER|-")
   parser.add_argument("--source", metavar="NAME", help="who reads it; default by its ending")
   parser.add_argument("--format", choices=("text", "csv", "json"), default="text")
-  parser.add_argument("--top", type=int, default=3, metavar="K", help="classes said; default 3")
+  process.add_label_arguments(parser)
   parser.add_argument("--per-person", action="store_true", help="everybody alone")
   parser.add_argument(
-    "--unknown-below",
-    type=float,
-    default=0.0,
-    metavar="P",
-    help="a label less probable than P (0 to 1) is 'unknown'",
-  )
-  parser.add_argument(
-    "--show", type=pathlib.Path, metavar="OUT", help=".gif or .png with the label"
+    "--show", type=pathlib.Path, metavar="OUT", help=".gif, .png or .mp4 with the label"
   )
   long = parser.add_argument_group("long recordings, cut into segments")
   long.add_argument("--window-seconds", type=float, metavar="S", help="what is seen at once")
@@ -86,10 +82,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _windows(args: argparse.Namespace) -> Windows | None:
   """The sliding window in frames; None for none. ConfigError where a number makes no sense."""
-  if args.top < 1:
-    raise ConfigError(f"--top {args.top} names no class; expected 1 or more")
-  if not 0 <= args.unknown_below <= 1:
-    raise ConfigError(f"--unknown-below {args.unknown_below} is no probability from 0 to 1")
   for flag in ("window_seconds", "stride", "fps"):
     value = getattr(args, flag)
     if value is not None and not 0 < value < 1e6:

@@ -31,6 +31,26 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser, stream: str = "the
   parser.add_argument("--trust", action="store_true", help="import layers that the run names")
 
 
+def add_label_arguments(parser: argparse.ArgumentParser) -> None:
+  """How labels are said: --top, --unknown-below; `check_label_arguments` checks them."""
+  parser.add_argument("--top", type=int, default=3, metavar="K", help="classes said; default 3")
+  parser.add_argument(
+    "--unknown-below",
+    type=float,
+    default=0.0,
+    metavar="P",
+    help="a label less probable than P (0 to 1) is 'unknown'",
+  )
+
+
+def check_label_arguments(args: argparse.Namespace) -> None:
+  """ConfigError where --top or --unknown-below makes no sense."""
+  if args.top < 1:
+    raise ConfigError(f"--top {args.top} names no class; expected 1 or more")
+  if not 0 <= args.unknown_below <= 1:
+    raise ConfigError(f"--unknown-below {args.unknown_below} is no probability from 0 to 1")
+
+
 @contextlib.contextmanager
 def errors_in_one_line() -> Iterator[None]:
   """Ends the process with 2 after a ConfigError, with 1 after a DataError, RunError or OSError.

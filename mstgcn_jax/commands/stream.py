@@ -26,8 +26,7 @@ from mstgcn_jax.use.stream import Stream
 
 def main(argv: list[str]) -> int:
   args = _parser().parse_args(argv)
-  if args.top < 1 or not 0 <= args.unknown_below <= 1:
-    raise ConfigError("--top is 1 or more, --unknown-below a probability from 0 to 1")
+  process.check_label_arguments(args)
   process.start()
   predictor = Predictor(args.run, checkpoint=args.checkpoint, stream=args.stream, trust=args.trust)
   stream = Stream(predictor.classifier, frames=args.frames, hop=args.hop)
@@ -53,10 +52,7 @@ def _parser() -> argparse.ArgumentParser:
   )
   parser.add_argument("--hop", type=int, help="frames between answers; default a quarter of these")
   parser.add_argument("--socket", metavar="PATH|PORT", help="a Unix socket, or a port of localhost")
-  parser.add_argument("--top", type=int, default=3, metavar="K", help="classes said; default 3")
-  parser.add_argument(
-    "--unknown-below", type=float, default=0.0, metavar="P", help="less probable is 'unknown'"
-  )
+  process.add_label_arguments(parser)
   process.add_checkpoint_arguments(parser, "all, fused")
   return parser
 

@@ -1,5 +1,6 @@
 """What a config describes, made concrete: data, split, model, task and devices."""
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -17,7 +18,7 @@ from mstgcn_jax import skeletons
 from mstgcn_jax.data import input_pipeline, protocols, streams, temporal_sampling
 from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.data.temporal_sampling import Sampling
-from mstgcn_jax.errors import ConfigError, first_line
+from mstgcn_jax.errors import ConfigError, DataError, first_line
 from mstgcn_jax.model import ModelConfig, make_network
 from mstgcn_jax.model.config import own_code
 from mstgcn_jax.training import checkpoints, device_batches, train_step
@@ -261,6 +262,17 @@ def make_sampling(config: ConfigDict, data_set: DataSet) -> Sampling:
     origin=data.center,
     body_size=data.body_size,
   )
+
+
+def data_set_of(workdir: str | pathlib.Path) -> DataSet | None:
+  """The data set that a run's config names, seen from the folder that this program runs in.
+
+  None where it is not there, or the run has no config.
+  """
+  with contextlib.suppress(ConfigError, DataError):
+    data = config_lib.read(pathlib.Path(workdir) / "config.json").data
+    return open_data_set(pathlib.Path(data.dir) / data.name)
+  return None
 
 
 def make_split(config: ConfigDict, data_set: DataSet) -> Split:

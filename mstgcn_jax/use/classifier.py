@@ -135,12 +135,17 @@ class Classifier:
     [view, person, frame, joint, channel] where it was evaluated on several views of each.
 
     Raises:
-      ConfigError: `data_set` is none, or has no clip of that number.
+      ConfigError: `data_set` is none, has no clip of that number, or other joints than the run's.
     """
     if not isinstance(data_set, DataSet):
       raise ConfigError(f"data_set is {data_set!r:.60}; expected what `open_data_set` returns")
     if not -len(data_set) <= row < len(data_set):
       raise ConfigError(f"row is {row}; {data_set.name} has {len(data_set)} clips, from 0 on")
+    if data_set.skeleton.joints != self.skeleton.joints:
+      raise ConfigError(
+        f"{data_set.path} has the joints of {data_set.skeleton.name}; this run takes those of "
+        f"{self.skeleton.name}"
+      )
     loading = {"fill": data_set.fill, "center": data_set.center}
     return dataclasses.replace(self.sampling, **loading).windows(data_set.read([row])[0])
 

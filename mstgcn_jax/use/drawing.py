@@ -2,15 +2,17 @@
 
 import io
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
 from data_prep.look import show
-from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.errors import DataError
 from mstgcn_jax.skeletons import Skeleton
+from mstgcn_jax.training import experiment
 from mstgcn_jax.use.explain import Explanation
 from mstgcn_jax.use.predict import Naming, Prediction
 from mstgcn_jax.use.recordings import Recording
@@ -18,16 +20,17 @@ from mstgcn_jax.use.recordings import Recording
 _MOMENTS = 6  # of a PNG strip
 
 
-def check_ending(flag: str, path: pathlib.Path) -> None:
-  """ConfigError where no picture of this ending can be written."""
-  ending = path.suffix.lower()
-  if ending == ".mp4":
-    raise ConfigError(
-      f"{flag} {path}: no video encoder is among the packages that this project needs; take .gif, "
-      "which ffmpeg -i out.gif out.mp4 turns into a video"
-    )
-  if ending not in (".gif", ".png"):
-    raise ConfigError(f"{flag} {path} must end in .gif or .png")
+def coordinates(workdir: str | pathlib.Path, *, stored: bool) -> Mapping[str, Any]:
+  """What the coordinates of a run's clips are, where its data set is found; empty elsewhere.
+
+  Args:
+    stored: of clips as data sets store them; else of recordings that do not say it themselves: they
+      are as those that the data set was made of, of which nothing is known where it turned them.
+  """
+  data_set = experiment.data_set_of(workdir)
+  if data_set is None or (data_set.rotated and not stored):
+    return {}
+  return data_set.coordinates
 
 
 def predictions(
@@ -36,10 +39,14 @@ def predictions(
   found: Sequence[Prediction],
   naming: Naming,
   out: pathlib.Path,
+  coordinates: Mapping[str, Any],
 ) -> None:
-  """Draws a recording under its labels: a .gif of all frames, or a .png of some moments.
+  """Draws a recording under its labels: a .gif or .mp4 of all frames, or a .png of some moments.
 
   DataError where it cannot be written.
+
+  Args:
+    coordinates: what the channels are, as `DataSet.coordinates`, where the recording doesn't say.
   """
   persons = [person for person in recording.recorded if person.any()]
   if not persons:
@@ -60,6 +67,7 @@ def predictions(
     title,
     recording.name,
     moments=moments,
+    coordinates=recording.coordinates or coordinates,
   )
   show.save(pictures, out, stride)
 
@@ -70,6 +78,7 @@ def explanation(
   at_zero: int | None,
   title: str,
   out: pathlib.Path,
+  coordinates: Mapping[str, Any],
 ) -> None:
   """Draws, a method below the other, the skeleton and a map of joints and frames, as PNG.
 
@@ -77,6 +86,7 @@ def explanation(
 
   Args:
     at_zero: joint of the first person that lies at 0 although it is tracked.
+    coordinates: what the channels are, as `DataSet.coordinates`.
   """
   tracked = [i for i, person in enumerate(found.clip) if person.any()]
   parts = []
@@ -90,6 +100,7 @@ def explanation(
       at_zero=at_zero if 0 in tracked else None,
       moments=_MOMENTS,
       weights=weights[tracked],
+      coordinates=coordinates,
     )
     parts += [strip, _map(weights[tracked], tracked, skeleton, strip.width)]
   page = Image.new("RGB", (parts[0].width, sum(part.height for part in parts)), "white")

@@ -6,7 +6,6 @@ import numpy as np
 
 from mstgcn_jax import files
 from mstgcn_jax.data.data_set import DataSet
-from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.use.classifier import Classifier, in_batches
 
 _AT_ONCE = 32  # clips that go through the network together
@@ -15,14 +14,8 @@ _AT_ONCE = 32  # clips that go through the network together
 def features(classify: Classifier, data_set: DataSet) -> np.ndarray:
   """`Classifier.features` of all clips of a data set, as evaluation sees them: [clip, channel].
 
-  Raises:
-    ConfigError: the data set has another layout of joints than the run's.
+  ConfigError where it has another layout of joints than the run's.
   """
-  if data_set.skeleton.joints != classify.skeleton.joints:
-    raise ConfigError(
-      f"{data_set.path} has the joints of {data_set.skeleton.name}; this run takes those of "
-      f"{classify.skeleton.name}"
-    )
   clips = (classify.from_data_set(data_set, row) for row in range(len(data_set)))
   return np.concatenate(list(in_batches(classify.features, clips, _AT_ONCE)))
 

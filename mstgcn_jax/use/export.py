@@ -17,12 +17,10 @@ from jax import export as jax_export
 from jax.extend import mlir
 
 from mstgcn_jax import files
-from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.data.temporal_sampling import Sampling
-from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line
+from mstgcn_jax.errors import ConfigError, RunError, first_line
 from mstgcn_jax.model import Network, platform
-from mstgcn_jax.training import checkpoints
-from mstgcn_jax.training import config as config_lib
+from mstgcn_jax.training import checkpoints, experiment
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.train_step import model_input
 from mstgcn_jax.training.workdir import RunFacts
@@ -206,14 +204,12 @@ def _compute_in_float32(model: Network) -> None:
 
 def _clips(workdir: str | pathlib.Path, run: _Run) -> tuple[np.ndarray, str]:
   """Clips to compare on, of the run's data set where it is found, and what they are."""
-  with contextlib.suppress(DataError, ConfigError):
-    data = config_lib.read(pathlib.Path(workdir) / "config.json").data
-    data_set = open_data_set(pathlib.Path(data.dir) / data.name)
-    if (data_set.skeleton.num_joints, data_set.channels) == run.shape[2:]:
-      rows = np.unique(np.linspace(0, len(data_set) - 1, _COMPARED).astype(int))
-      sampling: Sampling = dataclasses.replace(run.facts.sampling, views=1)
-      clips = np.stack([sampling.windows(data_set.read([row])[0]) for row in rows.tolist()])
-      return clips, f"{len(clips)} clips of {data_set.name}"
+  data_set = experiment.data_set_of(workdir)
+  if data_set and (data_set.skeleton.num_joints, data_set.channels) == run.shape[2:]:
+    rows = np.unique(np.linspace(0, len(data_set) - 1, _COMPARED).astype(int))
+    sampling: Sampling = dataclasses.replace(run.facts.sampling, views=1)
+    clips = np.stack([sampling.windows(data_set.read([row])[0]) for row in rows.tolist()])
+    return clips, f"{len(clips)} clips of {data_set.name}"
   rng = np.random.default_rng(0)
   drawn = rng.normal(0, 0.3, (_COMPARED, *run.shape)).astype(np.float32)
   return drawn, f"{_COMPARED} random clips (the run's data set is not here)"

@@ -13,14 +13,14 @@ import json
 import pathlib
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from data_prep import raw_files
 from data_prep.readers import exchange, kinetics, ntu, utd_mhad
-from data_prep.readers.interface import Recordings
+from data_prep.readers.interface import FRACTIONS, Recordings
 from data_prep.sources import SOURCES
 from mstgcn_jax import skeletons, words
 from mstgcn_jax.data import normalise
@@ -44,6 +44,8 @@ class Recording:
     recorded: the same people where frame t is the same moment for all, not to be taken for stored.
     skeleton: layout of the joints; None where the file does not say.
     rotated: whether `persons` have been turned; None where somebody else may have done so.
+    coordinates: what the numbers of `recorded` are, as `DataSet.coordinates`; empty where the file
+      does not say.
   """
 
   name: str
@@ -51,6 +53,7 @@ class Recording:
   recorded: Sequence[np.ndarray]
   skeleton: Skeleton | None = None
   rotated: bool | None = False
+  coordinates: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +130,8 @@ def _turned(read: Callable[[pathlib.Path], list[np.ndarray]], layout: str) -> _R
 
 def _read_kinetics(path: pathlib.Path) -> Recording:
   persons = kinetics.read_persons(path)
-  return Recording(path.stem, Persons(persons), persons, skeletons.get("kinetics"))
+  skeleton, coordinates = skeletons.get("kinetics"), FRACTIONS.known()
+  return Recording(path.stem, Persons(persons), persons, skeleton, coordinates=coordinates)
 
 
 def _read_array(path: pathlib.Path) -> Recording:
@@ -252,7 +256,14 @@ def _open(
 def _read_of_source(recordings: Recordings, key: Any) -> Recording:
   clip = recordings.read(key)
   name = clip.name.removeprefix(f"{_UNLABELLED}/")
-  return Recording(name, clip.persons, list(clip.persons), recordings.skeleton, recordings.rotated)
+  return Recording(
+    name,
+    clip.persons,
+    list(clip.persons),
+    recordings.skeleton,
+    recordings.rotated,
+    recordings.coordinates.known(),
+  )
 
 
 # --- pipes
