@@ -91,6 +91,58 @@ def test_tensorflows_formats_are_the_run(workdir, tmp_path, to, out):
   assert batch == (1 if to == "tflite" else "batch")
 
 
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory):
+  """A run whose layers are large enough to be rounded."""
+  blocks = ((3, 32, False, 1), (32, 32, True, 2))
+  return write_run(tmp_path_factory.mktemp("larger"), blocks=blocks)
+
+
+@pytest.mark.parametrize(("quantize", "kind"), [("float16", np.float16), ("int8", np.int8)])
+def test_tflites_weights_are_rounded_and_the_class_stays(larger, tmp_path, quantize, kind):
+  tensorflow = pytest.importorskip("tensorflow")
+  path = tmp_path / "run.tflite"
+  comparison = export.export(larger, "tflite", path, quantize=quantize)
+  assert comparison.agreement >= export.AGREEMENT
+  assert comparison.difference > 1e-7  # something was rounded
+  assert files.read_json(tmp_path / "run.tflite.json")["weights"] == quantize
+  tensors = tensorflow.lite.Interpreter(model_path=str(path)).get_tensor_details()
+  rounded = sum(int(np.prod(t["shape"])) for t in tensors if t["dtype"] == kind)
+  assert rounded > 5000  # of 10,368 weights in the second block's convolutions
+
+
+def test_onnx_in_float16_takes_and_gives_float32(larger, tmp_path):
+  onnx = pytest.importorskip("onnx", reason="of the extra 'export'")
+  onnxruntime = pytest.importorskip("onnxruntime", reason="of the extra 'export'")
+  path = tmp_path / "run.onnx"
+  comparison = export.export(larger, "onnx", path, quantize="float16")
+  assert comparison.agreement >= export.AGREEMENT and comparison.difference > 1e-7
+  types = [tensor.data_type for tensor in onnx.load(path).graph.initializer]
+  assert onnx.TensorProto.FLOAT16 in types and onnx.TensorProto.FLOAT not in types
+  session = onnxruntime.InferenceSession(str(path))
+  (got,) = session.run(None, {"clips": clips()})
+  # float16 has 11 bits: 5e-4 of a value, through some layers; probabilities are up to 1.
+  np.testing.assert_allclose(got, Classifier(larger)(clips()), atol=2e-2)
+  assert json.loads(session.get_modelmeta().custom_metadata_map["weights"]) == "float16"
+
+
+def test_rounding_that_changes_classes_leaves_nothing_behind(workdir, tmp_path, monkeypatch):
+  pytest.importorskip("tensorflow")
+  ending, write, load = export.FORMATS["tflite"]
+  off = lambda path: lambda batch: np.roll(load(path)(batch), 1, axis=1)
+  monkeypatch.setitem(export.FORMATS, "tflite", (ending, write, off))
+  with pytest.raises(RunError, match=r"weights in int8 the likeliest class of .* 0 %, expected 95"):
+    export.export(workdir, "tflite", tmp_path / "run.tflite", quantize="int8")
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_rounding_that_a_format_has_not_is_refused(tmp_path):
+  with pytest.raises(
+    ConfigError, match=r"int8 is not possible for onnx; expected float16 for onnx;"
+  ):
+    export.export(tmp_path / "nothing", "onnx", tmp_path / "run.onnx", quantize="int8")
+
+
 NETWORKS = [
   {"block_type": "basic", "activation": "meta_acon", "attention": "stcja"},
   {"block_type": "sep", "activation": "hswish", "attention": "ca"},
@@ -220,7 +272,14 @@ def test_the_command_says_what_it_wrote_and_how_near_it_is(workdir, tmp_path, ca
   assert command.main([str(workdir), "--to", "stablehlo", str(tmp_path / "a.stablehlo")]) == 0
   said = capsys.readouterr().out
   assert "a.stablehlo and a.stablehlo.json beside it" in said
-  assert "100 random clips" in said and "by at most" in said
+  assert "100 random clips" in said and "by at most" in said and "likeliest" not in said
+
+
+def test_the_command_says_how_many_classes_stay_the_same(workdir, tmp_path, capsys):
+  pytest.importorskip("tensorflow")
+  argv = [str(workdir), "--to", "tflite", str(tmp_path / "a.tflite"), "--quantize", "float16"]
+  assert command.main(argv) == 0
+  assert "the likeliest class is the same for 100 % of them" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(

@@ -16,13 +16,16 @@ def main(argv: list[str]) -> int:
   parser.add_argument("workdir", type=pathlib.Path, help="of a trained run")
   parser.add_argument("--to", required=True, help="stablehlo, savedmodel, onnx or tflite")
   parser.add_argument("out", type=pathlib.Path, help="file to write; a folder for savedmodel")
+  parser.add_argument(
+    "--quantize", metavar="TYPE", help="round weights: float16 (onnx, tflite), int8 (tflite)"
+  )
   process.add_checkpoint_arguments(parser)
   args = parser.parse_args(argv)
   process.start()
   from mstgcn_jax.use import export
 
   options = {"checkpoint": args.checkpoint, "stream": args.stream, "trust": args.trust}
-  comparison = export.export(args.workdir, args.to, args.out, **options)
+  comparison = export.export(args.workdir, args.to, args.out, quantize=args.quantize, **options)
   print(f"wrote {args.out} and {args.out.name}.json beside it")
   if comparison.difference is None:
     print("not compared with the run: onnxruntime is not installed")
@@ -31,4 +34,6 @@ def main(argv: list[str]) -> int:
       f"probabilities of {comparison.clips} differ from the run's by at most "
       f"{comparison.difference:.1e}"
     )
+  if args.quantize and comparison.agreement is not None:
+    print(f"the likeliest class is the same for {100 * comparison.agreement:.0f} % of them")
   return 0

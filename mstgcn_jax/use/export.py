@@ -28,6 +28,9 @@ from mstgcn_jax.use import onnx_graph
 
 INPUT, OUTPUT = "clips", "probabilities"
 TOLERANCE = 1e-4  # of a probability, between an exported file and its run
+AGREEMENT = 0.95  # share of clips whose likeliest class rounded weights must leave the same
+# What the weights of a format's files can be rounded to.
+QUANTIZED = {"onnx": ("float16",), "tflite": ("float16", "int8")}
 _COMPARED = 100  # clips
 # TensorFlow 2.21 reads up to 1.13; JAX 0.12 writes operations of 1.18 where nobody asks for less.
 _STABLEHLO_OF_TENSORFLOW = "1.10.0"
@@ -42,10 +45,12 @@ class Comparison:
 
   Attributes:
     difference: the largest, of a probability; None where what runs the file is not installed.
+    agreement: share of clips whose likeliest class is the same; None likewise.
     clips: what they were compared on, in words.
   """
 
   difference: float | None
+  agreement: float | None
   clips: str
 
 
@@ -71,6 +76,7 @@ def export(
   to: str,
   out: str | pathlib.Path,
   *,
+  quantize: str | None = None,
   checkpoint: str | int = "newest",
   stream: str | None = None,
   trust: bool = False,
@@ -84,34 +90,40 @@ def export(
   Args:
     to: one of `FORMATS`.
     out: the file to write; a folder that does not exist yet for 'savedmodel'.
+    quantize: one of `QUANTIZED` of the format, to which weights are rounded: 'float16', or 'int8'
+      (those of large layers, with a scale each; what goes through the network stays float32).
     Otherwise as `checkpoints.load_model`, whose errors it raises.
   Raises:
     ConfigError: an unknown format, an `out` that does not fit it, or a package is missing.
-    RunError: what was written differs from the run by more than `TOLERANCE`; it is removed.
+    RunError: what was written differs from the run by more than `TOLERANCE`, or, with rounded
+      weights, in the likeliest class of more than 1 - `AGREEMENT` of the clips; it is removed.
   """
   if to not in FORMATS:
     raise ConfigError(f"--to is {to!r}; expected one of {', '.join(FORMATS)}")
+  if quantize and quantize not in QUANTIZED.get(to, ()):
+    possible = "; ".join(f"{', '.join(kinds)} for {name}" for name, kinds in QUANTIZED.items())
+    raise ConfigError(f"--quantize {quantize} is not possible for {to}; expected {possible}")
   ending, write, load = FORMATS[to]
   out = pathlib.Path(out)
   _check_out(out, to, ending)
   run = _load(workdir, checkpoint, stream, trust)
-  facts = metadata(run, to)
+  facts = metadata(run, to, quantize or "float32")
   clips, said = _clips(workdir, run)
   out.parent.mkdir(parents=True, exist_ok=True)
   with _written_whole(out) as aside:
     write(run, facts, aside)
-    comparison = Comparison(_difference(run, load(aside), clips), said)
-    if comparison.difference is not None and not comparison.difference <= TOLERANCE:
-      raise RunError(
-        f"{to}: probabilities of {said} differ from the run's by {comparison.difference:.1e}, "
-        f"more than {TOLERANCE:g}; nothing was written"
-      )
+    comparison = _compare(run, load(aside), clips, said)
+    _check(comparison, to, quantize)
   files.write_json(out.with_name(out.name + ".json"), facts)
   return comparison
 
 
-def metadata(run: _Run, to: str) -> dict[str, Any]:
-  """What a program needs to know to use an exported file, for JSON."""
+def metadata(run: _Run, to: str, weights: str) -> dict[str, Any]:
+  """What a program needs to know to use an exported file, for JSON.
+
+  Args:
+    weights: their type.
+  """
   facts, sampling = run.facts, run.facts.sampling
   packages = {"stablehlo": ["jax"], "savedmodel": ["jax", "tensorflow"], "onnx": ["jax", "onnx"]}
   packages["tflite"] = packages["savedmodel"]
@@ -119,6 +131,7 @@ def metadata(run: _Run, to: str) -> dict[str, Any]:
     "format": to,
     "input": {"name": INPUT, "shape": ["batch", *run.shape], "dtype": "float32"},
     "output": {"name": OUTPUT, "shape": ["batch", facts.model.num_classes], "dtype": "float32"},
+    "weights": weights,
     "class_names": list(facts.class_names),
     "skeleton": facts.model.to_dict()["skeleton"],
     "stream": run.stream,
@@ -215,16 +228,36 @@ def _clips(workdir: str | pathlib.Path, run: _Run) -> tuple[np.ndarray, str]:
   return drawn, f"{_COMPARED} random clips (the run's data set is not here)"
 
 
-def _difference(run: _Run, exported: _Clips | None, clips: np.ndarray) -> float | None:
-  """The largest of any probability; by batches of two sizes, one of them 1."""
+def _compare(run: _Run, exported: _Clips | None, clips: np.ndarray, said: str) -> Comparison:
+  """By batches of two sizes, one of them 1."""
   if exported is None:
-    return None
+    return Comparison(None, None, said)
   exact = jax.jit(run.exact)
   size = max(1, (len(clips) - 1) // 3)
   parts = [clips[:1], *(clips[i : i + size] for i in range(1, len(clips) - size + 1, size))]
-  return max(
-    float(np.abs(np.asarray(exported(part)) - np.asarray(exact(part))).max()) for part in parts
+  expected, found = (
+    np.concatenate([np.asarray(f(part)) for part in parts]) for f in (exact, exported)
   )
+  agreement = float((found.argmax(1) == expected.argmax(1)).mean())
+  return Comparison(float(np.abs(found - expected).max()), agreement, said)
+
+
+def _check(comparison: Comparison, to: str, quantize: str | None) -> None:
+  """RunError where a file is not its run, or too far from it; NaN is."""
+  difference, agreement, said = dataclasses.astuple(comparison)
+  if difference is None:
+    return
+  if quantize and not (np.isfinite(difference) and agreement >= AGREEMENT):
+    raise RunError(
+      f"{to}: with weights in {quantize} the likeliest class of {said} is the run's for "
+      f"{100 * agreement:.0f} %, expected {100 * AGREEMENT:.0f} % or more (probabilities differ by "
+      f"up to {difference:.1e}); nothing was written"
+    )
+  if not quantize and not difference <= TOLERANCE:
+    raise RunError(
+      f"{to}: probabilities of {said} differ from the run's by {difference:.1e}, more than "
+      f"{TOLERANCE:g}; nothing was written"
+    )
 
 
 def _stablehlo(run: _Run, batch: Any = None, platforms=_PLATFORMS) -> jax_export.Exported:
@@ -300,10 +333,24 @@ def _load_savedmodel(path: pathlib.Path) -> _Clips:
 def _write_onnx(run: _Run, facts: dict[str, Any], out: pathlib.Path) -> None:
   with platform.forced("cpu"):  # onnxruntime is of CPUs first, where arithmetic counts
     model = onnx_graph.to_onnx(run.folded, run.shape, input_name=INPUT, output_name=OUTPUT)
+  if facts["weights"] == "float16":
+    model = _in_float16(model)
   for name, value in facts.items():
     entry = model.metadata_props.add()
     entry.key, entry.value = name, json.dumps(value)
   out.write_bytes(model.SerializeToString())
+
+
+def _in_float16(model: Any) -> Any:
+  """An ONNX model with weights and arithmetic in float16, input and output still float32."""
+  try:
+    from onnxruntime.transformers import float16
+  except ImportError as error:
+    raise ConfigError(
+      f"--quantize float16 needs onnxruntime ({error}); pip install 'mstgcn-jax[export]'"
+    ) from error
+  # What it leaves in float32 of its own accord, our maxima, onnxruntime has in float16, too.
+  return float16.convert_float_to_float16(model, keep_io_types=True, op_block_list=[])
 
 
 def _load_onnx(path: pathlib.Path) -> _Clips | None:
@@ -329,6 +376,10 @@ def _write_tflite(run: _Run, facts: dict[str, Any], out: pathlib.Path) -> None:
     module = _tensorflow(run, _stablehlo(run, 1, ("cpu",)), 1)
   function = module.classify.get_concrete_function()
   converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
+  if facts["weights"] != "float32":
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+  if facts["weights"] == "float16":
+    converter.target_spec.supported_types = [tf.float16]
   try:
     content = converter.convert()
   except Exception as error:  # the converter has several
