@@ -1,8 +1,8 @@
-"""A run as the published PyTorch code exports it: python torch_onnx.py runs/quickstart reference.onnx
+"""A run as the published PyTorch code exports it: python torch_onnx.py runs/quickstart out.onnx
 
 Puts the weights of a run (block type `ms`, stream `joint`) into torch_step.py's network, exports
-that by torch.onnx, without what this project folds or rearranges by itself, and compares it with
-the run. python exported.py times it beside what `mstgcn export` writes, and takes --run WORKDIR.
+that by torch.onnx, which folds the norms that follow a convolution, and compares it with the run.
+python exported.py times it beside what `mstgcn export` writes, and takes --run WORKDIR.
 """
 
 import argparse

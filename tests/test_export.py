@@ -179,7 +179,7 @@ def test_every_network_becomes_onnx(changes):
   config = ModelConfig(3, "utd_mhad", num_persons=2, blocks=blocks, kernel_size=3, **changes)
   model = random_network(config)
   shape = (2, 8, 20, 3)
-  with platform.forced("cpu"):
+  with platform.forced("onnx"):
     made = onnx_graph.to_onnx(model.fold(), shape, input_name="x", output_name="y")
   session = onnxruntime.InferenceSession(made.SerializeToString())
   x = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)

@@ -142,13 +142,14 @@ def _value_and_gradients(form, function, *args):
     return jax.jit(both)(*args)
 
 
-def assert_forms_agree(module, x):
+def assert_forms_agree(module, x, forms=("cpu", "gpu")):
   graphdef, state = nnx.split(module)
   run = lambda state, x: nnx.merge(graphdef, state)(x)
-  cpu, gpu = (_value_and_gradients(form, run, state, x) for form in ("cpu", "gpu"))
-  for a, b in zip(jax.tree.leaves(cpu), jax.tree.leaves(gpu), strict=True):
+  first, *others = (_value_and_gradients(form, run, state, x) for form in forms)
+  for a, *rest in zip(*map(jax.tree.leaves, (first, *others)), strict=True):
     # Sums in another order: a few roundings of the largest value.
-    np.testing.assert_allclose(a, b, atol=1e-5 * max(1.0, float(jnp.abs(a).max())))
+    for b in rest:
+      np.testing.assert_allclose(a, b, atol=1e-5 * max(1.0, float(jnp.abs(a).max())))
 
 
 SHAPES = [(1, 1, 1), (1, 2, 1), (5, 2, 1), (5, 3, 4)]
@@ -163,7 +164,8 @@ def test_a_temporal_convolution_is_the_same_on_every_platform(kernel_size, strid
 
 def test_a_graph_convolution_is_the_same_on_every_platform():
   conv = GraphConv(3, 6, SMALL.adjacency(), rngs=nnx.Rngs(0))
-  assert_forms_agree(conv, jax.random.normal(jax.random.key(1), (2, 25, 7, 3)))
+  x = jax.random.normal(jax.random.key(1), (2, 25, 7, 3))
+  assert_forms_agree(conv, x, ("cpu", "gpu", "onnx"))
 
 
 def test_a_norm_is_the_same_on_every_platform_and_for_channel_groups():

@@ -3,8 +3,12 @@
 import pathlib
 import sys
 
+import numpy as np
 import pytest
 from golden import golden
+from test_classifier import write_run
+
+from mstgcn_jax.use.classifier import Classifier
 
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
 
@@ -16,7 +20,8 @@ def torch_step(monkeypatch):
   import torch_step
 
   yield torch_step
-  sys.modules.pop("torch_step")
+  for name in ("torch_step", "torch_onnx"):
+    sys.modules.pop(name, None)
 
 
 def test_what_is_timed_gives_the_published_codes_logits(torch_step):
@@ -27,3 +32,27 @@ def test_what_is_timed_gives_the_published_codes_logits(torch_step):
 def test_what_is_timed_has_the_published_number_of_parameters(torch_step):
   model = torch_step.MSTGCN(torch_step.PUBLISHED)
   assert sum(p.numel() for p in model.parameters()) == 2_896_055
+
+
+def test_what_is_exported_by_pytorch_is_the_run(torch_step, tmp_path, monkeypatch, capsys):
+  pytest.importorskip("onnxruntime", reason="of the extra 'export'")
+  import torch_onnx
+
+  blocks = ((3, 8, False, 1), (8, 8, True, 1), (8, 16, True, 2))
+  scales = {"spatial_scales": 4, "temporal_scales": 4}
+  run = write_run(tmp_path / "run", block_type="ms", blocks=blocks, **scales)
+  monkeypatch.setattr(sys, "argv", ["", str(run), str(tmp_path / "out.onnx")])
+  torch_onnx.main()
+  assert "differs from the run by" in capsys.readouterr().out
+  clips = np.random.default_rng(0).normal(size=(3, 2, 12, 25, 3)).astype(np.float32)
+  got = torch_onnx.export.FORMATS["onnx"][2](tmp_path / "out.onnx")(clips)
+  # Two libraries sum float32 in different orders; probabilities are of the size of 1.
+  np.testing.assert_allclose(got, Classifier(run)(clips), atol=1e-4)
+
+
+def test_a_run_that_the_published_code_cannot_hold_is_refused(torch_step, tmp_path):
+  import torch_onnx
+
+  run = write_run(tmp_path / "run", stream="bone")
+  with pytest.raises(SystemExit, match="is no run of the joint stream"):
+    torch_onnx.reference(run)

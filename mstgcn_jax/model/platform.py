@@ -2,7 +2,9 @@
 
 The forms of one computation are the same function, up to rounding. They differ in what is cheap: a
 CPU is short of arithmetic, a GPU of memory traffic, and their compilers have fast paths for
-different products and convolutions (benchmarks/README.md has the figures).
+different products and convolutions (benchmarks/README.md has the figures). onnxruntime, which runs
+exported files, has convolutions over channels, frames and joints in an order of its own
+(docs/export.md).
 """
 
 import contextlib
@@ -15,16 +17,23 @@ from jax import lax
 _forced: list[str] = []
 
 
-def by_platform(*, cpu: Callable[..., jax.Array], gpu: Callable[..., jax.Array]) -> Callable:
+def by_platform(
+  *,
+  cpu: Callable[..., jax.Array],
+  gpu: Callable[..., jax.Array],
+  onnx: Callable[..., jax.Array] | None = None,
+) -> Callable:
   """A function of arrays and keyword options that is `cpu` on a CPU and `gpu` elsewhere.
 
   The choice is made when a program is lowered for its devices, so that a program compiled here for
-  a machine elsewhere takes that machine's form.
+  a machine elsewhere takes that machine's form. `onnx` is for files that onnxruntime runs, by
+  default as `gpu`; only `forced` takes it.
   """
+  by_name = {"cpu": cpu, "gpu": gpu, "onnx": onnx or gpu}
 
   def chosen(*arrays: jax.Array, **options) -> jax.Array:
     if _forced:
-      return {"cpu": cpu, "gpu": gpu}[_forced[-1]](*arrays, **options)
+      return by_name[_forced[-1]](*arrays, **options)
     forms = {"cpu": functools.partial(cpu, **options), "default": functools.partial(gpu, **options)}
     return lax.platform_dependent(*arrays, **forms)
 
@@ -33,7 +42,7 @@ def by_platform(*, cpu: Callable[..., jax.Array], gpu: Callable[..., jax.Array])
 
 @contextlib.contextmanager
 def forced(form: str) -> Iterator[None]:
-  """Traces the forms of 'cpu' or 'gpu' inside the context, whatever the device.
+  """Traces the forms of 'cpu', 'gpu' or 'onnx' inside the context, whatever the device.
 
   For tests, and for exported files.
   """

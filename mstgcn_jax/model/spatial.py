@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from mstgcn_jax.model.platform import by_platform
-from mstgcn_jax.model.temporal import kaiming_fan_out
+from mstgcn_jax.model.temporal import convolve, kaiming_fan_out
 
 
 class Constant:
@@ -107,7 +107,9 @@ class GraphConv(Aggregation):
   def __call__(self, x: jax.Array) -> jax.Array:
     adjacency, weight = self.effective_adjacency(), self.weight[...]
     bias = self.bias[...].reshape(len(weight), -1)
-    aggregate = by_platform(cpu=_subset_by_subset, gpu=_in_one_product)
+    aggregate = by_platform(
+      cpu=_subset_by_subset, gpu=_in_one_product, onnx=_aggregate_then_convolve
+    )
     y = aggregate(x.astype(self.dtype), adjacency, weight)
     shift = jnp.einsum("kvw,kd->wd", adjacency, bias).astype(self.dtype)
     return y + shift[:, None]
@@ -146,6 +148,22 @@ def _in_one_product(x: jax.Array, adjacency: jax.Array, weight: jax.Array) -> ja
   rows = x.swapaxes(1, 2).reshape(clips * frames, joints * channels)
   y = rows @ mixing.reshape(joints * channels, -1)
   return y.reshape(clips, frames, joints, -1).swapaxes(1, 2)
+
+
+def _aggregate_then_convolve(x: jax.Array, adjacency: jax.Array, weight: jax.Array) -> jax.Array:
+  """Σ_k A_kᵀ x W_k, by one product over joints and one pointwise convolution of all subsets.
+
+  Both are of features as [clip, channel, frame, joint], which onnxruntime then keeps throughout: it
+  takes the transpositions of successive layers out.
+  """
+  clips, joints, frames, channels = x.shape
+  subsets, _, outputs = weight.shape
+  adjacency, weight = adjacency.astype(x.dtype), weight.astype(x.dtype)
+  side_by_side = adjacency.swapaxes(0, 1).reshape(joints, -1)  # [source, (subset, target)]
+  y = x.transpose(0, 3, 2, 1).reshape(-1, joints) @ side_by_side
+  y = y.reshape(clips, channels, frames, subsets, joints).transpose(0, 3, 1, 2, 4)
+  y = y.reshape(clips, subsets * channels, frames, joints).transpose(0, 3, 2, 1)
+  return convolve(y, weight.reshape(1, subsets * channels, outputs), stride=1)
 
 
 class DepthwiseGraphConv(Aggregation):

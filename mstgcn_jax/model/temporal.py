@@ -56,12 +56,12 @@ class TemporalConv(nnx.Module):
     options = {"stride": self.stride}
     if len(weight) > 1 or self.groups > 1:
       options["dilation"] = self.dilation
-      convolve = by_platform(cpu=_convolve_in_phases, gpu=_convolve)
+      form = by_platform(cpu=_convolve_in_phases, gpu=convolve)
     elif x.ndim == 4:
-      convolve = by_platform(cpu=_project, gpu=_convolve)
+      form = by_platform(cpu=_project, gpu=convolve)
     else:
-      convolve = _project
-    return convolve(x, weight, **options) + bias
+      form = _project
+    return form(x, weight, **options) + bias
 
   def flops(self, shape: tuple[int, ...]) -> int:
     """FLOPs for features of that shape, 2 per multiply-add."""
@@ -86,7 +86,7 @@ def side_by_side(
   bias = jnp.concatenate([conv.bias[...] for conv in convs]).astype(x.dtype)
   bias = lax.stop_gradient(bias) if constant_bias else bias
   ends = np.cumsum([conv.bias.size for conv in convs])[:-1]
-  project = by_platform(cpu=_project, gpu=_convolve)
+  project = by_platform(cpu=_project, gpu=convolve)
   return jnp.split(project(x, weight, stride=1) + bias, ends, axis=-1)
 
 
@@ -95,7 +95,7 @@ def _project(x: jax.Array, weight: jax.Array, *, stride: int) -> jax.Array:
   return (x if stride == 1 else x[..., ::stride, :]) @ weight[0]
 
 
-def _convolve(x: jax.Array, weight: jax.Array, *, stride: int, dilation: int = 1) -> jax.Array:
+def convolve(x: jax.Array, weight: jax.Array, *, stride: int, dilation: int = 1) -> jax.Array:
   """[clip, joint, frame, in] with [k, in / groups, out] -> [clip, joint, frame / stride, out]."""
   return lax.conv_general_dilated(
     x,
@@ -113,7 +113,7 @@ def _convolve(x: jax.Array, weight: jax.Array, *, stride: int, dilation: int = 1
 def _convolve_in_phases(
   x: jax.Array, weight: jax.Array, *, stride: int, dilation: int = 1
 ) -> jax.Array:
-  """As `_convolve`, by convolutions over one dimension without stride.
+  """As `convolve`, by convolutions over one dimension without stride.
 
   A stride is spelled as one convolution for each phase of the frames, summed: the gradient of a
   strided convolution is one with holes, which is slow on a CPU.

@@ -331,7 +331,7 @@ def _load_savedmodel(path: pathlib.Path) -> _Clips:
 
 
 def _write_onnx(run: _Run, facts: dict[str, Any], out: pathlib.Path) -> None:
-  with platform.forced("cpu"):  # onnxruntime is of CPUs first, where arithmetic counts
+  with platform.forced("onnx"):
     model = onnx_graph.to_onnx(run.folded, run.shape, input_name=INPUT, output_name=OUTPUT)
   if facts["weights"] == "float16":
     model = _in_float16(model)
