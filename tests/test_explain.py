@@ -189,3 +189,12 @@ def test_a_data_set_of_another_layout_is_refused(tmp_path, tiny_data):
     embed_command.main([str(workdir), str(tiny_data / "tiny"), "--out", str(tmp_path / "a.npz")])
   with pytest.raises(ConfigError, match="nothing is to be written"):
     embed_command.main([str(workdir), str(tiny_data / "tiny")])
+
+
+def test_what_decides_is_said_with_its_shares():
+  importance = np.zeros((1, 16, 20))
+  importance[0, 4:6, 11], importance[0, 12, 3] = 3, 2
+  importance[0, 0, 0] = -9  # speaks against the class
+  found = explain.in_words(importance, tiny.SKELETON, 2)
+  names = tiny.SKELETON.joints
+  assert found == f"{names[11]} (75 %), {names[3]} (25 %); frames 5 to 6 of 16 (75 %)"

@@ -125,13 +125,14 @@ def in_words(importance: np.ndarray, skeleton: Skeleton, count: int = 5) -> str:
   for cell in order.tolist():
     person, joint = divmod(cell, by_joint.shape[1])
     who = f" of person {person + 1}" if several else ""
-    said.append(f"{skeleton.joints[joint]}{who} {100 * by_joint[person, joint] / total:.0f} %")
+    said.append(f"{skeleton.joints[joint]}{who} ({100 * by_joint[person, joint] / total:.0f} %)")
   frames = positive.sum((0, 2))
   length = max(1, len(frames) // BLOCKS)
   sums = np.convolve(frames, np.ones(length), "valid")
   start = int(sums.argmax())
   share = 100 * sums[start] / total
-  return f"{', '.join(said)}; frames {start + 1} to {start + length} of {len(frames)} {share:.0f} %"
+  when = f"frames {start + 1} to {start + length} of {len(frames)} ({share:.0f} %)"
+  return f"{', '.join(said)}; {when}"
 
 
 def middle_view(clip: np.ndarray) -> np.ndarray:
