@@ -96,7 +96,7 @@ class Shift(nnx.Module):
 def _normalise_batch(groups, weight, bias, origin, epsilon, dtype, axis_name):
   """Normalised channel groups, and the batch's mean and biased variance (not differentiated).
 
-  Autodiff would keep x - mean and read it in four passes; this keeps x and three vectors.
+  Autodiff would keep x - mean and read it in four passes; this keeps x and a few vectors.
 
   Args:
     origin: per channel a value near the mean; the sums of one pass are of x - origin, so that no
@@ -108,47 +108,58 @@ def _normalise_batch(groups, weight, bias, origin, epsilon, dtype, axis_name):
 
 
 def _forward(groups, weight, bias, origin, epsilon, dtype, axis_name):
-  def sums(x, origin):
-    from_origin = x.astype(weight.dtype) - origin
-    return _sums(from_origin, jnp.square(from_origin))
-
-  origins = [part for (part,) in _by_group(groups, origin)]
-  first, second = _all_devices(_all_channels(map(sums, groups, origins)), axis_name)
+  moved = _from_origin(groups, origin)
+  sums = _all_channels(_sums(m, jnp.square(m)) for m in moved)
+  first, second = _all_devices(sums, axis_name)
   count = _count(groups, axis_name)
-  offset = first / count
+  offset = checkpoint_name(first / count, STATISTICS)  # the mean, from the origin
   var = jnp.maximum(second / count - jnp.square(offset), 0)
-  mean = checkpoint_name(origin + offset, STATISTICS)
   inverse = checkpoint_name(lax.rsqrt(var + epsilon), STATISTICS)
+  scale = inverse * weight
   outputs = tuple(
-    ((x.astype(weight.dtype) - mean) * scale + bias).astype(dtype)
-    for x, (mean, scale, bias) in zip(
-      groups, _by_group(groups, mean, inverse * weight, bias), strict=True
+    (m * scale + shift).astype(dtype)
+    for m, (scale, shift) in zip(
+      moved, _by_group(groups, scale, bias - offset * scale), strict=True
     )
   )
-  return (outputs, mean, var), (groups, weight, mean, inverse)
+  return (outputs, origin + offset, var), (groups, weight, origin, offset, inverse)
 
 
 def _backward(epsilon, dtype, axis_name, kept, cotangents):
-  groups, weight, mean, inverse = kept
-  wide = lambda arrays: [a.astype(weight.dtype) for a in arrays]
-  dy = wide(cotangents[0])
-  normalised = [
-    (x - mean) * inverse
-    for x, (mean, inverse) in zip(wide(groups), _by_group(groups, mean, inverse), strict=True)
-  ]
-  sums = [_sums(d, d * n) for d, n in zip(dy, normalised, strict=True)]
-  d_bias, d_weight = _all_channels(sums)
-  all_bias, all_weight = _all_devices((d_bias, d_weight), axis_name)
-  count = _count(groups, axis_name)
-  parts = _by_group(groups, weight * inverse, all_bias / count, all_weight / count)
+  groups, weight, origin, offset, inverse = kept
+  moved = _from_origin(groups, origin)
+  dy = [d.astype(weight.dtype) for d in cotangents[0]]
+  sums = _all_channels(_sums(d, d * m) for d, m in zip(dy, moved, strict=True))
+  gradients = lambda sums: (sums[0], inverse * (sums[1] - offset * sums[0]))  # of bias and weight
+  d_bias, d_weight = gradients(_all_devices(sums, axis_name))
+  # scale · (dy - d_bias / count - (x - mean) · inverse · d_weight / count), by powers of x
+  # Apart from the forward pass's, or XLA for CPUs keeps a map of it between the two.
+  scale = lax.optimization_barrier(weight * inverse)
+  slope = scale * inverse * d_weight / _count(groups, axis_name)
+  constant = slope * offset - scale * d_bias / _count(groups, axis_name)
   dx = tuple(
-    (scale * (d - b - n * w)).astype(x.dtype)
-    for x, d, n, (scale, b, w) in zip(groups, dy, normalised, parts, strict=True)
+    (scale * d - slope * m + constant).astype(x.dtype)
+    for x, d, m, (scale, slope, constant) in zip(
+      groups, dy, moved, _by_group(groups, scale, slope, constant), strict=True
+    )
   )
-  return dx, d_weight, d_bias, jnp.zeros_like(mean)
+  d_bias, d_weight = gradients(sums)  # of this device's clips
+  return dx, d_weight, d_bias, jnp.zeros_like(origin)
 
 
 _normalise_batch.defvjp(_forward, _backward)
+
+
+def _from_origin(groups, origin):
+  """Channel groups less the origin, in the statistics' precision.
+
+  Forward and backward pass start with the same operation: a CPU keeps its result for the backward
+  pass, a GPU repeats it there.
+  """
+  return [
+    x.astype(origin.dtype) - part
+    for x, (part,) in zip(groups, _by_group(groups, origin), strict=True)
+  ]
 
 
 def _two_sums(a, b):

@@ -22,14 +22,15 @@ def by_platform(
   cpu: Callable[..., jax.Array],
   gpu: Callable[..., jax.Array],
   onnx: Callable[..., jax.Array] | None = None,
+  tflite: Callable[..., jax.Array] | None = None,
 ) -> Callable:
   """A function of arrays and keyword options that is `cpu` on a CPU and `gpu` elsewhere.
 
   The choice is made when a program is lowered for its devices, so that a program compiled here for
-  a machine elsewhere takes that machine's form. `onnx` is for files that onnxruntime runs, by
-  default as `gpu`; only `forced` takes it.
+  a machine elsewhere takes that machine's form. Only `forced` takes those for exported files:
+  `onnx`, by default as `gpu`, and `tflite`, by default as `cpu`.
   """
-  by_name = {"cpu": cpu, "gpu": gpu, "onnx": onnx or gpu}
+  by_name = {"cpu": cpu, "gpu": gpu, "onnx": onnx or gpu, "tflite": tflite or cpu}
 
   def chosen(*arrays: jax.Array, **options) -> jax.Array:
     if _forced:
@@ -42,7 +43,7 @@ def by_platform(
 
 @contextlib.contextmanager
 def forced(form: str) -> Iterator[None]:
-  """Traces the forms of 'cpu', 'gpu' or 'onnx' inside the context, whatever the device.
+  """Traces the forms of 'cpu', 'gpu', 'onnx' or 'tflite' inside the context, whatever the device.
 
   For tests, and for exported files.
   """

@@ -11,6 +11,10 @@ from jax import lax
 
 from mstgcn_jax.model.platform import by_platform
 
+# Frames times channels up to which one product is faster on a CPU than XLA's convolution
+# (benchmarks/README.md).
+_NARROW = 256
+
 
 def kaiming_fan_out(rngs: nnx.Rngs, shape: tuple[int, ...], fan_out: int, dtype) -> nnx.Param:
   """Weights drawn from N(0, 2 / fan_out) (He et al. 2015); fan_out = outputs · kernel elements."""
@@ -56,7 +60,7 @@ class TemporalConv(nnx.Module):
     options = {"stride": self.stride}
     if len(weight) > 1 or self.groups > 1:
       options["dilation"] = self.dilation
-      form = by_platform(cpu=_convolve_in_phases, gpu=convolve)
+      form = by_platform(cpu=_convolve_on_cpu, gpu=convolve, tflite=_convolve_in_phases)
     elif x.ndim == 4:
       form = by_platform(cpu=_project, gpu=convolve)
     else:
@@ -108,6 +112,35 @@ def convolve(x: jax.Array, weight: jax.Array, *, stride: int, dilation: int = 1)
     dimension_numbers=lax.ConvDimensionNumbers((0, 3, 2, 1), (3, 2, 0, 1), (0, 3, 2, 1)),
     feature_group_count=x.shape[-1] // weight.shape[1],
   )
+
+
+def _convolve_on_cpu(
+  x: jax.Array, weight: jax.Array, *, stride: int, dilation: int = 1
+) -> jax.Array:
+  """As `convolve`: by one product where clips are short or groups narrow, else in phases."""
+  frames, channels = x.shape[-2:]
+  short = frames <= len(weight) or frames * channels <= _NARROW
+  form = _convolve_in_one_product if short and channels == weight.shape[1] else _convolve_in_phases
+  return form(x, weight, stride=stride, dilation=dilation)
+
+
+def _convolve_in_one_product(
+  x: jax.Array, weight: jax.Array, *, stride: int, dilation: int
+) -> jax.Array:
+  """As `convolve`, by a product over frames and channels, most of whose factors may be 0.
+
+  XLA's convolution for CPUs is slow for few channels, and where frames are fewer than taps it
+  exchanges the two and leaves its fast path. A file would hold the zeros, too.
+  """
+  frames, channels = x.shape[-2:]
+  outputs = -(-frames // stride)
+  pad = dilation * (len(weight) // 2)
+  # reach[s, t, k]: whether frame s meets tap k in output t.
+  frame, output, tap = np.ogrid[:frames, :outputs, : len(weight)]
+  reach = frame == output * stride + tap * dilation - pad
+  matrix = jnp.einsum("stk,kio->sito", reach.astype(x.dtype), weight)
+  y = x.reshape(-1, frames * channels) @ matrix.reshape(frames * channels, -1)
+  return y.reshape(*x.shape[:-2], outputs, -1)
 
 
 def _convolve_in_phases(

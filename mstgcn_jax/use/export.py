@@ -365,14 +365,14 @@ def _load_onnx(path: pathlib.Path) -> _Clips | None:
 
 
 def _write_tflite(run: _Run, facts: dict[str, Any], out: pathlib.Path) -> None:
-  """For one clip at a time, in the forms for CPUs.
+  """For one clip at a time, in forms that are close to those for CPUs.
 
   Of a batch of any size the converter (TensorFlow 2.21) refuses the frames taken in steps, which
   become a gather then; of the form for GPUs it takes frames for joints ('tfl.conv_2d').
   """
   import tensorflow as tf
 
-  with platform.forced("cpu"):
+  with platform.forced("tflite"):
     module = _tensorflow(run, _stablehlo(run, 1, ("cpu",)), 1)
   function = module.classify.get_concrete_function()
   converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
