@@ -1,7 +1,7 @@
 """Speed of a forward pass and a training step of the published configuration.
 
-  python benchmarks/step.py [--clips 4] [--frames 300] [--dtype float32] [--remat]
-    [--steps 7] [--profile DIR]
+  python benchmarks/step.py [--clips 4] [--frames 300] [--width 112] [--dtype float32]
+    [--remat] [--steps 7] [--profile DIR]
 
 Prints seconds, clips a second, GFLOP/s (2 per multiply-add of convolutions, aggregation and
 classifier; a training step counts as three forward passes), the rate of a large matrix product in
@@ -50,6 +50,7 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--clips", type=int, default=4)
   parser.add_argument("--frames", type=int, default=300)
+  parser.add_argument("--width", type=int, default=112, help="channels of the first blocks")
   parser.add_argument("--dtype", default="float32", choices=("float32", "tf32", "bfloat16"))
   parser.add_argument("--steps", type=int, default=7, help="timed calls")
   parser.add_argument("--remat", action="store_true")
@@ -61,7 +62,7 @@ def main():
     jax.config.update("jax_default_matmul_precision", "highest")
   dtype = args.dtype.replace("tf32", "float32")
 
-  config = ModelConfig(num_classes=60, dtype=dtype, remat=args.remat)
+  config = ModelConfig(num_classes=60, width=args.width, dtype=dtype, remat=args.remat)
   model = MSTGCN(config, rngs=nnx.Rngs(0))
   inference, constants = nnx.split(model.fold())
   graphdef, *variables = nnx.split(model, nnx.Param, nnx.BatchStat)
@@ -88,7 +89,8 @@ def main():
     return (optax.apply_updates(params, updates), new_stats, momentum), loss
 
   print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}, {args.dtype}, ", end="")
-  print(f"{args.clips} clips of {args.frames} frames{', remat' * args.remat}", flush=True)
+  print(f"{args.clips} clips of {args.frames} frames, ", end="")
+  print(f"width {args.width}{', remat' * args.remat}", flush=True)
   gemm = matmul_rate(dtype, 8192 if gpu else 2048)
   print(f"matrix product: {gemm:.0f} GFLOP/s", flush=True)
 

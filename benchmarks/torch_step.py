@@ -1,6 +1,7 @@
 """Speed of MST-GCN as its published PyTorch code computes it, to compare with step.py.
 
-  python benchmarks/torch_step.py [--clips 64] [--dtype float32|tf32|bfloat16] [--compile]
+  python benchmarks/torch_step.py [--clips 64] [--width 112] [--dtype float32|tf32|bfloat16]
+    [--compile]
   python benchmarks/torch_step.py --check FILE.npz
 
 The same sequence of eager operations on [clip · person, channel, frame, joint], written anew, and
@@ -144,6 +145,13 @@ class MSTGCN(nn.Module):
     return x, self.fc(pooled)
 
 
+def of_width(width: int) -> dict:
+  """The published configuration with other numbers of channels."""
+  wide = lambda channels: channels if channels == 3 else channels * width // 112
+  blocks = [(wide(c_in), wide(c_out), *rest) for c_in, c_out, *rest in PUBLISHED["block_args"]]
+  return PUBLISHED | {"block_args": blocks}
+
+
 def check(path: str, device: str) -> float:
   """Largest absolute difference of evaluation logits from a file's."""
   arrays = np.load(path)
@@ -177,6 +185,7 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--clips", type=int, default=64)
   parser.add_argument("--frames", type=int, default=300)
+  parser.add_argument("--width", type=int, default=112, help="channels of the first blocks")
   parser.add_argument("--dtype", default="float32", choices=("float32", "tf32", "bfloat16"))
   parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
   parser.add_argument("--compile", action="store_true", help="torch.compile instead of eager")
@@ -189,7 +198,7 @@ def main():
   if args.check:
     return print(f"{args.check}: logits differ by {check(args.check, args.device):.2e} at most")
 
-  model = MSTGCN(PUBLISHED).to(args.device)
+  model = MSTGCN(of_width(args.width)).to(args.device)
   network = torch.compile(model) if args.compile else model
   clips = torch.randn(args.clips, 3, args.frames, 25, 2, device=args.device)
   labels = torch.arange(args.clips, device=args.device) % 60
@@ -212,7 +221,8 @@ def main():
   name = torch.cuda.get_device_name() if args.device == "cuda" else args.device
   mode = "compiled" if args.compile else "eager"
   version = f"torch {torch.__version__} {mode}"
-  print(f"{name}, {version}, {args.dtype}, {args.clips} clips of {args.frames} frames", flush=True)
+  print(f"{name}, {version}, {args.dtype}, {args.clips} clips of {args.frames} frames, ", end="")
+  print(f"width {args.width}", flush=True)
   model.eval()
   report("forward pass", forward, args)
   model.train()
