@@ -134,12 +134,14 @@ def _convolve_in_one_product(
   """
   frames, channels = x.shape[-2:]
   outputs = -(-frames // stride)
-  pad = dilation * (len(weight) // 2)
-  # reach[s, t, k]: whether frame s meets tap k in output t.
-  frame, output, tap = np.ogrid[:frames, :outputs, : len(weight)]
-  reach = frame == output * stride + tap * dilation - pad
-  matrix = jnp.einsum("stk,kio->sito", reach.astype(x.dtype), weight)
-  y = x.reshape(-1, frames * channels) @ matrix.reshape(frames * channels, -1)
+  frame, output = np.ogrid[:frames, :outputs]
+  tap, between = np.divmod(frame - output * stride + dilation * (len(weight) // 2), dilation)
+  meets = (between == 0) & (tap >= 0) & (tap < len(weight))
+  # Looked up, and so summed in the backward pass, in float32: many pairs of frames share a tap.
+  taps = jnp.pad(weight.astype(jnp.promote_types(x.dtype, jnp.float32)), ((0, 1), (0, 0), (0, 0)))
+  matrix = taps[np.where(meets, tap, len(weight))]  # [frame, output, in, out]; the last tap is 0
+  matrix = matrix.swapaxes(1, 2).reshape(frames * channels, -1).astype(x.dtype)
+  y = x.reshape(-1, frames * channels) @ matrix
   return y.reshape(*x.shape[:-2], outputs, -1)
 
 
