@@ -132,11 +132,13 @@ def _backward(epsilon, dtype, axis_name, kept, cotangents):
   sums = _all_channels(_sums(d, d * m) for d, m in zip(dy, moved, strict=True))
   gradients = lambda sums: (sums[0], inverse * (sums[1] - offset * sums[0]))  # of bias and weight
   d_bias, d_weight = gradients(_all_devices(sums, axis_name))
-  # scale · (dy - d_bias / count - (x - mean) · inverse · d_weight / count), by powers of x
-  # Apart from the forward pass's, or XLA for CPUs keeps a map of it between the two.
+  count = _count(groups, axis_name)
+  # dx = scale · (dy - d_bias / count - (x - mean) · inverse · d_weight / count), by powers of x.
+  # The barrier keeps the scale apart from the forward pass's: XLA for CPUs would spread the one
+  # over all positions and keep that map between the passes.
   scale = lax.optimization_barrier(weight * inverse)
-  slope = scale * inverse * d_weight / _count(groups, axis_name)
-  constant = slope * offset - scale * d_bias / _count(groups, axis_name)
+  slope = scale * inverse * d_weight / count
+  constant = slope * offset - scale * d_bias / count
   dx = tuple(
     (scale * d - slope * m + constant).astype(x.dtype)
     for x, d, m, (scale, slope, constant) in zip(
