@@ -33,7 +33,7 @@ from flax import nnx
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mstgcn_jax.model import ModelConfig, make_network
+from mstgcn_jax.model import ModelConfig, make_network, platform
 from mstgcn_jax.model.config import NETWORKS
 from mstgcn_jax.training import train_step
 
@@ -247,17 +247,18 @@ def compile_step(
   state = place(jax.eval_shape(init, params, batch_stats), whole)
   number = jax.ShapeDtypeStruct((), np.int32, sharding=whole)
   start = time.perf_counter()
-  if folded:
-    structure, constants = nnx.split(
-      nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)).fold())
-    )
-    forward = jax.jit(lambda constants, clips: nnx.merge(structure, constants)(clips))
-    lowered = forward.lower(place(constants, whole), batch["clips"])
-  elif evaluate:
-    variables = train_step.eval_variables(state)
-    lowered = train_step.make_eval_step(task, mesh).lower(variables, batch, number)
-  else:
-    lowered = train_step.make_train_step(task, mesh).lower(state, batch, number)
+  with platform.forced("gpu"):  # JAX's default device is a CPU here
+    if folded:
+      structure, constants = nnx.split(
+        nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)).fold())
+      )
+      forward = jax.jit(lambda constants, clips: nnx.merge(structure, constants)(clips))
+      lowered = forward.lower(place(constants, whole), batch["clips"])
+    elif evaluate:
+      variables = train_step.eval_variables(state)
+      lowered = train_step.make_eval_step(task, mesh).lower(variables, batch, number)
+    else:
+      lowered = train_step.make_train_step(task, mesh).lower(state, batch, number)
   compiled = lowered.compile()
   program = hlo.Program(compiled.as_text())
   return Report(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.model import initial
+from mstgcn_jax.model import alignment, initial
 from mstgcn_jax.model.block import Block, import_function, make_block, spatial_layer, temporal_layer
 from mstgcn_jax.model.compose import ConvNorm, identity
 from mstgcn_jax.model.config import ModelConfig
@@ -131,8 +131,12 @@ class Network(nnx.Module):
   def _features_by_person(self, clips: jax.Array) -> jax.Array:
     x = self._embed(clips)
     run_block = nnx.remat(Block.__call__, policy=_KEPT) if self.config.remat else Block.__call__
-    for block in self.blocks:
+    blocks = alignment.aligned(self.blocks, self.config)
+    for block in blocks:
       x = run_block(block, x)
+    if blocks is not self.blocks:
+      alignment.keep_statistics(self.blocks, blocks, self.config)
+      x = alignment.narrow(x, self.config)
     return x
 
   def _check(self, clips: jax.Array) -> None:

@@ -82,14 +82,14 @@ class BatchNorm(nnx.Module):
 
 
 class Shift(nnx.Module):
-  """x + shift for each channel: what is left of a norm whose scale went into a convolution."""
+  """x + bias for each channel: what is left of a norm whose scale went into a convolution."""
 
-  def __init__(self, shift: jax.Array, *, dtype: str = "float32"):
-    self.shift = nnx.Param(shift)
+  def __init__(self, bias: jax.Array, *, dtype: str = "float32"):
+    self.bias = nnx.Param(bias)
     self.dtype = dtype
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    return x + self.shift[...].astype(self.dtype)
+    return x + self.bias[...].astype(self.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))

@@ -41,6 +41,14 @@ def by_platform(
   return chosen
 
 
+def on_gpu() -> bool:
+  """Whether what is traced is meant for a GPU: as `forced`, else by JAX's default device.
+
+  For what has to be known while tracing.
+  """
+  return (_forced[-1] if _forced else jax.default_backend()) == "gpu"
+
+
 @contextlib.contextmanager
 def forced(form: str) -> Iterator[None]:
   """Traces the forms of 'cpu', 'gpu', 'onnx' or 'tflite' inside the context, whatever the device.
