@@ -21,11 +21,11 @@ class BatchNorm(nnx.Module):
 
     y = (x - mean) / sqrt(variance + epsilon) * weight + bias
 
-  x is one array or a tuple of channel groups; the result is of the same kind. In training mode
-  mean and (biased) variance are those of the batch, and the running ones move towards them by
-  `momentum`; the running variance takes the unbiased estimate, as PyTorch's does. In evaluation
-  mode the running ones are used. Statistics and parameters are float32 (float64 if dtype is), the
-  result is dtype.
+  x is one array or a tuple of channel groups; the result is of the same kind, or of one array, with
+  `groups` above 1, a tuple of that many. In training mode mean and (biased) variance are those of
+  the batch, and the running ones move towards them by `momentum`; the running variance takes the
+  unbiased estimate, as PyTorch's does. In evaluation mode the running ones are used. Statistics and
+  parameters are float32 (float64 if dtype is), the result is dtype.
 
   Where the batch is split over the devices of a mesh axis by `jax.shard_map`, name the axis
   (`model.train(axis_name="data")`): the batch is then the global one.
@@ -38,6 +38,7 @@ class BatchNorm(nnx.Module):
     momentum: float = 0.1,
     epsilon: float = 1e-5,
     dtype: str = "float32",
+    groups: int = 1,
   ):
     self.param_dtype = jnp.promote_types(dtype, jnp.float32)
     self.weight = nnx.Param(jnp.ones(num_channels, self.param_dtype))
@@ -47,19 +48,21 @@ class BatchNorm(nnx.Module):
     self.momentum = momentum
     self.epsilon = epsilon
     self.dtype = dtype
+    self.groups = groups
     self.axis_name = None
     self.use_running_average = False
 
   def __call__(self, x):
     groups = x if isinstance(x, tuple) else (x,)
+    parts = self.groups if len(groups) == 1 else len(groups)
     if self.use_running_average:
-      outputs = self._normalise_by_running(groups)
+      outputs = self._normalise_by_running(_cut(groups, parts))
     else:
       values = self.weight[...], self.bias[...], self.running_mean[...]
-      options = self.epsilon, self.dtype, self.axis_name
+      options = parts, self.epsilon, self.dtype, self.axis_name
       outputs, mean, var = _normalise_batch(groups, *values, *options)
       self._update(mean, var, _count(groups, self.axis_name))
-    return outputs if isinstance(x, tuple) else outputs[0]
+    return outputs if isinstance(x, tuple) or parts > 1 else outputs[0]
 
   def _normalise_by_running(self, groups):
     # Not x · scale + (bias - mean · scale), which loses digits where |mean| is large.
@@ -92,8 +95,8 @@ class Shift(nnx.Module):
     return x + self.shift[...].astype(self.dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
-def _normalise_batch(groups, weight, bias, origin, epsilon, dtype, axis_name):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6, 7))
+def _normalise_batch(groups, weight, bias, origin, parts, epsilon, dtype, axis_name):
   """Normalised channel groups, and the batch's mean and biased variance (not differentiated).
 
   Autodiff would keep x - mean and read it in four passes; this keeps x and a few vectors.
@@ -101,13 +104,15 @@ def _normalise_batch(groups, weight, bias, origin, epsilon, dtype, axis_name):
   Args:
     origin: per channel a value near the mean; the sums of one pass are of x - origin, so that no
       digits are lost where |mean| is much larger than the deviation.
+    parts: channel groups of the result. One array may give several: their gradients then enter the
+      sums and that of the array where they are, instead of being joined in memory first.
     dtype: of the result.
     axis_name: the mesh axis that the batch is split over, or None.
   """
-  return _forward(groups, weight, bias, origin, epsilon, dtype, axis_name)[0]
+  return _forward(groups, weight, bias, origin, parts, epsilon, dtype, axis_name)[0]
 
 
-def _forward(groups, weight, bias, origin, epsilon, dtype, axis_name):
+def _forward(groups, weight, bias, origin, parts, epsilon, dtype, axis_name):
   moved = _from_origin(groups, origin)
   sums = _all_channels(_sums(m, jnp.square(m)) for m in moved)
   first, second = _all_devices(sums, axis_name)
@@ -115,21 +120,21 @@ def _forward(groups, weight, bias, origin, epsilon, dtype, axis_name):
   offset = checkpoint_name(first / count, STATISTICS)  # the mean, from the origin
   var = jnp.maximum(second / count - jnp.square(offset), 0)
   inverse = checkpoint_name(lax.rsqrt(var + epsilon), STATISTICS)
-  scale = inverse * weight
+  scale, moved = inverse * weight, _cut(moved, parts)
   outputs = tuple(
     (m * scale + shift).astype(dtype)
-    for m, (scale, shift) in zip(
-      moved, _by_group(groups, scale, bias - offset * scale), strict=True
-    )
+    for m, (scale, shift) in zip(moved, _by_group(moved, scale, bias - offset * scale), strict=True)
   )
   return (outputs, origin + offset, var), (groups, weight, origin, offset, inverse)
 
 
-def _backward(epsilon, dtype, axis_name, kept, cotangents):
+def _backward(parts, epsilon, dtype, axis_name, kept, cotangents):
   groups, weight, origin, offset, inverse = kept
-  moved = _from_origin(groups, origin)
+  moved = _cut(_from_origin(groups, origin), parts)
   dy = [d.astype(weight.dtype) for d in cotangents[0]]
-  sums = _all_channels(_sums(d, d * m) for d, m in zip(dy, moved, strict=True))
+  as_given = lambda a: a if len(groups) == parts else (jnp.concatenate(a, -1),)
+  products = [d * m for d, m in zip(dy, moved, strict=True)]
+  sums = _all_channels(map(_sums, as_given(dy), as_given(products)))
   gradients = lambda sums: (sums[0], inverse * (sums[1] - offset * sums[0]))  # of bias and weight
   d_bias, d_weight = gradients(_all_devices(sums, axis_name))
   count = _count(groups, axis_name)
@@ -140,16 +145,21 @@ def _backward(epsilon, dtype, axis_name, kept, cotangents):
   slope = scale * inverse * d_weight / count
   constant = slope * offset - scale * d_bias / count
   dx = tuple(
-    (scale * d - slope * m + constant).astype(x.dtype)
-    for x, d, m, (scale, slope, constant) in zip(
-      groups, dy, moved, _by_group(groups, scale, slope, constant), strict=True
+    (scale * d - slope * m + constant).astype(groups[0].dtype)
+    for d, m, (scale, slope, constant) in zip(
+      dy, moved, _by_group(moved, scale, slope, constant), strict=True
     )
   )
   d_bias, d_weight = gradients(sums)  # of this device's clips
-  return dx, d_weight, d_bias, jnp.zeros_like(origin)
+  return as_given(dx), d_weight, d_bias, jnp.zeros_like(origin)
 
 
 _normalise_batch.defvjp(_forward, _backward)
+
+
+def _cut(groups, parts):
+  """One array as that many channel groups; groups are taken as they are."""
+  return groups if len(groups) == parts else jnp.split(groups[0], parts, axis=-1)
 
 
 def _from_origin(groups, origin):
