@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from flax import nnx
 
-from mstgcn_jax.model.activations import make_activation
+from mstgcn_jax.model.activations import PLAIN, RELU_OF_SUM, make_activation
 from mstgcn_jax.model.compose import ConvNorm, Function, Residual, Separable, identity
 from mstgcn_jax.model.config import ModelConfig
 from mstgcn_jax.model.norm import BatchNorm
@@ -85,4 +85,6 @@ class Parts:
     """activation(body(x) + shortcut(x)), the shortcut where there is one."""
     shortcut = self.shortcut(groups=groups) if self.residual else None
     activation = self.act(self.out_channels) if activate else identity
+    if self.norm_in and activation is PLAIN["relu"]:
+      activation = RELU_OF_SUM
     return Residual(body, shortcut, activation, groups=groups)
