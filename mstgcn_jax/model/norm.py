@@ -114,7 +114,7 @@ def _normalise_batch(groups, weight, bias, origin, parts, epsilon, dtype, axis_n
 
 def _forward(groups, weight, bias, origin, parts, epsilon, dtype, axis_name):
   moved = _from_origin(groups, origin)
-  sums = _all_channels(_sums(m, jnp.square(m)) for m in moved)
+  sums = _sums(tuple(moved), tuple(jnp.square(m) for m in moved))
   first, second = _all_devices(sums, axis_name)
   count = _count(groups, axis_name)
   offset = checkpoint_name(first / count, STATISTICS)  # the mean, from the origin
@@ -132,9 +132,7 @@ def _backward(parts, epsilon, dtype, axis_name, kept, cotangents):
   groups, weight, origin, offset, inverse = kept
   moved = _cut(_from_origin(groups, origin), parts)
   dy = [d.astype(weight.dtype) for d in cotangents[0]]
-  as_given = lambda a: a if len(groups) == parts else (jnp.concatenate(a, -1),)
-  products = [d * m for d, m in zip(dy, moved, strict=True)]
-  sums = _all_channels(map(_sums, as_given(dy), as_given(products)))
+  sums = _sums(tuple(dy), tuple(d * m for d, m in zip(dy, moved, strict=True)))
   gradients = lambda sums: (sums[0], inverse * (sums[1] - offset * sums[0]))  # of bias and weight
   d_bias, d_weight = gradients(_all_devices(sums, axis_name))
   count = _count(groups, axis_name)
@@ -151,7 +149,8 @@ def _backward(parts, epsilon, dtype, axis_name, kept, cotangents):
     )
   )
   d_bias, d_weight = gradients(sums)  # of this device's clips
-  return as_given(dx), d_weight, d_bias, jnp.zeros_like(origin)
+  dx = dx if len(groups) == parts else (_join(dx),)
+  return dx, d_weight, d_bias, jnp.zeros_like(origin)
 
 
 _normalise_batch.defvjp(_forward, _backward)
@@ -174,25 +173,26 @@ def _from_origin(groups, origin):
   ]
 
 
-def _two_sums(a, b):
-  axes = tuple(range(a.ndim - 1))
-  return jnp.sum(a, axes), jnp.sum(b, axes)
+def _join(groups):
+  return jnp.concatenate(groups, axis=-1)
 
 
-def _two_sums_in_one_reduction(a, b):
+def _sums_one_by_one(a, b):
+  of_groups = lambda groups: _join([jnp.sum(x, tuple(range(x.ndim - 1))) for x in groups])
+  return of_groups(a), of_groups(b)
+
+
+def _sums_in_one_reduction(a, b):
+  a, b = _join(a), _join(b)
   zero = jnp.zeros((), a.dtype)
   add = lambda x, y: (x[0] + y[0], x[1] + y[1])
   return tuple(lax.reduce((a, b), (zero, zero), add, tuple(range(a.ndim - 1))))
 
 
-# Sums of two arrays over all but the last axis. XLA for GPUs reads what both are made of once only
-# where they are one reduction; for CPUs it has no fast path for such a one.
-_sums = by_platform(cpu=_two_sums, gpu=_two_sums_in_one_reduction)
-
-
-def _all_channels(sums_of_groups):
-  """Two sums for each group -> two vectors over all channels."""
-  return tuple(jnp.concatenate(sums) for sums in zip(*sums_of_groups, strict=True))
+# Two lists of channel groups -> the sums over all but the last axis, two vectors over all channels.
+# XLA for GPUs reads what all are made of once only where they are one reduction; for CPUs it has no
+# fast path for such a one.
+_sums = by_platform(cpu=_sums_one_by_one, gpu=_sums_in_one_reduction)
 
 
 def _all_devices(pair, axis_name):
