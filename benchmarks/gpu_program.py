@@ -11,6 +11,7 @@ jax's CUDA plugin of the same version as jaxlib, no driver and no GPU.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -90,6 +91,7 @@ CARDS = {
 PROGRAMS = {
   "h100 float32": {},
   "h100 bfloat16": {"dtype": "bfloat16"},
+  "h100 bfloat16, groups as they are": {"dtype": "bfloat16", "whole_groups": False},
   "h100 bfloat16, remat": {"dtype": "bfloat16", "remat": True},
   "h100 bfloat16, 4 devices, 64 clips each": {"dtype": "bfloat16", "devices": 4, "clips": 256},
   "h100 bfloat16, evaluation": {"dtype": "bfloat16", "evaluate": True},
@@ -223,11 +225,13 @@ def compile_step(
   frames: int,
   evaluate: bool = False,
   folded: bool = False,
+  whole_groups: bool = True,
 ) -> Report:
   """Counts the project's training or evaluation step for a mesh of cards.
 
   Args:
     folded: the forward pass of a network with its norms folded, in place of a step.
+    whole_groups: as on a GPU, with zeros appended to channel groups (`model.alignment`).
   """
   whole, share = (
     NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (train_step.DATA_AXIS,))
@@ -247,7 +251,8 @@ def compile_step(
   state = place(jax.eval_shape(init, params, batch_stats), whole)
   number = jax.ShapeDtypeStruct((), np.int32, sharding=whole)
   start = time.perf_counter()
-  with platform.forced("gpu"):  # JAX's default device is a CPU here
+  # JAX's default device is a CPU here, where groups are left as they are.
+  with platform.forced("gpu") if whole_groups else contextlib.nullcontext():
     if folded:
       structure, constants = nnx.split(
         nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)).fold())
@@ -341,6 +346,9 @@ def main() -> None:
   parser.add_argument("--remat", action="store_true")
   parser.add_argument("--evaluate", action="store_true", help="the evaluation step")
   parser.add_argument("--folded", action="store_true", help="the forward pass for inference")
+  parser.add_argument(
+    "--groups-as-they-are", dest="whole_groups", action="store_false", help="no zeros appended"
+  )
   parser.add_argument("--top", type=int, default=0, help="list that many kernels")
   args = vars(parser.parse_args())
   check, update, top = args.pop("check"), args.pop("update"), args.pop("top")

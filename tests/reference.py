@@ -13,7 +13,7 @@ from golden import golden
 
 from mstgcn_jax import torch_weights
 from mstgcn_jax.model import make_network
-from mstgcn_jax.model.activations import PLAIN
+from mstgcn_jax.model.activations import PLAIN, RELU_OF_SUM
 
 # Compiling is most of these tests' time; the arithmetic is the same at every level.
 QUICK = {"xla_backend_optimization_level": 0}
@@ -141,7 +141,7 @@ class Training:
       model = nnx.merge(graphdef, params, stats)
       model.train()
       for _, module in list(nnx.iter_modules(model)):
-        if getattr(module, "activation", None) in (jax.nn.relu, PLAIN["relu"]):
+        if getattr(module, "activation", None) in (jax.nn.relu, PLAIN["relu"], RELU_OF_SUM):
           module.activation = relu
       logits = model(reference.clips)
       losses = optax.softmax_cross_entropy_with_integer_labels(logits, reference.labels)

@@ -16,8 +16,8 @@ from mstgcn_jax import graph, skeletons
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model import MSTGCN, ModelConfig, platform
 from mstgcn_jax.model.activations import make_activation
-from mstgcn_jax.model.block import spatial_layer
-from mstgcn_jax.model.compose import ConvNorm, Residual, identity
+from mstgcn_jax.model.block import spatial_layer, temporal_layer
+from mstgcn_jax.model.compose import ConvNorm, Residual, identity, join
 from mstgcn_jax.model.norm import BatchNorm
 from mstgcn_jax.model.spatial import GraphConv
 from mstgcn_jax.model.temporal import TemporalConv
@@ -168,24 +168,36 @@ def test_a_graph_convolution_is_the_same_on_every_platform():
   assert_forms_agree(conv, x, ("cpu", "gpu", "onnx"))
 
 
+@pytest.mark.parametrize("make", [spatial_layer, temporal_layer])
+def test_a_layer_that_widens_and_strides_is_the_same_on_every_platform(make):
+  block = SMALL.blocks[-1]
+  layer = make("ms", SMALL, block, rngs=nnx.Rngs(0))
+  channels = block.in_channels if make is spatial_layer else block.out_channels
+  x = jax.random.normal(jax.random.key(1), (2, 25, 8, channels))
+  assert_forms_agree(layer, x)
+
+
 def test_a_norm_is_the_same_on_every_platform_and_for_channel_groups():
   x = 3 + jax.random.normal(jax.random.key(1), (2, 25, 7, 8))
   assert_forms_agree(BatchNorm(8), x)
   whole, groups = BatchNorm(8), BatchNorm(8)
   y = jnp.concatenate(groups(tuple(jnp.split(x, 4, axis=-1))), axis=-1)
   np.testing.assert_allclose(y, whole(x), atol=1e-6)
+  for part, expected in zip(BatchNorm(8, groups=2)(x), jnp.split(y, 2, axis=-1), strict=True):
+    np.testing.assert_allclose(part, expected, atol=1e-6)
   np.testing.assert_allclose(groups.running_var[...], whole.running_var[...], rtol=1e-6)
 
 
-def test_a_norms_gradient_is_that_of_its_formula():
+@pytest.mark.parametrize("groups", [1, 5])
+def test_a_norms_gradient_is_that_of_its_formula(groups):
   def formula(weight, bias, x):
     mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
     return (x - mean) / jnp.sqrt(var + 1e-5) * weight + bias
 
   def ours(weight, bias, x):
-    norm = BatchNorm(5)
+    norm = BatchNorm(5, groups=groups)
     norm.weight[...], norm.bias[...] = weight, bias
-    return norm(x)
+    return join(norm(x))
 
   keys = jax.random.split(jax.random.key(0), 4)
   args = [jax.random.normal(k, (5,)) for k in keys[:2]]

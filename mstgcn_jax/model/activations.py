@@ -6,27 +6,33 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
 from mstgcn_jax.model.compose import Features, join, split
 from mstgcn_jax.model.norm import BatchNorm
+from mstgcn_jax.model.platform import by_platform
 from mstgcn_jax.model.temporal import TemporalConv
 
 
-@jax.custom_vjp
-def relu(x: jax.Array) -> jax.Array:
+def _relu(keep: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
   """max(x, 0). Its gradient asks the result, not x, so that x need not be kept or made again."""
-  return jnp.maximum(x, 0)
+  relu = jax.custom_vjp(lambda x: jnp.maximum(x, 0))
+
+  def forward(x):
+    y = relu(x)
+    return y, keep(y)
+
+  relu.defvjp(forward, lambda y, dy: (jnp.where(y > 0, dy, 0),))
+  return relu
 
 
-def _relu_forward(x):
-  y = relu(x)
-  return y, y
-
-
-relu.defvjp(_relu_forward, lambda y, dy: (jnp.where(y > 0, dy, 0),))
-
+relu = _relu(keep=lambda y: y)
+# Of a sum of several maps, to which more is added: without the barrier XLA for GPUs reads all of
+# them once more in the backward pass, instead of the result.
+_relu_of_sum = _relu(keep=by_platform(cpu=lambda y: y, gpu=lax.optimization_barrier))
 
 # Activations without parameters, of features or of a tuple of channel groups.
+RELU_OF_SUM = functools.partial(jax.tree.map, _relu_of_sum)
 PLAIN = {
   "relu": functools.partial(jax.tree.map, relu),
   "swish": functools.partial(jax.tree.map, jax.nn.swish),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mstgcn_jax.model.norm import BatchNorm
+from mstgcn_jax.model.platform import by_platform
 from mstgcn_jax.model.temporal import TemporalConv
 
 Function = Callable[[jax.Array], jax.Array]
@@ -30,6 +31,19 @@ def join(groups: Features) -> jax.Array:
   return jnp.concatenate(groups, axis=-1) if isinstance(groups, tuple) else groups
 
 
+def _join_strided(*groups: jax.Array, stride: int) -> jax.Array:
+  return join(tuple(group[..., ::stride, :] for group in groups))
+
+
+def _stride_joined(*groups: jax.Array, stride: int) -> jax.Array:
+  return join(groups)[..., ::stride, :]
+
+
+# Every stride-th frame of all channels. Of the second form XLA for GPUs spreads the gradient over
+# all groups in one kernel; a CPU would join frames that nobody needs.
+_every = by_platform(cpu=_join_strided, gpu=_stride_joined, onnx=_join_strided)
+
+
 class ConvNorm(nnx.Module):
   """activation(norm(conv(x))), of every `stride`-th frame of x."""
 
@@ -43,7 +57,7 @@ class ConvNorm(nnx.Module):
 
   def __call__(self, x: Features) -> jax.Array:
     if self.stride > 1:
-      x = jax.tree.map(lambda group: group[..., :: self.stride, :], x)
+      x = _every(*split(x, 1), stride=self.stride)
     options = {"constant_bias": True} if self.takes_constants_away else {}
     return self.after(self.conv(join(x), **options))
 

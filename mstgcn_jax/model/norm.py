@@ -22,11 +22,11 @@ class BatchNorm(nnx.Module):
 
     y = (x - mean) / sqrt(variance + epsilon) * weight + bias
 
-  x is one array or a tuple of channel groups; the result is of the same kind. In training mode
-  mean and (biased) variance are those of the batch, and the running ones move towards them by
-  `momentum`; the running variance takes the unbiased estimate, as PyTorch's does. In evaluation
-  mode the running ones are used. Statistics and parameters are float32 (float64 if dtype is), the
-  result is dtype.
+  x is one array or a tuple of channel groups; the result is of the same kind, or of one array, with
+  `groups` above 1, a tuple of that many. In training mode mean and (biased) variance are those of
+  the batch, and the running ones move towards them by `momentum`; the running variance takes the
+  unbiased estimate, as PyTorch's does. In evaluation mode the running ones are used. Statistics and
+  parameters are float32 (float64 if dtype is), the result is dtype.
 
   Where the batch is split over the devices of a mesh axis by `jax.shard_map`, name the axis
   (`model.train(axis_name="data")`): the batch is then the global one.
@@ -39,6 +39,7 @@ class BatchNorm(nnx.Module):
     momentum: float = 0.1,
     epsilon: float = 1e-5,
     dtype: str = "float32",
+    groups: int = 1,
   ):
     self.param_dtype = jnp.promote_types(dtype, jnp.float32)
     self.weight = nnx.Param(jnp.ones(num_channels, self.param_dtype))
@@ -48,19 +49,21 @@ class BatchNorm(nnx.Module):
     self.momentum = momentum
     self.epsilon = epsilon
     self.dtype = dtype
+    self.groups = groups
     self.axis_name = None
     self.use_running_average = False
 
   def __call__(self, x):
     groups = x if isinstance(x, tuple) else (x,)
+    parts = self.groups if len(groups) == 1 else len(groups)
     if self.use_running_average:
-      outputs = self._normalise_by_running(groups)
+      outputs = self._normalise_by_running(_cut(groups, parts))
     else:
       values = self.weight[...], self.bias[...], self.running_mean[...]
-      options = self.epsilon, self.dtype, self.axis_name
+      options = parts, self.epsilon, self.dtype, self.axis_name
       outputs, mean, var = _normalise_batch(groups, *values, *options)
       self._update(mean, var, _count(groups, self.axis_name))
-    return outputs if isinstance(x, tuple) else outputs[0]
+    return outputs if isinstance(x, tuple) or parts > 1 else outputs[0]
 
   def _normalise_by_running(self, groups):
     # Not x · scale + (bias - mean · scale), which loses digits where |mean| is large.
@@ -93,8 +96,8 @@ class Shift(nnx.Module):
     return x + self.bias[...].astype(self.dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
-def _normalise_batch(groups, weight, bias, origin, epsilon, dtype, axis_name):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6, 7))
+def _normalise_batch(groups, weight, bias, origin, parts, epsilon, dtype, axis_name):
   """Normalised channel groups, and the batch's mean and biased variance (not differentiated).
 
   Autodiff would keep x - mean and read it in four passes; this keeps x and a few vectors.
@@ -102,35 +105,35 @@ def _normalise_batch(groups, weight, bias, origin, epsilon, dtype, axis_name):
   Args:
     origin: per channel a value near the mean; the sums of one pass are of x - origin, so that no
       digits are lost where |mean| is much larger than the deviation.
+    parts: channel groups of the result. One array may give several: their gradients then enter the
+      sums and that of the array where they are, instead of being joined in memory first.
     dtype: of the result.
     axis_name: the mesh axis that the batch is split over, or None.
   """
-  return _forward(groups, weight, bias, origin, epsilon, dtype, axis_name)[0]
+  return _forward(groups, weight, bias, origin, parts, epsilon, dtype, axis_name)[0]
 
 
-def _forward(groups, weight, bias, origin, epsilon, dtype, axis_name):
+def _forward(groups, weight, bias, origin, parts, epsilon, dtype, axis_name):
   moved = _from_origin(groups, origin)
-  sums = _all_channels(_sums(m, jnp.square(m)) for m in moved)
+  sums = _sums(tuple(moved), tuple(jnp.square(m) for m in moved))
   first, second = _all_devices(sums, axis_name)
   count = _count(groups, axis_name)
   offset = checkpoint_name(first / count, STATISTICS)  # the mean, from the origin
   var = jnp.maximum(second / count - jnp.square(offset), 0)
   inverse = checkpoint_name(lax.rsqrt(var + epsilon), STATISTICS)
-  scale = inverse * weight
+  scale, moved = inverse * weight, _cut(moved, parts)
   outputs = tuple(
     (m * scale + shift).astype(dtype)
-    for m, (scale, shift) in zip(
-      moved, _by_group(groups, scale, bias - offset * scale), strict=True
-    )
+    for m, (scale, shift) in zip(moved, _by_group(moved, scale, bias - offset * scale), strict=True)
   )
   return (outputs, origin + offset, var), (groups, weight, origin, offset, inverse)
 
 
-def _backward(epsilon, dtype, axis_name, kept, cotangents):
+def _backward(parts, epsilon, dtype, axis_name, kept, cotangents):
   groups, weight, origin, offset, inverse = kept
-  moved = _from_origin(groups, origin)
+  moved = _cut(_from_origin(groups, origin), parts)
   dy = [d.astype(weight.dtype) for d in cotangents[0]]
-  sums = _all_channels(_sums(d, d * m) for d, m in zip(dy, moved, strict=True))
+  sums = _sums(tuple(dy), tuple(d * m for d, m in zip(dy, moved, strict=True)))
   gradients = lambda sums: (sums[0], inverse * (sums[1] - offset * sums[0]))  # of bias and weight
   d_bias, d_weight = gradients(_all_devices(sums, axis_name))
   count = _count(groups, axis_name)
@@ -141,16 +144,22 @@ def _backward(epsilon, dtype, axis_name, kept, cotangents):
   slope = scale * inverse * d_weight / count
   constant = slope * offset - scale * d_bias / count
   dx = tuple(
-    (scale * d - slope * m + constant).astype(x.dtype)
-    for x, d, m, (scale, slope, constant) in zip(
-      groups, dy, moved, _by_group(groups, scale, slope, constant), strict=True
+    (scale * d - slope * m + constant).astype(groups[0].dtype)
+    for d, m, (scale, slope, constant) in zip(
+      dy, moved, _by_group(moved, scale, slope, constant), strict=True
     )
   )
   d_bias, d_weight = gradients(sums)  # of this device's clips
+  dx = dx if len(groups) == parts else (_join(dx),)
   return dx, d_weight, d_bias, jnp.zeros_like(origin)
 
 
 _normalise_batch.defvjp(_forward, _backward)
+
+
+def _cut(groups, parts):
+  """One array as that many channel groups; groups are taken as they are."""
+  return groups if len(groups) == parts else jnp.split(groups[0], parts, axis=-1)
 
 
 def _from_origin(groups, origin):
@@ -165,13 +174,17 @@ def _from_origin(groups, origin):
   ]
 
 
-def _two_sums(a, b):
-  axes = tuple(range(a.ndim - 1))
-  return jnp.sum(a, axes), jnp.sum(b, axes)
+def _join(groups):
+  return jnp.concatenate(groups, axis=-1)
 
 
-def _two_sums_in_wide_rows(a, b):
-  """As `_two_sums`: of rows of several positions first, so many that they have whole 128s."""
+def _sums_one_by_one(a, b):
+  of_groups = lambda groups: _join([jnp.sum(x, tuple(range(x.ndim - 1))) for x in groups])
+  return of_groups(a), of_groups(b)
+
+
+def _sums_in_wide_rows(a, b):
+  a, b = _join(a), _join(b)
   channels = a.shape[-1]
   positions = math.gcd(128 // math.gcd(128, channels), a.size // channels)
   if a.ndim == 4:  # in the order in which features lie in a GPU's memory
@@ -183,15 +196,11 @@ def _two_sums_in_wide_rows(a, b):
   return tuple(jnp.sum(x.reshape(positions, channels), 0) for x in sums)
 
 
-# Sums of two arrays over all but the last axis. XLA for GPUs reads what both are made of once only
-# where they are one reduction; for CPUs it has no fast path for such a one. Its kernels read whole
-# rows of 128 elements at once, and few elements at once where a row is a group of 28 channels.
-_sums = by_platform(cpu=_two_sums, gpu=_two_sums_in_wide_rows)
-
-
-def _all_channels(sums_of_groups):
-  """Two sums for each group -> two vectors over all channels."""
-  return tuple(jnp.concatenate(sums) for sums in zip(*sums_of_groups, strict=True))
+# Two lists of channel groups -> the sums over all but the last axis, two vectors over all channels.
+# XLA for GPUs reads what all are made of once only where they are one reduction, and reads 128
+# elements of a row at once, of which a group of 28 channels has too few: a row there is of several
+# positions. For CPUs it has no fast path for such a reduction.
+_sums = by_platform(cpu=_sums_one_by_one, gpu=_sums_in_wide_rows)
 
 
 def _all_devices(pair, axis_name):

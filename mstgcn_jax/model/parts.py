@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from flax import nnx
 
-from mstgcn_jax.model.activations import make_activation
+from mstgcn_jax.model.activations import PLAIN, RELU_OF_SUM, make_activation
 from mstgcn_jax.model.compose import ConvNorm, Function, Residual, Separable, identity
 from mstgcn_jax.model.config import ModelConfig
 from mstgcn_jax.model.norm import BatchNorm
@@ -20,7 +20,7 @@ class Parts:
     conv: (in_channels, out_channels) -> the convolution that the layer is built around.
     depthwise: channels -> its depthwise form.
     scales: channel groups of a multi-scale layer.
-    norm_in: whether a multi-scale layer normalises its input.
+    norm_in: whether it is a block's first layer; a multi-scale one then normalises its input.
     stride: temporal stride of `conv` and `depthwise`, which the shortcut has to share.
     residual: whether the layer has a shortcut.
   """
@@ -40,8 +40,8 @@ class Parts:
   def keeps_shape(self) -> bool:
     return self.in_channels == self.out_channels and self.stride == 1
 
-  def norm(self, channels: int) -> BatchNorm:
-    return BatchNorm(channels, dtype=self.config.dtype)
+  def norm(self, channels: int, *, groups: int = 1) -> BatchNorm:
+    return BatchNorm(channels, dtype=self.config.dtype, groups=groups)
 
   def act(self, channels: int) -> Function:
     return make_activation(
@@ -70,15 +70,21 @@ class Parts:
       self.conv_norm(self.pointwise(inner, out_channels), out_channels),
     )
 
-  def shortcut(self) -> Function:
-    """The input as it is where the layer keeps its shape, otherwise projected and normalised."""
+  def shortcut(self, *, groups: int = 1) -> Function:
+    """The input as it is where the layer keeps its shape, otherwise projected and normalised.
+
+    With `groups` above 1 the norm's result is a tuple of channel groups.
+    """
     if self.keeps_shape:
       return identity
     projection = self.pointwise(self.in_channels, self.out_channels)
-    return self.conv_norm(projection, self.out_channels, stride=self.stride)
+    norm = self.norm(self.out_channels, groups=groups)
+    return ConvNorm(projection, norm, stride=self.stride)
 
   def close(self, body: nnx.Module, *, activate: bool = True, groups: int = 1) -> Residual:
     """activation(body(x) + shortcut(x)), the shortcut where there is one."""
-    shortcut = self.shortcut() if self.residual else None
+    shortcut = self.shortcut(groups=groups) if self.residual else None
     activation = self.act(self.out_channels) if activate else identity
+    if self.norm_in and activation is PLAIN["relu"]:
+      activation = RELU_OF_SUM
     return Residual(body, shortcut, activation, groups=groups)

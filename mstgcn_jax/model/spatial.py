@@ -144,7 +144,10 @@ def _in_one_product(x: jax.Array, adjacency: jax.Array, weight: jax.Array) -> ja
   one product, which reads x once and writes y once. It costs several times the arithmetic.
   """
   clips, joints, frames, channels = x.shape
-  mixing = jnp.einsum("kvw,kcd->vcwd", adjacency, weight).astype(x.dtype)
+  # By sums, in x's type before its axes change places: as a product, its gradient would be written
+  # out four times more, in float32.
+  mixing = (adjacency[..., None, None] * weight[:, None, None]).sum(0)  # [v, w, c, d]
+  mixing = mixing.astype(x.dtype).swapaxes(1, 2)
   rows = x.swapaxes(1, 2).reshape(clips * frames, joints * channels)
   y = rows @ mixing.reshape(joints * channels, -1)
   return y.reshape(clips, frames, joints, -1).swapaxes(1, 2)
