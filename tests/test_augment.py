@@ -21,8 +21,6 @@ ALL = Augmentation(
   scale=(0.8, 1.2),
   shear=0.2,
   jitter=0.01,
-  joint_dropout=0.2,
-  frame_dropout=0.2,
   mirror=0.5,
   random_move=True,
 )
@@ -218,22 +216,29 @@ def test_shear_is_within_its_limit_and_comes_before_the_rotation():
 
 def test_dropout_probabilities_are_those_asked_for():
   clips = jnp.ones((50, 2, 40, 25, 3))
-  joints = apply(KEY, clips, Augmentation(joint_dropout=0.2), KINETICS)
+  joints = augment.drop(KEY, clips, Augmentation(joint_dropout=0.2))
   dropped = np.all(joints == 0, axis=(2, 4))  # [batch, person, joint]: throughout the clip
   assert dropped.sum() == (joints == 0).sum() / 120
   # 2500 joints, 2000 frames: within 4 standard deviations of 0.008.
   assert abs(dropped.mean() - 0.2) < 0.035
-  frames = apply(KEY, clips, Augmentation(frame_dropout=0.2), KINETICS)
+  frames = augment.drop(KEY, clips, Augmentation(frame_dropout=0.2))
   dropped = np.all(frames == 0, axis=(1, 3, 4))  # for both persons
   assert abs(dropped.mean() - 0.2) < 0.035 and dropped.sum() == (frames == 0).sum() / 150
 
 
 def test_dropped_joints_are_each_person_s_own_and_dropped_frames_everybody_s():
   clips = jnp.ones((20, 2, 8, 25, 3))
-  joints = np.asarray(apply(KEY, clips, Augmentation(joint_dropout=0.5), KINETICS))[..., 0]
+  joints = np.asarray(augment.drop(KEY, clips, Augmentation(joint_dropout=0.5)))[..., 0]
   assert (joints == joints[:, :, :1]).all() and (joints[:, 0] != joints[:, 1]).any()
-  frames = np.asarray(apply(KEY, clips, Augmentation(frame_dropout=0.5), KINETICS))[..., 0]
+  frames = np.asarray(augment.drop(KEY, clips, Augmentation(frame_dropout=0.5)))[..., 0]
   assert (frames == frames[:, :1, :, :1]).all() and (frames[0] != frames[1]).any()
+
+
+def test_what_is_dropped_does_not_depend_on_the_batch_size():
+  clips, options = jnp.ones((4, 2, 8, 25, 3)), Augmentation(joint_dropout=0.5, frame_dropout=0.5)
+  whole = augment.drop(KEY, clips, options)
+  np.testing.assert_array_equal(augment.drop(KEY, clips[2:], options, first=2), whole[2:])
+  assert augment.drop(KEY, clips, Augmentation()) is clips
 
 
 def test_noise_is_every_joint_s_frame_s_and_coordinate_s_own():

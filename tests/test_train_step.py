@@ -8,10 +8,12 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
 from mstgcn_jax import skeletons
+from mstgcn_jax.data import augment, streams
 from mstgcn_jax.data.augment import Augmentation
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.training import train_step
@@ -99,6 +101,19 @@ def test_label_smoothing_spreads_the_target():
   log_p = jax.nn.log_softmax(model(batch["clips"]))
   target = 0.7 * np.eye(CLASSES)[batch["label"]] + 0.1
   assert float(figures["loss"]) == pytest.approx(float(-(target * log_p).sum(-1).mean()), rel=1e-5)
+
+
+def test_joints_are_dropped_from_a_stream_not_from_the_joints_that_it_is_made_of():
+  options, batch = Augmentation(joint_dropout=0.5), make_batch()
+  task, state = make(streams=("bone",), augmentation=options)
+  _, figures = run(task, state)
+  key = jax.random.fold_in(jax.random.wrap_key_data(state.key), 0)
+  bones = streams.apply(batch["clips"], stream="bone", bone_parents=SKELETON.bone_parents)
+  seen = augment.drop(jax.random.split(key)[0], bones, options)
+  assert ((seen == 0) | (seen == bones)).all() and 0.3 < jnp.mean(seen == 0) < 0.7
+  model = nnx.merge(task.graphdef, state.params, state.batch_stats)
+  losses = optax.softmax_cross_entropy_with_integer_labels(model(seen), batch["label"])
+  assert float(figures["loss"]) == pytest.approx(float(losses.mean()), rel=1e-5)
 
 
 def test_the_averaged_parameters_follow_and_are_what_is_evaluated():

@@ -1,7 +1,8 @@
-"""Geometric augmentation of joints on the device: pure functions of (key, clip).
+"""Augmentation on the device, pure functions of (key, clip): of joints, then of a stream of them.
 
-Every operation has a deterministic core that takes the drawn parameters; `apply` draws them, one
-set a clip, and keeps what is untracked at 0. All cores take [..., person, frame, joint, channel].
+Every geometric operation has a deterministic core that takes the drawn parameters; `apply` draws
+them, one set a clip, and keeps what is untracked at 0. `drop` hides joints and frames of what the
+network sees. All take [..., person, frame, joint, channel].
 """
 
 import dataclasses
@@ -19,11 +20,14 @@ from mstgcn_jax.skeletons import Skeleton
 _MOVE_DEGREES = (-10.0, -5.0, 0.0, 5.0, 10.0)
 _MOVE_SCALES = (0.9, 1.0, 1.1)
 _MOVE_SHIFTS = (-0.2, -0.1, 0.0, 0.1, 0.2)
+# Operations that draw, each with a key of its own, in the order of `Augmentation`'s attributes but
+# for the two that drop, which are last.
+_DRAWS = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-  """What `apply` does to a training clip; the default is nothing.
+  """What `apply` and `drop` do to a training clip; the default is nothing.
 
   All persons share the draws, but for jitter and joint_dropout, which are each person's own.
 
@@ -32,8 +36,9 @@ class Augmentation:
     scale: (lowest, highest) factor of the size, uniform between.
     shear: Largest off-diagonal element of a shear matrix, uniform within +- that.
     jitter: Standard deviation of Gaussian noise on every joint and frame, in the clip's units.
-    joint_dropout: Probability that a joint of a person is 0 throughout the clip.
-    frame_dropout: Probability that a frame is 0 for every person.
+    joint_dropout: Probability that the network sees 0 in place of a joint of a person throughout
+      the clip; of a stream of bones, in place of the bone that ends there.
+    frame_dropout: Probability that it sees 0 in place of a frame of every person.
     mirror: Probability that left and right are swapped (needs `skeleton.mirror`).
     random_move: Rotate about z, scale and shift x, y smoothly between two random key poses.
     openpose_match: Link the persons across frames by distance first (x, y, score clips).
@@ -117,8 +122,8 @@ def apply(
 ) -> jax.Array:
   """Augments a batch; a clip's result depends on the key and its place in the batch only.
 
-  Order: link persons, mirror, random_move, rotation x scale x shear, jitter, joint and frame
-  dropout. A joint that was 0 stays 0.
+  Order: link persons, mirror, random_move, rotation x scale x shear, jitter. A joint that was 0
+  stays 0. What is dropped comes later (`drop`).
 
   Args:
     key: A jax.random key, a new one each step.
@@ -140,20 +145,49 @@ def apply(
       f"augment.dimensions is {options.dimensions}, the clips have {clips.shape[-1]} "
       "channels; set augment.dimensions to the number of coordinates"
     )
-  # A key of its own for every clip: the draws don't depend on the batch size or on sharding.
-  keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(clips.shape[0]))
-  return jax.vmap(lambda k, clip: _augment_clip(k, clip, options, skeleton, center))(keys, clips)
+  augment_clip = lambda k, clip: _augment_clip(k, clip, options, skeleton, center)
+  return jax.vmap(augment_clip)(_keys(key, clips, first), clips)
+
+
+def drop(
+  key: jax.Array, x: jax.Array, options: Augmentation, *, first: jax.Array | int = 0
+) -> jax.Array:
+  """Sets joints and frames of a batch of streams to 0, as `options` says.
+
+  Not of the joints that the streams are made of: a joint that is missing there makes long bones to
+  its neighbours, and a frame leaps into the motion of two, so that noise of a size that is never
+  seen in evaluation drowns the rest.
+
+  Args:
+    key, first: as of `apply`.
+    x: [batch, person, frame, joint, channel].
+  """
+  if not (options.joint_dropout or options.frame_dropout):
+    return x
+  return jax.vmap(lambda k, clip: _drop_of_clip(k, clip, options))(_keys(key, x, first), x)
+
+
+def _keys(key: jax.Array, clips: jax.Array, first: jax.Array | int) -> jax.Array:
+  """A key for every clip: the draws don't depend on the batch size or on sharding."""
+  return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(clips.shape[0]))
+
+
+def _drop_of_clip(key: jax.Array, x: jax.Array, options: Augmentation) -> jax.Array:
+  persons, frames, joints, _ = x.shape
+  *_, of_joints, of_frames = jax.random.split(key, _DRAWS)
+  kept = jax.random.bernoulli(of_joints, 1 - options.joint_dropout, (persons, 1, joints))
+  kept &= jax.random.bernoulli(of_frames, 1 - options.frame_dropout, (frames, 1))
+  return jnp.where(kept[..., None], x, 0)
 
 
 def _augment_clip(
   key: jax.Array, clip: jax.Array, options: Augmentation, skeleton: Skeleton, center: int | None
 ) -> jax.Array:
   """One clip [person, frame, joint, channel]; every operation has a key of its own."""
-  keys = jax.random.split(key, 8)
+  keys = jax.random.split(key, _DRAWS)
   if options.openpose_match:
     clip = openpose_match(clip)
   seen = skeletons.tracked(clip, center)
-  persons, frames, joints, _ = clip.shape
 
   if options.mirror > 0:
     pairs = skeleton.require("mirror", "mirroring")
@@ -188,12 +222,6 @@ def _augment_clip(
   if options.jitter > 0:
     noise = options.jitter * jax.random.normal(keys[5], (*clip.shape[:-1], n), clip.dtype)
     clip = clip.at[..., :n].add(noise)
-  if options.joint_dropout > 0:
-    keep = jax.random.bernoulli(keys[6], 1 - options.joint_dropout, (persons, 1, joints))
-    seen = seen & keep
-  if options.frame_dropout > 0:
-    keep = jax.random.bernoulli(keys[7], 1 - options.frame_dropout, (frames, 1))
-    seen = seen & keep
   return jnp.where(seen[..., None], clip, 0)
 
 

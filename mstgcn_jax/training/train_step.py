@@ -304,15 +304,10 @@ def _gradient(task: Task, axis: str | None, state: TrainState, batch: Batch, str
   key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
   augment_key, mixup_key = jax.random.split(key)
   clips, device = batch["clips"], 0 if axis is None else jax.lax.axis_index(axis)
-  clips = augment.apply(
-    augment_key,
-    clips,
-    task.augmentation,
-    task.skeleton,
-    task.center,
-    first=device * clips.shape[0],
-  )
+  first, options = device * clips.shape[0], task.augmentation
+  clips = augment.apply(augment_key, clips, options, task.skeleton, task.center, first=first)
   x = model_input(clips, task.streams, stream, task.skeleton, task.center, state.normalization)
+  x = augment.drop(augment_key, x, options, first=first)
   smoothing = task.label_smoothing
   targets = jax.nn.one_hot(batch["label"], task.num_classes, dtype=x.dtype)
   targets = (1 - smoothing) * targets + smoothing / task.num_classes
