@@ -129,7 +129,7 @@ def multi_scale(parts: Parts) -> Residual:
     branches = [parts.separable(c_in, c_out) for _ in range(parts.scales)]
   else:
     branches = [parts.conv_norm(parts.conv(c_in, c_out), c_out) for _ in range(parts.scales)]
-  norm_in = parts.norm(parts.in_channels) if parts.norm_in else identity
+  norm_in = parts.norm(parts.in_channels) if parts.first else identity
   body = MultiScale(branches, hierarchical=parts.keeps_shape, norm_in=norm_in)
   return parts.close(body, groups=parts.scales)
 
@@ -198,7 +198,7 @@ def _over_joints(config: ModelConfig, block: BlockConfig, rngs: nnx.Rngs) -> Par
     conv=convolution(GraphConv),
     depthwise=convolution(DepthwiseGraphConv),
     scales=config.spatial_scales,
-    norm_in=True,
+    first=True,
     stride=1,
     residual=block.residual,
     rngs=rngs,
@@ -216,7 +216,7 @@ def _over_frames(config: ModelConfig, block: BlockConfig, rngs: nnx.Rngs) -> Par
     conv=conv,
     depthwise=lambda channels: conv(channels, channels, groups=channels),
     scales=config.temporal_scales,
-    norm_in=False,
+    first=False,
     stride=block.stride,
     residual=block.residual,
     rngs=rngs,

@@ -20,7 +20,7 @@ class Parts:
     conv: (in_channels, out_channels) -> the convolution that the layer is built around.
     depthwise: channels -> its depthwise form.
     scales: channel groups of a multi-scale layer.
-    norm_in: whether it is a block's first layer; a multi-scale one then normalises its input.
+    first: whether it is the first layer of a block; a multi-scale one then normalises its input.
     stride: temporal stride of `conv` and `depthwise`, which the shortcut has to share.
     residual: whether the layer has a shortcut.
   """
@@ -31,7 +31,7 @@ class Parts:
   conv: Callable[[int, int], nnx.Module]
   depthwise: Callable[[int], nnx.Module]
   scales: int
-  norm_in: bool
+  first: bool
   stride: int
   residual: bool
   rngs: nnx.Rngs
@@ -85,6 +85,6 @@ class Parts:
     """activation(body(x) + shortcut(x)), the shortcut where there is one."""
     shortcut = self.shortcut(groups=groups) if self.residual else None
     activation = self.act(self.out_channels) if activate else identity
-    if self.norm_in and activation is PLAIN["relu"]:
+    if self.first and activation is PLAIN["relu"]:
       activation = RELU_OF_SUM
     return Residual(body, shortcut, activation, groups=groups)
