@@ -24,7 +24,7 @@ from mstgcn_jax.model.spatial import GraphConv
 from mstgcn_jax.model.temporal import TemporalConv
 
 _BYTES = 16
-# What zeros stay zeros in, and no mean over channels counts them.
+# Layers in which zeros stay zeros, and that take no means over channels, which would count them.
 _LAYERS = (
   Block,
   Residual,
@@ -45,14 +45,15 @@ def aligned(blocks: Sequence[Block], config: ModelConfig) -> Sequence[Block]:
   The copies take [clip, joint, frame, channel] as the blocks do and return channels with zeros,
   which `narrow` removes.
   """
-  if not (platform.on_gpu() and _units(config)):
+  units = _units(config)
+  if not (platform.on_gpu() and units):
     return blocks
   graphdef, state = nnx.split(blocks)
   variables, shapes = nnx.to_flat_state(state), _shapes(config)
   known = all(type(module) in _LAYERS for _, module in nnx.iter_modules(blocks))
   if not known or any(v.shape != shapes.get(path, (None,))[0] for path, v in variables):
     return blocks  # with layers that somebody has put in place of ours
-  wide = [(p, v.replace(_pad(v[...], shapes[p][1], _units(config)))) for p, v in variables]
+  wide = [(p, v.replace(_pad(v[...], shapes[p][1], units))) for p, v in variables]
   return nnx.merge(graphdef, nnx.from_flat_state(wide))
 
 
@@ -72,8 +73,8 @@ def narrow(x: jax.Array, config: ModelConfig) -> jax.Array:
 def _units(config: ModelConfig) -> tuple[tuple[int, int], ...]:
   """(channels of a group, channels with zeros) for all groups that are not whole; the least first.
 
-  None where all are, where layers have no groups or frames others than joints, and where a block
-  that changes the number of channels would no longer do so.
+  None where all are, where layers have no groups or others over frames than over joints, and where
+  a block that changes the number of channels would no longer do so.
   """
   same = config.spatial_scales == config.temporal_scales
   if config.block_type != "ms" or config.activation not in _ACTIVATIONS or not same:
