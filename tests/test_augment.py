@@ -234,10 +234,11 @@ def test_dropped_joints_are_each_person_s_own_and_dropped_frames_everybody_s():
   assert (frames == frames[:, :1, :, :1]).all() and (frames[0] != frames[1]).any()
 
 
-def test_what_is_dropped_does_not_depend_on_the_batch_size():
+def test_what_is_dropped_follows_the_key_and_not_the_batch_size():
   clips, options = jnp.ones((4, 2, 8, 25, 3)), Augmentation(joint_dropout=0.5, frame_dropout=0.5)
   whole = augment.drop(KEY, clips, options)
   np.testing.assert_array_equal(augment.drop(KEY, clips[2:], options, first=2), whole[2:])
+  assert not np.array_equal(augment.drop(jax.random.key(8), clips, options), whole)
   assert augment.drop(KEY, clips, Augmentation()) is clips
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from mstgcn_jax.model.compose import Features, join, split
+from mstgcn_jax.model.groups import Features, join, split
 from mstgcn_jax.model.norm import BatchNorm
 from mstgcn_jax.model.platform import by_platform
 from mstgcn_jax.model.temporal import TemporalConv
@@ -87,10 +87,15 @@ class MetaAcon(nnx.Module):
 
 
 def make_activation(
-  name: str, channels: int, *, dtype: str = "float32", rngs: nnx.Rngs
+  name: str, channels: int, *, of_sum: bool = False, dtype: str = "float32", rngs: nnx.Rngs
 ) -> Callable[[Features], Features]:
-  """The activation of that name (`config.ACTIVATIONS`) for features of that many channels."""
+  """The activation of that name (`config.ACTIVATIONS`) for features of that many channels.
+
+  With `of_sum`, the form for a sum of several maps to which more is added.
+  """
   match name:
+    case "relu" if of_sum:
+      return RELU_OF_SUM
     case "acon":
       return Acon(channels, dtype=dtype, rngs=rngs)
     case "meta_acon":

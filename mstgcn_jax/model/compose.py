@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mstgcn_jax.model.groups import Features, join, split
 from mstgcn_jax.model.norm import BatchNorm
 from mstgcn_jax.model.platform import by_platform
 from mstgcn_jax.model.temporal import TemporalConv
@@ -13,22 +14,8 @@ from mstgcn_jax.model.temporal import TemporalConv
 Function = Callable[[jax.Array], jax.Array]
 
 
-# Features of all channels, or a tuple of channel groups.
-Features = jax.Array | tuple[jax.Array, ...]
-
-
 def identity(x: Features) -> Features:
   return x
-
-
-def split(x: Features, groups: int) -> tuple[jax.Array, ...]:
-  """The channels as a tuple of equal groups; a tuple is taken as it is."""
-  return x if isinstance(x, tuple) else tuple(jnp.split(x, groups, axis=-1))
-
-
-def join(groups: Features) -> jax.Array:
-  """All channels in one array."""
-  return jnp.concatenate(groups, axis=-1) if isinstance(groups, tuple) else groups
 
 
 def _join_strided(*groups: jax.Array, stride: int) -> jax.Array:

@@ -21,8 +21,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mstgcn_jax.model.attention import JointFrameChannelGates
-from mstgcn_jax.model.compose import ConvNorm, Function, Residual, join
+from mstgcn_jax.model.compose import ConvNorm, Function, Residual
 from mstgcn_jax.model.config import RANDOM
+from mstgcn_jax.model.groups import join
 from mstgcn_jax.model.inferred import AttentionGraphConv, ChannelwiseGraphConv, DynamicGraphConv
 from mstgcn_jax.model.norm import BatchNorm
 from mstgcn_jax.model.parts import Parts

@@ -10,6 +10,7 @@ from flax import nnx
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
+from mstgcn_jax.model.groups import join, split
 from mstgcn_jax.model.platform import by_platform
 
 # Rematerialisation keeps values of this name: they are few, and computing them again would read
@@ -150,7 +151,7 @@ def _backward(parts, epsilon, dtype, axis_name, kept, cotangents):
     )
   )
   d_bias, d_weight = gradients(sums)  # of this device's clips
-  dx = dx if len(groups) == parts else (_join(dx),)
+  dx = dx if len(groups) == parts else (join(dx),)
   return dx, d_weight, d_bias, jnp.zeros_like(origin)
 
 
@@ -159,7 +160,7 @@ _normalise_batch.defvjp(_forward, _backward)
 
 def _cut(groups, parts):
   """One array as that many channel groups; groups are taken as they are."""
-  return groups if len(groups) == parts else jnp.split(groups[0], parts, axis=-1)
+  return groups if len(groups) == parts else split(groups[0], parts)
 
 
 def _from_origin(groups, origin):
@@ -174,12 +175,8 @@ def _from_origin(groups, origin):
   ]
 
 
-def _join(groups):
-  return jnp.concatenate(groups, axis=-1)
-
-
 def _sums_one_by_one(a, b):
-  of_groups = lambda groups: _join([jnp.sum(x, tuple(range(x.ndim - 1))) for x in groups])
+  of_groups = lambda groups: join(tuple(jnp.sum(x, tuple(range(x.ndim - 1))) for x in groups))
   return of_groups(a), of_groups(b)
 
 
@@ -189,7 +186,7 @@ _WIDE_ROWS_FROM = 28
 
 
 def _sums_in_one_reduction(a, b):
-  a, b = _join(a), _join(b)
+  a, b = join(a), join(b)
   zero = jnp.zeros((), a.dtype)
   add = lambda x, y: (x[0] + y[0], x[1] + y[1])
   channels = a.shape[-1]

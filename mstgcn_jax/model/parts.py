@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from flax import nnx
 
-from mstgcn_jax.model.activations import PLAIN, RELU_OF_SUM, make_activation
+from mstgcn_jax.model.activations import make_activation
 from mstgcn_jax.model.compose import ConvNorm, Function, Residual, Separable, identity
 from mstgcn_jax.model.config import ModelConfig
 from mstgcn_jax.model.norm import BatchNorm
@@ -43,10 +43,9 @@ class Parts:
   def norm(self, channels: int, *, groups: int = 1) -> BatchNorm:
     return BatchNorm(channels, dtype=self.config.dtype, groups=groups)
 
-  def act(self, channels: int) -> Function:
-    return make_activation(
-      self.config.activation, channels, dtype=self.config.dtype, rngs=self.rngs
-    )
+  def act(self, channels: int, *, of_sum: bool = False) -> Function:
+    options = {"of_sum": of_sum, "dtype": self.config.dtype, "rngs": self.rngs}
+    return make_activation(self.config.activation, channels, **options)
 
   def pointwise(self, in_channels: int, out_channels: int) -> TemporalConv:
     return TemporalConv(in_channels, out_channels, dtype=self.config.dtype, rngs=self.rngs)
@@ -84,7 +83,5 @@ class Parts:
   def close(self, body: nnx.Module, *, activate: bool = True, groups: int = 1) -> Residual:
     """activation(body(x) + shortcut(x)), the shortcut where there is one."""
     shortcut = self.shortcut(groups=groups) if self.residual else None
-    activation = self.act(self.out_channels) if activate else identity
-    if self.first and activation is PLAIN["relu"]:
-      activation = RELU_OF_SUM
+    activation = self.act(self.out_channels, of_sum=self.first) if activate else identity
     return Residual(body, shortcut, activation, groups=groups)
