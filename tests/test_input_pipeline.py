@@ -278,5 +278,13 @@ def test_a_batch_carries_what_places_its_clips(tmp_path, sampling, stored):
       np.testing.assert_array_equal(clip, seen)
 
 
+def test_the_first_frame_as_origin_needs_no_body_size(tmp_path):
+  data_set = prepare(tmp_path, random_clips(3))
+  how = data_set.sampling(12, 2, origin="first_frame")
+  (batch,) = input_pipeline.eval_batches(data_set, range(3), how, batch_size=4)
+  assert batch["origin"].shape == (4, 3) and "factor" not in batch
+  assert not batch["origin"][3].any()  # of the row that fills up the batch
+
+
 def test_batches_that_need_no_placement_carry_none(data_set):
   assert train(data_set, 1)[0].keys() == {"frames", "shown", "label", "index"}

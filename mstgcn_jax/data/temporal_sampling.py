@@ -248,7 +248,8 @@ def placement(
   moved, sized = sampling.origin == "first_frame", sampling.bone_parents is not None
   if sampling.center is None or not (moved or sized):
     return placed
-  person = persons[0] if persons else np.zeros((0, len(sampling.bone_parents or ()), channels))
+  joints = len(sampling.bone_parents or range(sampling.center + 1))  # those that are looked at here
+  person = persons[0] if persons else np.zeros((0, joints, channels))
   person = np.divide(person, scale or 1, dtype=np.float32)
   seen = skeletons.tracked(person[None], sampling.center)[0]  # [frame, joint]
   if moved:
