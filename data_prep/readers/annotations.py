@@ -137,15 +137,17 @@ def _flat(content: Mapping[str, Any], keypoint: np.ndarray, scored: bool) -> np.
   """Pixels to image fractions about the centre, y up; what was not detected is 0."""
   height, width = _image_size(content)
   x, y = keypoint[..., 0], keypoint[..., 1]
+  found = keypoint.any(axis=-1, keepdims=True)  # NaN is 0 by now
   clip = np.stack([x / width - 0.5, 0.5 - y / height], axis=-1)
   if not scored:
-    return clip * keypoint.any(axis=-1, keepdims=True)
+    return clip * found
   score = _numbers(content, "keypoint_score", 3)
   if score.shape != keypoint.shape[:3]:
     raise DataError(f"keypoint_score has the shape {score.shape}, keypoint {keypoint.shape}")
   if keypoint.any() and not score.any():
     raise DataError(f"keypoint_score is {exchange.NO_SCORE}")
-  return np.concatenate([clip, score[..., None]], axis=-1) * (score != 0)[..., None]
+  score = score[..., None]
+  return np.concatenate([clip, score], axis=-1) * (found & (score != 0))
 
 
 def _image_size(content: Mapping[str, Any]) -> tuple[float, float]:
