@@ -181,6 +181,23 @@ def test_mediapipe_in_tables_and_arrays(tmp_path, form, world):
   np.testing.assert_allclose(found, meant, atol=1e-5)
 
 
+@pytest.mark.parametrize("form", ["json", "wide", "long"])
+def test_mediapipes_frames_may_be_numbered_by_threes(tmp_path, form):
+  points = np.full((4, 33, 3), 0.5)
+  if form == "json":
+    path = tmp_path / "clip.json"
+    frames = [{"frame": 30 + 3 * t, "landmarks": p.tolist()} for t, p in enumerate(points)]
+    files._write(path, frames)
+  else:
+    path = tmp_path / "clip.csv"
+    files.mediapipe_csv(tmp_path / "clip", points, long=form == "long")
+    first, *rows = path.read_text().splitlines()
+    cells = [row.partition(",") for row in rows]
+    rows = [f"{30 + 3 * int(number)},{more}" for number, _, more in cells]
+    path.write_text("\n".join([first, *rows]))
+  assert [len(frame) for frame in mediapipe.decode(path).frames] == [1, 1, 1, 1]
+
+
 def hand(seed: int) -> np.ndarray:
   """A hand [1, frame, 21, 2] in pixels."""
   return stick_poses.pixels(4 * stick_poses.hand(FRAMES, seed))[None]

@@ -72,7 +72,8 @@ def _number(one: dict[str, Any]) -> int | None:
 
 def _in_order(found: dict[Any, list[Person]]) -> Frames:
   """Frames by the numbers at the end of the pictures' names; by name where they have none."""
+  found = {key: people.tracked(some) for key, some in found.items()}
   numbers = people.trailing_numbers([str(key) for key in found])
   if numbers is not None:
     return people.by_number(dict(zip(numbers, found.values(), strict=True)))
-  return [people.tracked(found[key]) for key in sorted(found, key=str)]
+  return [found[key] for key in sorted(found, key=str)]

@@ -155,10 +155,7 @@ def _from_json(content: Any) -> Found:
       parts = {"": _numbered(found, {})} if found is not None else {}
     for kind, people_ in parts.items():
       numbered.setdefault(kind, {})[number] = people_
-  result = {}
-  for kind, by_number in numbered.items():
-    last = max(by_number)
-    result[kind] = [by_number.get(number, []) for number in range(min(by_number), last + 1)]
+  result = {kind: people.by_number(found) for kind, found in numbered.items()}
   return {kind: frames for kind, frames in result.items() if any(frames)}
 
 
@@ -258,7 +255,7 @@ def _from_table(path: pathlib.Path) -> Landmarks:
     ]
     number = i if frame is None else int(float(row[frame]))
     found.setdefault(number, []).append((np.array(points), None))
-  return [found.get(t, []) for t in range(min(found), max(found) + 1)]
+  return people.by_number(found)
 
 
 def _from_long(rows: list[list[str]], roles: dict[str, int | None]) -> Landmarks:
@@ -276,7 +273,7 @@ def _from_long(rows: list[list[str]], roles: dict[str, int | None]) -> Landmarks
       raise ValueError(f"frame {number} has {len(points)} landmarks of a person; expected 33 or 21")
     side = {"left": 0, "right": 1}.get(who, int(who) if who.isdecimal() else None)
     found.setdefault(number, []).append((np.array([point for _, point in points]), side))
-  return [found.get(t, []) for t in range(min(found), max(found) + 1)]
+  return people.by_number(found)
 
 
 def _number(row: list[str], column: int | None, default: float) -> float:

@@ -41,7 +41,7 @@ def decode(path: pathlib.Path) -> Poses:
       content = content["instance_info"]
     found: dict[int, list[Person]] = {}
     for i, frame in enumerate(content):
-      found[int(frame.get("frame_id", i))] = [_person(one) for one in frame["instances"]]
+      found[int(frame.get("frame_id", i))] = people.tracked(map(_person, frame["instances"]))
     return _poses(people.by_number(found), _LAYOUTS.get(name.lower().replace("_", ""), ""))
   except people.DAMAGE as error:
     raise people.damaged(path, "a prediction of MMPose's", error) from error

@@ -78,7 +78,7 @@ def tracked(people: Iterable[Person]) -> list[Person]:
   return [person for person in people if person.scores.any()]
 
 
-def by_number(found: Mapping[int, list[Person]]) -> Frames:
+def by_number(found: Mapping[int, list[Any]]) -> list[list[Any]]:
   """Frames from people by frame number; frames without anybody are there, and empty.
 
   Numbers may start anywhere, and count every second, third, … frame of the video.
@@ -93,9 +93,9 @@ def by_number(found: Mapping[int, list[Person]]) -> Frames:
       f"the frames are numbered from {numbers[0]} to {numbers[-1]}; expected at most "
       f"{_MOST_FRAMES:,} of them"
     )
-  frames: Frames = [[] for _ in range(int(places[-1]) + 1)]
+  frames: list[list[Any]] = [[] for _ in range(int(places[-1]) + 1)]
   for place, number in zip(places.tolist(), numbers.tolist(), strict=True):
-    frames[place] = tracked(found[number])
+    frames[place] = found[number]
   return frames
 
 
