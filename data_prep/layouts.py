@@ -25,6 +25,15 @@ def is_score(third: np.ndarray) -> bool:
   return bool(third.any() and third.min() >= 0 and third.max() <= _HIGHEST_SCORE)
 
 
+def channel_names(clips: Sequence[np.ndarray]) -> tuple[str, ...]:
+  """What the channels of clips [..., channel] seem to be, the third z or a score; () beyond 3."""
+  count = clips[0].shape[-1]
+  if count > 3:
+    return ()
+  scored = count == 3 and exchange.majority(is_score(clip[..., 2]) for clip in clips)
+  return ("x", "y", "score") if scored else ("x", "y", "z")[:count]
+
+
 def score_warnings(clips: Sequence[np.ndarray], skeleton: Skeleton) -> list[str]:
   """A line to print where clips [..., 3] to be turned or centred seem to hold x, y, score."""
   moved = normalise.turns(skeleton) or skeleton.center is not None

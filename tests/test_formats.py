@@ -307,6 +307,17 @@ def test_pixels_become_image_fractions_about_the_centre_and_undetected_joints_ze
   assert (data.skeleton.name, data.channels, data.fill, data.center) == ("coco", 3, "loop", None)
 
 
+@pytest.mark.parametrize("scored", [True, False])
+def test_a_flat_key_point_that_is_nan_is_untracked_whatever_its_score(tmp_path, scored):
+  content = annotation(keypoint=np.full((1, 4, 17, 2), 50.0))
+  content["keypoint"][0, 1, 3] = np.nan
+  if not scored:
+    del content["keypoint_score"]
+  recordings = recordings_of(tmp_path, [content])
+  (person,) = recordings.read(recordings.keys[0]).persons
+  assert not person[1, 3].any() and person[1, 2].any()
+
+
 def test_the_padding_of_flat_key_points_is_cut_off(tmp_path):
   score = np.ones((2, 50, 17))
   score[0, 20:] = 0
@@ -712,6 +723,7 @@ def test_agcn_arrays_are_kept_as_they_are(tmp_path):
   data = prepare("agcn", tmp_path / "raw", tmp_path)
   assert len(data) == 4 and data.fill == "zero" and data.center is None
   assert any("turned and centred as the arrays were" in line for line in info.describe(data))
+  assert data.num_coordinates == 3  # which is what augmentation turns and scales
   for index in range(4):
     expected = clips[index % 2].transpose(3, 1, 2, 0)
     np.testing.assert_array_equal(data.sample(index, window=6), expected)
@@ -850,6 +862,7 @@ def test_ctrgcn_archives_are_kept_as_they_are(tmp_path, save):
   save(tmp_path / "a.npz", **content)
   data = prepare("ctrgcn", tmp_path / "a.npz", tmp_path)
   assert len(data) == 5 and data.fill == "zero" and len(data.class_names) == 4
+  assert data.num_coordinates == 3
   x = np.concatenate([content["x_train"], content["x_test"]])
   for index in range(5):
     expected = x[index].reshape(8, 2, 25, 3).transpose(1, 0, 2, 3)

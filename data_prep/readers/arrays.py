@@ -25,7 +25,7 @@ import numpy as np
 from data_prep import layouts, raw_files
 from data_prep.decode import pickles
 from data_prep.readers import exchange
-from data_prep.readers.interface import Clip, Recordings
+from data_prep.readers.interface import Clip, Coordinates, Recordings
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import DataError
 from mstgcn_jax.skeletons import Skeleton
@@ -93,6 +93,7 @@ def open_agcn(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     read=read_agcn,
     class_names=exchange.class_names(args, labels),
     channels=clips[0].shape[-1],
+    coordinates=Coordinates(layouts.channel_names(clips)),
     notes=notes,
     warnings=tuple(warnings + _axis_warnings(shapes)),
   )
@@ -209,6 +210,7 @@ def open_ctrgcn(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     skeleton,
     read=_Archive(path, skeleton.num_joints),
     class_names=exchange.class_names(args, [max(classes) - 1]),
+    coordinates=Coordinates(("x", "y", "z")),
     notes=notes,
     parallel=False,  # clips are read one after the other from a stream, which may be compressed
   )

@@ -172,14 +172,10 @@ def _coordinates(
   """What can be said of coordinates that nobody describes, and lines to print."""
   if not as_is:
     return layouts.turned(skeleton), ()
-  channels = clips[0].shape[-1]
-  if channels > 3:
-    return Coordinates(), ()
-  scored = channels == 3 and exchange.majority(layouts.is_score(clip[..., 2]) for clip in clips)
-  names = ("x", "y", "score") if scored else ("x", "y", "z")[:channels]
-  said = "the third channel lies between 0 and 1: taken for a score; " if scored else ""
-  if channels == 3 and not scored:
+  names = layouts.channel_names(clips)
+  if not names or "z" in names:
     return Coordinates(names), ()
+  said = "the third channel lies between 0 and 1: taken for a score; " if "score" in names else ""
   for up, other in (("-y", "y"), ("y", "-y")):
     if exchange.majority(layouts.upside_down(clip, skeleton, other) for clip in clips):
       return Coordinates(names, up=up), (f"{said}heads lie towards {up}: it is taken to point up",)
