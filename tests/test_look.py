@@ -69,6 +69,15 @@ def scene_of(clip: np.ndarray) -> show._Scene:
   return show._Scene(clip, skeletons.tracked(clip), NTU)
 
 
+def test_joints_that_are_missing_say_nothing_of_where_the_camera_stands():
+  far = figure(4) + np.float32([0, 4, 0])
+  whole = scene_of(far[None]).points
+  far[:, 4] = 0  # a shoulder
+  lacking = scene_of(far[None]).points
+  seen = np.arange(25) != 4
+  np.testing.assert_allclose(lacking[0][:, seen], whole[0][:, seen], atol=0.1)
+
+
 def test_a_long_clip_is_thinned_out(tmp_path):
   long = prepare(tmp_path, [Clip("long", 0, [figure(400)])])
   pictures, stride = show.draw(long, 0)

@@ -164,6 +164,16 @@ def test_a_clip_stands_upright_and_faces_who_looks(tmp_path):
   assert (points[0, 0, 5] == -32768).all()  # untracked
 
 
+def test_the_joint_that_arrays_are_centred_on_is_drawn(tmp_path):
+  joints = np.random.default_rng(0).normal(size=(4, 25, 3)).astype(np.float32)
+  joints[:, NTU.center] = 0
+  data_set = prepare(tmp_path, [Clip("a", 0, [joints, joints], {})], rotated=None, center=None)
+  drawn = report.drawing(data_set, 0)
+  points = np.frombuffer(base64.b64decode(drawn["points"]), "<i2").reshape(2, 4, 25, 3)
+  assert (points[0] != -32768).all()
+  assert (points[1, :, NTU.center] == -32768).all()  # the other one's is not known
+
+
 def test_the_clips_of_the_data_set_are_drawn(run, tmp_path, tiny_data):
   report.write([run], tmp_path / "report.html")
   moving = content(tmp_path / "report.html")[0]["moving"]

@@ -277,15 +277,9 @@ class _Scene:
   weights: np.ndarray | None = None
 
   def __post_init__(self):
-    channels = self.coordinates.get("channels")
-    self.flat = "z" not in channels if channels else _is_flat(self.clip, self.skeleton)
-    if self.flat:
-      points = self.clip[..., :2] * _aspect(self.clip, self.coordinates)
-      if self.coordinates.get("up") == "-y":
-        points = points * [1, -1]
-      self.points = np.concatenate([points, np.zeros_like(points[..., :1])], axis=-1)
-      self.floor, self.shadow = np.zeros((0, 2, 2)), None
-    else:
+    self.points, self.flat = upright(self.clip, self.seen, self.skeleton, self.coordinates)
+    self.floor, self.shadow = np.zeros((0, 2, 2)), None
+    if not self.flat:
       self._stand_in_a_room()
     visible = self.points[self.seen][:, :2]
     low, high = np.percentile(visible, [0.3, 99.7], axis=0)  # a joint gone astray is cut off
@@ -296,8 +290,7 @@ class _Scene:
 
   def _stand_in_a_room(self) -> None:
     """Camera coordinates (right, up, towards the camera) of joints, of shadows and of a floor."""
-    right, up, towards = _room(self.clip, self.seen, self.skeleton, self.coordinates.get("up", ""))
-    room = self.clip[..., :3] @ np.stack([right, up, towards], axis=1)
+    room = self.points
     camera = _camera(_turn(room, self.seen))
     ground = np.percentile(room[self.seen][:, 1], 1)
     flat = np.array(room)
@@ -386,6 +379,26 @@ def _round_step(size: float) -> float:
   return power * min((1, 2, 5, 10), key=lambda digit: abs(digit - size / power))
 
 
+def upright(
+  clip: np.ndarray, seen: np.ndarray, skeleton: Skeleton, coordinates: Mapping[str, Any]
+) -> tuple[np.ndarray, bool]:
+  """Joints as somebody in front of the first person sees them; and whether they lie in an image.
+
+  Args: as of `_Scene`.
+  Returns:
+    [person, frame, joint, 3]: x to the right, y up, z towards who looks, 0 in an image.
+  """
+  channels = coordinates.get("channels")
+  flat = "z" not in channels if channels else _is_flat(clip, skeleton)
+  if not flat:
+    axes = _room(clip, seen, skeleton, coordinates.get("up", ""))
+    return clip[..., :3] @ np.stack(axes, axis=1), False
+  points = clip[..., :2] * _aspect(clip, coordinates)
+  if coordinates.get("up") == "-y":
+    points = points * [1, -1]
+  return np.concatenate([points, np.zeros_like(points[..., :1])], axis=-1), True
+
+
 def _is_flat(clip: np.ndarray, skeleton: Skeleton) -> bool:
   """Whether the joints lie in an image: two coordinates, or a score for the third."""
   if clip.shape[-1] < 3:
@@ -413,11 +426,13 @@ def _room(
   start.
   """
   start = [t for t in range(clip.shape[1]) if seen[0, t].any()][:10] or [0]
-  joints = clip[0, start, :, :3].astype(np.float64).mean(axis=0)
+  known, count = seen[0, start].any(axis=0), seen[0, start].sum(axis=0)
+  points = np.where(seen[0, start, :, None], clip[0, start, :, :3], 0).astype(np.float64)
+  joints = points.sum(axis=0) / np.maximum(count, 1)[:, None]
   if axis:
     up = np.eye(3)["xyz".index(axis[-1])] * (-1 if axis.startswith("-") else 1)
   else:
-    up = _vertical(joints, skeleton)
+    up = _vertical(joints, known, skeleton)
   if up is None:  # nothing says what is up: look onto the plane that the joints fill best
     values = clip[..., :3][seen][:5000].astype(np.float64)
     values -= values.mean(axis=0)
@@ -425,7 +440,8 @@ def _room(
     return axes[1], axes[0], np.cross(axes[1], axes[0])
   side = np.zeros(3)
   for left, right in skeleton.mirror:
-    side += joints[right] - joints[left]
+    if known[left] and known[right]:
+      side += joints[right] - joints[left]
   side -= (side @ up) * up
   if np.linalg.norm(side) < 1e-6:
     side = np.roll(up, 1)
@@ -433,18 +449,16 @@ def _room(
   return left, up, np.cross(left, up)
 
 
-def _vertical(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray | None:
-  if skeleton.vertical is not None:
-    bottom, top = skeleton.vertical
-    vector = joints[top] - joints[bottom]
-  else:
-    upper, lower = (
-      [i for i, name in enumerate(skeleton.joints) if any(word in name for word in words)]
-      for words in (_UPPER, _LOWER)
-    )
-    if not upper or not lower:
-      return None
-    vector = joints[upper].mean(axis=0) - joints[lower].mean(axis=0)
+def _vertical(joints: np.ndarray, known: np.ndarray, skeleton: Skeleton) -> np.ndarray | None:
+  upper, lower = (
+    [i for i in np.flatnonzero(known) if any(word in skeleton.joints[i] for word in words)]
+    for words in (_UPPER, _LOWER)
+  )
+  if skeleton.vertical is not None and known[list(skeleton.vertical)].all():
+    lower, upper = ([joint] for joint in skeleton.vertical)
+  if not upper or not lower:
+    return None
+  vector = joints[upper].mean(axis=0) - joints[lower].mean(axis=0)
   axis = int(np.argmax(np.abs(vector)))
   return np.eye(3)[axis] * (1 if vector[axis] >= 0 else -1)
 

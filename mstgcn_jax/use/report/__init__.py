@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from mstgcn_jax import files
+from data_prep.look import show
+from mstgcn_jax import files, skeletons
 from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.evaluation import metrics
 from mstgcn_jax.evaluation.calibration import reliability
 from mstgcn_jax.evaluation.scores import Scores
-from mstgcn_jax.skeletons import Skeleton
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.use import explain
 from mstgcn_jax.use.report import decided
@@ -326,65 +326,15 @@ def drawing(data_set: DataSet, row: int) -> dict[str, Any]:
   for place, person in zip(clip, persons, strict=True):
     place[: len(person)] = person
   clip = clip[:, ::step]
-  seen = clip.any(-1)
-  points = _upright(clip, seen, data_set)
+  seen = skeletons.tracked(clip, show.joint_at_zero(data_set))
+  points, flat = show.upright(clip, seen, data_set.skeleton, data_set.coordinates)
   low, high = (np.percentile(points[seen], q, axis=0) for q in (0.3, 99.7))
   middle, size = (low + high) / 2, max(float((high - low).max()), 1e-6)
   scaled = np.clip((points - middle) / size * 30000, -32000, 32000)
   scaled = np.where(seen[..., None], scaled, _UNTRACKED).astype("<i2")
   return {
     "shape": list(scaled.shape[:3]),
-    "flat": not points[..., 2].any(),
+    "flat": flat,
     "step": step,
     "points": base64.b64encode(scaled.tobytes()).decode(),
   }
-
-
-def _upright(clip: np.ndarray, seen: np.ndarray, data_set: DataSet) -> np.ndarray:
-  """float [person, frame, joint, 3]: x, y up and z; z is 0 of key points in an image."""
-  facts = data_set.coordinates
-  channels, up = facts.get("channels"), facts.get("up", "")
-  flat = clip.shape[-1] < 3 or (channels is not None and "z" not in channels)
-  flat = flat or (channels is None and data_set.skeleton.vertical is None)
-  points = clip[..., :3].astype(np.float64)
-  if flat:
-    width, height = facts.get("picture", (1, 1))
-    points = np.concatenate([points[..., :2], np.zeros_like(points[..., :1])], -1)
-    return points * [width / height, -1 if up == "-y" else 1, 1]
-  axis, sign = _up(points, seen, data_set.skeleton, up)
-  # The other two axes in turn, so that what is right stays right.
-  x, z = ((axis + 2) % 3, (axis + 1) % 3) if axis == 1 else ((axis + 1) % 3, (axis + 2) % 3)
-  turned = np.stack([points[..., x], points[..., axis] * sign, points[..., z]], -1)
-  mirrored = np.linalg.det(np.eye(3)[[x, axis, z]]) * sign < 0
-  return _facing(turned * [1, 1, -1 if mirrored else 1], seen, data_set.skeleton)
-
-
-def _facing(points: np.ndarray, seen: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-  """Turned about y until the first person, who faces us, has the right side on our left."""
-  side = np.zeros(3)
-  for left, right in skeleton.mirror or ():
-    both = seen[0, :, left] & seen[0, :, right]
-    if both.any():
-      first = int(both.argmax())
-      side += points[0, first, right] - points[0, first, left]
-  length = float(np.hypot(side[0], side[2]))
-  if length < 1e-6:
-    return points
-  cos, sin = -side[0] / length, -side[2] / length
-  return points @ np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
-
-
-def _up(points, seen, skeleton: Skeleton, said: str) -> tuple[int, int]:
-  """The coordinate axis that is up, and its sign: as the data set says, or as the spine stands."""
-  if said:
-    return "xyz".index(said[-1]), -1 if said.startswith("-") else 1
-  if skeleton.vertical is None:
-    return 1, 1
-  bottom, top = skeleton.vertical
-  both = seen[..., bottom] & seen[..., top]
-  spine = (points[..., top, :] - points[..., bottom, :])[both]
-  if not len(spine):
-    return 1, 1
-  mean = spine.mean(0)
-  axis = int(np.abs(mean).argmax())
-  return axis, 1 if mean[axis] >= 0 else -1
