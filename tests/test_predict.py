@@ -248,13 +248,15 @@ def test_what_is_wrong_with_a_pipe_is_said_with_its_line(run, monkeypatch, data,
 def test_people_and_joints_that_are_not_there_are_zero_in_json():
   frames = [
     recordings.parse_frame(line)
-    for line in (b"[[1, 2], null]", b"[[[1, 2], [3, 4]], null]", b"[]", b"[null, [[5, 6], null]]")
+    for line in (b"[[1, 2], null]", b"[[[1, 2], [3, 4]], null]", b"[]", b"[[], [[5, 6], null]]")
   ]
   array = recordings.stack_frames(frames)
   assert array.shape == (2, 4, 2, 2)
   np.testing.assert_array_equal(array[0, :2], [[[1, 2], [0, 0]], [[1, 2], [3, 4]]])
   np.testing.assert_array_equal(array[1, 3], [[5, 6], [0, 0]])
   assert not array[:, 2].any() and not array[1, :2].any() and not array[0, 3].any()
+  same = recordings.parse_frame(b"[null, [[5, 6], null]]")
+  np.testing.assert_array_equal(same, frames[3])
 
 
 # --- segments

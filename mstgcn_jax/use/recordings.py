@@ -337,11 +337,11 @@ def _frame(value: Any) -> np.ndarray:
 
 
 def _depth(value: Any) -> int:
-  """How many lists lie within each other, by the first things that are not null."""
+  """How many lists lie within each other, by the first things that are neither null nor []."""
   depth = 0
   while isinstance(value, list):
     depth += 1
-    value = next((item for item in value if item is not None), None)
+    value = next((item for item in value if item not in (None, [])), None)
   return depth
 
 
