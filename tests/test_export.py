@@ -48,6 +48,31 @@ def clips(count=3, seed=0):
   return np.random.default_rng(seed).normal(size=(count, 2, 12, 25, 3)).astype(np.float32)
 
 
+@pytest.mark.parametrize("count", [1, 3, 12, 100])
+def test_all_clips_are_compared(count):
+  class Same:
+    exact = staticmethod(lambda clips: clips)
+
+  seen = []
+
+  def exported(clips):
+    seen.append(clips[:, 0])
+    return clips
+
+  numbers = np.arange(count, dtype=np.float32)[:, None]
+  export._compare(Same, exported, numbers, "")
+  np.testing.assert_array_equal(np.concatenate(seen), numbers[:, 0])
+  assert len(seen[0]) == 1 and len(set(map(len, seen))) <= 2
+
+
+def test_what_a_killed_export_left_is_in_nobodys_way(tmp_path):
+  (tmp_path / "model.partial" / "assets.extra").mkdir(parents=True)
+  with export._written_whole(tmp_path / "model") as aside:
+    assert not aside.exists()
+    aside.mkdir()
+  assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
 def test_stablehlo_runs_without_this_package(workdir, stablehlo, tmp_path):
   np.save(tmp_path / "clips.npy", clips())
   code = (

@@ -167,13 +167,18 @@ def _check_out(out: pathlib.Path, to: str, ending: str) -> None:
 def _written_whole(out: pathlib.Path):
   """As `files.written_whole`, of a file or a folder."""
   aside = out.with_name(f"{out.stem}.partial{out.suffix}")  # what loads it may look at the ending
+  _remove(aside)  # of an export that was killed
   try:
     yield aside
     aside.replace(out)
   finally:
-    if aside.is_dir():
-      shutil.rmtree(aside, ignore_errors=True)
-    aside.unlink(missing_ok=True)
+    _remove(aside)
+
+
+def _remove(path: pathlib.Path) -> None:
+  if path.is_dir():
+    shutil.rmtree(path, ignore_errors=True)
+  path.unlink(missing_ok=True)
 
 
 def _load(workdir, checkpoint, stream, trust) -> _Run:
@@ -229,12 +234,13 @@ def _clips(workdir: str | pathlib.Path, run: _Run) -> tuple[np.ndarray, str]:
 
 
 def _compare(run: _Run, exported: _Clips | None, clips: np.ndarray, said: str) -> Comparison:
-  """By batches of two sizes, one of them 1."""
+  """All clips, in three batches, after one to three of one clip."""
   if exported is None:
     return Comparison(None, None, said)
   exact = jax.jit(run.exact)
-  size = max(1, (len(clips) - 1) // 3)
-  parts = [clips[:1], *(clips[i : i + size] for i in range(1, len(clips) - size + 1, size))]
+  alone = len(clips) - 3 * ((len(clips) - 1) // 3)
+  parts = [*np.split(clips[:alone], alone), *np.split(clips[alone:], 3)]
+  parts = [part for part in parts if len(part)]
   expected, found = (
     np.concatenate([np.asarray(f(part)) for part in parts]) for f in (exact, exported)
   )
