@@ -8,7 +8,7 @@ from flax import nnx
 from data_prep.readers.interface import Clip
 from mstgcn_jax import files, skeletons
 from mstgcn_jax.data import normalise
-from mstgcn_jax.data.data_set import Persons
+from mstgcn_jax.data.data_set import Persons, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.training import checkpoints
@@ -110,6 +110,13 @@ def test_a_recording_is_placed_as_the_training_data_were(tmp_path):
   assert workdir_lib.read(workdir).sampling == classify.sampling
   workdir_lib.read(workdir).write(tmp_path)
   assert files.read_json(workdir / "model.json")["input"] == facts["input"] | {"views": 1}
+
+
+def test_a_row_that_a_data_set_does_not_have_is_refused(classify, tiny_data):
+  data_set = open_data_set(tiny_data / "tiny")
+  for row in (-1, len(data_set)):
+    with pytest.raises(ConfigError, match=f"row is {row}; tiny has {len(data_set)} clips"):
+      classify.from_data_set(data_set, row)
 
 
 def test_one_person_needs_no_axis_of_persons(classify):

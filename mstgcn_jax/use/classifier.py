@@ -19,7 +19,7 @@ from mstgcn_jax.training import checkpoints
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.train_step import model_input
 
-_LARGEST = 1e9  # a coordinate beyond is damage, as for data_prep
+LARGEST = 1e9  # a coordinate beyond is damage, as for data_prep
 
 
 def in_batches(
@@ -139,7 +139,7 @@ class Classifier:
     """
     if not isinstance(data_set, DataSet):
       raise ConfigError(f"data_set is {data_set!r:.60}; expected what `open_data_set` returns")
-    if not -len(data_set) <= row < len(data_set):
+    if not 0 <= row < len(data_set):
       raise ConfigError(f"row is {row}; {data_set.name} has {len(data_set)} clips, from 0 on")
     if data_set.skeleton.joints != self.skeleton.joints:
       raise ConfigError(
@@ -200,12 +200,12 @@ class Classifier:
         f"the joints {shape}; expected {axes} with {expected[0]} joints of {self.skeleton.name} "
         f"and {words.counted(expected[1], 'channel')}"
       )
-    bad = np.argwhere(~(np.abs(found) <= _LARGEST))
+    bad = np.argwhere(~(np.abs(found) <= LARGEST))
     if len(bad):
       names = axes.strip("[]").split(", ")
       place = ", ".join(f"{n} {i}" for n, i in zip(names, bad[0][-len(names) :], strict=True))
       raise DataError(
-        f"{place} is {found[tuple(bad[0])]:g}; expected finite coordinates up to {_LARGEST:g}: "
+        f"{place} is {found[tuple(bad[0])]:g}; expected finite coordinates up to {LARGEST:g}: "
         "a joint that is not tracked is 0 in all its channels"
       )
     return found

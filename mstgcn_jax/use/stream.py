@@ -7,7 +7,7 @@ import numpy as np
 
 from mstgcn_jax import words
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.use.classifier import Classifier
+from mstgcn_jax.use.classifier import LARGEST, Classifier
 
 MAX_PERSONS = 64  # in one frame
 
@@ -85,7 +85,7 @@ class Stream:
         come back. Of those in the window, the first are looked at, as many as the run takes.
     Raises:
       ConfigError: another shape.
-      DataError: a coordinate is not finite. The frame is not taken.
+      DataError: a coordinate is not finite, or beyond reason. The frame is not taken.
     """
     clip = self.take(frame)
     return None if clip is None else np.asarray(self.classifier(clip[None]))[0]
@@ -127,10 +127,11 @@ class Stream:
         f"channel] with {joints} joints of {self.classifier.skeleton.name} and "
         f"{words.counted(channels, 'channel')}, and up to {MAX_PERSONS} persons"
       )
-    if not np.isfinite(found).all():
-      person, joint, _ = np.argwhere(~np.isfinite(found))[0].tolist()
+    bad = np.argwhere(~(np.abs(found) <= LARGEST))
+    if len(bad):
+      person, joint, _ = bad[0].tolist()
       raise DataError(
         f"person {person}, joint {joint} is {found[person, joint].tolist()}; expected finite "
-        "coordinates: a joint that is not tracked is 0 in all its channels"
+        f"coordinates up to {LARGEST:g}: a joint that is not tracked is 0 in all its channels"
       )
     return found
