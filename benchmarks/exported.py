@@ -19,8 +19,8 @@ import numpy as np
 from mstgcn_jax import files
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import experiment
-from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.use import export
+from mstgcn_jax.use.classifier import Classifier
 
 CALLS, WARM_UP = 200, 10
 
@@ -39,9 +39,9 @@ def main() -> None:
 def accuracy(paths: list[pathlib.Path], workdir: pathlib.Path) -> None:
   """Prints how many of a run's evaluation clips each file gets right, one clip a call."""
   config = config_lib.read(workdir / "config.json")
-  data_set, sampling = experiment.data_set_of(workdir), workdir_lib.read(workdir).sampling
+  data_set, classify = experiment.data_set_of(workdir), Classifier(workdir)
   rows = experiment.make_split(config, data_set).eval
-  clips = [sampling.windows(data_set.read([row])[0]) for row in rows.tolist()]
+  clips = [classify.from_data_set(data_set, row) for row in rows.tolist()]
   labels = data_set.table["label"][rows]
   for path in paths:
     run, _ = load(path)

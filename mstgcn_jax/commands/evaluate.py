@@ -9,6 +9,7 @@ import argparse
 import pathlib
 import re
 
+from mstgcn_jax import files
 from mstgcn_jax.commands import process
 from mstgcn_jax.evaluation import calibration, fusion, metrics, plots, report
 from mstgcn_jax.training import config as config_lib
@@ -115,4 +116,5 @@ def _write(evaluation: Evaluation, out: pathlib.Path) -> None:
       out / f"confusion_matrix{suffix}.png",
       title=f"{e.data_name}, {e.protocol}, {name}, step {e.step}",
     )
-  (out / "report.txt").write_text(_text(e), encoding="utf-8")
+  with files.written_whole(out / "report.txt") as aside:
+    aside.write_text(_text(e), encoding="utf-8")

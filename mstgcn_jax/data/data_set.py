@@ -40,7 +40,7 @@ _LOADING = ("channels", "fill", "center", "joint_at_zero", "rotated")
 class Persons(list):
   """The persons of a clip as data sets store them: turned as the source has it, not yet centred.
 
-  By this `classifier.Classifier.window` tells them from those of a recording, which it turns.
+  By this `Classifier.from_recording` tells them from those of a recording, which it turns.
   """
 
   def __getitem__(self, index):
