@@ -17,22 +17,24 @@ def window(persons: np.ndarray, facts: dict) -> np.ndarray:
 
   Args:
     persons: [person, frame, joint, channel], everybody from the same moment on.
-    facts: the file's metadata: window, num_persons, sampling, fill, center.
+    facts: the file's metadata: window, num_persons, sampling, fill, center, origin, bone_parents.
   """
-  size, length = facts["window"], persons.shape[1]
+  cut = lambda person: person[: np.flatnonzero(person.any(axis=(1, 2)))[-1] + 1]
+  # Who is never tracked is left out, and everybody has a length of their own.
+  people = [cut(person) for person in persons if person.any()][: facts["num_persons"]]
+  size, length = facts["window"], max(map(len, people), default=0)
   if facts["sampling"] == "uniform" and length >= size:  # one frame of each of `size` segments
     times = np.floor((np.arange(size) + 0.5) * length / size).astype(int)
   elif facts["sampling"] in ("uniform", "loop", "random_crop"):
     times = np.arange(size) + max(0, length - size) // 2
   else:
     raise SystemExit(f"sampling {facts['sampling']!r} is not of this example")
+  if facts.get("origin", "frame") != "frame" or facts.get("bone_parents"):
+    raise SystemExit("clips moved as a whole, or scaled, are not of this example")
   clip = np.zeros((facts["num_persons"], size, *persons.shape[2:]), np.float32)
-  for place, person in zip(clip, persons, strict=False):
-    tracked = np.flatnonzero(person.any(axis=(1, 2)))
-    if len(tracked):
-      own = person[: tracked[-1] + 1]  # everybody at their own length
-      within = (times < len(own)) | (facts["fill"] == "loop")
-      place[within] = own[times[within] % len(own)]
+  for place, person in zip(clip, people, strict=False):
+    within = (times < len(person)) | (facts["fill"] == "loop")
+    place[within] = person[times[within] % len(person)]
   if facts["center"] is not None:  # a joint of the first person becomes the origin, frame by frame
     seen = clip.any(axis=-1, keepdims=True)
     clip = np.where(seen, clip - clip[:1, :, facts["center"], None], 0).astype(np.float32)

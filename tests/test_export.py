@@ -102,6 +102,20 @@ def test_what_a_program_has_to_know_is_beside_the_file(stablehlo):
   assert (facts["window"], facts["sampling"], facts["stream"]) == (12, "loop", "joint")
   assert facts["skeleton"]["name"] == "ntu_rgbd" and len(facts["skeleton"]["joints"]) == 25
   assert facts["platforms"] == ["cpu", "cuda", "tpu"] and facts["versions"]["jax"]
+  assert (facts["center"], facts["origin"], facts["bone_parents"]) == (1, "frame", None)
+
+
+def test_how_clips_are_placed_is_beside_the_file_and_not_passed_over_by_the_example(tmp_path):
+  workdir = write_run(tmp_path / "run")
+  model = files.read_json(workdir / "model.json")
+  model["input"] |= {"origin": "first_frame", "body_size": True}
+  files.write_json(workdir / "model.json", model)
+  export.export(workdir, "stablehlo", tmp_path / "a.stablehlo")
+  facts = files.read_json(tmp_path / "a.stablehlo.json")
+  assert facts["origin"] == "first_frame" and facts["bone_parents"][0] == 1
+  for changes in ({"origin": "frame"}, {"bone_parents": None}):
+    with pytest.raises(SystemExit, match="moved as a whole, or scaled"):
+      runpy.run_path(str(EXAMPLE))["window"](clips()[0], facts | changes)
 
 
 @pytest.mark.parametrize(("to", "out"), [("savedmodel", "saved"), ("tflite", "run.tflite")])
@@ -244,6 +258,9 @@ def test_the_example_makes_the_window_that_the_run_sees(workdir, frames, kind):
   persons = np.random.default_rng(2).normal(size=(2, frames, 25, 3)).astype(np.float32)
   persons[1, frames - 3 :] = 0  # the second one leaves earlier, and loops with a period of its own
   own = [persons[0], persons[1, : frames - 3]]
+  # Nobody is there in the end, nor ever in the first place; a third person is left out.
+  persons = np.pad(persons, ((1, 1), (0, 5), (0, 0), (0, 0)))
+  persons[3] = 1
   facts = {"window": 12, "num_persons": 2, "sampling": kind, "fill": "loop", "center": 1}
   np.testing.assert_array_equal(example["window"](persons, facts), sampling.windows(own))
 

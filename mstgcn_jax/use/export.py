@@ -140,6 +140,8 @@ def metadata(run: _Run, to: str, weights: str) -> dict[str, Any]:
     "sampling": sampling.kind,
     "fill": sampling.fill,
     "center": sampling.center,
+    "origin": sampling.origin,
+    "bone_parents": sampling.bone_parents,
     "rotated": facts.rotated,
     "trained_on": facts.data_name,
     "step": run.step,
