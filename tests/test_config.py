@@ -95,6 +95,8 @@ def test_a_mistyped_field_or_value_is_named(text, message):
     ("optimizer.decay_epochs=50.7", r"decay_epochs is \(50.7,\); it must be whole numbers"),
     ("optimizer.decay_epochs=-1", r"decay_epochs is \(-1,\); it must be whole numbers"),
     ("optimizer.decay_epochs=2,2", r"decay_epochs is \(2, 2\); .* each once"),
+    ("model.blocks=3", r"model.blocks is \(3,\); it must be \(in_channels, out_channels, residual"),
+    ("model.blocks=(('a', 8),)", r"model.blocks is \(\('a', 8\),\); it must be"),
     ("model.attention=None2", "attention is 'None2'; allowed: None, stja"),
   ],
 )
@@ -120,6 +122,29 @@ def test_a_value_that_makes_no_sense_is_refused(text, message):
 def test_what_has_no_effect_is_said(texts, said):
   lines = config_lib.notes(typed(*texts))
   assert len(lines) == (said is not None) and all(line.startswith(said) for line in lines)
+
+
+@pytest.mark.parametrize(
+  ("fields", "said"),
+  [
+    ({"network": "agcn", "edge_weights": "fixed", "kernel_size": 5}, ["edge_weights"]),
+    ({"network": "ctrgcn", "kernel_size": 5, "embedding": 4, "gates": False},
+     ["gates", "kernel_size"]),
+    ({"network": "dgstgcn", "subsets": 4, "branches": ("1x1",)}, []),
+    ({"network": "dgstgcn", "subsets": 4, "strategy": "spatial"}, ["subsets"]),
+    ({"block_type": "ctrgcn/sep", "kernel_size": 5, "expand_ratio": 2}, []),
+    ({"spatial_scales": 2, "temporal_scales": 2, "layer_type": "sep", "expand_ratio": 2}, []),
+    ({"block_type": "basic", "spatial_scales": 2, "layer_type": "sep", "reduction": 4},
+     ["spatial_scales", "layer_type", "reduction"]),
+    ({"attention": "pa", "reduction": 4}, []),
+    ({"network": "tcn:TCN", "reduction": 4}, []),
+  ],
+)  # fmt: skip
+def test_a_field_that_no_layer_of_the_network_reads_is_named(fields, said):
+  config = config_lib.default()
+  config.model.update(fields)
+  lines = [line for line in config_lib.notes(config) if line.startswith("model.")]
+  assert [line.split()[0] for line in lines] == [f"model.{field}" for field in said]
 
 
 def test_part_attention_alone_needs_parts():

@@ -23,7 +23,14 @@ from mstgcn_jax.data import streams, temporal_sampling
 from mstgcn_jax.data.augment import Augmentation
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import ModelConfig
-from mstgcn_jax.model.config import published_blocks, published_fields
+from mstgcn_jax.model.config import (
+  BLOCK_TYPES,
+  NEIGHBOURS,
+  NETWORKS,
+  RANDOM,
+  published_blocks,
+  published_fields,
+)
 from mstgcn_jax.skeletons import Skeleton
 from mstgcn_jax.training.optimizer import OptimizerConfig
 
@@ -346,6 +353,8 @@ def validate(config: ConfigDict) -> None:
   origins = temporal_sampling.ORIGINS
   require(config.data.center in origins, "data.center", f"of {', '.join(origins)}")
   blocks = config.model.blocks
+  lists = all(isinstance(b, list | tuple) and b and type(b[0]) is int for b in blocks or ())
+  require(lists, "model.blocks", "(in_channels, out_channels, residual, stride) of each block")
   model_config(config, channels=blocks[0][0] // (2 if "+" in names[0] else 1) if blocks else 3)
   optimizer_config(config)
   augmentation(config)
@@ -374,7 +383,37 @@ def notes(config: ConfigDict) -> list[str]:
     )
   if config.model.blocks is not None and config.model.width != ModelConfig.width:
     lines.append("model.width has no effect: model.blocks says how wide each block is")
-  return lines
+  return lines + [
+    f"model.{field} has no effect: no layer of this network reads it"
+    for field, is_read in _read_by_layers(config.model).items()
+    if not is_read and _as_tuples(config.model[field]) != getattr(ModelConfig, field)
+  ]
+
+
+def _read_by_layers(model: ConfigDict) -> dict[str, bool]:
+  """Field of `ModelConfig` -> whether a layer of this network reads it; nothing for own code."""
+  published = published_fields(model.network)
+  spatial, _, temporal = (model.block_type or published["block_type"]).partition("/")
+  spatial, temporal = {spatial}, {temporal or spatial}
+  if ":" in "".join((model.network, *spatial, *temporal)):
+    return {}
+  first = NETWORKS[model.network].first_block
+  both = spatial | temporal | {first}
+  shared = {*BLOCK_TYPES, "stgcn"}  # layers around one convolution
+  reduces = model.attention in ("stja", "stcja", "pa") or both & {"bottle", "ms_bottle"}
+  return {
+    "spatial_scales": bool(spatial & {"ms", "ms_bottle"}),
+    "temporal_scales": bool(temporal & {"ms", "ms_bottle"}),
+    "layer_type": "ms" in both,
+    "expand_ratio": "sep" in both or ("ms" in both and model.layer_type == "sep"),
+    "reduction": bool(reduces),
+    "embedding": bool(spatial & {"agcn", "aagcn", "ctrgcn", "pyskl_ctrgcn", "dgstgcn"}),
+    "gates": "aagcn" in spatial,
+    "branches": bool(temporal & set(NEIGHBOURS[3:])),
+    "subsets": (model.strategy or published["strategy"]) == RANDOM,
+    "edge_weights": bool((spatial | {first}) & {*shared, "stgcnpp"}),
+    "kernel_size": bool((temporal | {first}) & {*shared, "agcn", "aagcn"}),
+  }
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
