@@ -456,6 +456,26 @@ def test_a_warm_start_takes_the_parameters_that_were_evaluated(tmp_path):
   np.testing.assert_array_equal(params["w"], [3, 3])
 
 
+def test_float64_is_taken_as_what_it_is_or_refused(tmp_path, copy, tiny_data):
+  with jax.enable_x64(True):
+    fresh = {"w": jnp.zeros(2, "float64")}
+    state = lambda x: train_step.TrainState(
+      jnp.int32(0), jnp.zeros(2, jnp.uint32), {"w": x}, {}, {}
+    )
+    shutil.copy(copy / "model.json", tmp_path)
+    with checkpoints.make_manager(tmp_path) as manager:
+      checkpoints.save(manager, 1, {"joint": state(jnp.ones(2, "float32"))}, checkpoints.Progress())
+      checkpoints.wait(manager)
+      params, _ = checkpoints.warm_start(tmp_path, "joint", fresh, {})
+      assert params["w"].dtype == "float64"
+      with pytest.raises(ConfigError, match=r"float32 \(2,\) saved, float64 \(2,\) now"):
+        checkpoints.restore_newest(manager, {"joint": state(fresh["w"])})
+      checkpoints.save(manager, 2, {"joint": state(fresh["w"])}, checkpoints.Progress())
+      checkpoints.wait(manager)
+  with pytest.raises(ConfigError, match="checkpoint 2 is of a run in float64; set JAX_ENABLE_X64"):
+    checkpoints.load_variables(tmp_path)
+
+
 def test_a_digest_finds_a_changed_array(copy):
   manager = checkpoints.make_manager(copy, read_only=True)
   tree, _ = checkpoints._read(manager, 18)

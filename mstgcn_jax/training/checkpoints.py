@@ -305,13 +305,14 @@ def _read(manager, step: int, target: Any = None) -> tuple[Any, dict[str, Any]]:
   Raises:
     DataError: it is not what was written.
     RunError: it could not be read for a reason that says nothing about the file.
-    ConfigError: it is not a state like `target`.
+    ConfigError: it is not a state like `target`, or in float64, which is off.
   """
   if not (pathlib.Path(manager.directory) / str(step) / "state" / "_METADATA").exists():
     raise DataError(f"checkpoint {step} cannot be read (it has no state/_METADATA)")
   try:
     saved = manager.item_metadata(step).state
     if target is None:
+      _check_is_representable(step, saved)
       sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
       abstract = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
       target = jax.tree.map(abstract, saved)
@@ -347,12 +348,19 @@ def _is_passing(error: BaseException) -> bool:
   return isinstance(error, MemoryError) or any(mark in str(error) for mark in marks)
 
 
-def _check_alike(step: int, saved: Any, target: Any) -> None:
-  def shapes(tree):
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): tuple(leaf.shape) for path, leaf in leaves}
+def _check_is_representable(step: int, saved: Any) -> None:
+  """Raises ConfigError where JAX would read float64 as float32."""
+  if not jax.config.jax_enable_x64 and any(x.dtype == np.float64 for x in jax.tree.leaves(saved)):
+    raise ConfigError(f"checkpoint {step} is of a run in float64; set JAX_ENABLE_X64=1 to read it")
 
-  old, new = shapes(saved), shapes(target)
+
+def _check_alike(step: int, saved: Any, target: Any) -> None:
+  def kinds(tree):
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    kind = lambda leaf: f"{np.dtype(leaf.dtype)} {tuple(leaf.shape)}"
+    return {jax.tree_util.keystr(path): kind(leaf) for path, leaf in leaves}
+
+  old, new = kinds(saved), kinds(target)
   different = sorted(name for name in old | new if old.get(name) != new.get(name))
   if different:
     name = different[0]
@@ -521,7 +529,7 @@ def warm_start(
       if saved.shape != fresh.shape:
         problems.append(f"{name} is {saved.shape}, the model has {fresh.shape}")
         return fresh
-      return saved
+      return saved.astype(fresh.dtype)
 
     return leaf
 
