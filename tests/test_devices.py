@@ -8,13 +8,15 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny
 
+from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.evaluation.scores import Scores
-from mstgcn_jax.training import checkpoints, run_log
+from mstgcn_jax.training import checkpoints, experiment, run_log
 
 TESTS = pathlib.Path(__file__).parent
 
@@ -263,6 +265,13 @@ def test_streams_on_a_device_each_are_evaluated_on_one(tiny_data, tmp_path):
     np.testing.assert_array_equal(here.names, there.names)
     # Batches of another size: float32 rounding.
     np.testing.assert_allclose(here.logits, there.logits, rtol=1e-4, atol=1e-4)
+
+
+def test_a_batch_whose_pairs_would_be_parted_is_refused_with_mixup(tiny_data, monkeypatch):
+  monkeypatch.setattr(experiment, "place_streams", lambda *_: {"joint": SimpleNamespace(size=4)})
+  config = tiny.config(tiny_data, batch_size=4, mixup=0.2)
+  with pytest.raises(ConfigError, match=r"batch_size is 4; mixup blends pairs .* multiple of 8"):
+    experiment.set_up(config)
 
 
 def test_a_batch_that_does_not_fit_the_devices_is_refused(tiny_data, tmp_path):

@@ -223,8 +223,11 @@ def set_up(
   for mesh in meshes.values():
     if train:
       check_divisible("batch_size", config.batch_size, mesh, task.optimizer.accumulate)
-      if config.mixup and mesh.size > 1:  # which blends neighbours, on one device
-        check_divisible("batch_size", config.batch_size, mesh, 2)
+      if config.mixup and mesh.size > 1 and config.batch_size % (2 * mesh.size):
+        raise ConfigError(
+          f"batch_size is {config.batch_size}; mixup blends pairs of clips that are on one of "
+          f"{mesh.size} devices; take a multiple of {2 * mesh.size}"
+        )
     check_divisible("eval_batch_size", config.eval_batch_size, mesh)
   return Experiment(config, data_set, sampling, split, model_config, task, steps_per_epoch, meshes)
 
