@@ -1,5 +1,7 @@
 """The table of layers."""
 
+import math
+
 import jax
 import pytest
 import tiny
@@ -8,7 +10,7 @@ from flax import nnx
 from mstgcn_jax.commands import evaluate
 from mstgcn_jax.commands.summary import main as summary_main
 from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.model import ModelConfig, summary
+from mstgcn_jax.model import ModelConfig, make_network, summary
 
 
 def test_the_published_configuration_has_the_published_parameters_and_flops():
@@ -100,6 +102,17 @@ def test_a_prepared_data_set_says_what_the_network_is_for(tiny_data, tmp_path, c
   summary_main(["--config", str(config)])
   line = capsys.readouterr().out.splitlines()[0]
   assert line.startswith("20 joints (utd_mhad), 3 classes, 3 channels (those of ")
+
+
+def test_the_activation_behind_a_blocks_shortcut_is_counted():
+  config = ModelConfig(
+    num_classes=5, network="agcn", activation="acon", blocks=((3, 8, False, 1), (8, 16, True, 2))
+  )
+  model = nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)))
+  parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
+  rows = summary.rows(config, frames=10)
+  assert sum(row.parameters for row in rows) == parameters
+  assert [row.parameters for row in rows if row.name == "blocks.1.activation"] == [3 * 16]
 
 
 class Own(nnx.Module):

@@ -15,7 +15,6 @@ from flax import nnx
 
 from mstgcn_jax.model import ModelConfig, Network, make_network, neighbours
 from mstgcn_jax.model.activations import Acon, MetaAcon
-from mstgcn_jax.model.compose import identity
 from mstgcn_jax.model.inferred import AttentionGraphConv, ChannelwiseGraphConv, DynamicGraphConv
 from mstgcn_jax.model.neighbours import WithMeanJoint
 from mstgcn_jax.model.norm import BatchNorm
@@ -66,9 +65,9 @@ def rows(config: ModelConfig, frames: int = 300) -> list[Row]:
     result.append(Row("norm_in", _clip_shape(x), _parameters(model.norm_in), 0))
     for i, block in enumerate(model.blocks):
       before = x
-      for name in ("spatial", "temporal", "shortcut", "attention"):
+      for name in ("spatial", "temporal", "shortcut", "activation", "attention"):
         layer = getattr(block, name)
-        if layer is not None and layer is not identity:
+        if isinstance(layer, nnx.Module):  # not a function, which has no parameters
           row, y = _row(f"blocks.{i}.{name}", layer, before if name == "shortcut" else x)
           result.append(row)
           x = x if name == "shortcut" else y
