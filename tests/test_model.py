@@ -19,6 +19,7 @@ from mstgcn_jax.model.activations import make_activation
 from mstgcn_jax.model.block import spatial_layer, temporal_layer
 from mstgcn_jax.model.compose import ConvNorm, Residual, identity
 from mstgcn_jax.model.groups import join
+from mstgcn_jax.model.network import Block
 from mstgcn_jax.model.norm import BatchNorm
 from mstgcn_jax.model.spatial import GraphConv
 from mstgcn_jax.model.temporal import TemporalConv
@@ -42,6 +43,12 @@ CLIPS = jax.random.normal(jax.random.key(0), (2, 2, 9, 25, 3))
     ({"dtype": "float16"}, "dtype is 'float16'"),
     ({"expand_ratio": -1}, "expand_ratio is -1"),
     ({"strategy": "near"}, "strategy is 'near'"),
+    ({"width": 4, "attention": "stja", "reduction": 8}, "reduction is 8, more than the 4 channels"),
+    ({"block_type": "bottle", "width": 4, "reduction": 5}, "reduction is 5, more than the 4 chan"),
+    (
+      {"attention": "ca", "blocks": ((3, 2), (2, 2)), "block_type": "sep"},
+      "attention is 'ca', which needs 4 channels; block 1 has 2",
+    ),
   ],
 )
 def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(fields, message):
@@ -261,6 +268,27 @@ def test_a_spatial_layer_of_ones_own_needs_no_change_to_the_package():
   assert model(CLIPS).shape == (2, 5)
 
 
+class Twice(Block):
+  """A block of one's own."""
+
+  def __call__(self, x):
+    return 2 * super().__call__(x)
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_a_block_of_ones_own_in_place_of_one_that_is_there_is_what_runs(remat):
+  model = MSTGCN(dataclasses.replace(SMALL, remat=remat), rngs=nnx.Rngs(0))
+  model.eval()
+  expected = 2 * model.features(CLIPS)
+  block = model.blocks[-1]
+  model.blocks[-1] = Twice(block.spatial, block.temporal, block.attention)
+  np.testing.assert_array_equal(model.features(CLIPS), expected)
+  last = SMALL.blocks[-1]
+  model.blocks[-1] = nnx.Linear(last.in_channels, last.out_channels, rngs=nnx.Rngs(0))
+  assert model(CLIPS).shape == (2, 5)
+  assert len(model.adjacencies(CLIPS)) == len(SMALL.blocks) - 1  # a linear map has none
+
+
 def test_a_layer_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
   (tmp_path / "broken_layers.py").write_text("class Mean(nnx.Module): pass")
   monkeypatch.syspath_prepend(tmp_path)
@@ -310,6 +338,15 @@ def test_folding_keeps_the_function(fields):
   model.eval()
   expected = model(CLIPS)
   np.testing.assert_allclose(folded(CLIPS), expected, atol=1e-5 * float(jnp.abs(expected).max()))
+
+
+@pytest.mark.parametrize("norm", [BatchNorm, lambda n: nnx.BatchNorm(n, rngs=nnx.Rngs(0))])
+def test_folding_leaves_what_it_does_not_know(norm):
+  model = MSTGCN(SMALL, rngs=nnx.Rngs(0))
+  c_in, c_out = SMALL.blocks[1].in_channels, SMALL.blocks[1].out_channels
+  model.blocks[1].spatial = ConvNorm(nnx.Linear(c_in, c_out, rngs=nnx.Rngs(1)), norm(c_out))
+  model.eval()
+  np.testing.assert_allclose(model.fold()(CLIPS), model(CLIPS), rtol=1e-4, atol=1e-5)  # rounding
 
 
 def _loss_and_gradient(config):

@@ -58,6 +58,11 @@ class ConvNorm(nnx.Module):
     batch = isinstance(self.norm, BatchNorm) and not self.norm.use_running_average
     return isinstance(self.conv, TemporalConv) and batch
 
+  @property
+  def can_be_folded(self) -> bool:
+    """Whether norm and convolution are of this package's kinds, which become one."""
+    return isinstance(self.norm, BatchNorm) and hasattr(self.conv, "scale_outputs")
+
   def after(self, y: jax.Array) -> jax.Array:
     """What follows the convolution."""
     return self.activation(self.norm(y))

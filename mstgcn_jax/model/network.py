@@ -87,7 +87,7 @@ class Network(nnx.Module):
     """
     found, x = [], self._embed(clips)
     for block in self.blocks:
-      parts = [m for _, m in nnx.iter_modules(block.spatial) if isinstance(m, Aggregation)]
+      parts = [m for _, m in nnx.iter_modules(block) if isinstance(m, Aggregation)]
       if parts:
         adjacency = parts[0].infer(x)
         found.append(adjacency.reshape(*clips.shape[:2], *adjacency.shape[1:]))
@@ -102,7 +102,7 @@ class Network(nnx.Module):
     model = nnx.clone(self)
     model.eval()
     for _, module in list(nnx.iter_modules(model)):
-      if isinstance(module, ConvNorm):
+      if isinstance(module, ConvNorm) and module.can_be_folded:
         scale, shift = module.norm.constants()
         module.conv.scale_outputs(scale)
         if isinstance(module.conv, TemporalConv):
@@ -130,7 +130,7 @@ class Network(nnx.Module):
 
   def _features_by_person(self, clips: jax.Array) -> jax.Array:
     x = self._embed(clips)
-    run_block = nnx.remat(Block.__call__, policy=_KEPT) if self.config.remat else Block.__call__
+    run_block = nnx.remat(_run, policy=_KEPT) if self.config.remat else _run
     blocks = alignment.aligned(self.blocks, self.config)
     for block in blocks:
       x = run_block(block, x)
@@ -166,6 +166,10 @@ class MSTGCN(Network):
         f"network is {config.network!r}; MSTGCN is 'mstgcn', make_network makes any"
       )
     super().__init__(config, rngs=rngs)
+
+
+def _run(block: nnx.Module, x: jax.Array) -> jax.Array:
+  return block(x)
 
 
 def _uniform(bound: float):
