@@ -229,6 +229,27 @@ def initial(network: str):
   return nnx.merge(graphdef, state)
 
 
+def own_layer_without_bias(config, block, *, rngs):
+  return nnx.Linear(block.in_channels, block.out_channels, use_bias=False, rngs=rngs)
+
+
+def test_initial_values_reach_depthwise_and_own_layers():
+  blocks = ((3, 32, False, 1), (32, 64, True, 2))
+  make = lambda network, spatial: make_network(
+    config(network, blocks=blocks, block_type=f"{spatial}/stgcn"), rngs=nnx.Rngs(0)
+  )
+  depthwise = lambda model: model.blocks[1].spatial.body.depthwise.conv
+  check(depthwise(make("stgcn", "sep")).weight[...], 0.02)
+  check(depthwise(make("pyskl_stgcn", "sep")).weight[...], 1 / np.sqrt(3))  # uniform in ±1
+  own = make("stgcn", f"{__name__}:own_layer_without_bias").blocks[1].spatial
+  check(own.kernel[...], 0.02)
+
+
+def test_the_first_blocks_three_channels_need_not_bear_attention_nor_reduction():
+  for fields in ({"network": "ctrgcn", "attention": "stja"}, {"block_type": "bottle"}):
+    ModelConfig(**{"num_classes": 5, "network": "stgcn", "reduction": 4} | fields)
+
+
 def test_st_gcn_starts_with_small_normal_weights_and_edges_of_importance_1():
   model = initial("stgcn")
   for _, module in nnx.iter_modules(model):

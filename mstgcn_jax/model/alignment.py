@@ -73,7 +73,7 @@ def narrow(x: jax.Array, config: ModelConfig) -> jax.Array:
 def _units(config: ModelConfig) -> tuple[tuple[int, int], ...]:
   """(channels of a group, channels with zeros) for all groups that are not whole; the least first.
 
-  None where all are, where layers have no groups or others over frames than over joints, and where
+  Empty where all are, where layers have no groups or others over frames than over joints, and where
   a block that changes the number of channels would no longer do so.
   """
   same = config.spatial_scales == config.temporal_scales

@@ -30,7 +30,7 @@ class Published:
   Attributes:
     block_type, width, strategy, input_norm: the fields.
     first_block: block type of block 0; None where it is as the others.
-    initial_values: how parameters are drawn, one of `initial.SCHEMES`.
+    initial_values: how parameters are drawn, one of the schemes of `initial`.
     dropout_in_blocks: whether dropout ends each temporal layer, or precedes the classifier.
   """
 
@@ -102,6 +102,9 @@ class ModelConfig:
 
       mst.ModelConfig(num_classes=60)  # widths 112, 224, 448
       mst.ModelConfig(num_classes=14, skeleton="coco", width=32, attention="stja")
+
+  `dataclasses.replace` keeps what the publication or `width` has filled in: with another width give
+  blocks=None, with another network every field that is None here.
 
   Attributes:
     num_classes: length of the logits.
@@ -189,7 +192,7 @@ class ModelConfig:
     if self.blocks is None:
       set_field("blocks", published_blocks(self.in_channels, self.width))
     set_field("blocks", tuple(_block(i, block) for i, block in enumerate(self.blocks)))
-    if isinstance(self.branches, list):
+    if isinstance(self.branches, list | tuple):
       set_field("branches", tuple(tuple(b) if isinstance(b, list) else b for b in self.branches))
     _check(self)
 
@@ -362,20 +365,24 @@ def _check_channels(c: ModelConfig) -> None:
       if c_out < least:
         raise ConfigError(f"block {i} has {c_out} channels, fewer than its {least} branches")
     for field, scales, kind, *channels in layers:
-      inner = channels if kind == "ms" else [inner_channels(*channels, c.reduction)]
-      for value in inner if kind in ("ms", "ms_bottle") else ():
+      inner = inner_channels(*channels, c.reduction)
+      if kind in ("bottle", "ms_bottle") and not inner:
+        raise _reduces_too_far(c, channels[0], i)
+      for value in {"ms": channels, "ms_bottle": [inner]}.get(kind, ()):
         if value % scales:
           raise ConfigError(
             f"{field} is {scales}, which does not divide the {value} channels of block {i}"
           )
-    smallest = min(c_in, c_out)
-    uses_reduction = c.attention in ("stja", "stcja", "pa") or any(
-      kind in ("bottle", "ms_bottle") for kind in c.layer_types
-    )
-    if uses_reduction and smallest < c.reduction:
-      raise ConfigError(
-        f"reduction is {c.reduction}, more than the {smallest} channels of block {i}"
-      )
+    if i and c.attention in ("stja", "stcja", "pa") and c_out < c.reduction:
+      raise _reduces_too_far(c, c_out, i)
+    if i and c.attention == "ca" and c_out < 4:
+      raise ConfigError(f"attention is 'ca', which needs 4 channels; block {i} has {c_out}")
+
+
+def _reduces_too_far(c: ModelConfig, channels: int, index: int) -> ConfigError:
+  return ConfigError(
+    f"reduction is {c.reduction}, more than the {channels} channels of block {index}"
+  )
 
 
 def inner_channels(in_channels: int, out_channels: int, reduction: int) -> int:

@@ -16,8 +16,10 @@ import jax
 from flax import nnx
 
 from mstgcn_jax.model.norm import BatchNorm
-from mstgcn_jax.model.spatial import GraphConv
+from mstgcn_jax.model.spatial import DepthwiseGraphConv, GraphConv
 from mstgcn_jax.model.temporal import TemporalConv
+
+_CONVOLUTIONS = (GraphConv, DepthwiseGraphConv, TemporalConv)
 
 
 def redraw(network: nnx.Module, scheme: str, *, rngs: nnx.Rngs) -> None:
@@ -34,25 +36,33 @@ def redraw(network: nnx.Module, scheme: str, *, rngs: nnx.Rngs) -> None:
 
 def _draw_normal(module: nnx.Module, rngs: nnx.Rngs) -> None:
   for _, part in nnx.iter_modules(module):
-    if isinstance(part, GraphConv | TemporalConv):
+    if isinstance(part, _CONVOLUTIONS):
       part.weight[...] = _normal(part.weight, 0.02, rngs)
     elif isinstance(part, nnx.Linear):
       part.kernel[...] = _normal(part.kernel, 0.02, rngs)
-      part.bias[...] *= 0
+      if part.bias is not None:
+        part.bias[...] *= 0
     elif isinstance(part, BatchNorm):
       part.weight[...] = 1 + _normal(part.weight, 0.02, rngs)
 
 
 def _draw_as_torch(module: nnx.Module, rngs: nnx.Rngs) -> None:
   for _, part in nnx.iter_modules(module):
-    if isinstance(part, GraphConv | TemporalConv):
-      shape = part.weight.shape  # [K, inputs, outputs] or [kernel, inputs, outputs]
-      inputs = shape[1] if isinstance(part, GraphConv) else math.prod(shape[:2])
+    if isinstance(part, _CONVOLUTIONS):
+      inputs = _inputs(part)
       for variable in (part.weight, part.bias):
         bound = inputs**-0.5
         variable[...] = jax.random.uniform(
           rngs.params(), variable.shape, variable.dtype, -bound, bound
         )
+
+
+def _inputs(conv: nnx.Module) -> int:
+  """Number of values that one output of a convolution is a sum of, as PyTorch counts them."""
+  if isinstance(conv, DepthwiseGraphConv):
+    return 1
+  shape = conv.weight.shape  # [K, inputs, outputs] or [kernel, inputs, outputs]
+  return shape[1] if isinstance(conv, GraphConv) else math.prod(shape[:2])
 
 
 def _normal(variable: nnx.Variable, std: float, rngs: nnx.Rngs) -> jax.Array:
