@@ -10,7 +10,7 @@ from flax import nnx
 
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model import ModelConfig, make_network, summary
-from mstgcn_jax.training import loop
+from mstgcn_jax.training import experiment, loop
 from mstgcn_jax.use.classifier import Classifier
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
@@ -52,6 +52,27 @@ def test_its_table_has_one_row():
   convolutions = 2 * 2 * (10 * (9 * 75 * 8 + 75 * 8) + 5 * (9 * 8 * 16 + 8 * 16))
   assert (row.name, row.shape) == ("network", (5,))
   assert row.flops == convolutions + 2 * 16 * 5
+
+
+class Attends(nnx.Module):
+  """A network with nnx.MultiHeadAttention, which fails unless told whether it is in training."""
+
+  def __init__(self, config, *, rngs):
+    persons, joints, channels = config.num_persons, config.skeleton.num_joints, config.in_channels
+    self.embed = nnx.Linear(persons * joints * channels, 8, rngs=rngs)
+    self.attend = nnx.MultiHeadAttention(2, 8, dropout_rate=0.1, decode=False, rngs=rngs)
+    self.classifier = nnx.Linear(8, config.num_classes, rngs=rngs)
+
+  def __call__(self, clips):
+    frames = clips.swapaxes(1, 2).reshape(clips.shape[0], clips.shape[2], -1)
+    return self.classifier(self.attend(self.embed(frames)).mean(1))
+
+
+def test_a_network_that_has_to_be_told_its_mode_is_set_up_and_counted(tiny_data):
+  config = tiny.config(tiny_data, **{"model.network": f"{__name__}:Attends"})
+  run = experiment.set_up(config)
+  (row,) = summary.rows(run.model_config, frames=16)
+  assert row.shape == (3,)
 
 
 def no_logits(config, *, rngs):

@@ -56,6 +56,7 @@ def rows(config: ModelConfig, frames: int = 300) -> list[Row]:
 
   def trace():  # only shapes are computed
     model = make_network(config, rngs=nnx.Rngs(0))
+    model.eval()
     joints, persons = config.skeleton.num_joints, config.num_persons
     x = jnp.zeros((persons, joints, frames, config.in_channels))
     if not isinstance(model, Network):

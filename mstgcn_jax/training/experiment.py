@@ -238,8 +238,13 @@ def check_own_code(model: nnx.Module, config: ModelConfig, window: int) -> None:
   shape = (1, config.num_persons, window, config.skeleton.num_joints, config.in_channels)
   clips = jax.ShapeDtypeStruct(shape, "float32")
   field = "network" if ":" in config.network else "block_type"
+
+  def evaluate(model, clips):
+    model.eval()  # nnx.MultiHeadAttention, for one, has to be told which mode it is in
+    return model(clips)
+
   try:
-    logits = nnx.eval_shape(lambda model, clips: model(clips), model, clips)
+    logits = nnx.eval_shape(evaluate, model, clips)
   except Exception as error:  # whatever a layer of somebody else's raises
     raise ConfigError(
       f"model.{field} {own_code(config)!r}: the layers don't fit together "
