@@ -54,7 +54,8 @@ def reference(workdir: pathlib.Path) -> tuple[nn.Module, tuple[int, ...]]:
       "kernel_size": config.kernel_size,
       "s_scale": config.spatial_scales,
       "t_scale": config.temporal_scales,
-    }
+    },
+    config.adjacency(),
   )
   state = torch_weights.state_dict(model)
   network.load_state_dict({name: torch.tensor(value) for name, value in state.items()})

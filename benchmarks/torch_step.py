@@ -124,12 +124,17 @@ class Block(nn.Module):
 
 
 class MSTGCN(nn.Module):
-  """[clip, channel, frame, joint, person] -> features, logits."""
+  """[clip, channel, frame, joint, person] -> features, logits.
 
-  def __init__(self, args: dict):
+  The graph is the published one of so many joints, unless an adjacency [K, V, V] is given.
+  """
+
+  def __init__(self, args: dict, adjacency: np.ndarray | None = None):
     super().__init__()
-    layout = "ntu_rgbd" if args["num_point"] == 25 else "kinetics"
-    adjacency = torch.tensor(graph.adjacency(skeletons.get(layout)), dtype=torch.float32)
+    if adjacency is None:
+      layout = "ntu_rgbd" if args["num_point"] == 25 else "kinetics"
+      adjacency = graph.adjacency(skeletons.get(layout))
+    adjacency = torch.tensor(adjacency, dtype=torch.float32)
     blocks = args["block_args"]
     self.data_bn = nn.BatchNorm1d(args["num_person"] * args["num_point"] * blocks[0][0])
     self.layers = nn.ModuleList(Block(args, adjacency, b is blocks[0], *b) for b in blocks)

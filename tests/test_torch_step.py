@@ -50,6 +50,15 @@ def test_what_is_exported_by_pytorch_is_the_run(torch_step, tmp_path, monkeypatc
   np.testing.assert_allclose(got, Classifier(run)(clips), atol=1e-4)
 
 
+def test_what_is_exported_has_the_graph_of_the_runs_skeleton(torch_step, tmp_path):
+  import torch_onnx
+
+  run = write_run(tmp_path / "run", block_type="ms", skeleton="utd_mhad")
+  exported, shape = torch_onnx.reference(run)
+  assert shape[2] == 20
+  assert exported.network.layers[0].msgcn.conv.A.shape == (3, 20, 20)
+
+
 def test_a_run_that_the_published_code_cannot_hold_is_refused(torch_step, tmp_path):
   import torch_onnx
 
