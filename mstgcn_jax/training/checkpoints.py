@@ -432,6 +432,7 @@ def load_variables(
 
   Raises:
     DataError: not a workdir, no such checkpoint, or a damaged one.
+    ConfigError: it is in float64, and JAX_ENABLE_X64 is not set.
   """
   workdir_lib.read(workdir)
   directory = pathlib.Path(workdir) / "checkpoints"

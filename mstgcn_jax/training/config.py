@@ -102,7 +102,7 @@ def default() -> ConfigDict:
   c.save_every_steps = 0  # besides the checkpoint after every evaluation
   c.early_stopping = 0  # evaluations without a new best after which to end; 0 never ends early
   c.stream_devices = 0  # devices per stream; 0 gives every stream all devices, in turn
-  c.profile_steps = 0  # steps to trace (from the 10th on) for TensorBoard's profile tab
+  c.profile_steps = 0  # steps to trace (behind the first 10) for TensorBoard's profile tab
   c.heartbeat_timeout = 100  # seconds after which a lost process ends the others
   c.allow_config_change = False  # resume although recipe or data changed
   return c.lock()  # a mistyped field is an error, not a new one

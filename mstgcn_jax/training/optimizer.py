@@ -27,7 +27,7 @@ class OptimizerConfig:
     weight_decay: strength; `decay_mask` says of what: 'all' parameters (the reference) or only
       the 'weights' of convolutions and classifier (not biases, BatchNorm, learned adjacency).
     schedule: 'step' multiplies by `decay_factor` at each of `decay_epochs`; 'cosine' falls to 0
-      at the last step. Both warm up linearly by epoch: learning_rate · (epoch + 1) / warmup.
+      at the end. Both warm up linearly by epoch: learning_rate · (epoch + 1) / warmup.
     clip_norm: largest global norm of the gradient; 0 is no limit.
     accumulate: micro-batches per step; gradients are averaged, BatchNorm sees each on its own.
     ema: decay of the running average of the parameters used in evaluation, with BatchNorm's

@@ -350,7 +350,7 @@ class Clock:
 
 
 class Tracer:
-  """Traces `steps` steps from step `first` on for TensorBoard's profile tab; 0 traces none."""
+  """Traces the `steps` steps after step `first` for TensorBoard's profile tab; 0 traces none."""
 
   def __init__(self, workdir: pathlib.Path, *, first: int, steps: int):
     self._directory = str(workdir / "tensorboard")
