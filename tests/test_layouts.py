@@ -112,6 +112,17 @@ def test_stick_people_are_plausible_and_with_their_joints_shuffled_they_are_not(
   assert "bones would be" in layouts.implausible(skeleton, [shuffled], dimensions)
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_clip_of_numbers_without_end_does_not_make_other_clips_plausible(value):
+  bodies = stick_poses.as_layout(stick_poses.people(4, seed=3), "coco")
+  shuffled = bodies[..., np.random.default_rng(0).permutation(17), :]
+  broken = shuffled.copy()
+  broken[..., 0, 3, 0] = value
+  with pytest.raises(ConfigError, match="bones would be"):
+    layouts.skeleton_for(OPTIONS, [broken, shuffled])
+  assert layouts.skeleton_for(OPTIONS, [broken, bodies])[0].name == "coco"
+
+
 def test_a_hand_is_plausible_and_with_its_joints_shuffled_it_is_not():
   hand, skeleton = stick_poses.hand(30), skeletons.get("hand21")
   for clip in (hand, hand[..., :2]):
