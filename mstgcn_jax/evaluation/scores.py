@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,10 @@ class Scores:
     except FileNotFoundError:
       raise DataError(f"{path} does not exist; a run writes it when it ends") from None
     except Exception as error:
-      raise DataError(f"{path} is not a scores file ({error})") from error
+      # Of what is no archive numpy says that it is a pickle, and how to load it unsafely.
+      reason = "" if path.is_file() and not zipfile.is_zipfile(path) else f"; {error}"
+      expected = "expected the .npz of names, labels and logits that a run writes"
+      raise DataError(f"{path} is not a scores file; {expected}{reason}") from error
     n = len(scores.names)
     if scores.logits.ndim != 2 or len(scores.labels) != n or len(scores.logits) != n:
       raise DataError(f"{path}: names, labels and logits differ in length")
