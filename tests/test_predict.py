@@ -195,7 +195,7 @@ def test_options_of_the_source_stand_behind_dashes(run, tmp_path, capsys, xyz):
     ("a.npy", ["--stride", "1"], ConfigError, "give --window-seconds"),
     ("a.npy", ["--unknown-below", "80"], ConfigError, "no probability"),
     ("a.npy", ["--fps", "nan"], ConfigError, "--fps nan"),
-    ("empty", [], DataError, "empty is no recording"),
+    ("empty", [], DataError, "empty is an empty folder"),
   ],
 )
 def test_what_is_wrong_is_said_in_one_line(run, tmp_path, name, flags, kind, said):

@@ -210,7 +210,9 @@ _BY_ENDING = {".pkl": "pyskl"} | dict.fromkeys(
 
 def _source_of(path: pathlib.Path) -> str:
   """The source that reads files of this ending; DataError where none does."""
-  files = [path] if path.is_file() else raw_files.walk(path)
+  files = [path] if path.is_file() else list(raw_files.walk(path))
+  if path.is_dir() and not files:
+    raise DataError(f"{path} is an empty folder; expected a recording, or a folder of them")
   found = {_BY_ENDING.get(file.suffix.lower(), "") for file in files}
   if path.suffix.lower() == ".npz" and zipfile.is_zipfile(path):
     with zipfile.ZipFile(path) as archive:
