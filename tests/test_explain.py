@@ -132,7 +132,7 @@ def test_the_command_draws_and_prints_deletion_curves(run, tiny_data, tmp_path, 
   ("what", "flags", "kind", "said"),
   [
     ("tiny", [], ConfigError, "is a data set of 54 clips; say which"),
-    ("tiny", ["99"], ConfigError, "has no --clip '99'"),
+    ("tiny", ["99"], ConfigError, "has no clip '99'"),
     ("tiny", ["0", "--out", "a.pdf"], ConfigError, "must end in .png"),
     ("absent", [], DataError, "does not exist"),
     ("absent", ["--deletion"], DataError, "there is no data set"),

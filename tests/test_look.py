@@ -104,8 +104,8 @@ def test_a_clip_is_found_by_name_by_class_number_and_by_class_name(data):
 @pytest.mark.parametrize(
   ("arguments", "code", "message"),
   [
-    (["--clip", "bofh"], 2, "has no --clip 'bofh'; it has, for instance, both"),
-    (["--label", "1"], 2, "has no --label '1'; it has, for instance, a, c"),
+    (["--clip", "bofh"], 2, "has no clip 'bofh'; it has, for instance, both"),
+    (["--label", "1"], 2, "has no label '1'; it has, for instance, a, c"),
     (["--out", "clip.avi"], 2, "must end in .gif, .png or .mp4"),
     (["--out", "/dev/null/clip.gif"], 1, "cannot be written"),
   ],

@@ -67,13 +67,13 @@ def check_ending(flag: str, path: pathlib.Path) -> None:
 def find(data: DataSet, clip: str | None, label: str | None) -> int:
   """Row of the clip table: by the clip's name, else the first of the class, else the first."""
   if clip is not None:
-    rows, wanted = np.flatnonzero(data.table["name"] == clip), f"--clip {clip!r}"
+    rows, wanted = np.flatnonzero(data.table["name"] == clip), f"clip {clip!r}"
     known: Sequence[str] = data.table["name"].tolist()
   elif label is not None:
     number = int(label) if label.isdecimal() else -1
     if label in data.class_names:
       number = data.class_names.index(label)
-    rows, wanted = np.flatnonzero(data.table["label"] == number), f"--label {label!r}"
+    rows, wanted = np.flatnonzero(data.table["label"] == number), f"label {label!r}"
     known = [str(data.class_names[i]) for i in np.unique(data.table["label"])]
   else:
     rows, wanted, known = np.arange(len(data))[:1], "a first clip", []

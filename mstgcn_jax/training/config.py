@@ -25,7 +25,6 @@ from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import ModelConfig
 from mstgcn_jax.model.config import (
   BLOCK_TYPES,
-  NEIGHBOURS,
   NETWORKS,
   RANDOM,
   published_blocks,
@@ -409,7 +408,7 @@ def _read_by_layers(model: ConfigDict) -> dict[str, bool]:
     "reduction": bool(reduces),
     "embedding": bool(spatial & {"agcn", "aagcn", "ctrgcn", "pyskl_ctrgcn", "dgstgcn"}),
     "gates": "aagcn" in spatial,
-    "branches": bool(temporal & set(NEIGHBOURS[3:])),
+    "branches": bool(temporal & {"ctrgcn", "pyskl_ctrgcn", "stgcnpp", "dgstgcn"}),
     "subsets": (model.strategy or published["strategy"]) == RANDOM,
     "edge_weights": bool((spatial | {first}) & {*shared, "stgcnpp"}),
     "kernel_size": bool((temporal | {first}) & {*shared, "agcn", "aagcn"}),
