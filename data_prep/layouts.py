@@ -143,7 +143,7 @@ def skeleton_for(
     DataError: the layout asked for has another number of joints.
   """
   # One number without end makes every mean NaN, and NaN passes for plausible.
-  clips = [clip for clip in clips if np.isfinite(clip).all()] or [np.nan_to_num(clips[0]) * 0]
+  clips = [exchange.without_nan(np.where(np.isfinite(clip), clip, np.nan)) for clip in clips]
   num_joints = clips[0].shape[-2]
   if args.skeleton is not None:
     skeleton = skeletons.resolve(args.skeleton)
