@@ -22,6 +22,9 @@ def main(argv: list[str]) -> int:
   if args.out and args.out.suffix != ".npz":
     raise ConfigError(f"--out {args.out} must end in .npz")
   scores = fusion.fuse_runs(args.runs, args.weights)
+  if args.out:  # first: a disk that refuses is said before figures are
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    scores.save(args.out)
   for path in args.runs:
     single = Scores.load(fusion.scores_file(path))
     print(f"{path}: top-1 {100 * metrics.top_k(single.logits, single.labels):.2f} %")
@@ -32,7 +35,4 @@ def main(argv: list[str]) -> int:
     f"{words.counted(len(scores.labels), 'clip')} (95 % "
     f"interval of top-1 over clips {100 * low:.2f} to {100 * high:.2f})"
   )
-  if args.out:
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    scores.save(args.out)
   return 0

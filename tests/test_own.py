@@ -1,0 +1,391 @@
+"""Own recordings: what comes out, and what is refused."""
+
+import contextlib
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from formats import (
+  FUZZ,
+  OPTIONS,
+  annotation,
+  annotation_file,
+  normal,
+  options,
+  prepare,
+  read_all,
+  write_pickle,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_prep.look import info
+from data_prep.readers import annotations, own
+from mstgcn_jax import skeletons
+from mstgcn_jax.data.data_set import REPORT
+from mstgcn_jax.errors import ConfigError, DataError
+
+LAYOUT = {
+  "name": "arm",
+  "joints": ["shoulder", "elbow", "wrist"],
+  "inward": [["elbow", "shoulder"], ["wrist", "elbow"]],
+}
+
+
+def write_own(folder, table="name,label,subject,room\na,wave,1,kitchen\nb,clap,2,hall\n", **clips):
+  folder.mkdir(exist_ok=True)
+  clips = clips or {"a": normal(4, 3, 3), "b": normal(2, 5, 3, 3)}
+  for name, clip in clips.items():
+    np.save(folder / f"{name}.npy", clip)
+  (folder / "clips.csv").write_text(table, encoding="utf-8", newline="")
+  (folder / "skeleton.json").write_text(json.dumps(LAYOUT))
+  return clips
+
+
+def test_own_clips_come_with_every_column_of_the_csv(tmp_path):
+  clips = write_own(tmp_path / "raw")
+  data = prepare("own", tmp_path / "raw", tmp_path)
+  assert data.class_names == ("clap", "wave") and data.skeleton.name == "arm"
+  assert data.table["label"].tolist() == [1, 0]
+  assert data.table["subject"].tolist() == [1, 2]
+  assert data.table["room"].tolist() == ["kitchen", "hall"]
+  first, second = data.read([0, 1])
+  # The layout names no joints to rotate or centre by: only the type changes.
+  np.testing.assert_array_equal(first[0], clips["a"].astype(np.float32))
+  np.testing.assert_array_equal(second[1], clips["b"][1].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+  "table",
+  [
+    "\ufeffname,label,subject\r\na.npy,wave,1\r\nb.npy,clap,2\r\n",
+    "name;label;subject\na;wave;1\nb;clap;2",
+    'subject\tlabel\tname\n1\t"wave"\ta\n\n2\tclap\tb\n',
+    "Name,LABEL, Subject\r\na,wave,1.0\r\nb,clap,2.0\r\n",
+    "name,label,subject,,\na,wave,1,,\nb,clap,2,,\n",
+    "name,label,,subject\na,wave,,1\nb,clap,,2\n",
+    "name,label,subject\na,wave,1,,\nb,clap,2,\n,,\n",
+    'sep=;\r\nName;Label;Subject\r\na; "wave";1,0\r\nb;clap;2,0\r\n;;\r\n',
+    "\n;;\nname;label;subject\na;wave;1\nb;clap;2",
+  ],
+)
+def test_a_csv_from_any_program_is_read(tmp_path, table):
+  write_own(tmp_path, table)
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  assert [line.name for line in recordings.keys] == ["a", "b"]
+  assert [line.facts for line in recordings.keys] == [{"subject": 1}, {"subject": 2}]
+  assert [recordings.class_names[line.label] for line in recordings.keys] == ["wave", "clap"]
+  assert read_all(recordings) == 0
+
+
+def test_a_csv_in_excels_unicode_and_capitals_is_read_among_what_systems_leave(tmp_path):
+  write_own(tmp_path)
+  (tmp_path / "clips.csv").rename(tmp_path / "CLIPS.CSV")
+  (tmp_path / "CLIPS.CSV").write_bytes("Name\tLabel\na\tähm\nb\t0.0\n".encode("utf-16"))
+  for name in ("._clips.csv", "~$clips.csv", "._a.npy", ".hidden.npy", "Thumbs.db"):
+    (tmp_path / name).write_bytes(b"\0\1")
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  assert recordings.class_names == ("0.0", "ähm") and not recordings.warnings
+
+
+def test_whole_numbers_may_be_written_as_spreadsheets_write_them(tmp_path):
+  table = "name,label,subject,weight,Take\na,2.0,7.0,60.5,01\nb,0,,61.0,2.\n"
+  write_own(tmp_path, table)
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  assert [line.label for line in recordings.keys] == [2, 0]
+  expected = [
+    {"subject": "7", "weight": "60.5", "Take": 1},
+    {"subject": "", "weight": "61.0", "Take": 2},
+  ]
+  assert [line.facts for line in recordings.keys] == expected
+
+
+def test_numbered_labels_are_kept_and_may_be_named(tmp_path):
+  write_own(tmp_path, "name,label\na,2\nb,0\n")
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  assert recordings.class_names == ("0", "1", "2")
+  (warning,) = recordings.warnings
+  assert "1 of 3 classes have no clip, such as 1: labels that are numbers count from 0" in warning
+  (tmp_path / "names.txt").write_text("sit\nstand\nwalk\n")
+  recordings = own.open_raw(tmp_path, options(classes=tmp_path / "names.txt"))
+  assert recordings.class_names == ("sit", "stand", "walk") and not recordings.warnings
+  assert [line.label for line in recordings.keys] == [2, 0]
+
+
+def test_named_labels_take_the_order_of_the_classes_file(tmp_path):
+  write_own(tmp_path)
+  (tmp_path / "names.txt").write_text("wave\nclap\n")
+  recordings = own.open_raw(tmp_path, options(classes=tmp_path / "names.txt"))
+  assert [line.label for line in recordings.keys] == [0, 1]
+  (tmp_path / "names.txt").write_text("wave\n")
+  with pytest.raises(DataError, match="label 'clap' is not among the names"):
+    own.open_raw(tmp_path, options(classes=tmp_path / "names.txt"))
+
+
+def test_a_layout_with_joints_to_turn_by_is_turned_upright(tmp_path):
+  write_own(tmp_path)
+  layout = LAYOUT | {"center": "elbow", "vertical": ["elbow", "shoulder"]}
+  (tmp_path / "skeleton.json").write_text(json.dumps(layout))
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  person = recordings.read(recordings.keys[0]).persons[0]
+  upper_arm = person[0, 0] - person[0, 1]
+  np.testing.assert_allclose(upper_arm[:2], 0, atol=1e-6)
+  assert upper_arm[2] > 0 and recordings.rotated and recordings.center == 1
+  assert not own.open_raw(tmp_path, options(as_is=True)).rotated
+
+
+def test_only_zeros_are_untracked_not_what_happens_to_sum_to_zero(tmp_path):
+  clip = normal(4, 3, 3)
+  clip[3] -= clip[3].mean()  # the last frame
+  clip[1, 2] = 1, -1, 0
+  write_own(tmp_path, "name,label\na,x\n", a=clip)
+  layout = LAYOUT | {"center": "elbow", "vertical": ["elbow", "shoulder"]}
+  (tmp_path / "skeleton.json").write_text(json.dumps(layout))
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  person = recordings.read(recordings.keys[0]).persons[0]
+  lengths = np.linalg.norm(clip.astype(np.float32), axis=-1)
+  np.testing.assert_allclose(np.linalg.norm(person, axis=-1), lengths, rtol=1e-5)
+
+
+def test_key_points_without_anybody_do_not_decide_the_layout(tmp_path):
+  nobody = annotation("nobody", keypoint=np.zeros((1, 4, 33, 3)))
+  path = write_pickle(tmp_path / "a.pkl", annotation_file(annotations=[nobody, annotation("a")]))
+  assert annotations.open_raw(path, OPTIONS).skeleton.name == "coco"
+
+
+def test_a_layout_with_only_horizontal_joints_is_turned_and_says_so(tmp_path):
+  write_own(tmp_path / "raw", "name,label\na,x\n", a=normal(4, 33, 3))
+  data = prepare("own", tmp_path / "raw", tmp_path, "--skeleton", "mediapipe")
+  (person,) = data.read([0])[0]
+  right, left = data.skeleton.horizontal
+  np.testing.assert_allclose((person[0, left] - person[0, right])[1:], 0, atol=1e-6)
+  assert data.rotated and any("turned to the front" in line for line in info.describe(data))
+
+
+def test_a_third_channel_that_looks_like_a_score_is_mentioned_where_it_is_moved(tmp_path):
+  scored = np.abs(np.sin(normal(4, 33, 3)))
+  write_own(tmp_path, "name,label\na,x\n", a=scored)
+  layout = options(skeleton="mediapipe")
+  (warning,) = own.open_raw(tmp_path, layout).warnings
+  assert "third channel lies between 0 and 1" in warning and "--as-is" in warning
+  as_is = own.open_raw(tmp_path, options(skeleton="mediapipe", as_is=True))
+  assert not as_is.warnings and not as_is.rotated
+  path = write_pickle(tmp_path / "a.pkl", [annotation(joints=33, keypoint=scored[None])])
+  first, second = annotations.open_raw(path, layout).warnings
+  assert first == warning and "so img_shape is not used" in second
+  write_own(tmp_path, "name,label\na,x\n", a=normal(4, 33, 3))
+  assert not own.open_raw(tmp_path, layout).warnings
+
+
+def test_flat_clips_are_taken_as_they_are(tmp_path):
+  clips = write_own(tmp_path, "name,label\na,x\n", a=normal(4, 3, 2))
+  layout = LAYOUT | {"center": "elbow", "vertical": ["elbow", "shoulder"]}
+  (tmp_path / "skeleton.json").write_text(json.dumps(layout))
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  assert recordings.channels == 2 and recordings.center is None
+  person = recordings.read(recordings.keys[0]).persons[0]
+  np.testing.assert_array_equal(person, clips["a"].astype(np.float32))
+
+
+def test_clips_taken_as_they_are_lose_their_padding_and_stay_simultaneous(tmp_path):
+  clip = normal(3, 100, 3, 2)
+  clip[0, 20:] = 0  # the others end earlier, come later, and are never there
+  clip[1, 12:] = 0
+  clip[1, :5] = 0
+  clip[2] = 0
+  write_own(tmp_path / "raw", "name,label\na,x\n", a=clip)
+  data = prepare("own", tmp_path / "raw", tmp_path)
+  assert data.table["frames"].tolist() == [20] and data.table["persons"].tolist() == [2]
+  first, second = data.read([0])[0]
+  np.testing.assert_array_equal(first, clip[0, :20].astype(np.float32))
+  np.testing.assert_array_equal(second, clip[1, :20].astype(np.float32))
+  window = data.sample(0, window=64, num_persons=1, sampling="uniform")
+  assert window.any(axis=(0, 2, 3)).all()
+
+
+def test_solid_clips_taken_as_they_are_lose_their_padding(tmp_path):
+  write_own(tmp_path, "name,label\na,x\n", a=np.pad(normal(4, 3, 3), ((0, 9), (0, 0), (0, 0))))
+  recordings = own.open_raw(tmp_path, options(as_is=True))
+  assert len(recordings.read(recordings.keys[0]).persons[0]) == 4
+
+
+def test_a_test_split_is_the_evaluation_part(tmp_path):
+  write_own(tmp_path, "name,label,split\na,x,Train\nb,y,test\nc,x,\n")
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  assert [line.facts["split"] for line in recordings.keys] == ["train", "val", ""]
+  assert not recordings.warnings
+
+
+def test_train_val_and_test_are_two_splits(tmp_path):
+  write_own(tmp_path, "name,label,split\na,x,train\nb,y,val\na2,x,test\n")
+  facts = [line.facts for line in own.open_raw(tmp_path, OPTIONS).keys]
+  assert [fact["split"] for fact in facts] == ["train", "val", ""]
+  assert [fact["split_test"] for fact in facts] == ["train", "", "val"]
+
+
+def test_bad_clips_are_bad_alone(tmp_path):
+  good = normal(4, 3, 3)
+  write_own(
+    tmp_path,
+    "name,label\ngood,x\nmissing,x\njoints,x\nchannels,x\nflat,x\nempty,x\ninf,x\ntext,x\n../out,x\nblank,\n"
+    "/abs,x\nodd\x01,x\n",
+    good=good,
+    joints=np.zeros((4, 5, 3)),
+    channels=np.ones((4, 3, 2)),
+    flat=np.zeros((4, 9)),
+    empty=np.zeros((0, 3, 3)),
+    inf=np.full((4, 3, 3), np.inf),
+    text=np.array(["a"]),
+    blank=good,
+  )
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  expected = {
+    "missing": "missing.npy cannot be read: No such file",
+    "joints": r"\(1, 4, 5, 3\); expected \[person, frame, 3 joints of arm, 3 channels\]",
+    "channels": r"\(1, 4, 3, 2\); expected \[person, frame, 3 joints of arm, 3 channels\]",
+    "flat": r"shape \(4, 9\); expected \[frame, joint, channel\]",
+    "empty": r"not a .npy array|shape \(0, 3, 3\)",
+    "inf": "a coordinate is inf; expected a finite number, and 0 where a joint is not tracked",
+    "text": "no array of numbers",
+    **dict.fromkeys(("../out", "/abs", "odd\x01"), "not the name of a clip below"),
+    "blank": "the CSV gives it no label",
+  }
+  for line in recordings.keys:
+    if line.name in expected:
+      with pytest.raises(DataError, match=expected[line.name]):
+        recordings.read(line)
+
+
+def test_a_bad_clip_is_reported_by_its_name(tmp_path):
+  write_own(tmp_path / "raw", "name,label\ngood,x\ninf,x\n", good=normal(4, 3, 3),
+            inf=np.full((4, 3, 3), np.inf))  # fmt: skip
+  data = prepare("own", tmp_path / "raw", tmp_path, "--max-bad", "50")
+  with (data.path / REPORT).open(newline="") as file:
+    rows = list(csv.reader(file))
+  header, (name, reason) = rows
+  assert header == ["name", "reason"] and name == "inf" and "a coordinate is inf" in reason
+
+
+@pytest.mark.parametrize(
+  ("table", "message"),
+  [
+    ("", "no column 'name'"),
+    ("name,class\na,x\n", "no column 'label'; its first line is 'name,class'"),
+    ("name,label\n", "lists no clip"),
+    ("name,label,label\na,x,y\n", "'label', which is empty or there twice"),
+    ("name,label,frames\na,x,9\n", "'frames' is filled by the preparation; rename it"),
+    ("name,label\na,x,3\n", "line 2 has 3 fields, the first 2"),
+    ("name,label,split\na,x,dev\n", "split 'dev' is none of train, val, test"),
+    ("name,label\nnone,x\n", "no clip can be read"),
+    ("name,label\na,-1\n", "no recording has a class number of 0 or more as its label"),
+  ],
+)
+def test_a_bad_csv_is_refused(tmp_path, table, message):
+  write_own(tmp_path, table)
+  with pytest.raises(DataError, match=message):
+    own.open_raw(tmp_path, OPTIONS)
+
+
+def test_a_folder_without_its_parts_is_refused(tmp_path):
+  write_own(tmp_path)
+  with pytest.raises(DataError, match="is not a folder; expected one with a CSV and"):
+    own.open_raw(tmp_path / "clips.csv", OPTIONS)
+  (tmp_path / "other.csv").write_text("x")
+  with pytest.raises(DataError, match=r"one CSV .* found: clips.csv, other.csv"):
+    own.open_raw(tmp_path, OPTIONS)
+  (tmp_path / "other.csv").unlink()
+  layout = {"name": "bone", "joints": ["a", "b"], "inward": [["b", "a"]]}
+  (tmp_path / "skeleton.json").write_text(json.dumps(layout))
+  with pytest.raises(DataError, match=r"the clips have 3 joints, .*skeleton\.json has 2"):
+    own.open_raw(tmp_path, OPTIONS)
+  (tmp_path / "skeleton.json").write_text(json.dumps(LAYOUT | {"joints": ["shoulder", "elbow"]}))
+  with pytest.raises(ConfigError, match="no joint is named 'wrist'"):
+    own.open_raw(tmp_path, OPTIONS)
+  (tmp_path / "skeleton.json").unlink()
+  with pytest.raises(ConfigError, match="3 joints, which fits no known layout"):
+    own.open_raw(tmp_path, OPTIONS)
+
+
+def test_clips_that_the_csv_does_not_list_are_mentioned(tmp_path):
+  write_own(tmp_path, "name,label\na,wave\n./b,clap\n")
+  np.save(tmp_path / "forgotten.npy", np.zeros((4, 3, 3)))
+  (warning,) = own.open_raw(tmp_path, OPTIONS).warnings
+  assert warning == "1 .npy files are not in clips.csv, such as forgotten.npy"
+
+
+def test_a_clip_does_not_hide_behind_a_listed_one_of_the_same_name_or_a_link(tmp_path):
+  raw, other = tmp_path / "raw", tmp_path / "other"
+  write_own(raw)
+  other.mkdir()
+  np.save(other / "a.npy", np.zeros((4, 3, 3)))
+  (raw / "more").symlink_to(other)
+  (warning,) = own.open_raw(raw, OPTIONS).warnings
+  assert warning == "1 .npy files are not in clips.csv, such as more/a.npy"
+  write_own(raw, "name,label\na,x\nb,y\nmore/a,x\n")
+  assert not own.open_raw(raw, OPTIONS).warnings
+
+
+def test_most_clips_decide_joints_and_channels(tmp_path):
+  good = normal(4, 3, 3)
+  for bad in (normal(4, 5, 3), normal(4, 3, 2), np.zeros((4, 9))):
+    write_own(tmp_path, "name,label\nbad,x\na,x\nb,x\n", bad=bad, a=good, b=good)
+    recordings = own.open_raw(tmp_path, OPTIONS)
+    assert recordings.channels == 3 and read_all(recordings) == 1
+    with pytest.raises(DataError):
+      recordings.read(recordings.keys[0])
+
+
+def test_one_split_only_and_axes_in_another_order_are_mentioned(tmp_path):
+  write_own(tmp_path, "name,label,split\na,x,test\n", a=normal(3, 8, 3, 2))
+  first, second = own.open_raw(tmp_path, OPTIONS).warnings
+  assert first == "the column 'split' has no clip that trains"
+  assert "read as 3 persons in 2-D" in second
+  (tmp_path / "skeleton.json").unlink()
+  for joints in (25, 5):  # which would be refused as another layout, or as none
+    np.save(tmp_path / "a.npy", normal(3, 8, joints, 2))
+    with pytest.raises(ConfigError, match=r"Or the clips have the shape .*transpose\(3, 1, 2, 0\)"):
+      own.open_raw(tmp_path, OPTIONS)
+  write_own(tmp_path, "name,label\na,x\n", a=normal(3, 8, 17))
+  with pytest.raises(DataError, match=r"save clip\.transpose\(1, 2, 0\)"):
+    own.open_raw(tmp_path, OPTIONS)
+
+
+@FUZZ
+@given(
+  st.lists(
+    st.lists(st.text(max_size=6) | st.sampled_from(["a", "b", "1"]), max_size=4), max_size=4
+  ),
+  st.binary(max_size=4),
+)
+def test_strange_tables_give_a_data_error_or_data(tmp_path, rows, head):
+  write_own(tmp_path)
+  text = io.StringIO()
+  with contextlib.suppress(csv.Error):
+    csv.writer(text).writerows([["name", "label", "c", "d"], *rows])
+  content = text.getvalue().encode("utf-8", errors="replace")
+  (tmp_path / "clips.csv").write_bytes(content if len(head) % 2 else head + content)
+  with contextlib.suppress(DataError):
+    read_all(own.open_raw(tmp_path, OPTIONS))
+
+
+@FUZZ
+@given(st.data())
+def test_damaged_arrays_give_a_data_error_or_data(tmp_path, data):
+  write_own(tmp_path)
+  path = tmp_path / "b.npy"
+  content = bytearray(path.read_bytes())
+  for _ in range(data.draw(st.integers(1, 4))):
+    content[data.draw(st.integers(0, 140))] = data.draw(st.integers(0, 255))
+  path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
+  with contextlib.suppress(DataError):
+    read_all(own.open_raw(tmp_path, OPTIONS))
+
+
+def test_every_layout_can_be_named_for_own_clips(tmp_path):
+  for name in skeletons.names():
+    joints = skeletons.get(name).num_joints
+    write_own(tmp_path, "name,label\na,x\n", a=normal(4, joints, 3))
+    recordings = own.open_raw(tmp_path, options(skeleton=name))
+    assert recordings.skeleton.name == name and read_all(recordings) == 0
