@@ -1,6 +1,7 @@
 """Data sets made of arrays, and the command that prepares them, for tests."""
 
 import argparse
+import csv
 import functools
 import os
 import pathlib
@@ -86,3 +87,9 @@ def prepare_slowly(out: pathlib.Path, pids: pathlib.Path, count: int, **argument
   )
   slow = Source("fake", "for tests", lambda raw, args: recordings, makes_raw=True)
   preparation.prepare(slow, arguments(out, workers=2, **arguments_))
+
+
+def report(data_set):
+  """Recordings that a data set left out, and why."""
+  with (data_set.path / "report.csv").open() as file:
+    return {row["name"]: row["reason"] for row in csv.DictReader(file)}
