@@ -86,7 +86,9 @@ def map_npy(path: pathlib.Path) -> np.ndarray:
   except OSError as error:
     raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
   except Exception as error:  # numpy raises many kinds on damaged headers
-    hint = raw_files.pointer_hint(path) or f" ({error})"
+    # Of what is no array at all numpy says that it is a pickle, and how to load it unsafely.
+    reason = "" if "allow_pickle" in str(error) else f" ({error})"
+    hint = raw_files.pointer_hint(path) or reason
     raise DataError(f"{path} is not a .npy array, or a truncated one{hint}") from error
   if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":  # an .npz, renamed
     raise DataError(f"{path} holds no array of numbers")
