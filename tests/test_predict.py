@@ -100,6 +100,16 @@ def test_a_folder_is_predicted_file_by_file_and_a_bad_one_is_said(run, tmp_path,
   assert "left out" in err and "1.npy" in err
 
 
+def test_in_a_folder_a_recording_of_another_layout_does_not_stop_the_others(run, tmp_path, capsys):
+  for i in range(3):
+    np.save(tmp_path / f"{i}.npy", own((0, i, 0)))
+  np.save(tmp_path / "1.npy", own()[:, :17])
+  assert command.main([str(run), str(tmp_path), "--format", "json"]) == 1
+  out, err = capsys.readouterr()
+  assert [row["recording"] for row in json.loads(out)] == ["0", "2"]
+  assert "left out: 1: the joints have the shape" in err
+
+
 def test_ntu_recordings_of_any_name_are_read_as_for_training(ntu_run, tmp_path):
   shutil.copy(BODIES / "S005C001P007R001A027.skeleton", tmp_path / "whatever.skeleton")
   with recordings.find(tmp_path / "whatever.skeleton") as found:

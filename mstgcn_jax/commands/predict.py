@@ -103,7 +103,7 @@ def _predictions(
   per_person: bool,
   bad: list[str],
 ) -> Iterator[Predicted]:
-  """Each recording with its predictions; one that cannot be read is said, and is put into `bad`."""
+  """Each recording with its predictions; one that is wrong is said, and put into `bad`."""
   for read in found.read:
     try:
       recording = read()
@@ -111,7 +111,9 @@ def _predictions(
         yield recording, predictor.whole(recording, per_person=per_person)
       else:
         yield recording, predictor.segments(recording, windows, naming, per_person=per_person)
-    except DataError as error:
+    except (ConfigError, DataError) as error:
+      if isinstance(error, ConfigError) and len(found.read) == 1:
+        raise  # of several, one of another layout is no reason to leave the rest without labels
       bad.append(str(error))
       if len(found.read) > 1:
         print(f"warning: left out: {error}", file=sys.stderr)
