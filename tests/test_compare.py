@@ -1,11 +1,14 @@
 """Experiments side by side: same clips, accuracy over seeds, paired differences."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import tiny
 
 from mstgcn_jax.commands import compare as command
 from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.evaluation import plots
 from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.use import compare
 
@@ -33,6 +36,18 @@ def test_rows_say_accuracy_size_and_speed(compared):
   assert (workdir / "learning_curves.png").stat().st_size > 10_000
   lines = compare.as_text([first, second]).splitlines()
   assert len(lines) == 4 and lines[2].startswith("| ours |") and " ± " in lines[3]
+
+
+def test_seeds_that_ended_early_are_drawn_with_the_others(tmp_path, monkeypatch):
+  row = lambda epoch, top1: {"split": "eval", "stream": "joint", "epoch": epoch, "top1": top1}
+  long, short = [row("1", "0.2"), row("2", "0.4"), row("3", "0.9")], [row("1", "0.4")]
+  drawn = []
+  monkeypatch.setattr(plots.Figure, "savefig", lambda fig, *_, **__: drawn.append(fig))
+  monkeypatch.setattr(plots.files, "written_whole", contextlib.nullcontext)
+  plots.curves_of_several({"ours": [long, short]}, tmp_path / "curves.png")
+  *_, mean = drawn[0].axes[0].lines
+  np.testing.assert_allclose(mean.get_xydata(), [[1, 30]])
+  assert mean.get_label() == "ours: 65.0 %"  # of 90 and 40, where each ended
 
 
 def test_other_clips_are_refused(compared, tiny_data, tmp_path):

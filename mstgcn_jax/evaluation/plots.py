@@ -109,8 +109,11 @@ def curves_of_several(
       epochs = [int(row["epoch"]) for row in evaluated]
       shown.append([100 * float(row["top1"]) for row in evaluated])
       ax.plot(epochs, shown[-1], color=f"C{number}", lw=0.8, alpha=0.5)
-    mean = np.mean(shown, axis=0)
-    ax.plot(epochs, mean, color=f"C{number}", lw=1.8, label=f"{name}: {mean[-1]:.1f} %")
+    # A run that ended early has fewer: the mean goes as far as all do, its figure is of their ends.
+    length = min(map(len, shown))
+    mean = np.mean([top1[:length] for top1 in shown], axis=0)
+    last = np.mean([top1[-1] for top1 in shown])
+    ax.plot(epochs[:length], mean, color=f"C{number}", lw=1.8, label=f"{name}: {last:.1f} %")
   ax.set(xlabel="epoch", ylabel="top-1, %", ylim=(0, 101))
   ax.grid(alpha=0.3)
   ax.legend(title="last epoch, mean over seeds", fontsize=8)
