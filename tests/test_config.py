@@ -97,6 +97,7 @@ def test_a_mistyped_field_or_value_is_named(text, message):
     ("optimizer.decay_epochs=2,2", r"decay_epochs is \(2, 2\); .* each once"),
     ("model.blocks=3", r"model.blocks is \(3,\); it must be \(in_channels, out_channels, residual"),
     ("model.blocks=(('a', 8),)", r"model.blocks is \(\('a', 8\),\); it must be"),
+    ("init_ignore=None", r"init_ignore is \(None,\); it must be parts of the paths of tensors"),
     ("model.attention=None2", "attention is 'None2'; allowed: None, stja"),
   ],
 )
@@ -117,6 +118,8 @@ def test_a_value_that_makes_no_sense_is_refused(text, message):
     (["optimizer.name=adam", "optimizer.momentum=0.5"], "optimizer.momentum has no effect"),
     (["optimizer.warmup_epochs=3"], "the learning rate rises until the end"),
     (["model.width=64"], "model.width has no effect: model.blocks says"),
+    (["init_ignore=classifier"], "init_ignore has no effect: init_from is empty"),
+    (["init_ignore=classifier", "init_from=runs/other"], None),
   ],
 )
 def test_what_has_no_effect_is_said(texts, said):

@@ -348,6 +348,8 @@ def validate(config: ConfigDict) -> None:
     "model.dtype",
     "float32 or bfloat16 unless JAX_ENABLE_X64=1 is set",
   )
+  texts = all(isinstance(part, str) and part for part in config.init_ignore)
+  require(texts, "init_ignore", "parts of the paths of tensors, such as ('classifier',)")
   temporal_sampling.check(config.data.sampling, config.data.views)
   origins = temporal_sampling.ORIGINS
   require(config.data.center in origins, "data.center", f"of {', '.join(origins)}")
@@ -380,6 +382,8 @@ def notes(config: ConfigDict) -> list[str]:
       f"the learning rate rises until the end: optimizer.warmup_epochs is {o.warmup_epochs}, "
       f"epochs {config.epochs}"
     )
+  if config.init_ignore and not config.init_from:
+    lines.append("init_ignore has no effect: init_from is empty, so that everything starts fresh")
   if config.model.blocks is not None and config.model.width != ModelConfig.width:
     lines.append("model.width has no effect: model.blocks says how wide each block is")
   return lines + [
