@@ -736,6 +736,11 @@ def test_early_stopping_ends_the_run_and_it_stays_ended(tiny_data, tmp_path, cap
   loop.train(tiny.config(tiny_data, **changes), tmp_path / "run")
   assert "finished" in capsys.readouterr().out
   assert arrays(tmp_path / "run")[0] == step
+  # What other clips said is no reason to end.
+  other = {"data.protocol": "kfold:column=subject,k=2", "allow_config_change": True}
+  shutil.copytree(tmp_path / "run", tmp_path / "other")
+  loop.train(tiny.config(tiny_data, **(changes | other)), tmp_path / "other")
+  assert arrays(tmp_path / "other")[0] > step
   loop.train(tiny.config(tiny_data, **(changes | {"early_stopping": 0})), tmp_path / "run")
   assert arrays(tmp_path / "run")[0] == 9 * 6
 

@@ -120,14 +120,14 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -
     changed = check_same_run(workdir, run)
     step, states, progress = checkpoints.restore_newest(manager, run.abstract_states())
   multihost_utils.assert_equal(np.int32(step), "processes restored different steps")
-  total_steps = step if _ends_early(config, progress) else max(step, total_steps)
-  if any(what.startswith("data") for what in changed):
-    # Figures from before were measured on something else.
+  other_data = any(what.startswith("data") for what in changed)
+  if other_data:  # figures from before, and an early end by them, were measured on something else
     progress = checkpoints.Progress()
     checkpoints.forget_figures(manager)
     if is_first:
       (workdir / "summary.json").unlink(missing_ok=True)
-  elif step == total_steps and (figures := _finished(workdir, step)):
+  total_steps = step if _ends_early(config, progress) else max(step, total_steps)
+  if not other_data and step == total_steps and (figures := _finished(workdir, step)):
     manager.close()
     return figures
   if is_first:
