@@ -266,6 +266,15 @@ def test_ensemble_refuses_what_does_not_match(four_streams, tmp_path):
   for weights in ([float("nan"), 1.0], [float("inf"), 1.0], [0.0, 0.0], [-1.0, 2.0]):
     with pytest.raises(ConfigError, match="expected finite numbers from 0, and one above 0"):
       fusion.fuse_runs([path, path], weights)
+  empty, from_one, named = (tmp_path / f"{name}.npz" for name in ("empty", "from_one", "named"))
+  Scores(scores.names[:0], scores.labels[:0], scores.logits[:0]).save(empty)
+  Scores(scores.names, scores.labels + 1, scores.logits).save(from_one)
+  Scores(scores.names, scores.labels.astype(str), scores.logits).save(named)
+  with pytest.raises(DataError, match="3 classes and labels from 1 to 3; they count from 0"):
+    fusion.fuse_runs([from_one])
+  for path_of_none in (empty, named):
+    with pytest.raises(DataError, match="holds no clips, or labels or logits that are no numbers"):
+      fusion.fuse_runs([path_of_none])
   (tmp_path / "text.npz").write_text("no archive")
   with pytest.raises(DataError, match="is not a scores file; expected") as error:
     fusion.fuse_runs([tmp_path / "text.npz"])

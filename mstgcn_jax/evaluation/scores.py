@@ -48,6 +48,14 @@ class Scores:
     n = len(scores.names)
     if scores.logits.ndim != 2 or len(scores.labels) != n or len(scores.logits) != n:
       raise DataError(f"{path}: names, labels and logits differ in length")
+    labels, classes = scores.labels, scores.logits.shape[1]
+    if not n or labels.dtype.kind not in "iu" or scores.logits.dtype.kind not in "fiu":
+      raise DataError(f"{path} holds no clips, or labels or logits that are no numbers")
+    if not 0 <= labels.min() <= labels.max() < classes:
+      raise DataError(
+        f"{path} has {classes} classes and labels from {labels.min()} to {labels.max()}; they "
+        "count from 0"
+      )
     return scores
 
   @staticmethod
