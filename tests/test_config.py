@@ -117,6 +117,10 @@ def test_a_value_that_makes_no_sense_is_refused(text, message):
     ),
     (["optimizer.name=adam", "optimizer.momentum=0.5"], "optimizer.momentum has no effect"),
     (["optimizer.warmup_epochs=3"], "the learning rate rises until the end"),
+    (
+      ["optimizer.freeze_adjacency_through=2"],
+      "learned adjacencies never learn",
+    ),  # of epochs 0 to 2
     (["model.width=64"], "model.width has no effect: model.blocks says"),
     (["init_ignore=classifier"], "init_ignore has no effect: init_from is empty"),
     (["init_ignore=classifier", "init_from=runs/other"], None),

@@ -382,6 +382,11 @@ def notes(config: ConfigDict) -> list[str]:
       f"the learning rate rises until the end: optimizer.warmup_epochs is {o.warmup_epochs}, "
       f"epochs {config.epochs}"
     )
+  if o.freeze_adjacency_through >= config.epochs - 1:
+    lines.append(
+      f"learned adjacencies never learn: optimizer.freeze_adjacency_through is "
+      f"{o.freeze_adjacency_through}, epochs {config.epochs}"
+    )
   if config.init_ignore and not config.init_from:
     lines.append("init_ignore has no effect: init_from is empty, so that everything starts fresh")
   if config.model.blocks is not None and config.model.width != ModelConfig.width:
