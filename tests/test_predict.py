@@ -200,6 +200,7 @@ def test_options_of_the_source_stand_behind_dashes(run, tmp_path, capsys, xyz):
     ("a.npy", [], DataError, r"a.npy is not a .npy array"),
     ("a.skeleton", [], DataError, r"a.skeleton: .*line 1 should be the number of frames"),
     ("a.mat", [], DataError, r"a.mat: "),
+    ("a.json", [], DataError, r"poses: \S*a.json holds files of .* the first is a.json\)"),
     ("a.bvh", ["--source", "utd_mhd"], ConfigError, "'utd_mhd' is unknown; did you mean utd_mhad"),
     ("a.npy", ["--show", "a.avi"], ConfigError, "must end in .gif, .png or .mp4"),
     ("a.npy", ["--stride", "1"], ConfigError, "give --window-seconds"),
@@ -210,7 +211,7 @@ def test_options_of_the_source_stand_behind_dashes(run, tmp_path, capsys, xyz):
 )
 def test_what_is_wrong_is_said_in_one_line(run, tmp_path, name, flags, kind, said):
   (tmp_path / "empty").mkdir()
-  for ending in ("npy", "skeleton", "mat", "bvh"):
+  for ending in ("npy", "skeleton", "mat", "bvh", "json"):
     (tmp_path / f"a.{ending}").write_text("no recording\n")
   with pytest.raises(kind, match=said) as error:
     command.main([str(run), str(tmp_path / name), *flags])

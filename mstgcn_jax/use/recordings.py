@@ -249,10 +249,12 @@ def _open(
     try:
       # What it warns of is of a data set: of classes, above all.
       return dataclasses.replace(source.open_raw(folder, args), warnings=())
-    except DataError as other:
+    except (ConfigError, DataError) as other:
       says = str(other if path.is_file() else error)
-      says = says.replace(str(folder / _UNLABELLED / path.name), str(path))
-      raise DataError(f"{name}: {says.replace(str(folder), str(path))}") from other
+      for ours, theirs in ((folder / _UNLABELLED / path.name, path), (f"--raw {folder}", path)):
+        says = says.replace(str(ours), str(theirs))
+      says = says.replace(str(folder), str(path)).replace(f"{_UNLABELLED}/", "")
+      raise DataError(f"{name}: {says}") from other
 
 
 def _read_of_source(recordings: Recordings, key: Any) -> Recording:
