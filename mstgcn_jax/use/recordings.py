@@ -251,9 +251,9 @@ def _open(
       return dataclasses.replace(source.open_raw(folder, args), warnings=())
     except (ConfigError, DataError) as other:
       says = str(other if path.is_file() else error)
-      for ours, theirs in ((folder / _UNLABELLED / path.name, path), (f"--raw {folder}", path)):
-        says = says.replace(str(ours), str(theirs))
-      says = says.replace(str(folder), str(path)).replace(f"{_UNLABELLED}/", "")
+      for ours in (folder / _UNLABELLED / path.name, f"--raw {folder}", folder):
+        says = says.replace(str(ours), str(path))
+      says = says.replace(f"{_UNLABELLED}/", "")
       raise DataError(f"{name}: {says}") from other
 
 
