@@ -61,6 +61,12 @@ def classify(workdir):
   return Classifier(workdir)
 
 
+def test_what_was_trained_in_bfloat16_computes_in_float32_on_a_cpu(tmp_path, classify):
+  half = Classifier(write_run(tmp_path, dtype="bfloat16"))
+  # The same weights, so bit for bit the same numbers.
+  np.testing.assert_array_equal(half(clips()), classify(clips()))
+
+
 def recording(persons=2, seed=0):
   """[person, frame, joint, 3] in the coordinates of some camera."""
   return np.random.default_rng(seed).normal(size=(persons, 9, 25, 3)).astype(np.float32)

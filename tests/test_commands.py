@@ -21,6 +21,7 @@ from mstgcn_jax.evaluation import fusion, metrics
 from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.model import MSTGCN
 from mstgcn_jax.training import checkpoints, loop, run_log, train_step
+from mstgcn_jax.use import evaluate as evaluate_lib
 from mstgcn_jax.use.classifier import Classifier
 
 STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
@@ -186,6 +187,18 @@ def test_evaluate_repeats_the_last_epoch(four_streams, monkeypatch, capsys):
     b = Scores.load(four_streams / "evaluation_newest" / name)
     np.testing.assert_array_equal(a.names, b.names)
     np.testing.assert_allclose(a.logits, b.logits, rtol=1e-5, atol=1e-6)
+
+
+def test_what_was_trained_in_bfloat16_is_evaluated_in_float32_on_a_cpu(four_streams, tmp_path):
+  workdir = shutil.copytree(four_streams, tmp_path / "run")
+  for name in ("config.json", "model.json"):
+    content = (workdir / name).read_text()
+    assert content.count('"float32"') == 1
+    (workdir / name).write_text(content.replace('"float32"', '"bfloat16"'))
+  half, whole = (
+    evaluate_lib.evaluate(folder).scores["joint"].logits for folder in (workdir, four_streams)
+  )
+  np.testing.assert_array_equal(half, whole)
 
 
 def test_evaluate_says_what_the_best_was_selected_on(four_streams, monkeypatch, capsys):

@@ -30,6 +30,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from mstgcn_jax import files
 from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line
 from mstgcn_jax.model import ModelConfig, make_network
+from mstgcn_jax.training import devices
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.train_step import EvalVariables, TrainState, saved_eval_variables
 
@@ -463,7 +464,8 @@ def load_model(
       logits = model(np.zeros((1, 2, 48, 25, 3), np.float32))  # [batch, class]
 
   It takes what it was trained on: its stream (`streams.apply`), normalised where the
-  run normalised; `classifier.Classifier` does both.
+  run normalised; `classifier.Classifier` does both. It computes in float32 where a CPU runs what
+  was trained in bfloat16 (`devices.dtype_for_use`).
 
   Args:
     checkpoint: 'newest' (the last epoch of a finished run), 'best' (selected on the evaluation
@@ -478,14 +480,24 @@ def load_model(
 
 
 def load_trained(
-  workdir: str | pathlib.Path, *, checkpoint: str | int, stream: str | None, trust: bool
+  workdir: str | pathlib.Path,
+  *,
+  checkpoint: str | int,
+  stream: str | None,
+  trust: bool,
+  dtype: str | None = None,
 ) -> tuple[nnx.Module, EvalVariables, int]:
-  """As `load_model`, the `train_step.eval_variables` that gave it its values, and their step."""
+  """As `load_model`, the `train_step.eval_variables` that gave it its values, and their step.
+
+  Args:
+    dtype: what it computes in instead.
+  """
   facts = workdir_lib.read(workdir)
   workdir_lib.check_trusted(facts.model, trust)
   tree, step = load_variables(workdir, checkpoint)
   variables = saved_eval_variables(tree[facts.stream(stream)])
-  model = _build(facts.model, variables)
+  dtype = dtype or devices.dtype_for_use(facts.model.dtype)
+  model = _build(dataclasses.replace(facts.model, dtype=dtype), variables)
   model.eval()
   return model, variables, step
 

@@ -50,6 +50,15 @@ def start() -> None:
     _warn(f"JAX_PLATFORMS={wanted}, but JAX finds no {first}: falling back to {found}")
 
 
+def dtype_for_use(dtype: str) -> str:
+  """What a network trained in `dtype` computes in once it is trained: on a CPU not in bfloat16.
+
+  CPUs without AMX take twice as long in it (benchmarks/README.md), and jaxlib 0.11 and 0.12.0
+  compute some networks wrongly there (docs/networks.md).
+  """
+  return "float32" if dtype == "bfloat16" and jax.default_backend() == "cpu" else dtype
+
+
 def in_words() -> str:
   """The devices of all processes, and any fall-back: 'on 4 gpu devices (NVIDIA H100 PCIe)'."""
   counts = collections.Counter((d.platform, d.device_kind) for d in jax.devices())

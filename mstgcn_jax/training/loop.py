@@ -236,9 +236,7 @@ def check_same_run(workdir: pathlib.Path, run: Experiment) -> list[str]:
   facts = workdir_lib.read(workdir)
   changed = config_lib.differences(config_lib.read(workdir / "config.json"), run.config)
   changed += [f"data set: {what}" for what in facts.data_differences(run.data_set)]
-  # Rematerialisation changes memory only.
-  same = dataclasses.replace(run.model_config, remat=facts.model.remat)
-  if facts.model_differences(same) and not changed:
+  if facts.model_differences(run.model_config) and not changed:
     changed = ["data set: skeleton, channels or classes"]
   if changed and not run.config.allow_config_change:
     raise ConfigError(
@@ -284,6 +282,11 @@ def notes(run: Experiment) -> list[str]:
     asked = {"center": run.config.data.center != "frame", "body_size": run.config.data.body_size}
     for field in (name for name, is_asked in asked.items() if is_asked):
       lines.append(f"data.{field} has no effect: the clips of {run.data_set.name} are not centred")
+  if devices.dtype_for_use(run.model_config.dtype) != run.model_config.dtype:
+    lines.append(
+      "model.dtype is bfloat16 on a CPU: most are slower in it, and with jaxlib from 0.11 on some "
+      "networks come out wrong (docs/networks.md)"
+    )
   wanted, done = config_lib.augmentation(run.config), run.task.augmentation
   if wanted.mirror != done.mirror:
     layout = run.data_set.skeleton.name

@@ -62,13 +62,13 @@ class RunFacts:
     return data_set_lib.differences(self.data_identity, data_set.identity)
 
   def model_differences(self, other: ModelConfig) -> list[str]:
-    """Fields in which a network is another than the run's, one line each."""
+    """Fields in which a network is another function than the run's, one line each."""
     old, here = self.model.to_dict(), other.to_dict()
     short = lambda value: value["name"] if isinstance(value, dict) else str(value)
     return [
       f"{name}: {short(old[name])} in the run, {short(here[name])} here"
       for name in here
-      if old[name] != here[name]
+      if old[name] != here[name] and name not in ("dtype", "remat")
     ]
 
   def write(self, workdir: str | pathlib.Path) -> None:

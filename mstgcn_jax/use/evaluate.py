@@ -14,7 +14,7 @@ from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.evaluation import calibration, fusion, metrics
 from mstgcn_jax.evaluation.calibration import Calibration
 from mstgcn_jax.evaluation.scores import Scores
-from mstgcn_jax.training import checkpoints, predict, train_step
+from mstgcn_jax.training import checkpoints, devices, predict, train_step
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.experiment import Experiment, make_split, set_up
@@ -168,10 +168,11 @@ def _set_up(config: ConfigDict, protocol: str | None, data_set) -> Experiment:
   if protocol:
     config.data.protocol = protocol
     config.data.holdout_subjects = ()
-  # Neither changes a result, and devices may be others than in training.
-  devices = jax.device_count()
+  # None makes another network, and devices may be others than in training.
+  count = jax.device_count()
   config.stream_devices = 0
-  config.eval_batch_size = -(-config.eval_batch_size // devices) * devices
+  config.eval_batch_size = -(-config.eval_batch_size // count) * count
+  config.model.dtype = devices.dtype_for_use(config.model.dtype)
   return set_up(config, train=False, data_set=data_set)
 
 

@@ -186,11 +186,11 @@ def _remove(path: pathlib.Path) -> None:
 def _load(workdir, checkpoint, stream, trust) -> _Run:
   facts = workdir_lib.read(workdir)
   stream = facts.stream(stream)
+  # Most of what runs exported files doesn't compute in bfloat16.
+  dtype = "float32" if facts.model.dtype == "bfloat16" else None
   model, variables, step = checkpoints.load_trained(
-    workdir, checkpoint=checkpoint, stream=stream, trust=trust
+    workdir, checkpoint=checkpoint, stream=stream, trust=trust, dtype=dtype
   )
-  if isinstance(model, Network):
-    _compute_in_float32(model)
   skeleton, normalization = facts.model.skeleton, variables["normalization"]
 
   def probabilities(model: nnx.Module) -> Callable[[jax.Array], jax.Array]:
@@ -212,14 +212,6 @@ def _load(workdir, checkpoint, stream, trust) -> _Run:
     shape=(sampling.num_persons, sampling.window, skeleton.num_joints, channels),
     step=step,
   )
-
-
-def _compute_in_float32(model: Network) -> None:
-  """Of a network trained in bfloat16, which most of what runs exported files doesn't compute in."""
-  model.config = dataclasses.replace(model.config, dtype="float32")
-  for _, module in nnx.iter_modules(model):
-    if getattr(module, "dtype", None) == "bfloat16":
-      module.dtype = "float32"
 
 
 def _clips(workdir: str | pathlib.Path, run: _Run) -> tuple[np.ndarray, str]:
