@@ -17,8 +17,11 @@ def window(persons: np.ndarray, facts: dict) -> np.ndarray:
 
   Args:
     persons: [person, frame, joint, channel], everybody from the same moment on.
-    facts: the file's metadata: window, num_persons, sampling, fill, center, origin, bone_parents.
+    facts: the file's metadata: scored, window, num_persons, sampling, fill, center, origin,
+      bone_parents.
   """
+  if facts.get("scored"):  # x, y and a score, which is 0 where nothing is tracked
+    persons = persons * (persons[..., 2:] > 0)
   cut = lambda person: person[: np.flatnonzero(person.any(axis=(1, 2)))[-1] + 1]
   # Who is never tracked is left out, and everybody has a length of their own.
   people = [cut(person) for person in persons if person.any()][: facts["num_persons"]]

@@ -534,6 +534,11 @@ def resolve(value: "str | Mapping | Skeleton | pathlib.Path") -> Skeleton:
   )
 
 
+def without_unscored(joints: np.ndarray) -> np.ndarray:
+  """Joints [..., (x, y, score)], those of score 0 at 0 in all channels: not tracked."""
+  return joints * (joints[..., 2:] > 0)
+
+
 def tracked(clips: Any, center: int | None = None) -> Any:
   """Which joints are tracked: those of which any channel is not 0.
 

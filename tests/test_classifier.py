@@ -15,6 +15,7 @@ from mstgcn_jax.training import checkpoints
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.train_step import TrainState, split_model
 from mstgcn_jax.use.classifier import Classifier
+from mstgcn_jax.use.stream import Stream
 
 NTU = skeletons.get("ntu_rgbd")
 MODEL = {
@@ -26,7 +27,13 @@ MODEL = {
 
 
 def write_run(
-  workdir, rotated=True, center=NTU.center, stream="joint", normalization=None, **changes
+  workdir,
+  rotated=True,
+  center=NTU.center,
+  stream="joint",
+  normalization=None,
+  scored=False,
+  **changes,
 ):
   """A workdir of a network as it is initialised, as if it had been trained on such data."""
   config = ModelConfig(**(MODEL | changes))
@@ -45,7 +52,7 @@ def write_run(
     "streams": [stream],
     "input": {"window": 12, "num_persons": config.num_persons, "sampling": "loop"},
     "loading": {"fill": "loop", "center": center},
-    "preparation": {"rotated": rotated},
+    "preparation": {"rotated": rotated, "scored": scored},
   }
   files.write_json(workdir / "model.json", facts)
   return workdir
@@ -59,6 +66,20 @@ def workdir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def classify(workdir):
   return Classifier(workdir)
+
+
+def test_a_joint_of_score_0_is_not_tracked(tmp_path):
+  coco = skeletons.get("coco")
+  options = {"rotated": False, "center": None, "skeleton": coco, "scored": True}
+  classify = Classifier(write_run(tmp_path, **options))
+  joints = np.random.default_rng(0).uniform(0.1, 1, (1, 12, 17, 3)).astype(np.float32)
+  joints[0, 3, 5, 2] = 0
+  expected = joints.copy()
+  expected[0, 3, 5] = 0
+  np.testing.assert_array_equal(classify.from_recording(joints)[0], expected[0])
+  stream = Stream(classify, frames=12)
+  joints[..., 2] = 0
+  assert all(stream.push(frame) is None for frame in joints[0])  # nobody is tracked
 
 
 def test_what_was_trained_in_bfloat16_computes_in_float32_on_a_cpu(tmp_path, classify):

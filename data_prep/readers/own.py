@@ -111,7 +111,7 @@ def read_clip(
     )
   array = exchange.as_float32(exchange.without_nan(array[...]))
   if scored:
-    array = array * (array[..., 2:] > 0)
+    array = skeletons.without_unscored(array)
   persons = list(array)
   if as_is:
     persons = normalise.cut_together(persons)

@@ -64,6 +64,7 @@ class Experiment:
       sampling=self.sampling,
       joint_at_zero=self.data_set.joint_at_zero,
       rotated=self.data_set.rotated,
+      scored="score" in self.data_set.coordinates.get("channels", ()),
       data_name=self.data_set.name,
       data_identity=self.data_set.identity,
     )

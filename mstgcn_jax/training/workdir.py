@@ -34,6 +34,7 @@ class RunFacts:
     sampling: how a clip becomes the window that the network sees, in evaluation.
     joint_at_zero: joint of the first person that lies at 0 although it is tracked; None for none.
     rotated: whether the training clips were turned upright; None where that is not known.
+    scored: whether joints are x, y and a score, so that one of score 0 is not tracked.
     data_name: the data set; None for an imported model, which doesn't know it.
     data_identity: its content (`DataSet.identity`); None where it was not recorded.
   """
@@ -44,6 +45,7 @@ class RunFacts:
   sampling: Sampling
   joint_at_zero: int | None
   rotated: bool | None
+  scored: bool = False
   data_name: str | None = None
   data_identity: dict[str, Any] | None = None
 
@@ -88,7 +90,7 @@ class RunFacts:
       },
       "loading": {"fill": s.fill, "center": s.center},
       "joint_at_zero": self.joint_at_zero,
-      "preparation": {"rotated": self.rotated},
+      "preparation": {"rotated": self.rotated, "scored": self.scored},
     }
     if self.data_name is not None:
       content["data"] = {"name": self.data_name, "identity": self.data_identity}
@@ -147,7 +149,7 @@ def _parse(content: dict[str, Any]) -> RunFacts:
   require(isinstance(names, list) and all(isinstance(n, str) for n in names), "class_names")
   require(len(names) == model.num_classes, "class_names")
   require(isinstance(seen, list) and seen and set(seen) <= set(streams.STREAMS), "streams")
-  # Earlier runs say nothing of views, origin and size, and imported ones said less.
+  # Earlier runs say nothing of views, origin, size and scores, and imported ones said less.
   later = {"views", "origin", "body_size"}
   require(set(shown) - later == {"window", "num_persons", "sampling"}, "input")
   require(type(shown["window"]) is int and shown["window"] > 0, "input")
@@ -163,8 +165,9 @@ def _parse(content: dict[str, Any]) -> RunFacts:
   require(is_joint(content.get("joint_at_zero")), "joint_at_zero")
   preparation = content.get("preparation", {"rotated": loading["center"] is not None})
   if "preparation" in content:
-    require(set(preparation) == {"rotated"}, "preparation")
+    require(set(preparation) - {"scored"} == {"rotated"}, "preparation")
     require(preparation["rotated"] in (True, False, None), "preparation")
+    require(preparation.get("scored", False) in (True, False), "preparation")
   data = content.get("data", {"name": None})
   if "data" in content:
     require(isinstance(data["name"], str), "data")
@@ -183,6 +186,7 @@ def _parse(content: dict[str, Any]) -> RunFacts:
     ),
     joint_at_zero=content.get("joint_at_zero", model.skeleton.center),
     rotated=preparation["rotated"],
+    scored=preparation.get("scored", False),
     data_name=data["name"],
     data_identity=data.get("identity"),
   )

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from mstgcn_jax import words
+from mstgcn_jax import skeletons, words
 from mstgcn_jax.data import normalise
 from mstgcn_jax.data.data_set import DataSet, Persons
 from mstgcn_jax.errors import ConfigError, DataError
@@ -50,6 +50,7 @@ class Classifier:
     channels: coordinates of a joint that it takes.
     sampling: how a recording becomes the window that it was evaluated on.
     rotated: whether the training data were turned; None where that is not known.
+    scored: whether joints are x, y and a score, so that one of score 0 is not tracked.
     step: training step of the parameters.
     model: the network alone.
   """
@@ -75,6 +76,7 @@ class Classifier:
     self.sampling = facts.sampling
     self._joint_at_zero = facts.joint_at_zero
     self.rotated = facts.rotated
+    self.scored = facts.scored
     # Flattened once: to do so at every call, as nnx.jit does, takes longer than a small network.
     graph, state = nnx.split(self.model)
     self._weights, tree = jax.tree.flatten(state)
@@ -156,7 +158,7 @@ class Classifier:
       persons: [frame, joint, channel] each, the main person first, or one array [(person,) frame,
         joint, channel], as recorded: it is turned as the training data was. What the readers of
         `data_prep` give (`ntu.read_recording(…).persons`) and what `DataSet.read` gives has been.
-        0 where nothing is tracked.
+        0 where nothing is tracked, be it the score alone where channels are x, y and score.
     Raises:
       ConfigError: another shape.
       DataError: a coordinate is not finite, or nobody is tracked.
@@ -177,6 +179,8 @@ class Classifier:
         f"a recording is {persons!r:.60}; expected one array [frame, joint, channel] per person"
       )
     persons = [self._checked(person, "[frame, joint, channel]") for person in persons]
+    if raw and self.scored:
+      persons = [skeletons.without_unscored(person) for person in persons]
     if raw and (self.rotated or self.sampling.center is not None):
       persons = normalise.normalise(persons, self.skeleton, by_sum=False)
     elif raw:

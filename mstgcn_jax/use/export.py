@@ -143,6 +143,7 @@ def metadata(run: _Run, to: str, weights: str) -> dict[str, Any]:
     "origin": sampling.origin,
     "bone_parents": sampling.bone_parents,
     "rotated": facts.rotated,
+    "scored": facts.scored,
     "trained_on": facts.data_name,
     "step": run.step,
     "versions": {"mstgcn-jax": _version("mstgcn-jax")}

@@ -5,7 +5,7 @@ import pathlib
 import jax
 import numpy as np
 
-from mstgcn_jax import words
+from mstgcn_jax import skeletons, words
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.use.classifier import LARGEST, Classifier
 
@@ -93,6 +93,8 @@ class Stream:
   def take(self, frame: np.ndarray) -> np.ndarray | None:
     """As `push`, but gives the clip that an answer is due for, as `Classifier` takes it."""
     frame = self._checked(frame)
+    if self.classifier.scored:
+      frame = skeletons.without_unscored(frame)
     if len(frame) > len(self._ring):
       more = np.zeros((len(frame) - len(self._ring), *self._ring.shape[1:]), np.float32)
       self._ring = np.concatenate([self._ring, more])
