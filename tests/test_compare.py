@@ -39,8 +39,10 @@ def test_rows_say_accuracy_size_and_speed(compared):
 
 
 def test_seeds_that_ended_early_are_drawn_with_the_others(tmp_path, monkeypatch):
-  row = lambda epoch, top1: {"split": "eval", "stream": "joint", "epoch": epoch, "top1": top1}
-  long, short = [row("1", "0.2"), row("2", "0.4"), row("3", "0.9")], [row("1", "0.4")]
+  curves = lambda *top1: {
+    ("eval", "joint"): {"epoch": 1 + np.arange(len(top1)), "top1": np.asarray(top1)}
+  }
+  long, short = curves(0.2, 0.4, 0.9), curves(0.4)
   drawn = []
   monkeypatch.setattr(plots.Figure, "savefig", lambda fig, *_, **__: drawn.append(fig))
   monkeypatch.setattr(plots.files, "written_whole", contextlib.nullcontext)

@@ -290,7 +290,7 @@ def test_what_is_broken_is_named(run, tmp_path):
   with pytest.raises(ConfigError, match="named twice"):
     report.write([run, run], out)
   (run / "metrics.csv").write_text("step,epoch\n1,2\n")
-  with pytest.raises(DataError, match=r"metrics\.csv is damaged"):
+  with pytest.raises(DataError, match=r"metrics\.csv: line 1 is damaged"):
     report.write([run], out)
   Scores(np.array(["a"]), np.array([0]), LOGITS[:1, :2]).save(run / "scores.npz")
   with pytest.raises(DataError, match=r"1 clips of 2 classes.*expected finite ones of 3"):

@@ -9,6 +9,9 @@ from matplotlib.figure import Figure  # not pyplot, which belongs to whoever imp
 
 from mstgcn_jax import files
 
+# (split, stream) -> column of a metrics.csv -> its values: step, epoch, loss, top1, learning_rate.
+Curves = Mapping[tuple[str, str], Mapping[str, np.ndarray]]
+
 
 def confusion_matrix(
   matrix: np.ndarray, class_names: Sequence[str], path: pathlib.Path, *, title: str
@@ -42,41 +45,38 @@ def confusion_matrix(
     fig.savefig(aside, dpi=130, format="png")
 
 
-def learning_curves(rows: Sequence[Mapping[str, str]], path: pathlib.Path, *, title: str) -> None:
-  """Draws loss, top-1 accuracy and learning rate over the epochs of a metrics.csv's rows as PNG."""
-  train = [row for row in rows if row["split"] == "train"]
-  evaluated = [row for row in rows if row["split"] == "eval"]
-  streams = list(dict.fromkeys(row["stream"] for row in train))
-  steps_per_epoch = max(
-    (int(row["step"]) / int(row["epoch"]) for row in evaluated), default=max(1, len(train))
-  )
+def of_split(curves: Curves, split: str) -> dict[str, Mapping[str, np.ndarray]]:
+  """Stream or fusion -> its curve."""
+  return {stream: curve for (of, stream), curve in curves.items() if of == split}
+
+
+def steps_per_epoch(curves: Curves) -> float:
+  """By what was evaluated, at the end of an epoch; 1 where nothing was."""
+  evaluated = of_split(curves, "eval").values()
+  return max((float((curve["step"] / curve["epoch"]).max()) for curve in evaluated), default=1.0)
+
+
+def learning_curves(curves: Curves, path: pathlib.Path, *, title: str) -> None:
+  """Draws loss, top-1 accuracy and learning rate over the epochs as PNG."""
+  train, evaluated = of_split(curves, "train"), of_split(curves, "eval")
+  steps = steps_per_epoch(curves)
   fig = Figure(figsize=(11, 4.2), layout="constrained")
   left, right = fig.subplots(1, 2)
   rate = left.twinx()
-  for number, stream in enumerate(streams):
-    color = f"C{number}"
-    mine = [row for row in train if row["stream"] == stream]
-    x = np.asarray([int(row["step"]) for row in mine]) / steps_per_epoch
-    width = max(1, round(steps_per_epoch))
-    left.plot(x, _smooth([float(r["loss"]) for r in mine], width), color=color, label=f"{stream}")
-    right.plot(
-      x, 100 * _smooth([float(r["top1"]) for r in mine], width), color=color, alpha=0.4, lw=1
-    )
+  for number, (stream, curve) in enumerate(train.items()):
+    color, x, width = f"C{number}", curve["step"] / steps, max(1, round(steps))
+    left.plot(x, _smooth(curve["loss"], width), color=color, label=stream)
+    right.plot(x, 100 * _smooth(curve["top1"], width), color=color, alpha=0.4, lw=1)
     if number == 0:
-      rate.plot(x, [float(r["learning_rate"]) for r in mine], color="0.6", lw=1)
-  for number, stream in enumerate(dict.fromkeys(row["stream"] for row in evaluated)):
-    mine = [row for row in evaluated if row["stream"] == stream]
-    x = [int(row["epoch"]) for row in mine]
-    color = f"C{number}"
-    if stream in streams:
-      left.plot(x, [float(r["loss"]) for r in mine], color=color, ls="--", marker=".", ms=4)
-    last = 100 * float(mine[-1]["top1"])
-    right.plot(
-      x, [100 * float(r["top1"]) for r in mine], color=color, marker=".", ms=4,
-      label=f"{stream}: {last:.1f} %",
-    )  # fmt: skip
-  losses = np.asarray([float(row["loss"]) for row in rows if row["stream"] in streams])
-  top = _highest_shown([float(row["loss"]) for row in train], losses)
+      rate.plot(x, curve["learning_rate"], color="0.6", lw=1)
+  for number, (stream, curve) in enumerate(evaluated.items()):
+    color, x, top1 = f"C{number}", curve["epoch"], 100 * curve["top1"]
+    if stream in train:
+      left.plot(x, curve["loss"], color=color, ls="--", marker=".", ms=4)
+    right.plot(x, top1, color=color, marker=".", ms=4, label=f"{stream}: {top1[-1]:.1f} %")
+  joined = lambda losses: np.concatenate([[], *losses])
+  losses = joined(curve["loss"] for (_, stream), curve in curves.items() if stream in train)
+  top = _highest_shown(joined(curve["loss"] for curve in train.values()), losses)
   left.set(xlabel="epoch", ylabel="loss (line: training, dashed: evaluation)", ylim=(0, top))
   if beyond := int((losses > top).sum()) if top else 0:
     text = f"{beyond} above, up to {losses.max():,.4g}"
@@ -91,23 +91,20 @@ def learning_curves(rows: Sequence[Mapping[str, str]], path: pathlib.Path, *, ti
     fig.savefig(aside, dpi=130, format="png")
 
 
-def curves_of_several(
-  runs: Mapping[str, Sequence[Sequence[Mapping[str, str]]]], path: pathlib.Path
-) -> None:
+def curves_of_several(runs: Mapping[str, Sequence[Curves]], path: pathlib.Path) -> None:
   """Draws the evaluations of several runs over the epochs as PNG, a thin line per seed.
 
   Args:
-    runs: name -> rows of a metrics.csv of every seed.
+    runs: name -> curves of every seed.
   """
   fig = Figure(figsize=(7, 4.2), layout="constrained")
   ax = fig.subplots()
   for number, (name, seeds) in enumerate(runs.items()):
     shown = []
-    for rows in seeds:
-      evaluated = [row for row in rows if row["split"] == "eval"]
-      evaluated = [row for row in evaluated if row["stream"] == evaluated[-1]["stream"]]
-      epochs = [int(row["epoch"]) for row in evaluated]
-      shown.append([100 * float(row["top1"]) for row in evaluated])
+    for curves in seeds:
+      *_, judged_by = of_split(curves, "eval").values()
+      epochs = judged_by["epoch"]
+      shown.append(100 * judged_by["top1"])
       ax.plot(epochs, shown[-1], color=f"C{number}", lw=0.8, alpha=0.5)
     # A run that ended early has fewer: the mean goes as far as all do, its figure is of their ends.
     length = min(map(len, shown))
@@ -138,7 +135,7 @@ def deletion_curves(
     fig.savefig(aside, dpi=130, format="png")
 
 
-def _highest_shown(train: Sequence[float], losses: np.ndarray) -> float | None:
+def _highest_shown(train: np.ndarray, losses: np.ndarray) -> float | None:
   """Upper end of the axis of losses: single ones far beyond what is usual don't flatten the rest.
 
   Usual is what nine in ten training losses stay below, of few all but the highest; three times that
@@ -146,11 +143,11 @@ def _highest_shown(train: Sequence[float], losses: np.ndarray) -> float | None:
   """
   if not len(losses):
     return None
-  usual = np.percentile(train if train else losses, 90, method="lower")
+  usual = np.percentile(train if len(train) else losses, 90, method="lower")
   return 1.1 * float(max(losses[losses <= 3 * usual], default=usual)) or None
 
 
-def _smooth(values: Sequence[float], width: int) -> np.ndarray:
+def _smooth(values: np.ndarray, width: int) -> np.ndarray:
   """Mean over the last `width` values (fewer at the start)."""
   total = np.concatenate([[0.0], np.cumsum(values)])
   end = np.arange(1, len(values) + 1)

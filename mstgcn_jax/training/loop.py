@@ -439,8 +439,8 @@ def _write_results(run: Experiment, workdir: pathlib.Path, step, progress, resul
   plots.confusion_matrix(
     matrix, run.data_set.class_names, workdir / "confusion_matrix.png", title=title
   )
-  rows = list(run_log.read_metrics(workdir / "metrics.csv"))
-  plots.learning_curves(rows, workdir / "learning_curves.png", title=title)
+  curves = run_log.read_curves(workdir / "metrics.csv")
+  plots.learning_curves(curves, workdir / "learning_curves.png", title=title)
   ended = f", an end selected on {selected_on}" if _ends_early(run.config, progress) else ""
   text = "\n".join(
     [

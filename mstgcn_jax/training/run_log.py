@@ -1,5 +1,7 @@
 """What a run tells: log lines, metrics.csv, TensorBoard events and the progress bar."""
 
+import array
+import collections
 import contextlib
 import csv
 import functools
@@ -18,6 +20,7 @@ from tqdm import tqdm
 
 from mstgcn_jax import files
 from mstgcn_jax.errors import DataError, RunError, first_line
+from mstgcn_jax.evaluation import plots
 
 COLUMNS = (
   "step",
@@ -31,6 +34,8 @@ COLUMNS = (
   "learning_rate",
   "grad_norm",
 )
+# What `read_curves` keeps of them.
+_CURVE = ("step", "epoch", "loss", "top1", "learning_rate")
 # TensorBoard's tags; the stream's name follows where there are several.
 _TAGS = ("loss", "top1", "top5", "mean_class", "learning_rate", "grad_norm")
 _log = logging.getLogger("mstgcn_jax")
@@ -122,6 +127,18 @@ def read_metrics(path: pathlib.Path) -> Iterator[dict[str, str]]:
     raise DataError(
       f"{path}: line {number} is damaged ({error}); delete that line, or the file, to go on"
     ) from error
+
+
+def read_curves(path: pathlib.Path) -> plots.Curves:
+  """What a metrics.csv has to draw: step, epoch, loss, top1 and learning_rate of every split and
+  stream, nan where a row has none; errors as of `read_metrics`."""
+  found = collections.defaultdict(lambda: array.array("d"))  # a long run has a million rows
+  for row in read_metrics(path):
+    found[row["split"], row["stream"]].extend(float(row[name] or "nan") for name in _CURVE)
+  return {
+    key: dict(zip(_CURVE, np.reshape(values, (-1, len(_CURVE))).T, strict=True))
+    for key, values in found.items()
+  }
 
 
 class Progress:

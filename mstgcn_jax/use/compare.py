@@ -73,7 +73,7 @@ def compare(
     folders = [workdir / name / f"seed_{s}" for s in seeds] if len(seeds) > 1 else [workdir / name]
     scores = [Scores.load(folder / "scores.npz") for folder in folders]
     right[name] = np.asarray([metrics.ranks(s.logits, s.labels) < 1 for s in scores], np.float64)
-    curves[name] = [list(run_log.read_metrics(folder / "metrics.csv")) for folder in folders]
+    curves[name] = [run_log.read_curves(folder / "metrics.csv") for folder in folders]
     gain = (right[name] - next(iter(right.values()))).mean(0)
     layers = summary.rows(run.model_config, run.config.data.window)
     training, inference = _speed(run)

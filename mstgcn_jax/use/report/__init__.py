@@ -5,7 +5,6 @@ page.js draws it. The page needs no network, and forbids itself any.
 """
 
 import base64
-import csv
 import dataclasses
 import html
 import json
@@ -21,9 +20,10 @@ from data_prep.look import show
 from mstgcn_jax import files, skeletons
 from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.evaluation import metrics
+from mstgcn_jax.evaluation import metrics, plots
 from mstgcn_jax.evaluation.calibration import reliability
 from mstgcn_jax.evaluation.scores import Scores
+from mstgcn_jax.training import run_log
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.use import explain
 from mstgcn_jax.use.report import decided
@@ -172,34 +172,23 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 def _curves(path: pathlib.Path) -> tuple[list[dict[str, Any]], list[str]]:
   """Loss and top-1 over epochs for each split and stream, of a metrics.csv."""
-  try:
-    with path.open(newline="", encoding="utf-8") as file:
-      rows = list(csv.DictReader(file))
-    return _parse_curves(rows), []
-  except FileNotFoundError:
+  if not path.exists():
     return [], [f"no curves, {path.name} is not there"]
-  except (OSError, KeyError, TypeError, ValueError) as error:
-    raise DataError(f"{path} is damaged ({error!r:.100})") from error
-
-
-def _parse_curves(rows: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-  per_epoch = [int(r["step"]) / int(r["epoch"]) for r in rows if r["split"] == "eval"]
-  steps = max(per_epoch, default=1)
+  found = run_log.read_curves(path)
+  steps = plots.steps_per_epoch(found)
   curves = []
-  for split, stream in dict.fromkeys((r["split"], r["stream"]) for r in rows):
-    mine = [r for r in rows if (r["split"], r["stream"]) == (split, stream)]
-    points = np.array([[int(r["step"]) / steps, float(r["loss"]), float(r["top1"])] for r in mine])
+  for (split, stream), curve in found.items():
+    columns = {"epoch": curve["step"] / steps, "loss": curve["loss"], "top1": curve["top1"]}
     if split == "train":
-      points = _thinned(points)
-    values = {name: _numbers(points[:, i]) for i, name in enumerate(("epoch", "loss", "top1"))}
-    curves.append({"split": split, "stream": stream} | values)
-  return curves
+      columns = {name: _thinned(values) for name, values in columns.items()}
+    numbers = {name: _numbers(values) for name, values in columns.items()}
+    curves.append({"split": split, "stream": stream} | numbers)
+  return curves, []
 
 
-def _thinned(points: np.ndarray) -> np.ndarray:
-  """Means of successive rows, at most `_POINTS` of them."""
-  pieces = np.array_split(points, min(_POINTS, len(points)))
-  return np.array([piece.mean(0) for piece in pieces])
+def _thinned(values: np.ndarray) -> np.ndarray:
+  """Means of successive values, at most `_POINTS` of them."""
+  return np.array([piece.mean() for piece in np.array_split(values, min(_POINTS, len(values)))])
 
 
 def _numbers(values: Iterable[float]) -> list[float | None]:
