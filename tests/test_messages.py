@@ -54,6 +54,14 @@ def test_a_background_thread_that_failed_while_all_went_well_is_one_line(capfd):
   )
 
 
+def test_a_file_in_a_folders_place_is_named(ends, capfd, tmp_path):
+  (tmp_path / "taken").touch()
+  with pytest.raises(Ended), process.errors_in_one_line():
+    (tmp_path / "taken").mkdir(exist_ok=True)
+  said = f"error: {tmp_path / 'taken'} is a file; a folder is needed there\n"
+  assert ends == [1] and capfd.readouterr().err == said
+
+
 def test_too_little_memory_is_one_line(ends, capfd):
   with pytest.raises(Ended), process.errors_in_one_line():
     raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nand a page")

@@ -289,6 +289,8 @@ def test_what_is_broken_is_named(run, tmp_path):
     report.write([run], tmp_path / "report.pdf")
   with pytest.raises(ConfigError, match="named twice"):
     report.write([run, run], out)
+  with pytest.raises(DataError, match="nowhere"):
+    report.write([run], out, data_set=tmp_path / "nowhere")
   (run / "metrics.csv").write_text("step,epoch\n1,2\n")
   with pytest.raises(DataError, match=r"metrics\.csv: line 1 is damaged"):
     report.write([run], out)

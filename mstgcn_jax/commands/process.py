@@ -68,6 +68,8 @@ def errors_in_one_line() -> Iterator[None]:
     except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
       os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
       _end(128 + signal.SIGPIPE)
+    except FileExistsError as error:  # of mkdir, which says no more than this
+      _end(1, f"{error.filename} is a file; a folder is needed there")
     except OSError as error:
       _end(1, f"{error.filename}: {error.strerror}" if error.filename else error)
     except RuntimeError as error:

@@ -282,6 +282,8 @@ def _moving(
     names = [name for name in targets if name in rows]
     clips = {name: drawing(data_set, rows[name]) for name in names}
   except DataError as error:
+    if folder is not None:  # asked for by name
+      raise
     return {}, [f"no moving skeletons, its data set is not here ({error})"]
   if not clips:
     return {}, [f"no moving skeletons, {path} has other clips"]
