@@ -1,5 +1,6 @@
 """Logits of every clip of a split exactly once, and what is fused of them."""
 
+import itertools
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -37,11 +38,17 @@ def predict(
   seen = np.zeros(len(rows), np.int64)
   sums = {name: np.zeros((len(rows), run.task.num_classes)) for name in variables}
   steps = {mesh: train_step.make_eval_step(run.task, mesh) for mesh in run.meshes.values()}
-  for shards in run.eval_batches(rows):
-    outputs = {}
-    for number, (name, mesh) in enumerate(run.meshes.items()):
-      outputs[name] = steps[mesh](variables[name], shards[mesh], np.int32(number))
-    index, valid = (train_step.local_rows(shards[mesh][name]) for name in ("index", "valid"))
+
+  def started():
+    for shards in run.eval_batches(rows):
+      outputs = {}
+      for number, (name, mesh) in enumerate(run.meshes.items()):
+        outputs[name] = steps[mesh](variables[name], shards[mesh], np.int32(number))
+      yield outputs, shards[mesh]
+
+  # A batch is read when the next one is started, so that devices don't wait for the host.
+  for (outputs, batch), _ in itertools.pairwise(itertools.chain(started(), (None,))):
+    index, valid = (train_step.local_rows(batch[name]) for name in ("index", "valid"))
     where = np.asarray([position[int(row)] for row in index[valid]], np.int64)
     for name, output in outputs.items():
       logits = train_step.local_rows(output)[valid]
