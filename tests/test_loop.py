@@ -607,6 +607,15 @@ def test_a_finished_run_answers_another_protocol_with_its_own_figures(copy, tiny
   assert checkpoints.best_step(copy) == 18
 
 
+def test_figures_stay_forgotten_where_a_run_is_killed_before_it_saves_again(copy, tiny_data):
+  states = set_up(tiny.config(tiny_data)).abstract_states()
+  with checkpoints.make_manager(copy) as manager:
+    assert checkpoints.restore_newest(manager, states)[2].judged_step == 18
+    checkpoints.forget_figures(manager)
+    step, _, progress = checkpoints.restore_newest(manager, states)
+    assert (step, progress) == (18, checkpoints.Progress())
+
+
 def test_a_loss_that_is_not_finite_names_the_first_bad_step_and_stops(copy, tiny_data):
   before = arrays(copy)
   changes = {"optimizer.learning_rate": 1e30, "optimizer.decay_epochs": ()}

@@ -410,10 +410,16 @@ def checkpoint_step(manager: ocp.CheckpointManager, which: str | int) -> int:
 
 
 def forget_figures(manager: ocp.CheckpointManager) -> None:
-  """Deletes the accuracies that choose the best: from now on something else is measured."""
+  """Sets every checkpoint's accuracy and progress back: from now on something else is measured."""
   if jax.process_index() == 0:
-    for path in pathlib.Path(manager.directory).glob("*/metrics"):
-      shutil.rmtree(path)
+    none = dataclasses.asdict(Progress())
+    for checkpoint in _steps_in(pathlib.Path(manager.directory)):
+      shutil.rmtree(checkpoint / "metrics", ignore_errors=True)
+      path = checkpoint / "facts" / "metadata"  # Orbax's name of a JSON item
+      with contextlib.suppress(DataError):  # damaged ones are left to `restore_newest`
+        files.write_json(
+          path, files.read_json(path) | none | {"digest_of_facts": _digest_of_facts(none)}
+        )
   multihost_utils.sync_global_devices("deleted metrics of another evaluation")
   manager.reload()
 
