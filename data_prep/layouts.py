@@ -34,10 +34,14 @@ def channel_names(clips: Sequence[np.ndarray]) -> tuple[str, ...]:
   return ("x", "y", "score") if scored else ("x", "y", "z")[:count]
 
 
+def moves(skeleton: Skeleton) -> bool:
+  """Whether `normalise.normalise` turns or centres clips of this layout."""
+  return normalise.turns(skeleton) or skeleton.center is not None
+
+
 def score_warnings(clips: Sequence[np.ndarray], skeleton: Skeleton) -> list[str]:
   """A line to print where clips [..., 3] to be turned or centred seem to hold x, y, score."""
-  moved = normalise.turns(skeleton) or skeleton.center is not None
-  if not moved or not exchange.majority(is_score(clip[..., 2]) for clip in clips):
+  if not moves(skeleton) or not exchange.majority(is_score(clip[..., 2]) for clip in clips):
     return []
   return [
     "the third channel lies between 0 and 1, as a score does, but is turned or centred as a "

@@ -389,3 +389,15 @@ def test_every_layout_can_be_named_for_own_clips(tmp_path):
     write_own(tmp_path, "name,label\na,x\n", a=normal(4, joints, 3))
     recordings = own.open_raw(tmp_path, options(skeleton=name))
     assert recordings.skeleton.name == name and read_all(recordings) == 0
+
+
+def test_scores_of_a_layout_that_says_no_way_to_turn_are_no_third_coordinate(tmp_path):
+  clip = np.abs(normal(6, 17, 3))
+  clip[..., 2] = np.abs(np.sin(clip[..., 2]))
+  clip[2, 5, 2] = 0  # not found, although the estimator gives it a place
+  clip[0] = 0  # nobody yet: frame t stays one moment of the recording
+  write_own(tmp_path / "raw", "name,label\na,x\n", a=clip)
+  data = prepare("own", tmp_path / "raw", tmp_path, "--skeleton", "coco")
+  assert data.coordinates["channels"] == ["x", "y", "score"] and data.num_coordinates == 2
+  (person,) = data.read([0])[0]
+  assert person.shape[0] == 6 and not person[2, 5].any() and person[2, 4].any()

@@ -64,8 +64,9 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   warnings += doubts
   channels = clips[0].shape[-1]
   skeleton, notes = _skeleton(raw, args, clips, doubts)
-  # A rotation needs three coordinates; three channels are taken for such unless --as-is.
-  as_is = args.as_is or channels != 3
+  # A rotation needs three coordinates. Where the layout says how to turn or centre clips, three
+  # channels are taken for such unless --as-is; elsewhere the third may be a score.
+  as_is = args.as_is or channels != 3 or not layouts.moves(skeleton)
   warnings += [] if as_is else layouts.score_warnings(clips, skeleton)
   coordinates, more = _coordinates(clips, skeleton, as_is)
   warnings += _unlisted_warnings(raw, table, lines)
