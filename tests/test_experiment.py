@@ -1,14 +1,18 @@
 """What a config and its data set become: statistics of the stream, worked out by hand."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from flax import nnx
 from prepared import prepare
 
 from data_prep.readers.interface import Clip
 from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.model import Constant, ModelConfig
 from mstgcn_jax.skeletons import Skeleton
-from mstgcn_jax.training.experiment import set_up
+from mstgcn_jax.training.experiment import own_network, set_up
+from mstgcn_jax.training.train_step import random_streams
 
 ROOT, CENTER, NEVER = range(3)
 SKELETON = Skeleton("three", ("root", "center", "never"), bone_parents=(0, 0, 1), center=CENTER)
@@ -95,3 +99,53 @@ def test_a_layout_without_bones_has_no_body_size(tmp_path):
   data_set = prepare(tmp_path, clips, skeleton=points, center=0)
   with pytest.raises(ConfigError, match="the layout points of fake has none"):
     data_set.sampling(2, body_size=True)
+
+
+class Graph(nnx.Module):
+  """A spatial layer that holds the adjacency as `keep` makes it."""
+
+  def __init__(self, config, block, *, rngs, keep):
+    self.adjacency = keep(config.adjacency())
+    self.project = nnx.Linear(block.in_channels, block.out_channels, rngs=rngs)
+
+  def __call__(self, x):
+    return jnp.einsum("kvw,nvtc->nwtc", jnp.asarray(self.adjacency), self.project(x))
+
+
+def constant(config, block, *, rngs):
+  return Graph(config, block, rngs=rngs, keep=Constant)
+
+
+def jax_array(config, block, *, rngs):
+  return Graph(config, block, rngs=rngs, keep=jnp.asarray)
+
+
+def numpy_array(config, block, *, rngs):
+  return Graph(config, block, rngs=rngs, keep=np.asarray)
+
+
+def failing(config, block, *, rngs):
+  return config.no_such_field
+
+
+def of_layer(name):
+  """A network of this module's layer, shapes only."""
+  blocks = ((3, 4, False, 1), (4, 4, True, 1))
+  config = ModelConfig(num_classes=2, blocks=blocks, block_type=f"{__name__}:{name}/ms")
+  return own_network(config, window=4)
+
+
+def test_a_layer_of_ones_own_keeps_its_adjacency_as_a_constant():
+  assert random_streams(of_layer("constant")) == ()
+  with pytest.raises(ConfigError, match=r"attribute that is neither .*model\.Constant\(array\)"):
+    of_layer("jax_array")
+  with pytest.raises(ConfigError, match=r"of the kind array; .*model\.Constant\(array\)"):
+    random_streams(of_layer("numpy_array"))
+
+
+def test_a_layer_of_ones_own_that_cannot_be_made_is_named_with_its_line():
+  line = failing.__code__.co_firstlineno + 1
+  with pytest.raises(
+    ConfigError, match=rf"made \(.*{__name__}\.py, line {line}: AttributeError: .*"
+  ):
+    of_layer("failing")

@@ -2,5 +2,6 @@
 
 from mstgcn_jax.model.config import BlockConfig, ModelConfig
 from mstgcn_jax.model.network import MSTGCN, Network, make_network
+from mstgcn_jax.model.spatial import Constant
 
-__all__ = ["MSTGCN", "BlockConfig", "ModelConfig", "Network", "make_network"]
+__all__ = ["MSTGCN", "BlockConfig", "Constant", "ModelConfig", "Network", "make_network"]

@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
+import sys
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -196,9 +198,10 @@ def set_up(
     num_classes=len(data_set.class_names),
     channels=data_set.channels,
   )
-  abstract = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
   if own_code(model_config):
-    check_own_code(abstract, model_config, sampling.window)
+    abstract = own_network(model_config, sampling.window)
+  else:
+    abstract = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
   steps_per_epoch = (
     input_pipeline.steps_per_epoch(len(split.train), config.batch_size) if train else 0
   )
@@ -233,31 +236,56 @@ def set_up(
   return Experiment(config, data_set, sampling, split, model_config, task, steps_per_epoch, meshes)
 
 
-def check_own_code(model: nnx.Module, config: ModelConfig, window: int) -> None:
-  """Raises ConfigError where layers of one's own and the others don't fit together, or a network of
-  one's own gives no logits."""
+def own_network(config: ModelConfig, window: int) -> nnx.Module:
+  """As `nnx.eval_shape` of `make_network`, where code of one's own makes it, tried on a clip.
+
+  Raises:
+    ConfigError: that code fails, layers of one's own and the others don't fit together, or a
+      network of one's own gives no logits.
+  """
   shape = (1, config.num_persons, window, config.skeleton.num_joints, config.in_channels)
   clips = jax.ShapeDtypeStruct(shape, "float32")
-  field = "network" if ":" in config.network else "block_type"
+  name = own_code(config)
+  named = f"model.{'network' if ':' in config.network else 'block_type'} {name!r}"
 
   def evaluate(model, clips):
     model.eval()  # nnx.MultiHeadAttention, for one, has to be told which mode it is in
     return model(clips)
 
+  def because(error: Exception) -> str:
+    modules = [sys.modules.get(part.partition(":")[0]) for part in name.split("/") if ":" in part]
+    files = [getattr(module, "__file__", None) for module in modules]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files]
+    place = f"{frames[-1].filename}, line {frames[-1].lineno}: " if frames else ""
+    return f"({place}{type(error).__name__}: {first_line(error)})"
+
+  try:
+    model = nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)))
+  except ConfigError:
+    raise
+  except Exception as error:  # whatever a layer of somebody else's raises
+    raise ConfigError(f"{named} cannot be made {because(error)}") from error
+  try:
+    hash(train_step.split_model(model)[0])  # compiled steps are found by it
+  except TypeError as error:
+    raise ConfigError(
+      f"{named} has an attribute that is neither a module, a variable nor hashable "
+      f"{because(error)}; {train_step.KEPT_AS_IT_IS}"
+    ) from error
   try:
     logits = nnx.eval_shape(evaluate, model, clips)
-  except Exception as error:  # whatever a layer of somebody else's raises
+  except Exception as error:
     raise ConfigError(
-      f"model.{field} {own_code(config)!r}: the layers don't fit together "
-      f"({type(error).__name__}: {first_line(error)}). A spatial layer takes [clip, joint, frame, "
-      "in_channels] to out_channels; a temporal one keeps out_channels and every stride-th frame; "
-      "a network takes [batch, person, frame, joint, channel] to [batch, class]"
+      f"{named}: the layers don't fit together {because(error)}. A spatial layer takes [clip, "
+      "joint, frame, in_channels] to out_channels; a temporal one keeps out_channels and every "
+      "stride-th frame; a network takes [batch, person, frame, joint, channel] to [batch, class]"
     ) from error
   if getattr(logits, "shape", None) != (1, config.num_classes):
     raise ConfigError(
-      f"model.{field} {own_code(config)!r} gives {getattr(logits, 'shape', logits)} for one clip; "
-      f"logits of {config.num_classes} classes have the shape (1, {config.num_classes})"
+      f"{named} gives {getattr(logits, 'shape', logits)} for one clip; logits of "
+      f"{config.num_classes} classes have the shape (1, {config.num_classes})"
     )
+  return model
 
 
 def make_sampling(config: ConfigDict, data_set: DataSet) -> Sampling:

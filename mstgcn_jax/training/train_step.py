@@ -72,6 +72,11 @@ class StepFigures(TypedDict):
   stop: jax.Array
 
 
+# What to do with an array that a module holds and nothing changes.
+KEPT_AS_IT_IS = (
+  "an array that stays as it is, such as an adjacency, is kept as "
+  "mstgcn_jax.model.Constant(array) and used as np.asarray(self.NAME)"
+)
 # The mesh axis that clips are split over.
 DATA_AXIS = "data"
 
@@ -156,10 +161,11 @@ def random_streams(model: nnx.Module) -> tuple[tuple[Any, ...], ...]:
     ConfigError: the model has state that is neither nnx.Param, nnx.BatchStat nor random.
   """
   _, _, _, random, other = nnx.split(model, nnx.Param, nnx.BatchStat, nnx.RngState, ...)
-  if kinds := sorted({type(variable).__name__ for _, variable in nnx.to_flat_state(other)}):
+  kind = lambda held: type(held).__name__ if isinstance(held, nnx.Variable) else "array"
+  if kinds := sorted({kind(held) for _, held in nnx.to_flat_state(other)}):
     raise ConfigError(
       f"the model has state of the kind {', '.join(kinds)}; training keeps nnx.Param and "
-      "nnx.BatchStat and draws random state (nnx.Rngs) anew in each step, nothing else"
+      f"nnx.BatchStat and draws random state (nnx.Rngs) anew in each step; {KEPT_AS_IT_IS}"
     )
   return tuple(
     path[:-1] for path, leaf in nnx.to_flat_state(random) if isinstance(leaf, nnx.RngKey)
