@@ -1,6 +1,7 @@
 """Runs: results, resuming, damage, refusal; each on the tiny experiment."""
 
 import concurrent.futures
+import dataclasses
 import errno
 import json
 import logging
@@ -555,6 +556,32 @@ def test_resuming_does_not_need_what_the_run_started_from(finished, tiny_data, t
   shutil.rmtree(source)
   loop.train(tiny.config(tiny_data, **(changes | {"epochs": 2})), tmp_path / "run")
   assert arrays(tmp_path / "run")[0] == 12
+
+
+def test_what_init_from_learned_of_other_joints_classes_and_streams_is_mentioned(
+  finished, tiny_data, tmp_path
+):
+  facts = workdir_lib.read(finished)
+  notes = lambda **changes: loop.start_notes(
+    set_up(tiny.config(tiny_data, init_from=str(tmp_path), **changes))
+  )
+  facts.write(tmp_path)
+  assert notes() == []
+  joints = facts.model.skeleton.joints
+  shuffled = dataclasses.replace(facts.model.skeleton, joints=joints[::-1], name="shuffled")
+  other = dataclasses.replace(
+    facts,
+    model=dataclasses.replace(facts.model, skeleton=shuffled),
+    class_names=facts.class_names[::-1],
+    streams=("bone",),
+  )
+  other.write(tmp_path)
+  layout, stream, classes = notes()
+  assert "joints of shuffled, these clips those of utd_mhad" in layout
+  assert stream == "init_from was trained on bone, not joint" and "classes" in classes
+  assert notes(init_ignore=("classifier",)) == [layout, stream]
+  dataclasses.replace(other, data_name=None).write(tmp_path)  # imported: its classes are numbers
+  assert notes() == [layout, stream]
 
 
 def test_the_same_clips_of_other_subjects_are_refused(copy, tmp_path):

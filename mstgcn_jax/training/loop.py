@@ -134,7 +134,7 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -
     config_lib.write(config, workdir / "config.json")
     run.facts().write(workdir)
   _log.info("%s", describe(run, step, total_steps))
-  for line in notes(run):
+  for line in notes(run) + (start_notes(run) if step == 0 else []):
     _log.info("note: %s", line)
 
   # Steps.
@@ -293,6 +293,30 @@ def notes(run: Experiment) -> list[str]:
     lines.append(f"augment.mirror has no effect: the layout {layout} names no `mirror` pairs")
   if wanted.rotation != done.rotation:
     lines.append("augment.rotation has an effect about z only: the clips are taken to be flat")
+  return lines
+
+
+def start_notes(run: Experiment) -> list[str]:
+  """In what `init_from` was trained on something else although its tensors fit, a line each."""
+  config = run.config
+  if not config.init_from:
+    return []
+  lines, facts = [], workdir_lib.read(config.init_from)
+  there, here = facts.model.skeleton, run.data_set.skeleton
+  if there.joints != here.joints:
+    lines.append(
+      f"init_from has joints of {there.name}, these clips those of {here.name}: what it learned of "
+      "one joint is taken for another's; init_ignore can keep learned_adjacency and norm_in fresh"
+    )
+  if other := [name for name in config.streams if name not in facts.streams]:
+    lines.append(f"init_from was trained on {', '.join(facts.streams)}, not {', '.join(other)}")
+  fresh = any(part in "classifier.kernel" for part in config.init_ignore)
+  known = facts.data_name is not None  # an imported model's classes are numbers
+  if known and not fresh and facts.class_names != tuple(run.data_set.class_names):
+    lines.append(
+      "init_from's classes, or their order, are not those of these data: what it learned of one is "
+      "taken for another's; init_ignore=('classifier',) starts the classifier fresh"
+    )
   return lines
 
 
