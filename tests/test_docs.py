@@ -8,12 +8,15 @@ import pathlib
 import re
 import shlex
 
+import jax
 import matplotlib
 import numpy as np
 import pytest
 
+import mstgcn_jax as mst
 from mstgcn_jax.__main__ import COMMANDS
 from mstgcn_jax.commands import train
+from mstgcn_jax.training.train_step import split_model
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
@@ -50,6 +53,10 @@ def test_the_python_of_a_page_runs(page, quickstart, monkeypatch):
     np.testing.assert_allclose(names["many"][0], names["y"], rtol=1e-5, atol=1e-5)
     assert names["grads"].weight[...].shape == (3, 3, 6) and names["logits"].shape == (2, 14)
     assert type(names["model"].blocks[1].spatial).__name__ == "Mean"
+    runs = [split_model(mst.load_model(f"runs/{name}"))[1] for name in ("quickstart", "probe")]
+    changed = jax.tree.map(lambda a, b: bool((a != b).any()), *runs)
+    assert jax.tree.leaves(changed.pop("classifier")) == [True, True]
+    assert not any(jax.tree.leaves(changed))
 
 
 class Parsed(Exception):
