@@ -109,7 +109,8 @@ def is_learned_adjacency(path: tuple[Any, ...]) -> bool:
 
 
 def _is_weight(path, value) -> bool:
-  return value.ndim >= 2 and not is_learned_adjacency(path)
+  # Flax's attention has biases of two axes, [head, channel].
+  return value.ndim >= 2 and path[-1].key != "bias" and not is_learned_adjacency(path)
 
 
 def make_optimizer(
