@@ -49,6 +49,18 @@ def score_warnings(clips: Sequence[np.ndarray], skeleton: Skeleton) -> list[str]
   ]
 
 
+def corner_warnings(clips: Sequence[np.ndarray]) -> list[str]:
+  """A line to print where clips in the plane [..., x y (score)] seem to count from a corner."""
+  if not exchange.majority(clip.any() and clip[..., :2].min() >= 0 for clip in clips):
+    return []
+  most = max(float(clip[..., :2].max()) for clip in clips)
+  return [
+    f"x and y are never below 0 (and up to {most:.4g}), as places in a picture that count from its "
+    "corner: augmentation mirrors, turns and scales about 0, 0. Save x/width - 0.5 and "
+    "0.5 - y/height and prepare again with --overwrite"
+  ]
+
+
 def check_axes(shapes: Sequence[tuple[int, ...]]) -> list[str]:
   """A line to print where clips [person, frame, joint, channel] may have their axes otherwise.
 

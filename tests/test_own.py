@@ -166,6 +166,7 @@ def test_a_layout_with_only_horizontal_joints_is_turned_and_says_so(tmp_path):
 
 def test_a_third_channel_that_looks_like_a_score_is_mentioned_where_it_is_moved(tmp_path):
   scored = np.abs(np.sin(normal(4, 33, 3)))
+  scored[..., :2] -= 0.5
   write_own(tmp_path, "name,label\na,x\n", a=scored)
   layout = options(skeleton="mediapipe")
   (warning,) = own.open_raw(tmp_path, layout).warnings
@@ -401,3 +402,16 @@ def test_scores_of_a_layout_that_says_no_way_to_turn_are_no_third_coordinate(tmp
   assert data.coordinates["channels"] == ["x", "y", "score"] and data.num_coordinates == 2
   (person,) = data.read([0])[0]
   assert person.shape[0] == 6 and not person[2, 5].any() and person[2, 4].any()
+
+
+def test_places_that_count_from_the_corner_of_a_picture_are_mentioned(tmp_path):
+  pixels = 100 * np.abs(normal(6, 17, 2))
+  coco = options(skeleton="coco")
+  write_own(tmp_path, "name,label\na,x\n", a=pixels)
+  (warning,) = own.open_raw(tmp_path, coco).warnings
+  assert "never below 0" in warning and "x/width - 0.5" in warning
+  write_own(tmp_path, "name,label\na,x\n", a=pixels - 50)
+  assert not own.open_raw(tmp_path, coco).warnings
+  metres = np.abs(normal(6, 20, 3)) + 2  # all before and above, but no picture
+  write_own(tmp_path, "name,label\na,x\n", a=metres)
+  assert not own.open_raw(tmp_path, options(skeleton="utd_mhad", as_is=True)).warnings
