@@ -67,7 +67,10 @@ def config_from_state_dict(network: str, state: Mapping[str, Any]) -> ModelConfi
   """
   if network not in _CLASSIFIERS:
     allowed = ", ".join(_CLASSIFIERS)
-    raise ConfigError(f"network is {network!r}; sizes follow from a state dict for {allowed}")
+    raise ConfigError(
+      f"network is {network!r}; sizes follow from a state dict for {allowed}; of mstgcn give the "
+      "YAML file that it was trained with instead of its name"
+    )
   classifier, norm, adjacency = _CLASSIFIERS[network]
   state = {name.removeprefix("module."): value for name, value in state.items()}
   missing = [name for name in (classifier, norm, adjacency) if name not in state]
