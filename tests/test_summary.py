@@ -159,3 +159,13 @@ def test_a_mistake_in_the_config_file_ends_in_one_line(tmp_path, command, name, 
   with pytest.raises(ConfigError, match=message) as caught:
     command(["--config", str(tmp_path / name)])
   assert "\n" not in str(caught.value)
+
+
+def test_a_field_of_the_config_can_be_set_for_the_summary(capsys):
+  assert summary_main(["--config", "ntu_joint", "--config.model.width=16"]) == 0
+  narrow = capsys.readouterr().out
+  assert (
+    f"{sum(row.parameters for row in summary.rows(ModelConfig(60, width=16), 300)):,}" in narrow
+  )
+  with pytest.raises(ConfigError, match=r"did you mean model\.width"):
+    summary_main(["--config", "ntu_joint", "--config.model.wdth=16"])

@@ -16,7 +16,7 @@ from mstgcn_jax.use import compare
 
 
 def main(argv: list[str]) -> int:
-  changes = [argument for argument in argv if argument.startswith("--config.")]
+  changes, argv = process.config_changes(argv)
   parser = process.parser("compare", __doc__)
   parser.add_argument(
     "configs", nargs="+", metavar="CONFIG", help="files, or names of shipped ones"
@@ -25,15 +25,14 @@ def main(argv: list[str]) -> int:
   parser.add_argument(
     "--workdir", type=pathlib.Path, default="runs/compare", help="default runs/compare"
   )
-  args = parser.parse_args([argument for argument in argv if argument not in changes])
+  args = parser.parse_args(argv)
   configs = {}
   for path in args.configs:
     name = pathlib.Path(path).stem
     if name in configs:
       raise ConfigError(f"two configs are called {name}; rename one of the files")
     configs[name] = config_lib.load(path)
-    for change in changes:
-      field, _, value = change.removeprefix("--config.").partition("=")
+    for field, value in changes:
       config_lib.override(configs[name], field, value)
   process.start()
   text = compare.as_text(compare.compare(configs, args.workdir, seeds=args.seeds))

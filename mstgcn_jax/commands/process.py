@@ -31,6 +31,14 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser, stream: str = "the
   parser.add_argument("--trust", action="store_true", help="import layers that the run names")
 
 
+def config_changes(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
+  """What --config.NAME=TEXT sets, as (NAME, TEXT) for `config.override`, and the rest."""
+  changes = [argument for argument in argv if argument.startswith("--config.")]
+  split = [change.removeprefix("--config.").partition("=") for change in changes]
+  others = [argument for argument in argv if argument not in changes]
+  return [(name, text) for name, _, text in split], others
+
+
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
   """How labels are said: --top, --unknown-below; `check_label_arguments` checks them."""
   parser.add_argument("--top", type=int, default=3, metavar="K", help="classes said; default 3")

@@ -1,4 +1,7 @@
-"""Layers of a config's network, with shapes, parameters and FLOPs."""
+"""Layers of a config's network, with shapes, parameters and FLOPs.
+
+Any field can be set for it: --config.model.width=64.
+"""
 
 import pathlib
 
@@ -9,6 +12,7 @@ from mstgcn_jax.training import config as config_lib
 
 
 def main(argv: list[str]) -> int:
+  changes, argv = process.config_changes(argv)
   parser = process.parser("summary", __doc__)
   parser.add_argument("--config", required=True, help="an experiment file, or the name of one")
   unprepared = parser.add_argument_group("where the data set is not prepared, or to try others")
@@ -17,6 +21,8 @@ def main(argv: list[str]) -> int:
   unprepared.add_argument("--channels", type=int, help="of a joint; default 3")
   args = parser.parse_args(argv)
   config = config_lib.load(args.config)
+  for field, value in changes:
+    config_lib.override(config, field, value)
   folder = pathlib.Path(config.data.dir) / config.data.name
   if folder.is_dir():
     data = open_data_set(folder)
