@@ -49,10 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
   from mstgcn_jax.commands import process
 
-  process.quiet_libraries()
   with process.errors_in_one_line():
     module, function = COMMANDS[name][0].split(".")
-    return getattr(importlib.import_module(f"mstgcn_jax.commands.{module}"), function)(rest)
+    with process.interrupted_at_once():
+      process.quiet_libraries()
+      command = getattr(importlib.import_module(f"mstgcn_jax.commands.{module}"), function)
+    return command(rest)
 
 
 if __name__ == "__main__":

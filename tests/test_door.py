@@ -106,3 +106,25 @@ def test_a_checkout_without_activation_and_the_names_of_before_are_the_same_door
   ):
     done = subprocess.run([sys.executable, *argv], capture_output=True, text=True, cwd=root)
     assert done.returncode == 0 and usage in done.stdout, done.stderr
+
+
+def test_ctrl_c_while_libraries_are_imported_ends_the_command_in_a_line():
+  # TensorFlow's modules catch whatever is raised while they look for what they may do without.
+  code = """
+import signal, sys
+from mstgcn_jax import __main__ as door
+
+class Swallowing:
+  def find_spec(name, *_):
+    if name == "mstgcn_jax.commands.train":
+      try:
+        signal.raise_signal(signal.SIGINT)
+      except BaseException:
+        sys.exit("swallowed")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & leaves it ignored
+sys.meta_path.insert(0, Swallowing)
+door.main(["train"])
+"""
+  ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+  assert (ended.returncode, ended.stderr) == (130, "error: interrupted\n")

@@ -120,6 +120,24 @@ def _background_failures() -> Iterator[list[str]]:
     sys.excepthook, sys.unraisablehook, threading.excepthook, logging.raiseExceptions = before
 
 
+@contextlib.contextmanager
+def interrupted_at_once() -> Iterator[None]:
+  """Has Ctrl-C end the process without an exception, for blocks that import libraries.
+
+  These catch whatever is raised while they look for what they may do without, KeyboardInterrupt,
+  too, and go on.
+  """
+  in_main = threading.current_thread() is threading.main_thread()
+  if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    yield  # whoever ignores it, as what a script starts in the background does, goes on doing so
+    return
+  signal.signal(signal.SIGINT, lambda *_: _end(130, "interrupted"))
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _end(status: int, message: object = None) -> None:
   with contextlib.suppress(OSError):  # of whoever reads it, or its disk
     if message is not None:

@@ -90,7 +90,8 @@ def main(argv: list[str]) -> int:
   )
   process.start()
   workdir = pathlib.Path(given.get("workdir") or f"runs/{pathlib.Path(given['config']).stem}")
-  from mstgcn_jax.training import loop  # after distributed: it touches devices and TensorFlow
+  with process.interrupted_at_once():
+    from mstgcn_jax.training import loop  # after distributed: it touches devices and TensorFlow
 
   try:
     loop.train(config, workdir)
