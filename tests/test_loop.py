@@ -692,6 +692,21 @@ def test_a_full_disk_under_metrics_csv_says_so(copy, tiny_data, monkeypatch):
   assert arrays(copy) == before
 
 
+def test_a_checkpoint_that_fails_beside_does_not_hide_what_a_full_disk_ended(
+  copy, tiny_data, monkeypatch
+):
+  def full(self):
+    raise OSError(28, "No space left on device")
+
+  def fails_beside(self):
+    raise ValueError("RESOURCE_EXHAUSTED: No space left on device")
+
+  monkeypatch.setattr(run_log.MetricsFile, "flush", full)
+  monkeypatch.setattr(ocp.CheckpointManager, "close", fails_beside)
+  with pytest.raises(RunError, match=r"metrics\.csv .* could not be written .*No space left"):
+    loop.train(tiny.config(tiny_data, epochs=4), copy)
+
+
 class StopAfter:
   """A `loop.StopSignal` that comes at the given step."""
 

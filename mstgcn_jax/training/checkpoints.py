@@ -16,7 +16,7 @@ import logging
 import math
 import pathlib
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.serialization
@@ -245,6 +245,22 @@ def wait(manager: ocp.CheckpointManager) -> None:
   """Returns when the last checkpoint is whole on the disk; raises as `save` does."""
   with _says_why_not(manager):
     manager.wait_until_finished()
+
+
+@contextlib.contextmanager
+def ending(manager: ocp.CheckpointManager) -> Iterator[None]:
+  """Closes a manager after the block; raises as `wait`, or what ended the block.
+
+  A disk that is full fails a checkpoint being written, too: that must not hide what said so.
+  """
+  try:
+    yield
+  except BaseException:
+    with contextlib.suppress(Exception):
+      manager.close()
+    raise
+  with _says_why_not(manager):
+    manager.close()
 
 
 @contextlib.contextmanager

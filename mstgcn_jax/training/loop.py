@@ -155,7 +155,7 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -
   pending: collections.deque = collections.deque()
   results, logits, stopping, proven = {}, {}, False, False
   watchdog = Watchdog()
-  with record, manager, tracer, watchdog:
+  with record, checkpoints.ending(manager), tracer, watchdog:
     # A run that ended between saving and evaluating evaluates first.
     evaluates = step > 0 and _evaluates(run, step, total_steps) and progress.judged_step != step
     if step < total_steps:
