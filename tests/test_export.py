@@ -300,6 +300,24 @@ def test_a_file_that_is_not_the_run_is_not_left_behind(workdir, tmp_path, monkey
   assert not list(tmp_path.iterdir())
 
 
+def test_a_full_disk_is_said_with_the_name_of_the_file(workdir, tmp_path, monkeypatch):
+  import tensorflow as tf
+
+  def full(*args, **kwargs):
+    raise OSError(28, "No space left on device")
+
+  def tensorflow_says(*args, **kwargs):
+    raise tf.errors.ResourceExhaustedError(None, None, "saved_model.pb; No space left on device")
+
+  monkeypatch.setattr(pathlib.Path, "write_bytes", full)
+  with pytest.raises(OSError, match=r"run\.stablehlo"):
+    export.export(workdir, "stablehlo", tmp_path / "run.stablehlo")
+  monkeypatch.setattr(tf.saved_model, "save", tensorflow_says)
+  with pytest.raises(RunError, match=r"run\.partial cannot be written .*No space left"):
+    export.export(workdir, "savedmodel", tmp_path / "run")
+  assert not list(tmp_path.iterdir())
+
+
 def test_a_wrong_name_or_format_is_refused_before_anything_is_loaded(tmp_path):
   for to, out, said in (
     ("onnx", "run.pb", r"must end in \.onnx"),

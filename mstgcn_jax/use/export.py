@@ -174,6 +174,9 @@ def _written_whole(out: pathlib.Path):
   try:
     yield aside
     aside.replace(out)
+  except OSError as error:
+    error.filename = error.filename or str(out)  # writing to an open file doesn't say which
+    raise
   finally:
     _remove(aside)
 
@@ -313,7 +316,10 @@ def _write_savedmodel(run: _Run, facts: dict[str, Any], out: pathlib.Path) -> No
   import tensorflow as tf
 
   module = _tensorflow(run, _stablehlo(run), None)
-  tf.saved_model.save(module, str(out), signatures={"serving_default": module.classify})
+  try:
+    tf.saved_model.save(module, str(out), signatures={"serving_default": module.classify})
+  except tf.errors.OpError as error:  # of a full disk
+    raise RunError(f"{out} cannot be written ({first_line(error)})") from error
   extra = out / "assets.extra"
   extra.mkdir()
   files.write_json(extra / "metadata.json", facts)
