@@ -7,6 +7,7 @@ import json
 import pathlib
 import shutil
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -255,6 +256,12 @@ def test_what_is_wrong_with_a_pipe_is_said_with_its_line(run, monkeypatch, data,
   pipe(monkeypatch, data)
   with pytest.raises(DataError, match=said):
     command.main([str(run), "-"])
+
+
+def test_a_number_too_large_for_float32_is_no_warning_of_numpys():
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    assert np.isinf(recordings.parse_frame(b"[[1e200, 2]]")[0, 0, 0])
 
 
 def test_people_and_joints_that_are_not_there_are_zero_in_json():

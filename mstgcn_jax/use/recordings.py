@@ -335,7 +335,8 @@ def _frame(value: Any) -> np.ndarray:
       raise ValueError(f"a person has {len(person)} joints, the first {size}")
     for k, joint in enumerate(person or ()):
       if joint is not None:
-        frame[i, k] = _numbers(joint, channels)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite, later
+          frame[i, k] = _numbers(joint, channels)
   frame[np.isnan(frame).any(-1)] = 0
   return frame
 
