@@ -363,6 +363,14 @@ def test_a_mistake_on_the_command_line_ends_in_one_line(tmp_path, state, mistake
   assert "\n" not in str(caught.value)
 
 
+def test_what_names_a_network_instead_of_a_yaml_names_none_that_is_refused(tmp_path):
+  (tmp_path / "r.yaml").write_text("epochs: 5\n")
+  with pytest.raises(DataError, match="has no mapping 'model_args'") as caught:
+    weights_main(["import", "w.pt", str(tmp_path / "r.yaml"), str(tmp_path / "run")])
+  named = str(caught.value).rpartition("one of ")[2].split(", ")
+  assert "stgcn" in named and "mstgcn" not in named
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_export_into_a_missing_folder_is_named(tmp_path, state, suffix):
   with pytest.raises(DataError, match="there is no folder"):

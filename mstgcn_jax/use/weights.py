@@ -123,9 +123,11 @@ def _model_args(path: pathlib.Path) -> Mapping[str, Any]:
   except (OSError, ValueError, yaml.YAMLError) as error:
     raise DataError(f"{path} is not YAML ({' '.join(str(error).split())})") from error
   if not isinstance(content, Mapping) or not isinstance(content.get("model_args"), Mapping):
+    # MST-GCN's weights do not tell its sizes.
+    named = ", ".join(name for name in NETWORKS if name != "mstgcn")
     raise DataError(
       f"{path} has no mapping 'model_args'; give the YAML file of the training run, or one of "
-      f"{', '.join(NETWORKS)}"
+      f"{named}"
     )
   # The class that the code base trained; MST-GCN's, where it is none of the others'.
   network = _CLASSES.get(str(content.get("model")))
