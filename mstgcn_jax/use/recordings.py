@@ -316,7 +316,8 @@ def parse_frame(line: bytes) -> np.ndarray:
   except (ValueError, RecursionError) as error:
     raise DataError(f"is not JSON ({error}); {expected}") from error
   try:
-    return _frame(value)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite, later
+      return _frame(value)
   except (IndexError, TypeError, ValueError, OverflowError) as error:
     raise DataError(f"is {exchange.shown(value)} ({error}); {expected}") from error
 
@@ -335,8 +336,7 @@ def _frame(value: Any) -> np.ndarray:
       raise ValueError(f"a person has {len(person)} joints, the first {size}")
     for k, joint in enumerate(person or ()):
       if joint is not None:
-        with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite, later
-          frame[i, k] = _numbers(joint, channels)
+        frame[i, k] = _numbers(joint, channels)
   frame[np.isnan(frame).any(-1)] = 0
   return frame
 
