@@ -216,6 +216,12 @@ def test_evaluate_of_a_checkpoint_that_is_not_there(four_streams):
   assert "Traceback" not in done.stderr
 
 
+def test_evaluating_what_is_no_workdir_says_so(tmp_path):
+  for path in (tmp_path / "none", tmp_path):
+    with pytest.raises(DataError, match="is not a workdir of this project"):
+      evaluate.main([str(path)])
+
+
 def test_evaluating_on_other_data_says_what_does_not_fit(four_streams, tmp_path, monkeypatch):
   data = tiny.prepare(tmp_path / "data", "tiny", skeletons.get("ntu_rgbd"))
   argv = ["--workdir", str(four_streams), "--data", str(data)]

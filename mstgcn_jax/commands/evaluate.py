@@ -13,6 +13,7 @@ from mstgcn_jax import files
 from mstgcn_jax.commands import process
 from mstgcn_jax.evaluation import calibration, fusion, metrics, plots, report
 from mstgcn_jax.training import config as config_lib
+from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.use.evaluate import Evaluation, evaluate, evaluate_fresh
 
 
@@ -41,6 +42,7 @@ def main(argv: list[str]) -> int:
     config = config_lib.load(args.config)
     _print(evaluate_fresh(config, protocol=args.protocol, data_set=_folder(config, args)))
     return 0
+  workdir_lib.read(workdir)  # says it of what is no workdir
   trained = config_lib.read(workdir / "config.json")
   evaluation = evaluate(
     workdir,
