@@ -170,16 +170,16 @@ def test_single_losses_far_beyond_the_others_do_not_flatten_the_curve(train, eva
 
 
 @pytest.mark.parametrize(
-  "row",
+  ("row", "said"),
   [
-    "x,1,train,joint,1,1,1,1,1,1",
-    "1,0,train,joint,1,1,1,1,1,1",
-    "1,1,train,joint,1;0,1,1,1,1,1",
-    "1,1,train,joint,1",
+    ("x,1,train,joint,1,1,1,1,1,1", "step 'x'"),
+    ("1,0,train,joint,1,1,1,1,1,1", "epoch '0'"),
+    ("1,1,train,joint,1;0,1,1,1,1,1", "'1;0'"),
+    ("1,1,train,joint,1", "it has 5 values; expected 10"),
   ],
 )
-def test_a_damaged_line_of_metrics_csv_is_named(row, tmp_path):
+def test_a_damaged_line_of_metrics_csv_is_named(row, said, tmp_path):
   path = tmp_path / "metrics.csv"
   path.write_text(",".join(run_log.COLUMNS) + "\n1,1,train,joint,1.5,0.5,,,0.1,1.0\n" + row + "\n")
-  with pytest.raises(DataError, match=r"metrics\.csv: line 3 is damaged"):
+  with pytest.raises(DataError, match=rf"metrics\.csv: line 3 is damaged .*{said}"):
     list(run_log.read_metrics(path))

@@ -116,6 +116,8 @@ def read_metrics(path: pathlib.Path) -> Iterator[dict[str, str]]:
       if tuple(next(lines, COLUMNS)) != COLUMNS:
         raise ValueError(f"expected {','.join(COLUMNS)}")
       for number, values in enumerate(lines, start=2):  # noqa: B007 (used below)
+        if len(values) != len(COLUMNS):
+          raise ValueError(f"it has {len(values)} values; expected {len(COLUMNS)}")
         row = dict(zip(COLUMNS, values, strict=True))
         numbers = [row[name] for name in COLUMNS[4:]]
         if not (row["step"].isdecimal() and row["epoch"].isdecimal() and int(row["epoch"])):
