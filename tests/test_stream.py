@@ -142,7 +142,7 @@ def test_the_command_answers_json_lines_with_json_lines(workdir, classify, capsy
 
 def test_a_bad_line_ends_the_pipe_with_its_number(workdir, monkeypatch):
   monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"[]\n[[1, 2, 3]]\nx\n")))
-  with pytest.raises(ConfigError, match="the frame has the shape"):
+  with pytest.raises(ConfigError, match="frame 2: the frame has the shape"):
     command.main([str(workdir)])
   monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"[]\nx\n")))
   with pytest.raises(DataError, match="line 2: is not JSON"):

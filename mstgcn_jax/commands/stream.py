@@ -63,7 +63,10 @@ def answers(
   """JSON lines of answers to JSON lines of frames, of a stream that begins anew."""
   stream.clear()
   for frame in frames_of(lines):
-    clip = stream.take(frame)
+    try:
+      clip = stream.take(frame)
+    except (ConfigError, DataError) as error:
+      raise type(error)(f"frame {stream.count + 1}: {error}") from error
     if clip is None:
       continue
     (probabilities,) = predictor.probabilities([clip])
