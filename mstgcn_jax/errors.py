@@ -1,5 +1,8 @@
 """The errors a user of this project can meet; every command turns them into one line."""
 
+import traceback
+from collections.abc import Container
+
 
 class DataError(Exception):
   """Input data is missing, damaged or of the wrong kind; commands exit with 1."""
@@ -17,3 +20,9 @@ def first_line(error: Exception) -> str:
   """What a library's error says first, for a message of one line; its middle may be left out."""
   line = (str(error).strip().splitlines() or [repr(error)])[0]
   return line if len(line) <= 300 else f"{line[:140]} … {line[-140:]}"
+
+
+def line_in(error: Exception, files: Container[str | None]) -> str:
+  """'FILE, line N': where in one of a user's files an error arose, or came through; '' for none."""
+  frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files]
+  return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""

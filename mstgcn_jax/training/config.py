@@ -12,7 +12,6 @@ import importlib.util
 import math
 import pathlib
 import shlex
-import traceback
 from typing import Any
 
 import jax
@@ -21,7 +20,7 @@ from ml_collections import ConfigDict, config_dict
 from mstgcn_jax import files, words
 from mstgcn_jax.data import streams, temporal_sampling
 from mstgcn_jax.data.augment import Augmentation
-from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.errors import ConfigError, DataError, line_in
 from mstgcn_jax.model import ModelConfig
 from mstgcn_jax.model.config import (
   BLOCK_TYPES,
@@ -151,8 +150,7 @@ def load(path: str | pathlib.Path) -> ConfigDict:
   except (ConfigError, DataError):
     raise
   except Exception as error:  # whatever the user's file raises
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-    place = f"{path}, line {lines[-1]}" if lines else path
+    place = line_in(error, (str(path),)) or path
     message = " ".join(str(error).split())
     raise ConfigError(f"config file {place}: {type(error).__name__}: {message}") from error
   if not isinstance(config, ConfigDict):

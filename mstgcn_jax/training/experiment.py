@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import pathlib
 import sys
-import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +19,7 @@ from mstgcn_jax import skeletons
 from mstgcn_jax.data import input_pipeline, protocols, streams, temporal_sampling
 from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.data.temporal_sampling import Sampling
-from mstgcn_jax.errors import ConfigError, DataError, first_line
+from mstgcn_jax.errors import ConfigError, DataError, first_line, line_in
 from mstgcn_jax.model import ModelConfig, make_network
 from mstgcn_jax.model.config import own_code
 from mstgcn_jax.training import checkpoints, device_batches, train_step
@@ -255,9 +254,8 @@ def own_network(config: ModelConfig, window: int) -> nnx.Module:
   def because(error: Exception) -> str:
     modules = [sys.modules.get(part.partition(":")[0]) for part in name.split("/") if ":" in part]
     files = [getattr(module, "__file__", None) for module in modules]
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files]
-    place = f"{frames[-1].filename}, line {frames[-1].lineno}: " if frames else ""
-    return f"({place}{type(error).__name__}: {first_line(error)})"
+    place = line_in(error, files)
+    return f"({place}{': ' if place else ''}{type(error).__name__}: {first_line(error)})"
 
   try:
     model = nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)))
