@@ -68,6 +68,15 @@ def classify(workdir):
   return Classifier(workdir)
 
 
+def recording(persons=2, seed=0):
+  """[person, frame, joint, 3] in the coordinates of some camera."""
+  return np.random.default_rng(seed).normal(size=(persons, 9, 25, 3)).astype(np.float32)
+
+
+def clips(seed=0):
+  return np.random.default_rng(seed).normal(size=(1, 2, 12, 25, 3)).astype(np.float32)
+
+
 def test_a_joint_of_score_0_is_not_tracked(tmp_path):
   coco = skeletons.get("coco")
   options = {"rotated": False, "center": None, "skeleton": coco, "scored": True}
@@ -86,15 +95,6 @@ def test_what_was_trained_in_bfloat16_computes_in_float32_on_a_cpu(tmp_path, cla
   half = Classifier(write_run(tmp_path, dtype="bfloat16"))
   # The same weights, so bit for bit the same numbers.
   np.testing.assert_array_equal(half(clips()), classify(clips()))
-
-
-def recording(persons=2, seed=0):
-  """[person, frame, joint, 3] in the coordinates of some camera."""
-  return np.random.default_rng(seed).normal(size=(persons, 9, 25, 3)).astype(np.float32)
-
-
-def clips(seed=0):
-  return np.random.default_rng(seed).normal(size=(1, 2, 12, 25, 3)).astype(np.float32)
 
 
 def test_a_recording_is_turned_as_the_training_data_were(classify):

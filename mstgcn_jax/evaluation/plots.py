@@ -45,20 +45,20 @@ def confusion_matrix(
     fig.savefig(aside, dpi=130, format="png")
 
 
-def of_split(curves: Curves, split: str) -> dict[str, Mapping[str, np.ndarray]]:
+def _of_split(curves: Curves, split: str) -> dict[str, Mapping[str, np.ndarray]]:
   """Stream or fusion -> its curve."""
   return {stream: curve for (of, stream), curve in curves.items() if of == split}
 
 
 def steps_per_epoch(curves: Curves) -> float:
   """By what was evaluated, at the end of an epoch; 1 where nothing was."""
-  evaluated = of_split(curves, "eval").values()
+  evaluated = _of_split(curves, "eval").values()
   return max((float((curve["step"] / curve["epoch"]).max()) for curve in evaluated), default=1.0)
 
 
 def learning_curves(curves: Curves, path: pathlib.Path, *, title: str) -> None:
   """Draws loss, top-1 accuracy and learning rate over the epochs as PNG."""
-  train, evaluated = of_split(curves, "train"), of_split(curves, "eval")
+  train, evaluated = _of_split(curves, "train"), _of_split(curves, "eval")
   steps = steps_per_epoch(curves)
   fig = Figure(figsize=(11, 4.2), layout="constrained")
   left, right = fig.subplots(1, 2)
@@ -102,7 +102,7 @@ def curves_of_several(runs: Mapping[str, Sequence[Curves]], path: pathlib.Path) 
   for number, (name, seeds) in enumerate(runs.items()):
     shown = []
     for curves in seeds:
-      *_, judged_by = of_split(curves, "eval").values()
+      *_, judged_by = _of_split(curves, "eval").values()
       epochs = judged_by["epoch"]
       shown.append(100 * judged_by["top1"])
       ax.plot(epochs, shown[-1], color=f"C{number}", lw=0.8, alpha=0.5)
