@@ -608,6 +608,13 @@ def test_a_run_of_an_earlier_version_says_how_to_go_on(copy, tiny_data):
   assert arrays(copy)[0] == 30
 
 
+def test_rows_lost_from_metrics_csv_are_said(copy, tiny_data, capsys):
+  (copy / "metrics.csv").write_text("")
+  loop.train(tiny.config(tiny_data, epochs=4), copy)
+  assert "metrics.csv has no rows of steps 1 to 18 any more" in capsys.readouterr().out
+  assert next(run_log.read_metrics(copy / "metrics.csv"))["step"] == "19"
+
+
 def test_a_finished_run_answers_another_protocol_with_its_own_figures(copy, tiny_data):
   before = list(run_log.read_metrics(copy / "metrics.csv"))[-1]
   changes = {"data.protocol": "kfold:column=subject,k=2", "allow_config_change": True}

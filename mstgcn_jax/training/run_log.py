@@ -80,11 +80,16 @@ class MetricsFile:
 
   def __init__(self, path: pathlib.Path, step: int, *, evaluated: bool):
     keeps = lambda row: int(row["step"]) < step + (row["split"] == "train" or evaluated)
+    last = 0
     with files.written_whole(path) as aside, open(aside, "w", newline="") as file:
       writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
       writer.writeheader()
       if step and path.exists():
-        writer.writerows(filter(keeps, read_metrics(path)))
+        for row in filter(keeps, read_metrics(path)):
+          writer.writerow(row)
+          last = int(row["step"])
+    if last < step:
+      _log.info("note: %s has no rows of steps %d to %d any more", path, last + 1, step)
     self._file = open(path, "a", newline="")  # noqa: SIM115 (open as long as the run)
     self._writer = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
 
