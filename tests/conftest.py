@@ -18,6 +18,11 @@ from mstgcn_jax.commands import process
 process.fuse_elementwise_on_cpu()
 
 
+def pytest_terminal_summary(terminalreporter):
+  platform = os.environ["JAX_PLATFORMS"]
+  terminalreporter.write_line(f"jax {jax.__version__} on {platform} (JAX_PLATFORMS chooses)")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _forgets_what_was_compiled():
   """Programs of all files together would take several gigabytes."""
