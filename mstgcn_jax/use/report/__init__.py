@@ -6,11 +6,12 @@ page.js draws it. The page needs no network, and forbids itself any.
 
 import base64
 import dataclasses
+import functools
 import html
 import json
 import math
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -23,6 +24,7 @@ from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.evaluation import metrics, plots
 from mstgcn_jax.evaluation.calibration import reliability
 from mstgcn_jax.evaluation.scores import Scores
+from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import run_log
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.use import explain
@@ -115,7 +117,8 @@ def gather(
   look = _worth_a_look(pairs, worst, drawn)
   targets = dict(zip(scores.names[look].tolist(), predicted[look].tolist(), strict=True))
   moving, missing = _moving(workdir, config, data_set, targets, trust)
-  entries = _Entries(scores, predicted, sure)
+  entry = functools.partial(_entry, scores, predicted, sure)
+  num_wrong = int((predicted != labels).sum())
   figures = metrics.summarize(logits, labels)
   if not metrics.top5_tells(len(classes)):
     del figures["top5"]
@@ -130,12 +133,15 @@ def gather(
     "classes": list(classes),
     "figures": figures | {"calibration": error},
     "interval": [low, high],
-    "settings": _flat(config),
+    "settings": {
+      name: json.dumps(value, ensure_ascii=False)
+      for name, value in config_lib.flatten(config).items()
+    },
     "curves": curves,
     "confusion": confusion.tolist(),
-    "pairs": [_pair(pair, entries) for pair in pairs],
+    "pairs": [_pair(pair, entry) for pair in pairs],
     "bins": bins,
-    "clips": entries.listed(worst),
+    "clips": [entry(i) for i in worst[: num_wrong + _LISTED].tolist()],
     "counted": len(labels),
     "moving": moving,
   }, notes + missing
@@ -157,17 +163,6 @@ def _names(paths: Sequence[pathlib.Path]) -> list[str]:
   """What runs are called: their folders' names, or whole paths where these are alike."""
   names = [path.resolve().name for path in paths]
   return names if len(set(names)) == len(names) else [str(path) for path in paths]
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-  """Dotted field -> value as JSON."""
-  found = {}
-  for key, value in config.items():
-    if isinstance(value, Mapping) and value:
-      found |= _flat(value, f"{prefix}{key}.")
-    else:
-      found[f"{prefix}{key}"] = json.dumps(value, ensure_ascii=False)
-  return found
 
 
 def _curves(path: pathlib.Path) -> tuple[list[dict[str, Any]], list[str]]:
@@ -222,15 +217,11 @@ def most_confused(
     confusion: [true, said] clips.
     worst: numbers of the clips, as `worst_first` gives.
   """
-  mistakes = confusion * (1 - np.eye(len(confusion), dtype=confusion.dtype))
-  order = np.argsort(-mistakes, axis=None, kind="stable")[:_PAIRS]
   pairs = []
-  for label, said in zip(*np.unravel_index(order, mistakes.shape), strict=True):
-    if mistakes[label, said]:
-      clips = worst[predicted[worst] == said]
-      wrong, right = clips[labels[clips] == label], clips[labels[clips] == said]
-      surest = int(right[-1]) if len(right) else None
-      pairs.append(Pair(int(label), int(said), len(wrong), int(wrong[0]), surest))
+  for label, said, times in metrics.most_confused(confusion, _PAIRS):
+    clips = worst[predicted[worst] == said]
+    wrong, right = clips[labels[clips] == label], clips[labels[clips] == said]
+    pairs.append(Pair(label, said, times, int(wrong[0]), int(right[-1]) if len(right) else None))
   return pairs
 
 
@@ -241,28 +232,16 @@ def _worth_a_look(pairs: Sequence[Pair], worst: np.ndarray, count: int) -> list[
   return list(dict.fromkeys([*found, *worst.tolist()]))[:count]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Entries:
-  """[name, label, predicted, probability] of clips, as the page lists them."""
-
-  scores: Scores
-  predicted: np.ndarray
-  sure: np.ndarray
-
-  def of(self, i: int) -> list[Any]:
-    name, label = self.scores.names[i], self.scores.labels[i]
-    return [str(name), int(label), int(self.predicted[i]), round(float(self.sure[i]), 4)]
-
-  def listed(self, worst: np.ndarray) -> list[list[Any]]:
-    """All wrong clips and some right ones, worst first."""
-    wrong = int((self.predicted != self.scores.labels).sum())
-    return [self.of(i) for i in worst[: wrong + _LISTED].tolist()]
+def _entry(scores: Scores, predicted: np.ndarray, sure: np.ndarray, i: int) -> list[Any]:
+  """[name, label, predicted, probability] of a clip, as the page lists it."""
+  name, label = scores.names[i], scores.labels[i]
+  return [str(name), int(label), int(predicted[i]), round(float(sure[i]), 4)]
 
 
-def _pair(pair: Pair, entries: _Entries) -> dict[str, Any]:
-  clips = {"wrong": entries.of(pair.wrong)}
+def _pair(pair: Pair, entry: Callable[[int], list[Any]]) -> dict[str, Any]:
+  clips = {"wrong": entry(pair.wrong)}
   if pair.right is not None:
-    clips["right"] = entries.of(pair.right)
+    clips["right"] = entry(pair.right)
   return {"label": pair.label, "said": pair.said, "times": pair.times} | clips
 
 
