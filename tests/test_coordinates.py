@@ -28,7 +28,7 @@ def own(folder, clips, skeleton, *arguments) -> "DataSet":  # noqa: F821
 
 def heights(data) -> tuple[float, float]:
   """Where the head and the feet are drawn, the larger the higher."""
-  clip = show._padded(data.read([0])[0], 40)
+  clip = show.padded(data.read([0])[0])
   scene = show._Scene(clip, skeletons.tracked(clip), data.skeleton, data.coordinates)
   joints = data.skeleton.joints
   return tuple(scene.points[0, 0, joints.index(name), 1] for name in ("nose", "left_ankle"))

@@ -21,7 +21,7 @@ _INK, _FAINT, _GRID, _SHADOW = (31, 41, 55), (107, 114, 128), (229, 231, 235), (
 _STRESS = (220, 38, 38)
 _MAX_FRAMES = 150  # of a GIF; longer clips are drawn every second, third, … frame
 _FRAME_MS = 33  # most cameras give 30 frames a second
-_MOMENTS = 6  # of a PNG strip
+MOMENTS = 6  # of a PNG strip
 _SAMPLES = 2  # pixels drawn a pixel of the picture, both ways
 _TURNS = np.radians([28, -28, 62, -62])  # of the camera from straight ahead, the favourite first
 _TILT = np.radians(12)
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
   check_ending("--out", args.out)
   data = open_data_set(args.data_set)
   index = find(data, args.clip, args.label)
-  moments = _MOMENTS if args.out.suffix.lower() == ".png" else None
+  moments = MOMENTS if args.out.suffix.lower() == ".png" else None
   pictures, stride = draw(data, index, moments)
   save(pictures, args.out, stride)
   print(f"{data.table['name'][index]}: {_class_name(data, index)}: {args.out}")
@@ -93,12 +93,17 @@ def draw(data: DataSet, index: int, moments: int | None = None) -> tuple[list[An
   Returns:
     The pictures, and how many frames lie between two: more than one where the clip is long.
   """
-  persons = data.read([index])[0]
-  clip = _padded(persons, max(map(len, persons)))
-  seen = skeletons.tracked(clip, joint_at_zero(data))
-  scene = _Scene(clip, seen, data.skeleton, data.coordinates)
+  (persons,) = data.read([index])
   title = _class_name(data, index)
-  return _pages(scene, lambda frame: title, _facts(data, index), moments)
+  return draw_persons(
+    persons,
+    data.skeleton,
+    lambda frame: title,
+    _facts(data, index),
+    moments=moments,
+    coordinates=data.coordinates,
+    at_zero=joint_at_zero(data),
+  )
 
 
 def draw_persons(
@@ -107,10 +112,10 @@ def draw_persons(
   title: Callable[[int], str],
   line: str,
   *,
+  moments: int | None,
+  coordinates: Mapping[str, Any],
   at_zero: int | None = None,
-  moments: int | None = None,
   weights: np.ndarray | None = None,
-  coordinates: Mapping[str, Any] | None = None,
 ) -> tuple[list[Any], int]:
   """As `draw`, of a clip of no data set.
 
@@ -118,20 +123,13 @@ def draw_persons(
     persons: [frame, joint, channel] each; somebody is tracked.
     title: of a frame (from 0); a strip has those of its moments.
     line: below the title.
+    coordinates: what the channels are, as `DataSet.coordinates`.
     at_zero: joint of the first person that lies at 0 although it is tracked.
     weights: [person, frame, joint] from 0 to 1: joints are drawn the larger and redder, bones grey.
-    coordinates: what the channels are, as `DataSet.coordinates`.
   """
-  clip = _padded(persons, max(map(len, persons)))
-  scene = _Scene(clip, skeletons.tracked(clip, at_zero), skeleton, coordinates or {}, weights)
-  return _pages(scene, title, line, moments)
-
-
-def _pages(
-  scene: "_Scene", title: Callable[[int], str], line: str, moments: int | None
-) -> tuple[list[Any], int]:
-  """The pictures of `draw`, and how many frames lie between two."""
-  count = scene.clip.shape[1]
+  clip = padded(persons)
+  scene = _Scene(clip, skeletons.tracked(clip, at_zero), skeleton, coordinates, weights)
+  count = clip.shape[1]
   if moments is None:
     stride = -(-count // _MAX_FRAMES)
     pages = []
@@ -146,9 +144,9 @@ def _pages(
   return [_page(pictures, labels, titles, f"{line}   {count} frames", scene)], 1
 
 
-def _padded(persons: Sequence[np.ndarray], frames: int) -> np.ndarray:
+def padded(persons: Sequence[np.ndarray]) -> np.ndarray:
   """[person, frame, joint, channel]; a person that ends early is untracked from there."""
-  clip = np.zeros((len(persons), frames, *persons[0].shape[1:]), np.float32)
+  clip = np.zeros((len(persons), max(map(len, persons)), *persons[0].shape[1:]), np.float32)
   for row, person in zip(clip, persons, strict=True):
     row[: len(person)] = person
   return clip

@@ -17,8 +17,6 @@ from mstgcn_jax.use.explain import Explanation
 from mstgcn_jax.use.predict import Naming, Prediction
 from mstgcn_jax.use.recordings import Recording
 
-_MOMENTS = 6  # of a PNG strip
-
 
 def coordinates(workdir: str | pathlib.Path, *, stored: bool) -> Mapping[str, Any]:
   """What the coordinates of a run's clips are, where its data set is found; empty elsewhere.
@@ -60,7 +58,7 @@ def predictions(
       said.append(f"{who}{naming.label(p.probabilities)} {100 * p.probabilities.max():.0f} %")
     return "   ".join(said) or "–"
 
-  moments = _MOMENTS if out.suffix.lower() == ".png" else None
+  moments = show.MOMENTS if out.suffix.lower() == ".png" else None
   pictures, stride = show.draw_persons(
     persons,
     skeleton,
@@ -98,7 +96,7 @@ def explanation(
       lambda _: title,
       f"by {name}",
       at_zero=at_zero if 0 in tracked else None,
-      moments=_MOMENTS,
+      moments=show.MOMENTS,
       weights=weights[tracked],
       coordinates=coordinates,
     )

@@ -289,12 +289,8 @@ def drawing(data_set: DataSet, row: int) -> dict[str, Any]:
 
   x to the right, y up, z towards who looks, from -30000 to 30000; `_UNTRACKED` where nothing is.
   """
-  persons = data_set.read([row])[0]
-  longest = max(map(len, persons))
-  step = -(-longest // _FRAMES)
-  clip = np.zeros((len(persons), longest, *persons[0].shape[1:]), np.float32)
-  for place, person in zip(clip, persons, strict=True):
-    place[: len(person)] = person
+  clip = show.padded(data_set.read([row])[0])
+  step = -(-clip.shape[1] // _FRAMES)
   clip = clip[:, ::step]
   seen = skeletons.tracked(clip, show.joint_at_zero(data_set))
   points, flat = show.upright(clip, seen, data_set.skeleton, data_set.coordinates)
