@@ -8,7 +8,7 @@ Saenko, RISE (BMVC 2018).
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ _AT_ONCE = 32  # clips that go through the network together
 Method = Callable[[Classifier, np.ndarray, int], np.ndarray]
 
 
-def probabilities(classify: Classifier, clips: Sequence[np.ndarray]) -> np.ndarray:
+def probabilities(classify: Classifier, clips: Iterable[np.ndarray]) -> np.ndarray:
   """[clip, class], in batches of one size, so that one is compiled."""
   return np.concatenate(list(in_batches(classify, clips, _AT_ONCE)))
 
@@ -51,15 +51,16 @@ def occlusion(classify: Classifier, clip: np.ndarray, target: int) -> np.ndarray
   importance = np.zeros(clip.shape[:3], np.float32)
   if not places:
     return importance
+
+  def without(place: tuple[int, slice, int]) -> np.ndarray:
+    left = np.array(clip)
+    left[place] = 0
+    return left
+
   whole = np.log(probabilities(classify, [clip])[0, target] + 1e-30)
-  for i in range(0, len(places), _AT_ONCE):
-    some = places[i : i + _AT_ONCE]
-    without = [np.array(clip) for _ in some]
-    for copy, place in zip(without, some, strict=True):
-      copy[place] = 0
-    left = np.log(probabilities(classify, without)[:, target] + 1e-30)
-    for place, value in zip(some, left, strict=True):
-      importance[place] = whole - value
+  without_each = np.log(probabilities(classify, map(without, places))[:, target] + 1e-30)
+  for place, value in zip(places, without_each, strict=True):
+    importance[place] = whole - value
   return importance
 
 
