@@ -22,22 +22,10 @@ from mstgcn_jax import files
 from mstgcn_jax.errors import DataError, RunError, first_line
 from mstgcn_jax.evaluation import plots
 
-COLUMNS = (
-  "step",
-  "epoch",
-  "split",
-  "stream",
-  "loss",
-  "top1",
-  "top5",
-  "mean_class",
-  "learning_rate",
-  "grad_norm",
-)
+_FIGURES = ("loss", "top1", "top5", "mean_class", "learning_rate", "grad_norm")
+COLUMNS = ("step", "epoch", "split", "stream", *_FIGURES)
 # What `read_curves` keeps of them.
 _CURVE = ("step", "epoch", "loss", "top1", "learning_rate")
-# TensorBoard's tags; the stream's name follows where there are several.
-_TAGS = ("loss", "top1", "top5", "mean_class", "learning_rate", "grad_norm")
 _log = logging.getLogger("mstgcn_jax")
 
 
@@ -49,7 +37,7 @@ class _Console(logging.Handler):
     sys.stdout.flush()
 
 
-def start_logging(workdir: pathlib.Path | None, *, quiet: bool = False) -> None:
+def start_logging(workdir: pathlib.Path, *, quiet: bool = False) -> None:
   """Sends the project's messages to stdout and, with the time, to `workdir`/log.txt.
 
   Args:
@@ -64,10 +52,9 @@ def start_logging(workdir: pathlib.Path | None, *, quiet: bool = False) -> None:
     _log.addHandler(logging.NullHandler())
     return
   _log.addHandler(_Console())
-  if workdir is not None:
-    file = logging.FileHandler(workdir / "log.txt")
-    file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    _log.addHandler(file)
+  file = logging.FileHandler(workdir / "log.txt")
+  file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+  _log.addHandler(file)
 
 
 class MetricsFile:
@@ -95,8 +82,7 @@ class MetricsFile:
 
   def add(self, **row: Any) -> None:
     """Adds a row; absent columns stay empty."""
-    exact = {k: repr(float(v)) if isinstance(v, float | np.floating) else v for k, v in row.items()}
-    self._writer.writerow(exact)
+    self._writer.writerow(row)
 
   def flush(self) -> None:
     """Returns when all rows are on the disk: before a checkpoint says they happened."""
@@ -124,10 +110,9 @@ def read_metrics(path: pathlib.Path) -> Iterator[dict[str, str]]:
         if len(values) != len(COLUMNS):
           raise ValueError(f"it has {len(values)} values; expected {len(COLUMNS)}")
         row = dict(zip(COLUMNS, values, strict=True))
-        numbers = [row[name] for name in COLUMNS[4:]]
         if not (row["step"].isdecimal() and row["epoch"].isdecimal() and int(row["epoch"])):
           raise ValueError(f"step {row['step']!r} and epoch {row['epoch']!r} count from 1")
-        for value in filter(None, numbers):
+        for value in filter(None, map(row.get, _FIGURES)):
           float(value)
         yield row
   except (ValueError, csv.Error) as error:
@@ -272,7 +257,7 @@ class Recorder:
     for stream, values in outputs.items():
       row = {name: values[name] for name in ("loss", "top1", "learning_rate", "grad_norm")}
       self._file.add(step=step, epoch=self.epoch(step), split="train", stream=stream, **row)
-      scalars |= self._tagged("train", stream, row, alone=len(outputs) == 1)
+      scalars |= _tagged("train", stream, row, alone=len(outputs) == 1)
     self._board.write_scalars(step, scalars)
     first = next(iter(outputs.values()))
     self.bar.update(
@@ -286,11 +271,8 @@ class Recorder:
   def evaluation(self, step: int, split: str, results: dict[str, dict[str, float]]) -> None:
     """Records an evaluation: stream or fusion -> figures of `metrics.summarize`."""
     for stream, row in results.items():
-      self._file.add(
-        step=step, epoch=self.epoch(step), split=split, stream=stream, **row, grad_norm=""
-      )
-      tagged = self._tagged(split, stream, row, alone=len(results) == 1)
-      self._board.write_scalars(step, tagged)
+      self._file.add(step=step, epoch=self.epoch(step), split=split, stream=stream, **row)
+      self._board.write_scalars(step, _tagged(split, stream, row, alone=len(results) == 1))
 
   @_written
   def scalars(self, step: int, values: dict[str, float]) -> None:
@@ -322,10 +304,11 @@ class Recorder:
     with contextlib.suppress(RunError) if kind else contextlib.nullcontext():
       self.close()
 
-  @staticmethod
-  def _tagged(split: str, stream: str, row: dict[str, Any], *, alone: bool) -> dict[str, Any]:
-    suffix = "" if alone else f"/{stream}"
-    return {f"{split}/{tag}{suffix}": row[tag] for tag in _TAGS if tag in row}
+
+def _tagged(split: str, stream: str, row: dict[str, Any], *, alone: bool) -> dict[str, Any]:
+  """Figures by TensorBoard's tags, of which the stream is part where there are several."""
+  suffix = "" if alone else f"/{stream}"
+  return {f"{split}/{name}{suffix}": value for name, value in row.items()}
 
 
 class Clock:
