@@ -49,16 +49,11 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   columns = tables.read_table(table)
   labels, names = tables.labels(columns.pop("label"), args)
   names_of_clips = columns.pop("name")
-  facts = {column: tables.whole_if_all_are(values) for column, values in columns.items()}
-  warnings: list[str] = []
-  if "split" in columns:
-    splits, warnings = tables.splits(table, names_of_clips, columns["split"])
-    facts |= splits
+  facts, warnings = tables.facts(table, columns, names_of_clips)
   lines = []
-  for i, name in enumerate(names_of_clips):
+  for name, label, fact in zip(names_of_clips, labels, facts, strict=True):
     name = name.removesuffix(".npy")
-    fact = {column: values[i] for column, values in facts.items()}
-    lines.append(_Line(name, labels[i], raw / f"{name}.npy", fact))
+    lines.append(_Line(name, label, raw / f"{name}.npy", fact))
   clips = _usual(lines)
   doubts = layouts.check_axes([clip.shape for clip in clips])
   warnings += doubts

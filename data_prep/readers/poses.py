@@ -274,11 +274,7 @@ def _by_table(
   labels, class_names = tables.labels(columns.pop("label"), args)
   names = columns.pop("name")
   sizes = [columns.pop(side, None) for side in ("width", "height")]
-  facts = {column: tables.whole_if_all_are(values) for column, values in columns.items()}
-  warnings: list[str] = []
-  if "split" in columns:
-    splits, warnings = tables.splits(table, names, columns["split"])
-    facts |= splits
+  facts, warnings = tables.facts(table, columns, names)
   last = collections.Counter(clip.rsplit("/", 1)[-1] for clip in clips)
   short = {clip.rsplit("/", 1)[-1]: clip for clip in clips}
   recordings, used = [], set()
@@ -292,8 +288,7 @@ def _by_table(
         picture = _size("x".join(re.sub(r"[.,]0*$", "", side[i]) for side in sizes))
       except argparse.ArgumentTypeError as error:
         raise DataError(f"{table}: width and height of {name}: {error}") from error
-    fact = {column: values[i] for column, values in facts.items()}
-    recordings.append(_Recording(name, clips.get(clip or "", ()), labels[i], fact, picture))
+    recordings.append(_Recording(name, clips.get(clip or "", ()), labels[i], facts[i], picture))
   unlisted = [clip for clip in clips if clip not in used]
   if len(unlisted) == len(clips):
     raise DataError(

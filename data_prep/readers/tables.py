@@ -6,6 +6,7 @@ import csv
 import io
 import pathlib
 import re
+from collections.abc import Mapping
 
 from data_prep.readers import exchange
 from mstgcn_jax.errors import DataError
@@ -85,7 +86,7 @@ def _without_empty_end(row: list[str], least: int) -> list[str]:
 
 def labels(texts: list[str], args: argparse.Namespace) -> tuple[list[int], tuple[str, ...]]:
   """Class numbers and names: labels are numbers from 0, or names (in alphabetical order)."""
-  values = whole_if_all_are([text or "-1" for text in texts])  # no label: a bad recording
+  values = _whole_if_all_are([text or "-1" for text in texts])  # no label: a bad recording
   if isinstance(values[0], int):
     return values, exchange.class_names(args, values)
   if args.classes is not None:
@@ -101,7 +102,19 @@ def labels(texts: list[str], args: argparse.Namespace) -> tuple[list[int], tuple
   return [numbers[text] for text in texts], names
 
 
-def splits(
+def facts(
+  table: pathlib.Path, columns: Mapping[str, list[str]], names: list[str]
+) -> tuple[list[dict[str, int | str]], list[str]]:
+  """Facts of every clip, from the columns beside its name and label, and lines to print."""
+  found = {column: _whole_if_all_are(texts) for column, texts in columns.items()}
+  warnings: list[str] = []
+  if "split" in columns:
+    splits, warnings = _splits(table, names, columns["split"])
+    found |= splits
+  return [{column: of[i] for column, of in found.items()} for i in range(len(names))], warnings
+
+
+def _splits(
   table: pathlib.Path, names: list[str], texts: list[str]
 ) -> tuple[dict[str, list[str]], list[str]]:
   """The columns of the split (exchange.split_columns), from train, val, test or nothing."""
@@ -115,7 +128,7 @@ def splits(
   return {column: [of.get(name, "") for name in names] for column, of in columns.items()}, warnings
 
 
-def whole_if_all_are(texts: list[str]) -> list[int] | list[str]:
+def _whole_if_all_are(texts: list[str]) -> list[int] | list[str]:
   """Numbers where all texts are whole ones, as in '3' or '3.0'; where some are empty, as '3'."""
   matches = [_WHOLE.fullmatch(text) for text in texts]
   if all(matches):
