@@ -1,7 +1,5 @@
 """What clips that come without a description are: their axes, their layout of joints, a score."""
 
-import argparse
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -92,23 +90,12 @@ def check_axes(shapes: Sequence[tuple[int, ...]]) -> list[str]:
   return []
 
 
-@dataclasses.dataclass(frozen=True)
-class _Layout:
-  """A layout of joints that is known by its bones only."""
-
-  name: str
-  parents: tuple[int, ...]
-
-  @property
-  def inward(self) -> list[tuple[int, int]]:
-    return [(child, parent) for child, parent in enumerate(self.parents) if child != parent]
-
-
-# Not read under a name, but to be told from the one that has as many joints.
+# Not read under a name, but to be told, by its bones, from the one that has as many joints.
 _RIVALS = {
-  "shrec": _Layout(
+  "shrec": Skeleton(
     "SMPL's body (HumanML3D)",
-    (0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19),
+    joints=tuple(map(str, range(22))),
+    bone_parents=(0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19),
   ),
 }
 _CALLED = {
@@ -137,7 +124,7 @@ _FILE = (
 
 # Long: the cases of one choice, in the order in which they are asked.
 def skeleton_for(
-  args: argparse.Namespace,
+  asked: str | None,
   clips: Sequence[np.ndarray],
   doubts: Sequence[str] = (),
   *,
@@ -147,6 +134,7 @@ def skeleton_for(
   """The layout asked for, or the one of those with so many joints whose bones fit.
 
   Args:
+    asked: the layout asked for, as `skeletons.resolve` takes it; None for none.
     clips: some, [..., joint, channel], all with as many joints and channels.
     doubts: what `check_axes` says of them; the cause, maybe, where no layout fits.
     up: the axis that points up, as in `Coordinates`, where that is known.
@@ -161,8 +149,8 @@ def skeleton_for(
   # One number without end makes every mean NaN, and NaN passes for plausible.
   clips = [exchange.without_nan(np.where(np.isfinite(clip), clip, np.nan)) for clip in clips]
   num_joints = clips[0].shape[-2]
-  if args.skeleton is not None:
-    skeleton = skeletons.resolve(args.skeleton)
+  if asked is not None:
+    skeleton = skeletons.resolve(asked)
     if skeleton.num_joints != num_joints:
       raise DataError(
         f"the clips have {num_joints} joints, skeleton {skeleton.name} has {skeleton.num_joints}; "

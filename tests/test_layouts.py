@@ -1,7 +1,5 @@
 """What clips without a description are taken for, and when that is refused."""
 
-import argparse
-
 import numpy as np
 import pytest
 import stick_poses
@@ -10,8 +8,6 @@ from data_prep import layouts
 from data_prep.readers import exchange
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import ConfigError, DataError
-
-OPTIONS = argparse.Namespace(skeleton=None)
 
 SMPL = """
   pelvis pelvis, l_hip pelvis, r_hip pelvis, spine1 pelvis, l_knee l_hip, r_knee r_hip,
@@ -25,7 +21,7 @@ RIVALS = {"ntu_rgbd": "body_25", "coco": "h36m"}  # the usual layout, and who ha
 def test_smpls_body_has_its_publishers_bones():
   pairs = [row.split() for row in SMPL.split(",")]
   joints = [joint for joint, _ in pairs]
-  assert layouts._RIVALS["shrec"].parents == tuple(joints.index(parent) for _, parent in pairs)
+  assert layouts._RIVALS["shrec"].bone_parents == tuple(joints.index(parent) for _, parent in pairs)
 
 
 def hanging(parents) -> np.ndarray:
@@ -48,26 +44,26 @@ def hanging(parents) -> np.ndarray:
 def test_of_two_layouts_the_one_whose_bones_fit_is_taken(name, dimensions):
   rival = RIVALS[name]
   theirs = hanging(skeletons.get(rival).bone_parents)[..., :dimensions]
-  skeleton, (note,) = layouts.skeleton_for(OPTIONS, [theirs])
+  skeleton, (note,) = layouts.skeleton_for(None, [theirs])
   assert skeleton.name == rival
   why = "is only measured in 3-D" if (name, dimensions) == ("ntu_rgbd", 2) else "times as long"
   assert f"; {name} (" in note and why in note and f"say --skeleton {name}" in note
-  skeleton, notes = layouts.skeleton_for(argparse.Namespace(skeleton=name), [theirs])
+  skeleton, notes = layouts.skeleton_for(name, [theirs])
   assert skeleton.name == name and not notes
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_a_hand_is_refused_where_a_body_fits_the_bones(dimensions):
-  theirs = hanging(layouts._RIVALS["shrec"].parents)[..., :dimensions]
+  theirs = hanging(layouts._RIVALS["shrec"].bone_parents)[..., :dimensions]
   with pytest.raises(ConfigError, match=r"seem to be SMPL.*--skeleton shrec, or --skeleton FILE"):
-    layouts.skeleton_for(OPTIONS, [theirs])
-  assert layouts.skeleton_for(argparse.Namespace(skeleton="shrec"), [theirs])[0].name == "shrec"
+    layouts.skeleton_for(None, [theirs])
+  assert layouts.skeleton_for("shrec", [theirs])[0].name == "shrec"
 
 
 @pytest.mark.parametrize("name", ["ntu_rgbd", "coco", "shrec", "kinetics", "mediapipe", "h36m"])
 def test_a_layout_that_fits_is_taken_and_said_with_its_rivals(name):
   clip = hanging(skeletons.get(name).bone_parents)
-  skeleton, (note,) = layouts.skeleton_for(OPTIONS, [clip])
+  skeleton, (note,) = layouts.skeleton_for(None, [clip])
   assert skeleton.name == name
   assert note.startswith(f"{skeleton.num_joints} joints: taken for {name}, ")
   rivals = {"ntu_rgbd": "body_25", "coco": "h36m", "h36m": "coco", "shrec": "SMPL"}
@@ -80,19 +76,19 @@ def test_twenty_five_joints_in_a_picture_are_not_taken_for_kinects():
   clip[..., 2] -= 1  # no score
   for flat in (clip[..., :2], scored):
     with pytest.raises(ConfigError, match=r"25 joints as body_25 has, but its bones would be"):
-      layouts.skeleton_for(OPTIONS, [flat, flat])
-  assert layouts.skeleton_for(OPTIONS, [clip, scored, clip])[0].name == "ntu_rgbd"
+      layouts.skeleton_for(None, [flat, flat])
+  assert layouts.skeleton_for(None, [clip, scored, clip])[0].name == "ntu_rgbd"
   with pytest.raises(ConfigError, match="as body_25 has"):
-    layouts.skeleton_for(OPTIONS, [clip, scored, scored])
+    layouts.skeleton_for(None, [clip, scored, scored])
 
 
 def test_kinects_of_the_first_kind_are_told_apart_only_where_the_bones_do():
   msr, sdk = (hanging(skeletons.get(name).bone_parents) for name in ("msr_action3d", "nw_ucla"))
-  assert layouts.skeleton_for(OPTIONS, [msr])[0].name == "msr_action3d"
+  assert layouts.skeleton_for(None, [msr])[0].name == "msr_action3d"
   with pytest.raises(ConfigError, match="fits utd_mhad and nw_ucla and msr_action3d; say which"):
-    layouts.skeleton_for(OPTIONS, [sdk])
+    layouts.skeleton_for(None, [sdk])
   with pytest.raises(ConfigError, match=r"20 joints, which .* measured in 3-D, while"):
-    layouts.skeleton_for(OPTIONS, [sdk[..., :2]])
+    layouts.skeleton_for(None, [sdk[..., :2]])
 
 
 BODIES = ("ntu_rgbd", "kinetics", "coco", "mediapipe", "body_25", "halpe26", "h36m")
@@ -119,8 +115,8 @@ def test_a_clip_of_numbers_without_end_does_not_make_other_clips_plausible(value
   broken = shuffled.copy()
   broken[..., 0, 3, 0] = value
   with pytest.raises(ConfigError, match="bones would be"):
-    layouts.skeleton_for(OPTIONS, [broken, shuffled])
-  assert layouts.skeleton_for(OPTIONS, [broken, bodies])[0].name == "coco"
+    layouts.skeleton_for(None, [broken, shuffled])
+  assert layouts.skeleton_for(None, [broken, bodies])[0].name == "coco"
 
 
 def test_a_hand_is_plausible_and_with_its_joints_shuffled_it_is_not():
@@ -145,7 +141,7 @@ def test_layouts_of_pictures_are_taken_in_two_dimensions(name):
   clip = hanging(skeletons.get(name).bone_parents)
   scored = np.concatenate([clip[..., :2], np.full_like(clip[..., 2:], 0.9)], axis=-1)
   for flat in (clip[..., :2], scored):
-    skeleton, (note,) = layouts.skeleton_for(OPTIONS, [flat])
+    skeleton, (note,) = layouts.skeleton_for(None, [flat])
     assert skeleton.name == name and "is in 3-D" not in note
 
 
@@ -153,7 +149,7 @@ def test_a_score_is_no_part_of_a_bone():
   clip = hanging(skeletons.get("h36m").bone_parents)[..., :2] / 100
   score = np.random.default_rng(0).uniform(size=(*clip.shape[:-1], 1))
   scored = np.concatenate([clip, score], axis=-1)
-  assert layouts.skeleton_for(OPTIONS, [scored])[0].name == "h36m"
+  assert layouts.skeleton_for(None, [scored])[0].name == "h36m"
 
 
 @pytest.mark.parametrize(

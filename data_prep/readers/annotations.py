@@ -62,7 +62,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   scored = flat and exchange.majority(_is_scored(content) for content in usual)
   # y of a picture points down; which way 3-D coordinates do is not known
   up = "-y" if flat else ""
-  skeleton, notes = layouts.skeleton_for(args, keypoints, doubts, up=up, doubtful=True)
+  skeleton, notes = layouts.skeleton_for(args.skeleton, keypoints, doubts, up=up, doubtful=True)
   as_is = flat or args.as_is
   if flat:
     warnings += _image_warnings(exchange.some(usual, _LOOKED_AT))

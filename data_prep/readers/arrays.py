@@ -86,7 +86,7 @@ def open_agcn(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     for name, label, fact, (path, index) in zip(names, labels, facts, places, strict=True)
   ]
   doubt = "the arrays have their axes in another order than [clip, channel, frame, joint, person]"
-  skeleton, notes = layouts.skeleton_for(args, clips, [doubt], doubtful=True)
+  skeleton, notes = layouts.skeleton_for(args.skeleton, clips, [doubt], doubtful=True)
   return _recordings(
     rows,
     skeleton,

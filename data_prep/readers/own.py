@@ -161,7 +161,7 @@ def _skeleton(
         f"the clips have {num_joints} joints, {raw / _SKELETON} has {skeleton.num_joints}"
       )
     return skeleton, ()
-  return layouts.skeleton_for(args, clips, doubts)
+  return layouts.skeleton_for(args.skeleton, clips, doubts)
 
 
 def _coordinates(

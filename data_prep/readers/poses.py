@@ -368,8 +368,8 @@ def _skeleton(
 ) -> tuple[Skeleton, tuple[str, ...]]:
   """The layout that the format says, that is asked for, or that fits; refused where no body."""
   if args.skeleton is not None or not said:
-    return layouts.skeleton_for(args, clips, up=up)
-  skeleton, _ = layouts.skeleton_for(argparse.Namespace(skeleton=said), clips)
+    return layouts.skeleton_for(args.skeleton, clips, up=up)
+  skeleton, _ = layouts.skeleton_for(said, clips)
   if reason := layouts.implausible(skeleton, clips, clips[0].shape[-1], up):
     raise ConfigError(
       f"the format's layout is {said}, but {reason}; say which layout it is with --skeleton NAME"
