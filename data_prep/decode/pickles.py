@@ -177,20 +177,8 @@ def _not_called(*_: Any):
   raise _RefusedError("numpy.ndarray as a function")
 
 
-def _new_dict(items: Any = ()) -> dict[Any, Any]:
-  return dict(items)
-
-
 def _new_list(items: Any = (), *_: Any) -> list[Any]:
   return list(items)
-
-
-def _new_set(items: Any = ()) -> set[Any]:
-  return set(items)
-
-
-def _new_frozenset(items: Any = ()) -> frozenset[Any]:
-  return frozenset(items)
 
 
 def _default(*_: Any):
@@ -220,16 +208,16 @@ _ADMITTED = {
   ("_codecs", "encode"): _Admitted(_encode),
   ("__builtin__", "bytes"): _Admitted(lambda: b""),  # no bytes at all, in old protocols
   # Containers of Python's; what a defaultdict would put in for a missing key is not asked for.
-  ("collections", "OrderedDict"): _Admitted(_new_dict),
-  ("collections", "Counter"): _Admitted(_new_dict),
+  ("collections", "OrderedDict"): _Admitted(dict),
+  ("collections", "Counter"): _Admitted(dict),
   ("collections", "defaultdict"): _Admitted(lambda *_: {}),
   ("collections", "deque"): _Admitted(_new_list),
   **{
     (module, name): _Admitted(function)
     for module in ("__builtin__", "builtins")  # of Python 2 and 3
     for name, function in (
-      *(("list", _new_list), ("tuple", _new_list), ("dict", _new_dict)),
-      *(("set", _new_set), ("frozenset", _new_frozenset)),
+      *(("list", _new_list), ("tuple", _new_list), ("dict", dict)),
+      *(("set", set), ("frozenset", frozenset)),
       *((name, _default) for name in ("int", "float", "str", "bool")),
     )
   },
