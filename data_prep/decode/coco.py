@@ -31,7 +31,7 @@ def recognise(content: Any) -> str:
 def decode(path: pathlib.Path) -> Poses:
   """The people of all pictures, in the order of the pictures' numbers, or else names."""
   content = people.load_json(path)
-  try:
+  with people.taken_for(path, "a list of key points by picture"):
     if isinstance(content, dict) and "annotations" in content:
       return _annotated(content)
     if isinstance(content, dict):
@@ -41,8 +41,6 @@ def decode(path: pathlib.Path) -> Poses:
       for one in content:
         found.setdefault(one["image_id"], []).append(_person(one))
     return Poses(_in_order(found))
-  except people.DAMAGE as error:
-    raise people.damaged(path, "a list of key points by picture", error) from error
 
 
 def _annotated(content: dict[str, Any]) -> Poses:

@@ -60,7 +60,7 @@ def decode(path: pathlib.Path, coordinates: str = "", *, hands: bool = False) ->
 
   `coordinates` are 'image' or 'world', or '' for what there is, image first.
   """
-  try:
+  with people.taken_for(path, "a recording of MediaPipe's"):
     ending = path.suffix.lower()
     if ending in (".npz", ".npy"):
       found = _from_arrays(path)
@@ -72,8 +72,6 @@ def decode(path: pathlib.Path, coordinates: str = "", *, hands: bool = False) ->
       raise ValueError("no frame has 33 or 21 landmarks")
     found = {kind: _of_one_kind(frames, hands) for kind, frames in found.items()}
     return _chosen(found, coordinates)
-  except (*people.DAMAGE, csv.Error) as error:
-    raise people.damaged(path, "a recording of MediaPipe's", error) from error
 
 
 def _of_one_kind(frames: Landmarks, hands: bool) -> Landmarks:

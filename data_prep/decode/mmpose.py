@@ -34,7 +34,7 @@ def recognise(content: Any) -> str:
 def decode(path: pathlib.Path) -> Poses:
   """The people of a video."""
   content = people.load_json(path)
-  try:
+  with people.taken_for(path, "a prediction of MMPose's"):
     name = ""
     if isinstance(content, dict):
       name = str((content.get("meta_info") or {}).get("dataset_name", ""))
@@ -43,17 +43,13 @@ def decode(path: pathlib.Path) -> Poses:
     for i, frame in enumerate(content):
       found[int(frame.get("frame_id", i))] = people.tracked(map(_person, frame["instances"]))
     return _poses(people.by_number(found), _LAYOUTS.get(name.lower().replace("_", ""), ""))
-  except people.DAMAGE as error:
-    raise people.damaged(path, "a prediction of MMPose's", error) from error
 
 
 def decode_frame(path: pathlib.Path) -> list[Person]:
   """The people of a picture."""
   content = people.load_json(path)
-  try:
+  with people.taken_for(path, "a prediction of MMPose's"):
     return people.tracked(map(_person, content))
-  except people.DAMAGE as error:
-    raise people.damaged(path, "a prediction of MMPose's", error) from error
 
 
 def _poses(frames: people.Frames, layout: str) -> Poses:

@@ -23,10 +23,8 @@ def recognise(content: Any) -> bool:
 def decode(path: pathlib.Path, *, hands: bool = False) -> list[Person]:
   """The people of a frame; with `hands` each of their hands, the left one numbered 0."""
   content = people.load_json(path)
-  try:
+  with people.taken_for(path, "a frame of OpenPose's"):
     return frame(content, hands=hands)
-  except people.DAMAGE as error:
-    raise people.damaged(path, "a frame of OpenPose's", error) from error
 
 
 def frame(content: Any, *, hands: bool = False) -> list[Person]:

@@ -1,10 +1,12 @@
 """What every decoder of a pose estimator's output gives: frames of people."""
 
+import contextlib
+import csv
 import dataclasses
 import json
 import pathlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -111,7 +113,8 @@ def triples(values: Any) -> tuple[np.ndarray, np.ndarray]:
   return numbers[:, :2], numbers[:, 2]
 
 
-DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError)
+# What reading raises where a file is not of its format.
+DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, csv.Error)
 
 
 def load_json(path: pathlib.Path) -> Any:
@@ -129,9 +132,13 @@ def load_json(path: pathlib.Path) -> Any:
     raise DataError(f"{path.name} is not JSON ({error})") from error
 
 
-def damaged(path: pathlib.Path, what: str, error: Exception) -> DataError:
-  """What to raise where a file is not of its format."""
-  return DataError(f"{path.name} is not {what} ({error!r:.200})")
+@contextlib.contextmanager
+def taken_for(path: pathlib.Path, what: str) -> Iterator[None]:
+  """DataError where the file is not `what` the block takes it for."""
+  try:
+    yield
+  except DAMAGE as error:
+    raise DataError(f"{path.name} is not {what} ({error!r:.200})") from error
 
 
 def trailing_numbers(names: Sequence[str]) -> list[int] | None:

@@ -29,7 +29,7 @@ def recognise(path: pathlib.Path) -> bool:
 def decode(path: pathlib.Path) -> list[Person]:
   """The people of a frame, in fractions of the picture."""
   found = []
-  try:
+  with people.taken_for(path, "a frame of Ultralytics'"):
     for line in raw_files.read(path).decode("ascii").splitlines():
       if not line.strip():
         continue
@@ -39,6 +39,4 @@ def decode(path: pathlib.Path) -> list[Person]:
       points = numbers[_BOX : len(numbers) - rest]
       number = int(numbers[-1]) if rest and numbers[-1] >= 1 and numbers[-1] % 1 == 0 else None
       found.append(people.person(*people.triples(points), number))
-  except people.DAMAGE as error:
-    raise people.damaged(path, "a frame of Ultralytics'", error) from error
   return people.tracked(found)
