@@ -52,12 +52,11 @@ def to_onnx(
   arguments = [jax.ShapeDtypeStruct((size, *shape), np.float32) for size in _SIZES]
   traced = [jax.make_jaxpr(function)(argument) for argument in arguments]
   graph = _Graph(input_name)
-  inputs = [jaxpr.jaxpr.invars for jaxpr in traced]
-  env = dict(zip(inputs[0], [input_name], strict=True))
-  graph.dims[input_name] = _dims(*(of[0].aval for of in inputs))
-  (result,) = graph.run(*traced, env)
-  out = tuple(jaxpr.out_avals[0] for jaxpr in traced)
-  return graph.model(graph.full(result, _dims(*out)), output_name, _dims(*out))
+  graph.dims[input_name] = _dims(*arguments)
+  (clips,) = traced[0].jaxpr.invars
+  (result,) = graph.run(*traced, {clips: input_name})
+  dims = _dims(*(jaxpr.out_avals[0] for jaxpr in traced))
+  return graph.model(graph.full(result, dims), output_name, dims)
 
 
 def _dims(first: Any, second: Any) -> _Dims:
@@ -194,7 +193,9 @@ class _Graph:
     sizes = self.node("Add", scaled, np.array([c for _, c in dims]), dims=((0, len(dims)),))
     return self.node("Expand", value, sizes, dims=dims)
 
-  def transpose(self, value: str, order: Sequence[int]) -> str:
+  def transpose(self, value: _Value, order: Sequence[int]) -> _Value:
+    if isinstance(value, np.ndarray):
+      return value.transpose(order)
     if list(order) == sorted(order):
       return value
     dims = tuple(self.dims[value][i] for i in order)
@@ -248,7 +249,7 @@ def _select(graph, op, which, *cases):
 def _integer_power(graph, op, x):
   exponent = op.params["y"]
   if exponent == 2:
-    return graph.elementwise("Mul", x, x)
+    return _square(graph, op, x)
   return graph.elementwise("Pow", x, np.array(exponent, op.types[0]))
 
 
@@ -285,10 +286,9 @@ def _slice(graph, op, x):
   p, q = op.params, op.other_params
   strides = p["strides"] or (1,) * len(p["start_indices"])
   whole = [
-    (begin, end, step, other_end) == (0, size[0] * _SIZES[0] + size[1], 1, other_end)
-    and other_end == size[0] * _SIZES[1] + size[1]
-    for begin, end, step, size, other_end in zip(
-      p["start_indices"], p["limit_indices"], strides, op.inputs[0], q["limit_indices"], strict=True
+    (begin, step, *ends) == (0, 1, *(k * size + c for size in _SIZES))
+    for begin, step, *ends, (k, c) in zip(
+      p["start_indices"], strides, p["limit_indices"], q["limit_indices"], op.inputs[0], strict=True
     )
   ]
   axes = [i for i, all_of_it in enumerate(whole) if not all_of_it]
@@ -430,15 +430,10 @@ def _convolution(graph, op, x, weight):
   numbers = p["dimension_numbers"]
   if any(n != 1 for n in p["lhs_dilation"]) or p["batch_group_count"] != 1:
     raise ConfigError("ONNX: this network has a transposed convolution")
-  x = graph.transpose(graph.full(x, op.inputs[0]), numbers.lhs_spec)
-  if isinstance(weight, np.ndarray):
-    weight = weight.transpose(numbers.rhs_spec)
-  else:
-    weight = graph.transpose(weight, numbers.rhs_spec)
   y = graph.node(
     "Conv",
-    x,
-    weight,
+    graph.transpose(graph.full(x, op.inputs[0]), numbers.lhs_spec),
+    graph.transpose(weight, numbers.rhs_spec),
     dims=tuple(op.outputs[0][i] for i in numbers.out_spec),
     strides=list(p["window_strides"]),
     dilations=list(p["rhs_dilation"]),
