@@ -454,7 +454,7 @@ def _write_results(run: Experiment, workdir: pathlib.Path, step, progress, resul
   selected_on = "held-out subjects" if "holdout" in results else "the evaluation split"
   results = results["eval"]
   main = fusion.headline_name(results)
-  scores = predict.eval_scores(run, logits)
+  scores = predict.scores(run, "eval", logits)
   for name, of_clips in scores.items():
     of_clips.save(workdir / f"scores{fusion.suffix(name, scores)}.npz", step=step)
   last = results[main]
@@ -466,13 +466,11 @@ def _write_results(run: Experiment, workdir: pathlib.Path, step, progress, resul
   curves = run_log.read_curves(workdir / "metrics.csv")
   plots.learning_curves(curves, workdir / "learning_curves.png", title=title)
   ended = f", an end selected on {selected_on}" if _ends_early(run.config, progress) else ""
-  text = "\n".join(
-    [
-      f"last epoch ({step // run.steps_per_epoch}{ended}), {main}: "
-      + metrics.in_words(last, run.task.num_classes),
-      f"best epoch ({progress.best_step // run.steps_per_epoch}, selected on {selected_on}): "
-      f"top-1 there {100 * progress.best_top1:.2f} %",
-    ]
+  text = (
+    f"last epoch ({step // run.steps_per_epoch}{ended}), {main}: "
+    f"{metrics.in_words(last, run.task.num_classes)}\n"
+    f"best epoch ({progress.best_step // run.steps_per_epoch}, selected on {selected_on}): "
+    f"top-1 there {100 * progress.best_top1:.2f} %"
   )
   _log.info("%s\n%s", text, _whereabouts(workdir))
   summary = {"step": step, "last": results, "best": dataclasses.asdict(progress), "text": text}

@@ -86,9 +86,9 @@ def predict_splits(run: Experiment, variables: Mapping[str, EvalVariables]) -> d
   return splits
 
 
-def eval_scores(run: Experiment, logits: Mapping[str, np.ndarray]) -> dict[str, Scores]:
-  """Logits of the evaluation split, each with the names and labels of its clips."""
-  rows, table = run.split.eval, run.data_set.table
+def scores(run: Experiment, split: str, logits: Mapping[str, np.ndarray]) -> dict[str, Scores]:
+  """Logits of a split ('eval', 'holdout'), each with the names and labels of its clips."""
+  rows, table = getattr(run.split, split), run.data_set.table
   return {
     name: Scores(table["name"][rows], table["label"][rows], values)
     for name, values in logits.items()

@@ -178,14 +178,9 @@ def _set_up(config: ConfigDict, protocol: str | None, data_set) -> Experiment:
 
 def _evaluate(run: Experiment, variables: Mapping[str, EvalVariables]) -> Evaluation:
   splits = predict.predict_splits(run, variables)
-  rows, table = run.split.holdout, run.data_set.table
-  holdout = {
-    name: Scores(table["name"][rows], table["label"][rows], logits)
-    for name, logits in splits.get("holdout", {}).items()
-  }
   return Evaluation(
-    scores=predict.eval_scores(run, splits["eval"]),
-    holdout=holdout,
+    scores=predict.scores(run, "eval", splits["eval"]),
+    holdout=predict.scores(run, "holdout", splits.get("holdout", {})),
     holdout_subjects=tuple(run.config.data.holdout_subjects),
     class_names=tuple(run.data_set.class_names),
     data_name=run.data_set.name,
