@@ -26,6 +26,7 @@ from mstgcn_jax.model.config import (
   BLOCK_TYPES,
   NETWORKS,
   RANDOM,
+  own_code,
   published_blocks,
   published_fields,
 )
@@ -398,27 +399,26 @@ def notes(config: ConfigDict) -> list[str]:
 
 def _read_by_layers(model: ConfigDict) -> dict[str, bool]:
   """Field of `ModelConfig` -> whether a layer of this network reads it; nothing for own code."""
-  published = published_fields(model.network)
-  spatial, _, temporal = (model.block_type or published["block_type"]).partition("/")
-  spatial, temporal = {spatial}, {temporal or spatial}
-  if ":" in "".join((model.network, *spatial, *temporal)):
+  if own_code(model):
     return {}
-  first = NETWORKS[model.network].first_block
-  both = spatial | temporal | {first}
+  published = NETWORKS[model.network]
+  spatial, _, temporal = (model.block_type or published.block_type).partition("/")
+  temporal, first = temporal or spatial, published.first_block
+  types = {spatial, temporal, first}
   shared = {*BLOCK_TYPES, "stgcn"}  # layers around one convolution
-  reduces = model.attention in ("stja", "stcja", "pa") or both & {"bottle", "ms_bottle"}
+  reduces = model.attention in ("stja", "stcja", "pa")
   return {
-    "spatial_scales": bool(spatial & {"ms", "ms_bottle"}),
-    "temporal_scales": bool(temporal & {"ms", "ms_bottle"}),
-    "layer_type": "ms" in both,
-    "expand_ratio": "sep" in both or ("ms" in both and model.layer_type == "sep"),
-    "reduction": bool(reduces),
-    "embedding": bool(spatial & {"agcn", "aagcn", "ctrgcn", "pyskl_ctrgcn", "dgstgcn"}),
-    "gates": "aagcn" in spatial,
-    "branches": bool(temporal & {"ctrgcn", "pyskl_ctrgcn", "stgcnpp", "dgstgcn"}),
-    "subsets": (model.strategy or published["strategy"]) == RANDOM,
-    "edge_weights": bool((spatial | {first}) & {*shared, "stgcnpp"}),
-    "kernel_size": bool((temporal | {first}) & {*shared, "agcn", "aagcn"}),
+    "spatial_scales": spatial in ("ms", "ms_bottle"),
+    "temporal_scales": temporal in ("ms", "ms_bottle"),
+    "layer_type": "ms" in types,
+    "expand_ratio": "sep" in types or ("ms" in types and model.layer_type == "sep"),
+    "reduction": reduces or "bottle" in types or "ms_bottle" in types,
+    "embedding": spatial in ("agcn", "aagcn", "ctrgcn", "pyskl_ctrgcn", "dgstgcn"),
+    "gates": spatial == "aagcn",
+    "branches": temporal in ("ctrgcn", "pyskl_ctrgcn", "stgcnpp", "dgstgcn"),
+    "subsets": (model.strategy or published.strategy) == RANDOM,
+    "edge_weights": bool({spatial, first} & {*shared, "stgcnpp"}),
+    "kernel_size": bool({temporal, first} & {*shared, "agcn", "aagcn"}),
   }
 
 
