@@ -80,20 +80,19 @@ def fuse_runs(paths: Sequence[pathlib.Path], weights: Sequence[float] | None = N
     raise ConfigError(f"weights {weights}: expected finite numbers from 0, and one above 0")
   files = [scores_file(path) for path in paths]
   first, *others = [Scores.load(file) for file in files]
-  matched = [first.logits]
-  order = np.argsort(first.names, kind="stable")
   if len(np.unique(first.names)) != len(first.names):
     raise DataError(f"{files[0]}: clip names repeat, so clips cannot be matched by name")
-  for file, scores in zip(files[1:], others, strict=True):
-    mine = np.argsort(scores.names, kind="stable")
-    _check_alike(file, scores, files[0], first)
-    logits = np.empty_like(scores.logits)
-    logits[order] = scores.logits[mine]
-    matched.append(logits)
-  return Scores(first.names, first.labels, metrics.fuse(matched, weights))
+  matched = [
+    _in_order_of(first, files[0], scores, file)
+    for file, scores in zip(files[1:], others, strict=True)
+  ]
+  return Scores(first.names, first.labels, metrics.fuse([first.logits, *matched], weights))
 
 
-def _check_alike(file: pathlib.Path, scores: Scores, first_file: pathlib.Path, first: Scores):
+def _in_order_of(
+  first: Scores, first_file: pathlib.Path, scores: Scores, file: pathlib.Path
+) -> np.ndarray:
+  """The logits of `scores` by the names of `first`; DataError where these are of other clips."""
   mine, order = (np.argsort(s.names, kind="stable") for s in (scores, first))
   if not np.array_equal(scores.names[mine], first.names[order]):
     extra = set(scores.names.tolist()) ^ set(first.names.tolist())
@@ -109,6 +108,9 @@ def _check_alike(file: pathlib.Path, scores: Scores, first_file: pathlib.Path, f
     )
   if not np.array_equal(scores.labels[mine], first.labels[order]):
     raise DataError(f"{file} and {first_file} give the same clips different labels")
+  logits = np.empty_like(scores.logits)
+  logits[order] = scores.logits[mine]
+  return logits
 
 
 def scores_file(path: pathlib.Path) -> pathlib.Path:
