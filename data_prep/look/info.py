@@ -190,7 +190,7 @@ def histogram(data: DataSet, path: pathlib.Path) -> None:
   persons = np.unique(table["persons"]).tolist()
   lengths = [table["frames"][table["persons"] == count] for count in persons]
   colors = [tuple(channel / 255 for channel in color) for color in show.COLORS]
-  labels = [f"{count} person{'s' * (count != 1)}" for count in persons]
+  labels = [words.counted(count, "person") for count in persons]
   left.hist(
     lengths,
     bins=40,

@@ -41,8 +41,7 @@ def confusion_matrix(
   bar = fig.colorbar(image, ax=ax, fraction=0.03, pad=0.01)
   bar.ax.set_ylabel("share of the true class", fontsize=8)
   bar.ax.tick_params(labelsize=8)
-  with files.written_whole(path) as aside:
-    fig.savefig(aside, dpi=130, format="png")
+  _save(fig, path)
 
 
 def _of_split(curves: Curves, split: str) -> dict[str, Mapping[str, np.ndarray]]:
@@ -87,8 +86,7 @@ def learning_curves(curves: Curves, path: pathlib.Path, *, title: str) -> None:
   right.grid(alpha=0.3)
   right.legend(title="last evaluation", fontsize=8, loc="best")
   fig.suptitle(title, fontsize=11)
-  with files.written_whole(path) as aside:
-    fig.savefig(aside, dpi=130, format="png")
+  _save(fig, path)
 
 
 def curves_of_several(runs: Mapping[str, Sequence[Curves]], path: pathlib.Path) -> None:
@@ -114,8 +112,7 @@ def curves_of_several(runs: Mapping[str, Sequence[Curves]], path: pathlib.Path) 
   ax.set(xlabel="epoch", ylabel="top-1, %", ylim=(0, 101))
   ax.grid(alpha=0.3)
   ax.legend(title="last epoch, mean over seeds", fontsize=8)
-  with files.written_whole(path) as aside:
-    fig.savefig(aside, dpi=130, format="png")
+  _save(fig, path)
 
 
 def deletion_curves(
@@ -131,6 +128,10 @@ def deletion_curves(
   ax.grid(alpha=0.3)
   ax.legend(title="left out first")
   ax.set_title(title, fontsize=11)
+  _save(fig, path)
+
+
+def _save(fig: Figure, path: pathlib.Path) -> None:
   with files.written_whole(path) as aside:
     fig.savefig(aside, dpi=130, format="png")
 
