@@ -8,7 +8,7 @@ The split comes from the pickle: `xsub_train` and `xsub_val` there are column `s
 equal segments (Duan et al., PYSKL, 2022); --config.data.views=10 averages ten such views of it.
 """
 
-from mstgcn_jax.training import config
+from mstgcn_jax import config
 
 
 def get_config():

@@ -6,7 +6,7 @@
 The published figure is the mean over --config.data.protocol=given:column=split_1, split_2, split_3.
 """
 
-from mstgcn_jax.training import config
+from mstgcn_jax import config
 
 
 def get_config():

@@ -8,7 +8,7 @@ NTU's; it is a starting point and has not been run on the real recordings. The r
 ST-GCN: --config.augment.random_move=True.
 """
 
-from mstgcn_jax.training import config
+from mstgcn_jax import config
 
 
 def get_config():

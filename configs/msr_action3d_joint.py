@@ -10,7 +10,7 @@ own_recordings.py.
 
 import pathlib
 
-from mstgcn_jax.training import config
+from mstgcn_jax import config
 
 
 def get_config():

@@ -6,7 +6,7 @@
 Cross-setup, on the same data: --config.data.protocol=xset.
 """
 
-from mstgcn_jax.training import config
+from mstgcn_jax import config
 
 
 def get_config():

@@ -3,7 +3,7 @@
 Cross-subject: --config.data.protocol=xsub. Another stream: --config.streams="('bone',)".
 """
 
-from mstgcn_jax.training import config
+from mstgcn_jax import config
 
 
 def get_config():

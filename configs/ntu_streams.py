@@ -7,7 +7,7 @@ Cross-subject: --config.data.protocol=xsub. On several devices: --config.stream_
 every stream its own.
 """
 
-from mstgcn_jax.training import config
+from mstgcn_jax import config
 
 
 def get_config():

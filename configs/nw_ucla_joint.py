@@ -8,7 +8,7 @@ All else is as in own_recordings.py, whose epochs are for these 1,020 training c
 
 import pathlib
 
-from mstgcn_jax.training import config
+from mstgcn_jax import config
 
 
 def get_config():

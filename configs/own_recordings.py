@@ -14,7 +14,7 @@ together: joints in 3-D from a depth camera. docs/results.md says what each line
 the plane it was not tried.
 """
 
-from mstgcn_jax.training import config
+from mstgcn_jax import config
 
 
 def get_config():

@@ -8,7 +8,7 @@ joints and channels are the data's. configs/own_recordings.py explains most line
 was chosen on joints in 3-D, this one is simpler.
 """
 
-from mstgcn_jax.training import config
+from mstgcn_jax import config
 
 
 def get_config():

@@ -4,7 +4,7 @@ mstgcn prepare synthetic --raw raw/synthetic --out data
 mstgcn train --config quickstart
 """
 
-from mstgcn_jax.training import config
+from mstgcn_jax import config
 
 
 def get_config():

@@ -4,7 +4,7 @@ mstgcn prepare shrec17_14 --raw DIR --out data
 mstgcn train --config shrec17_14_joint
 """
 
-from mstgcn_jax.training import config
+from mstgcn_jax import config
 
 
 def get_config():

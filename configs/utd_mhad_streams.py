@@ -8,7 +8,7 @@ All else is as in utd_mhad_joint.py.
 
 import pathlib
 
-from mstgcn_jax.training import config
+from mstgcn_jax import config
 
 
 def get_config():
