@@ -548,30 +548,25 @@ def warm_start(
   source = saved_eval_variables(tree[stream] if stream in tree else next(iter(tree.values())))
   problems, kept = [], set()
 
-  def choose(kind):
-    def leaf(path, fresh):
-      name = ".".join(str(entry.key) for entry in path)
-      if parts := [part for part in ignore if part in name]:
-        kept.update(parts)
-        return fresh
-      saved = source[kind]
-      try:
-        for entry in path:
-          saved = saved[str(entry.key)]
-      except (KeyError, TypeError):
-        problems.append(f"{name} is missing")
-        return fresh
-      if saved.shape != fresh.shape:
-        problems.append(f"{name} is {saved.shape}, the model has {fresh.shape}")
-        return fresh
-      return saved.astype(fresh.dtype)
+  def choose(path, fresh):
+    kind, *keys = path
+    name = ".".join(str(entry.key) for entry in keys)
+    if parts := [part for part in ignore if part in name]:
+      kept.update(parts)
+      return fresh
+    saved = (source["params"], source["batch_stats"])[kind.idx]
+    try:
+      for entry in keys:
+        saved = saved[str(entry.key)]
+    except (KeyError, TypeError):
+      problems.append(f"{name} is missing")
+      return fresh
+    if saved.shape != fresh.shape:
+      problems.append(f"{name} is {saved.shape}, the model has {fresh.shape}")
+      return fresh
+    return saved.astype(fresh.dtype)
 
-    return leaf
-
-  result = (
-    jax.tree_util.tree_map_with_path(choose("params"), params),
-    jax.tree_util.tree_map_with_path(choose("batch_stats"), batch_stats),
-  )
+  result = jax.tree_util.tree_map_with_path(choose, (params, batch_stats))
   if problems:
     raise ConfigError(
       f"init_from {workdir}: {len(problems)} tensors do not fit: {'; '.join(problems[:3])}"
