@@ -275,8 +275,7 @@ def _read_of_source(recordings: Recordings, key: Any) -> Recording:
 
 def read_pipe(stdin: BinaryIO) -> Recording:
   """The recording of standard input, called '-': a .npy array, or one JSON line per frame."""
-  stream = io.BufferedReader(stdin) if isinstance(stdin, io.RawIOBase) else stdin
-  data = stream.read()
+  data = stdin.read()
   if data.startswith(_NUMPY):
     try:
       array = np.load(io.BytesIO(data), allow_pickle=False)
@@ -351,9 +350,8 @@ def _depth(value: Any) -> int:
 
 
 def _numbers(joint: Any, channels: int) -> list[float]:
-  if not isinstance(joint, list) or len(joint) != channels:
-    raise ValueError(f"a joint is {exchange.shown(joint)}")
-  if not all(type(number) in (int, float) for number in joint):
+  numbers = isinstance(joint, list) and all(type(number) in (int, float) for number in joint)
+  if not numbers or len(joint) != channels:
     raise ValueError(f"a joint is {exchange.shown(joint)}")
   return joint
 
