@@ -71,7 +71,7 @@ def load_state_dict(model: nnx.Module, state: Mapping[str, Any]) -> list[str]:
     split = [variable.shape[axis] for axis in axes]
     value = state[name].reshape(split).transpose(np.argsort(axes))
     variable.set_value(jnp.asarray(value, variable.dtype))
-  used = constants.keys() - {name for name in constants if UNUSED_THERE in name}
+  used = {name for name in constants if UNUSED_THERE not in name}
   return sorted(state.keys() - {name for name, *_ in tensors} - used)
 
 

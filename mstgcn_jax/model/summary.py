@@ -23,12 +23,8 @@ from mstgcn_jax.model.temporal import TemporalConv
 
 _INFERRED = (AttentionGraphConv, ChannelwiseGraphConv, DynamicGraphConv)
 _COUNTED = (TemporalConv, GraphConv, DepthwiseGraphConv, *_INFERRED, nnx.Linear)
-_ELEMENTWISE = (
-  BatchNorm,
-  Acon,
-  MetaAcon,
-  WithMeanJoint,
-)  # without their FLOPs, as the publication counts
+# Without their FLOPs, as the publication counts.
+_ELEMENTWISE = (BatchNorm, Acon, MetaAcon, WithMeanJoint)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,16 +116,13 @@ def _parameters(module: nnx.Module) -> int:
 
 def _uncounted(layer: nnx.Module) -> tuple[str, ...]:
   """Types of the modules with parameters of their own that `_counting` does not know."""
-  return tuple(
-    sorted(
-      {
-        type(module).__name__
-        for _, module in nnx.iter_modules(layer)
-        if not isinstance(module, _COUNTED + _ELEMENTWISE)
-        and any(isinstance(value, nnx.Param) for value in vars(module).values())
-      }
-    )
-  )
+  names = {
+    type(module).__name__
+    for _, module in nnx.iter_modules(layer)
+    if not isinstance(module, _COUNTED + _ELEMENTWISE)
+    and any(isinstance(value, nnx.Param) for value in vars(module).values())
+  }
+  return tuple(sorted(names))
 
 
 @contextlib.contextmanager
