@@ -255,18 +255,18 @@ def describe(run: Experiment, step: int, total_steps: int) -> str:
   held = f" and {len(split.holdout):,} held-out" if len(split.holdout) else ""
   evaluated = words.counted(len(split.eval), f"evaluation{held} clip")
   both = int(np.isin(split.eval, split.train).sum())
-  twice = f"{both:,} {'clip is' if both == 1 else 'clips are'} trained on and evaluated"
-  return (
+  parts = [
     f"{run.data_set.name} ({config.data.protocol}), {', '.join(config.streams)}: "
-    f"{len(split.train):,} training, {evaluated}, "
-    f"{words.counted(run.task.num_classes, 'class')}; {devices.in_words()}; {start}"
-    + (
-      f"; of {words.counted(hidden, 'clip')} with more people, {config.data.num_persons} seen"
-      if hidden
-      else ""
-    )
-    + (f"; {twice}" if both else "")
-  )
+    f"{len(split.train):,} training, {evaluated}, {words.counted(run.task.num_classes, 'class')}",
+    devices.in_words(),
+    start,
+  ]
+  if hidden:
+    seen = config.data.num_persons
+    parts.append(f"of {words.counted(hidden, 'clip')} with more people, {seen} seen")
+  if both:
+    parts.append(f"{both:,} {'clip is' if both == 1 else 'clips are'} trained on and evaluated")
+  return "; ".join(parts)
 
 
 def notes(run: Experiment) -> list[str]:
