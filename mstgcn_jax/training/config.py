@@ -341,7 +341,8 @@ def validate(config: ConfigDict) -> None:
   require(not isinstance(names, str) and len(names) > 0, "streams", "such as ('joint', 'bone')")
   require(len(set(names)) == len(names), "streams", "without repetition")
   require(set(names) <= set(streams.STREAMS), "streams", f"of {', '.join(streams.STREAMS)}")
-  require(len({"+" in name for name in names}) == 1, "streams", "of equal channels; train apart")
+  times = {streams.num_channels(name, 1) for name in names}
+  require(len(times) == 1, "streams", "of equal channels; train apart")
   require(
     config.model.dtype != "float64" or jax.config.jax_enable_x64,
     "model.dtype",
@@ -355,7 +356,7 @@ def validate(config: ConfigDict) -> None:
   blocks = config.model.blocks
   lists = all(isinstance(b, list | tuple) and b and type(b[0]) is int for b in blocks or ())
   require(lists, "model.blocks", "(in_channels, out_channels, residual, stride) of each block")
-  model_config(config, channels=blocks[0][0] // (2 if "+" in names[0] else 1) if blocks else 3)
+  model_config(config, channels=blocks[0][0] // min(times) if blocks else 3)
   optimizer_config(config)
   augmentation(config)
 

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from mstgcn_jax import skeletons, words
-from mstgcn_jax.data import normalise
+from mstgcn_jax.data import normalise, streams
 from mstgcn_jax.data.data_set import DataSet, Persons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.training import checkpoints
@@ -72,7 +72,7 @@ class Classifier:
     )
     self._normalization = variables["normalization"]
     self.skeleton = facts.model.skeleton
-    self.channels = facts.model.in_channels // (2 if "+" in self.stream else 1)
+    self.channels = facts.model.in_channels // streams.num_channels(self.stream, 1)
     self.sampling = facts.sampling
     self._joint_at_zero = facts.joint_at_zero
     self.rotated = facts.rotated

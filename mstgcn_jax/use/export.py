@@ -17,6 +17,7 @@ from jax import export as jax_export
 from jax.extend import mlir
 
 from mstgcn_jax import files
+from mstgcn_jax.data import streams
 from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, RunError, first_line
 from mstgcn_jax.model import Network, platform
@@ -206,7 +207,7 @@ def _load(workdir, checkpoint, stream, trust) -> _Run:
 
     return of_clips
 
-  channels = facts.model.in_channels // (2 if "+" in stream else 1)
+  channels = facts.model.in_channels // streams.num_channels(stream, 1)
   sampling = facts.sampling
   return _Run(
     exact=probabilities(model),
