@@ -44,6 +44,8 @@ def features(recordings: Recordings) -> Any:
 
 
 def serialize(clip: Clip, features: Any, scale: float) -> bytes:
+  from tensorflow_datasets.proto import tf_example_pb2
+
   joints = np.concatenate(clip.persons)
   if scale:
     whole = np.rint(joints.astype(np.float64) * scale)
@@ -59,7 +61,8 @@ def serialize(clip: Clip, features: Any, scale: float) -> bytes:
       "name": clip.name,
     }
   )
-  return data_set.deterministic(record)
+  # Its fields in order: else that differs by process.
+  return tf_example_pb2.Example.FromString(record).SerializeToString(deterministic=True)
 
 
 def _unfit(value: Any) -> str:

@@ -305,14 +305,6 @@ def _varint(record: bytes, at: int) -> tuple[int, int]:
   return value | record[at] << shift, at + 1
 
 
-def deterministic(record: bytes) -> bytes:
-  """A serialised tf.train.Example with its fields in order; else that differs by process."""
-  from tensorflow_datasets.proto import tf_example_pb2
-
-  example = tf_example_pb2.Example.FromString(record)
-  return example.SerializeToString(deterministic=True)
-
-
 def _digest(content: str | bytes) -> str:
   content = content.encode() if isinstance(content, str) else content
   return hashlib.blake2b(content, digest_size=16).hexdigest()
