@@ -415,7 +415,7 @@ def _aspect(clip: np.ndarray, coordinates: Mapping[str, Any]) -> np.ndarray:
 
 
 def _room(
-  clip: np.ndarray, seen: np.ndarray, skeleton: Skeleton, axis: str = ""
+  clip: np.ndarray, seen: np.ndarray, skeleton: Skeleton, axis: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Unit vectors (right, up, towards the camera), the camera in front of the first person.
 

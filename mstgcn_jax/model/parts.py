@@ -50,12 +50,10 @@ class Parts:
   def pointwise(self, in_channels: int, out_channels: int) -> TemporalConv:
     return TemporalConv(in_channels, out_channels, dtype=self.config.dtype, rngs=self.rngs)
 
-  def conv_norm(
-    self, conv: nnx.Module, channels: int, *, activate: bool = False, stride: int = 1
-  ) -> ConvNorm:
+  def conv_norm(self, conv: nnx.Module, channels: int, *, activate: bool = False) -> ConvNorm:
     """The convolution, a norm of its `channels` outputs and, with `activate`, the activation."""
     activation = self.act(channels) if activate else identity
-    return ConvNorm(conv, self.norm(channels), activation, stride=stride)
+    return ConvNorm(conv, self.norm(channels), activation)
 
   def separable(self, in_channels: int, out_channels: int) -> Separable:
     """Depthwise, then pointwise; behind an expansion where the config asks for one."""
