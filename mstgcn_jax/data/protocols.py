@@ -47,11 +47,6 @@ def split(data_set: DataSet, protocol: str) -> tuple[np.ndarray, np.ndarray]:
   return np.flatnonzero(train), np.flatnonzero(evaluate)
 
 
-def names() -> tuple[str, ...]:
-  """All protocols, without options."""
-  return tuple(_PROTOCOLS)
-
-
 def _options(protocol: str, text: str, defaults: dict[str, str | int]) -> dict[str, str | int]:
   options = dict(defaults)
   # A comma may be part of a value: it separates only where the name of an option follows.

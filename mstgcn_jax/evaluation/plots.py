@@ -156,9 +156,10 @@ def _smooth(values: np.ndarray, width: int) -> np.ndarray:
   return (total[end] - total[start]) / (end - start)
 
 
-def adjacency_image(adjacency: np.ndarray, *, scale: int = 6) -> np.ndarray:
+def adjacency_image(adjacency: np.ndarray) -> np.ndarray:
   """Learned adjacencies [K, V, V] side by side as an RGB image [1, H, W, 3]; red above 0."""
+  pixels = 6  # of an edge, both ways
   tiles = np.concatenate(list(np.pad(adjacency, ((0, 0), (0, 0), (0, 1)))), axis=1)
   limit = max(float(np.abs(tiles).max()), 1e-9)
   rgb = matplotlib.colormaps["RdBu_r"](0.5 + tiles / (2 * limit))[..., :3]
-  return np.kron(rgb, np.ones((scale, scale, 1)))[None].astype(np.float32)
+  return np.kron(rgb, np.ones((pixels, pixels, 1)))[None].astype(np.float32)
