@@ -16,10 +16,9 @@ from mstgcn_jax import graph, skeletons
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model import MSTGCN, ModelConfig, platform
 from mstgcn_jax.model.activations import make_activation
-from mstgcn_jax.model.block import spatial_layer, temporal_layer
+from mstgcn_jax.model.block import Block, spatial_layer, temporal_layer
 from mstgcn_jax.model.compose import ConvNorm, Residual, identity
 from mstgcn_jax.model.groups import join
-from mstgcn_jax.model.network import Block
 from mstgcn_jax.model.norm import BatchNorm
 from mstgcn_jax.model.spatial import GraphConv
 from mstgcn_jax.model.temporal import TemporalConv

@@ -23,7 +23,8 @@ from mstgcn_jax.commands import evaluate
 from mstgcn_jax.commands.weights import main as weights_main
 from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.model import MSTGCN, ModelConfig, make_network, network, torch_names
+from mstgcn_jax.model import MSTGCN, ModelConfig, make_network, torch_names
+from mstgcn_jax.model.block import spatial_layer
 from mstgcn_jax.model.config import NETWORKS
 from mstgcn_jax.training import checkpoints, loop
 from mstgcn_jax.training import config as config_lib
@@ -253,7 +254,7 @@ def test_import_and_export_keep_every_tensor(tmp_path, state, suffix, capsys):
 
 
 def as_published(config, block, *, rngs):
-  return network.spatial_layer("ms", config, block, rngs=rngs)
+  return spatial_layer("ms", config, block, rngs=rngs)
 
 
 def test_export_of_a_run_with_layers_of_ones_own_asks_for_trust(tmp_path, state, capsys):

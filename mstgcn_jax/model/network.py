@@ -6,14 +6,12 @@ from flax import nnx
 
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model import alignment, initial
-from mstgcn_jax.model.block import Block, import_function, make_block, spatial_layer, temporal_layer
+from mstgcn_jax.model.block import import_function, make_block
 from mstgcn_jax.model.compose import ConvNorm, identity
 from mstgcn_jax.model.config import ModelConfig
 from mstgcn_jax.model.norm import STATISTICS, BatchNorm, Shift
 from mstgcn_jax.model.spatial import Aggregation
 from mstgcn_jax.model.temporal import TemporalConv
-
-__all__ = ["MSTGCN", "Block", "Network", "make_network", "spatial_layer", "temporal_layer"]
 
 # What rematerialisation keeps of a block besides its input.
 _KEPT = jax.checkpoint_policies.save_only_these_names(STATISTICS)
