@@ -25,7 +25,9 @@ def window(persons: np.ndarray, facts: dict) -> np.ndarray:
   cut = lambda person: person[: np.flatnonzero(person.any(axis=(1, 2)))[-1] + 1]
   # Who is never tracked is left out, and everybody has a length of their own.
   people = [cut(person) for person in persons if person.any()][: facts["num_persons"]]
-  size, length = facts["window"], max(map(len, people), default=0)
+  if not people:
+    raise SystemExit("nobody is tracked in the clip")
+  size, length = facts["window"], max(map(len, people))
   if facts["sampling"] == "uniform" and length >= size:  # one frame of each of `size` segments
     times = np.floor((np.arange(size) + 0.5) * length / size).astype(int)
   elif facts["sampling"] in ("uniform", "loop", "random_crop"):
@@ -44,6 +46,21 @@ def window(persons: np.ndarray, facts: dict) -> np.ndarray:
   return clip
 
 
+def read(path: str, joints: int, channels: int) -> np.ndarray:
+  """A file's clip, [person, frame, joint, channel]; SystemExit says why there is none."""
+  try:
+    with open(path, "rb") as file:
+      persons = np.lib.format.read_array(file)
+  except (OSError, ValueError) as error:
+    raise SystemExit(f"{path} is no .npy file that can be read ({error})") from error
+  if persons.ndim not in (3, 4) or persons.shape[-2:] != (joints, channels):
+    expected = f"([person,] frame, {joints} joints, {channels} channels)"
+    raise SystemExit(f"{path} has the shape {persons.shape}; the network takes {expected}")
+  if persons.dtype.kind not in "fiu" or not np.isfinite(persons).all():
+    raise SystemExit(f"{path} holds other than finite numbers; what is not tracked is 0")
+  return persons if persons.ndim == 4 else persons[None]
+
+
 def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -51,11 +68,15 @@ def main() -> None:
   parser.add_argument("model", help="what `mstgcn export --to onnx` wrote")
   parser.add_argument("clip", help=".npy file")
   args = parser.parse_args()
-  session = onnxruntime.InferenceSession(args.model, providers=["CPUExecutionProvider"])
+  try:
+    session = onnxruntime.InferenceSession(args.model, providers=["CPUExecutionProvider"])
+  except Exception as error:  # onnxruntime's have no class in common
+    raise SystemExit(str(error)) from error
   said = session.get_modelmeta().custom_metadata_map
+  if "num_persons" not in said:
+    raise SystemExit(f"{args.model} was not written by mstgcn export: it lacks the metadata")
   facts = {name: json.loads(value) for name, value in said.items()}
-  persons = np.load(args.clip)
-  persons = persons if persons.ndim == 4 else persons[None]
+  persons = read(args.clip, *session.get_inputs()[0].shape[-2:])
   (probabilities,) = session.run(None, {"clips": window(persons, facts)[None]})
   for i in np.argsort(-probabilities[0])[:5]:
     print(f"{100 * probabilities[0, i]:6.2f} %  {facts['class_names'][i]}")

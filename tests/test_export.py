@@ -265,17 +265,66 @@ def test_the_example_makes_the_window_that_the_run_sees(workdir, frames, kind):
   np.testing.assert_array_equal(example["window"](persons, facts), sampling.windows(own))
 
 
-def test_the_example_runs_on_an_exported_file(workdir, tmp_path, capsys, monkeypatch):
+@pytest.fixture(scope="module")
+def onnx_file(workdir, tmp_path_factory):
   pytest.importorskip("onnx", reason="of the extra 'export'")
   pytest.importorskip("onnxruntime", reason="of the extra 'export'")
-  export.export(workdir, "onnx", tmp_path / "run.onnx")
+  out = tmp_path_factory.mktemp("onnx") / "run.onnx"
+  export.export(workdir, "onnx", out)
+  return out
+
+
+def test_the_example_runs_on_an_exported_file(workdir, onnx_file, tmp_path, capsys, monkeypatch):
   np.save(tmp_path / "clip.npy", clips()[0])
-  monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "run.onnx"), str(tmp_path / "clip.npy")])
+  monkeypatch.setattr(sys, "argv", ["", str(onnx_file), str(tmp_path / "clip.npy")])
   runpy.run_path(str(EXAMPLE), run_name="__main__")
   classify = Classifier(workdir)
   prepared = classify.sampling.windows(list(clips()[0]))
   best = np.asarray(classify(prepared[None]))[0].max()
   assert capsys.readouterr().out.splitlines()[0].startswith(f"{100 * best:6.2f} %")
+
+
+@pytest.mark.parametrize(
+  ("content", "said"),
+  [
+    (None, r"clip.npy is no .npy file that can be read \(.*No such file"),
+    (b"wave, clap\n", r"clip.npy is no .npy file that can be read"),
+    (np.zeros((2, 12, 20, 3)), r"shape \(2, 12, 20, 3\); .* \(\[person,\] frame, 25 joints, 3 ch"),
+    (np.zeros(5), r"the shape \(5,\)"),
+    (np.full((12, 25, 3), np.nan), "holds other than finite numbers; what is not tracked is 0"),
+    (np.zeros((12, 25, 3)), "nobody is tracked"),
+  ],
+  ids=["absent", "text", "other joints", "flat", "nan", "nobody"],
+)
+def test_the_example_says_in_one_line_why_a_clip_has_no_answer(
+  onnx_file, tmp_path, monkeypatch, content, said
+):
+  clip = tmp_path / "clip.npy"
+  if isinstance(content, bytes):
+    clip.write_bytes(content)
+  elif content is not None:
+    np.save(clip, content)
+  monkeypatch.setattr(sys, "argv", ["", str(onnx_file), str(clip)])
+  with pytest.raises(SystemExit, match=said) as ended:
+    runpy.run_path(str(EXAMPLE), run_name="__main__")
+  assert "\n" not in str(ended.value)
+
+
+@pytest.mark.parametrize("is_network", [False, True])
+def test_the_example_says_in_one_line_why_a_file_is_no_network_of_ours(
+  onnx_file, tmp_path, monkeypatch, is_network
+):
+  import onnx
+
+  path = tmp_path / "other.onnx"
+  path.write_bytes(b"no network")
+  if is_network:
+    model = onnx.load(onnx_file)
+    del model.metadata_props[:]
+    onnx.save(model, path)
+  monkeypatch.setattr(sys, "argv", ["", str(path), "clip.npy"])
+  with pytest.raises(SystemExit, match="lacks the metadata" if is_network else "other.onnx"):
+    runpy.run_path(str(EXAMPLE), run_name="__main__")
 
 
 def test_an_operation_without_counterpart_is_named():
