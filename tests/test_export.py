@@ -327,6 +327,91 @@ def test_the_example_says_in_one_line_why_a_file_is_no_network_of_ours(
     runpy.run_path(str(EXAMPLE), run_name="__main__")
 
 
+# The browser page's script in just enough of a page, with a network that says 0.25 and 0.75. Prints
+# what the page says and answers, at the start and after each clip that is chosen.
+PAGE = """
+const fs = require("fs"), [html, files, ...chosen] = process.argv.slice(1);
+const made = {}, element = (id) => made[id] ??= {
+  getContext: () => ({ clearRect() {} }),
+  addEventListener(_, listener) { this.choose = listener; },
+  replaceChildren(...lines) { this.lines = lines.map((line) => line.textContent); },
+};
+globalThis.document = { getElementById: element, createElement: () => ({}) };
+globalThis.requestAnimationFrame = () => {};
+globalThis.fetch = async (name) => ({
+  ok: name in JSON.parse(files), status: 404, text: async () => JSON.parse(files)[name],
+});
+const session = { run: async () => ({ probabilities: { data: [0.25, 0.75] } }) };
+if (!("no ort" in JSON.parse(files))) globalThis.ort = {
+  env: { wasm: {} }, Tensor: class {}, InferenceSession: { create: async () => session },
+};
+const show = async () => {
+  await new Promise(setImmediate);  // the page waits for nothing that takes time
+  const said = element("said").textContent.replace(/^\\d+ ms$/, "answered");
+  console.log(said, element("answer").lines ?? []);
+};
+process.on("unhandledRejection", (error) => console.log("not caught", String(error)));
+(0, eval)(fs.readFileSync(html, "utf8").match(/<script>\\n([^]*?)<\\/script>/)[1]);
+show().then(async () => {
+  for (const text of chosen) {
+    element("file").choose({ target: { files: [{ text: async () => text }] } });
+    await show();
+  }
+});
+"""
+
+
+def said_by_the_page(beside, *chosen):
+  if not (node := shutil.which("node")):
+    pytest.skip("needs node, which runs the page's script")
+  page = str(EXAMPLE.parent / "browser" / "index.html")
+  arguments = [node, "-e", PAGE, page, json.dumps(beside), *chosen]
+  return subprocess.check_output(arguments, text=True, timeout=60).splitlines()
+
+
+def beside_the_page():
+  facts = {
+    "input": {"shape": ["batch", 1, 4, 2, 3]},
+    "skeleton": {"joints": ["hip", "head"], "inward": [[1, 0]]},
+    "class_names": ["sit", "stand"],
+    "window": 4,
+    "num_persons": 1,
+    "sampling": "loop",
+    "fill": "loop",
+    "center": None,
+  }
+  clip = [[[[1, 2, 3], [4, 5, 6]]]]
+  return {"run.onnx.json": json.dumps(facts), "clip.json": json.dumps(clip)}
+
+
+def test_the_page_answers_no_clip_that_the_network_does_not_take():
+  beside = beside_the_page()
+  wrong = [
+    "[[[[1, 2, 3]]]]",
+    "[[[[1, 2], [4, 5]]]]",
+    "[[[1, 2, 3], [4, 5, 6]]]",
+    '{"a": 1}',
+    "[[null]]",
+  ]
+  untracked = ["[]", "[[[[0, 0, 0], [0, 0, 0]]]]"]
+  answered = "answered [ 'stand: 75.00 %', 'sit: 25.00 %' ]"
+  expected = "Error: a clip is numbers [person][frame][2 joints][3 channels] []"
+  nobody = "Error: nobody is tracked in the clip []"
+  said = said_by_the_page(beside, *wrong, *untracked, "no JSON", beside["clip.json"])
+  assert said[:-2] == [answered, *[expected] * len(wrong), *[nobody] * len(untracked)]
+  assert said[-2].startswith("SyntaxError") and said[-2].endswith(" []")
+  assert said[-1] == answered
+
+
+def test_the_page_names_a_file_that_is_not_beside_it():
+  beside = beside_the_page()
+  for name in beside:
+    others = {other: text for other, text in beside.items() if other != name}
+    assert said_by_the_page(others) == [f"Error: {name} is not beside this page (404) []"]
+  without = said_by_the_page(beside | {"no ort": ""})
+  assert without == ["Error: ort.wasm.min.js is not beside this page []"]
+
+
 def test_an_operation_without_counterpart_is_named():
   pytest.importorskip("onnx", reason="of the extra 'export'")
   with pytest.raises(ConfigError, match=r"has the operation 'sort'.*stablehlo takes any"):
