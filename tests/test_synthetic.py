@@ -1,7 +1,10 @@
 """The stick people: bodies that could exist, classes that need motion, files like the real ones."""
 
+import errno
 import functools
 import hashlib
+import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -286,6 +289,23 @@ def test_complete_recordings_are_used_again_and_others_replaced(tmp_path):
   skeleton_files.generate(tmp_path, performers=1, cameras=2)
   more = skeleton_files.generate(tmp_path, performers=1, cameras=1)
   assert sorted(tmp_path.glob("*.skeleton")) == more == paths
+
+
+def test_a_full_disk_is_said_with_a_path_and_leaves_no_half_of_the_recordings(
+  tmp_path, monkeypatch
+):
+  write_bytes, written = pathlib.Path.write_bytes, []
+
+  def full(path, content):
+    if len(written) == 3:
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    written.append(path)
+    return write_bytes(path, content)
+
+  monkeypatch.setattr(pathlib.Path, "write_bytes", full)
+  with pytest.raises(OSError, match=r"No space left on device: '.*raw'"):
+    skeleton_files.generate(tmp_path / "raw", performers=1, cameras=1)
+  assert len(written) == 3 and not (tmp_path / "raw").exists()
 
 
 def test_a_folder_with_other_recordings_is_left_alone(tmp_path):

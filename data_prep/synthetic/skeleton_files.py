@@ -12,6 +12,7 @@ the same bytes, and one recording does not depend on the others.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -224,7 +225,7 @@ def generate(
   """Writes one `.skeleton` file per recording, named as NTU RGB+D's; returns them in order of name.
 
   Complete recordings of the same arguments are left as they are. Those of other arguments, or of a
-  call that was interrupted, are replaced.
+  call that was interrupted, are replaced. Where one cannot be written, none is left.
 
   Args:
     raw_dir: folder for the recordings, made where it is missing; it should hold nothing else.
@@ -234,6 +235,7 @@ def generate(
     frames: the same length for all; varies if None.
   Raises:
     ConfigError: for arguments out of range, or a folder with recordings that are not these.
+    OSError: the disk refuses; it names a path.
   """
   raw_dir = pathlib.Path(raw_dir)
   arguments = dict(
@@ -249,16 +251,24 @@ def generate(
     return everything
   _clear(raw_dir, old)
   raw_dir.mkdir(parents=True, exist_ok=True)
-  manifest.write_text(json.dumps(new))  # without "bytes": begun, not finished
-  total = 0
-  with tqdm.tqdm(total=len(everything), desc="generate", unit="clip", disable=None) as progress:
-    for (number, repetition, action), group in paths.items():
-      numbers = range(1, cameras + 1)
-      recordings = _recordings(action, number, repetition, numbers, seed, frames)
-      for path, seen in zip(group, recordings, strict=True):
-        total += path.write_bytes(_skeleton_file(seen))
-      progress.update(cameras)
-  manifest.write_text(json.dumps({**new, "bytes": total}))
+  try:
+    manifest.write_text(json.dumps(new))  # without "bytes": begun, not finished
+    total = 0
+    with tqdm.tqdm(total=len(everything), desc="generate", unit="clip", disable=None) as progress:
+      for (number, repetition, action), group in paths.items():
+        numbers = range(1, cameras + 1)
+        recordings = _recordings(action, number, repetition, numbers, seed, frames)
+        for path, seen in zip(group, recordings, strict=True):
+          total += path.write_bytes(_skeleton_file(seen))
+        progress.update(cameras)
+    manifest.write_text(json.dumps({**new, "bytes": total}))
+  except OSError as error:  # a full disk, most often; writing to an open file doesn't say which
+    error.filename = error.filename or str(raw_dir)
+    with contextlib.suppress(OSError):
+      _clear(raw_dir, new)
+      manifest.unlink(missing_ok=True)
+      raw_dir.rmdir()
+    raise
   return everything
 
 
