@@ -74,6 +74,13 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     aside.write_text(json.dumps(value, indent=2) + "\n")
 
 
+def check_is_file(path: pathlib.Path) -> None:
+  """Raises DataError where a file is missing, or a folder has its name."""
+  if not path.is_file():
+    found = "is a folder; a file is needed" if path.is_dir() else "does not exist"
+    raise DataError(f"{path} {found}")
+
+
 def read_json(path: pathlib.Path) -> Any:
   """Reads JSON; DataError names a file that is missing or is none."""
   try:

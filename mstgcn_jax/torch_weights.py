@@ -113,8 +113,7 @@ def read_state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     ConfigError: PyTorch is needed and not installed.
   """
   path = pathlib.Path(path)
-  if not path.is_file():
-    raise DataError(f"{path} does not exist")
+  files.check_is_file(path)
   if path.suffix == ".safetensors":
     import safetensors.numpy
 

@@ -47,6 +47,7 @@ def train(*arguments: str) -> tuple[int, str]:
     ([], 2, "--config is missing"),
     (["--config=no_such_file.py"], 2, "config file no_such_file.py does not exist"),
     (["--config", "setup.cfg"], 2, "config file setup.cfg is no Python file"),
+    (["--config", "configs"], 2, "config file configs is a folder; name the Python file (.py)"),
     (
       [f"--config={tiny.CONFIG}", "--config.modell.width=3"],
       2,

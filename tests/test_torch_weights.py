@@ -219,6 +219,15 @@ def test_damaged_and_missing_files_are_named(tmp_path):
       torch_weights.read_state_dict(tmp_path / name)
 
 
+def test_a_folder_is_not_said_not_to_exist(tmp_path):
+  for read in (
+    torch_weights.read_state_dict,
+    lambda path: import_checkpoint("absent.pt", path, tmp_path / "run"),
+  ):
+    with pytest.raises(DataError, match="is a folder; a file is needed"):
+      read(tmp_path)
+
+
 def test_without_pytorch_the_message_says_what_to_install(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "torch", None)
   (tmp_path / "a.pt").write_bytes(b"")

@@ -136,6 +136,8 @@ def load(path: str | pathlib.Path) -> ConfigDict:
   if not path.is_file():
     name, known = str(path), shipped()
     if name not in known:
+      if path.is_dir():
+        raise ConfigError(f"config file {path} is a folder; name the Python file (.py)")
       hint = words.did_you_mean(path.stem, known)
       raise ConfigError(f"config file {path} does not exist, nor one of that name here{hint}")
     path = known[name]

@@ -10,7 +10,7 @@ import yaml
 from flax import nnx
 from ml_collections import ConfigDict
 
-from mstgcn_jax import torch_weights
+from mstgcn_jax import files, torch_weights
 from mstgcn_jax.data import streams
 from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, DataError
@@ -116,8 +116,7 @@ def _facts(config: ConfigDict, model: ModelConfig) -> workdir_lib.RunFacts:
 
 
 def _model_args(path: pathlib.Path) -> Mapping[str, Any]:
-  if not path.is_file():
-    raise DataError(f"{path} does not exist")
+  files.check_is_file(path)
   try:
     content = yaml.safe_load(path.read_text())
   except (OSError, ValueError, yaml.YAMLError) as error:
