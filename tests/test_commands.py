@@ -218,8 +218,11 @@ def test_evaluate_of_a_checkpoint_that_is_not_there(four_streams):
 
 
 def test_evaluating_what_is_no_workdir_says_so(tmp_path):
-  for path in (tmp_path / "none", tmp_path):
-    with pytest.raises(DataError, match="is not a workdir of this project"):
+  for path, said in (
+    (tmp_path / "none", "none does not exist; expected the workdir of a run"),
+    (tmp_path, "is not a workdir of this project"),
+  ):
+    with pytest.raises(DataError, match=said):
       evaluate.main([str(path)])
 
 

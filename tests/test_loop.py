@@ -343,8 +343,8 @@ def test_a_locked_folder_that_stays_empty_goes(tmp_path):
 
 
 def test_a_refused_start_from_another_run_leaves_nothing(tiny_data, tmp_path):
-  for source in (tmp_path / "none", tiny_data):
-    with pytest.raises(DataError, match="is not a workdir"):
+  for source, said in ((tmp_path / "none", "does not exist"), (tiny_data, "is not a workdir")):
+    with pytest.raises(DataError, match=said):
       loop.train(tiny.config(tiny_data, init_from=str(source)), tmp_path / "run")
   assert not (tmp_path / "run").exists()
 

@@ -120,6 +120,8 @@ def read(workdir: str | pathlib.Path) -> RunFacts:
     DataError: there is none, or it is damaged.
   """
   path = pathlib.Path(workdir) / FILE
+  if not path.parent.exists():
+    raise DataError(f"{workdir} does not exist; expected the workdir of a run")
   if not path.is_file():
     seeds = sorted(str(p.parent) for p in pathlib.Path(workdir).glob(f"seed_*/{FILE}"))
     hint = f"; take one of {', '.join(seeds)}" if seeds else ""
