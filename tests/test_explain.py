@@ -147,10 +147,12 @@ def test_features_are_written_with_names_and_labels_and_for_the_projector(
   run, tiny_data, tmp_path, capsys
 ):
   data_set = open_data_set(tiny_data / "tiny")
-  out, folder = tmp_path / "features.npz", tmp_path / "projector"
+  out, folder = tmp_path / "features.npz", tmp_path / "a projector"
   argv = [str(run), str(tiny_data / "tiny"), "--out", str(out), "--projector", str(folder)]
   assert embed_command.main(argv) == 0
-  assert "54 clips, 8 channels of stream joint" in capsys.readouterr().out
+  printed = capsys.readouterr().out
+  assert "54 clips, 8 channels of stream joint" in printed
+  assert printed.endswith(f"; look: tensorboard --logdir '{folder}'\n")
   with np.load(out) as file:
     features = file["features"]
     assert file["names"].tolist() == data_set.table["name"].tolist()

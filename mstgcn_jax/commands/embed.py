@@ -5,6 +5,7 @@ table. --projector writes files that tensorboard --logdir DIR shows under Projec
 """
 
 import pathlib
+import shlex
 
 from mstgcn_jax.commands import process
 from mstgcn_jax.data.data_set import open_data_set
@@ -35,5 +36,6 @@ def main(argv: list[str]) -> int:
     print(f"{args.out}: {said}")
   if args.projector:
     embed.save_projector(args.projector, found, data_set)
-    print(f"{args.projector}: {said}; look: tensorboard --logdir {args.projector}")
+    folder = shlex.quote(str(args.projector))
+    print(f"{args.projector}: {said}; look: tensorboard --logdir {folder}")
   return 0
