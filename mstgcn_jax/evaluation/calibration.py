@@ -5,6 +5,7 @@ Guo, Pleiss, Sun and Weinberger, On Calibration of Modern Neural Networks (ICML 
 
 import dataclasses
 import pathlib
+import shlex
 
 import numpy as np
 
@@ -123,6 +124,6 @@ def load(workdir: pathlib.Path) -> Calibration | None:
     return Calibration(temperatures, int(content["step"]), str(content["fitted_on"]))
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     raise DataError(
-      f"{path} is damaged ({first_line(error)}); write it again: mstgcn evaluate {workdir} "
-      "--calibrate"
+      f"{path} is damaged ({first_line(error)}); write it again: mstgcn evaluate "
+      f"{shlex.quote(str(workdir))} --calibrate"
     ) from error

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import pathlib
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -103,7 +104,11 @@ class Predictor:
     name = fusion.headline_name(self._classifiers)
     found = calibration.load(workdir)
     if found is None or name not in found.temperatures:
-      return 1.0, f"probabilities are not calibrated: mstgcn evaluate {workdir} --calibrate does it"
+      command = f"mstgcn evaluate {shlex.quote(str(workdir))} --calibrate"
+      return 1.0, (
+        f"probabilities are not calibrated: {command} does it, where the run held training "
+        "subjects out"
+      )
     if found.step != self.classifier.step:
       return 1.0, (
         f"probabilities are not calibrated: {workdir / calibration.FILE} is for step {found.step}, "
