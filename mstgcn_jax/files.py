@@ -23,8 +23,9 @@ def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
       os.fsync(file.fileno())
     aside.replace(path)
   except BaseException as error:
-    if isinstance(error, OSError):
-      error.filename = error.filename or str(path)  # writing to an open file doesn't say which
+    # Writing to an open file doesn't say which, and nobody asked for the one beside.
+    if isinstance(error, OSError) and str(error.filename or aside) == str(aside):
+      error.filename = str(path)
     with contextlib.suppress(OSError):
       aside.unlink()
     raise

@@ -339,6 +339,17 @@ def test_a_locked_folder_that_stays_empty_goes(tmp_path):
   assert not (tmp_path / "run").exists()
 
 
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+  (tmp_path / "features.npz").mkdir()
+  with (
+    pytest.raises(IsADirectoryError) as raised,
+    files.written_whole(tmp_path / "features.npz") as aside,
+  ):
+    aside.write_text("features")
+  assert raised.value.filename == str(tmp_path / "features.npz")
+  assert [path.name for path in tmp_path.iterdir()] == ["features.npz"]
+
+
 # --- what is said and refused
 
 

@@ -176,7 +176,7 @@ def save(pictures: Sequence[Any], path: pathlib.Path, stride: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_pictures(pictures, path, stride)
   except OSError as error:
-    raise DataError(f"--out {path} cannot be written: {error.strerror or error}") from error
+    raise DataError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _write_pictures(pictures: Sequence[Any], path: pathlib.Path, stride: int) -> None:
