@@ -27,23 +27,39 @@ def window(persons: np.ndarray, facts: dict) -> np.ndarray:
   people = [cut(person) for person in persons if person.any()][: facts["num_persons"]]
   if not people:
     raise SystemExit("nobody is tracked in the clip")
-  size, length = facts["window"], max(map(len, people))
-  if facts["sampling"] == "uniform" and length >= size:  # one frame of each of `size` segments
+  kind, size, length = facts["sampling"], facts["window"], max(map(len, people))
+  if kind == "random_sorted" or (kind == "uniform" and length >= size):
+    # The middle of each of `size` segments.
     times = np.floor((np.arange(size) + 0.5) * length / size).astype(int)
-  elif facts["sampling"] in ("uniform", "loop", "random_crop"):
+  elif kind in ("uniform", "loop", "random_crop"):
     times = np.arange(size) + max(0, length - size) // 2
   else:
-    raise SystemExit(f"sampling {facts['sampling']!r} is not of this example")
-  if facts.get("origin", "frame") != "frame" or facts.get("bone_parents"):
-    raise SystemExit("clips moved as a whole, or scaled, are not of this example")
+    raise SystemExit(f"sampling {kind!r} is not of this example")
   clip = np.zeros((facts["num_persons"], size, *persons.shape[2:]), np.float32)
   for place, person in zip(clip, people, strict=False):
     within = (times < len(person)) | (facts["fill"] == "loop")
     place[within] = person[times[within] % len(person)]
-  if facts["center"] is not None:  # a joint of the first person becomes the origin, frame by frame
-    seen = clip.any(axis=-1, keepdims=True)
-    clip = np.where(seen, clip - clip[:1, :, facts["center"], None], 0).astype(np.float32)
-  return clip
+  return clip if facts["center"] is None else placed(clip, people[0], facts)
+
+
+def placed(clip: np.ndarray, person: np.ndarray, facts: dict) -> np.ndarray:
+  """A window with a joint of the first person at 0, scaled if its run did so.
+
+  Args:
+    person: [frame, joint, channel], all of the first person.
+  """
+  center, parents = facts["center"], facts.get("bone_parents")
+  origin, scale = clip[:1, :, center, None], 1  # frame by frame
+  if facts.get("origin") == "first_frame":
+    origin = person[person.any(axis=(1, 2))][0, center]
+  if parents:  # bones, each at its mean length, add up to 3.6
+    seen = person.any(-1)
+    seen[:, center] = seen.any(1)  # it may lie at 0
+    both = seen & seen[:, parents]
+    lengths = np.linalg.norm(person - person[:, parents], axis=-1)
+    total = (np.sum(lengths * both, 0) / np.maximum(both.sum(0), 1)).sum()
+    scale = 3.6 / total if total else 1
+  return np.where(clip.any(-1, keepdims=True), (clip - origin) * np.float32(scale), 0)
 
 
 def read(path: str, joints: int, channels: int) -> np.ndarray:
@@ -58,7 +74,7 @@ def read(path: str, joints: int, channels: int) -> np.ndarray:
     raise SystemExit(f"{path} has the shape {persons.shape}; the network takes {expected}")
   if persons.dtype.kind not in "fiu" or not np.isfinite(persons).all():
     raise SystemExit(f"{path} holds other than finite numbers; what is not tracked is 0")
-  return persons if persons.ndim == 4 else persons[None]
+  return (persons if persons.ndim == 4 else persons[None]).astype(np.float32)
 
 
 def main() -> None:
