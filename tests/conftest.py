@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -16,6 +17,10 @@ import pytest
 from mstgcn_jax.commands import process
 
 process.fuse_elementwise_on_cpu()
+
+# PyPI's PyTorch comes with Triton and looks for it in its optimisers. Imported beside TensorFlow
+# (2.21 and 3.7.1: each brings an LLVM) it ends the process by a segmentation fault.
+sys.modules["triton"] = None
 
 
 def pytest_terminal_summary(terminalreporter):
