@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import http.server
+import itertools
 import json
 import os
 import pathlib
@@ -245,18 +246,17 @@ def test_the_stream_and_the_normalisation_are_inside_onnx(tmp_path, stream):
   assert (facts["opset"], facts["stream"]) == (onnx_graph.OPSET, stream)
 
 
-@pytest.mark.parametrize("frames", [7, 12, 40])
-@pytest.mark.parametrize(
-  ("kind", "origin", "sized"),
-  [
-    ("uniform", "frame", False),
-    ("loop", "first_frame", False),
-    ("random_sorted", "first_frame", True),  # the recipe for small data
-  ],
-)
-def test_the_examples_make_the_window_that_the_run_sees(workdir, frames, kind, origin, sized):
-  pytest.importorskip("onnxruntime", reason="of the extra 'export'")
-  example = runpy.run_path(str(EXAMPLE))
+PLACINGS = [
+  ("uniform", "frame", False),
+  ("loop", "first_frame", False),
+  ("random_sorted", "first_frame", True),  # the recipe for small data
+]
+
+
+@pytest.fixture(params=itertools.product(PLACINGS, [7, 12, 40]), ids=str)
+def shown(request, workdir):
+  """A clip, what is beside an exported file, and the window that the run sees of it."""
+  (kind, origin, sized), frames = request.param
   classify = Classifier(workdir)
   parents = classify.skeleton.bone_parents if sized else None
   sampling = dataclasses.replace(classify.sampling, kind=kind, origin=origin, bone_parents=parents)
@@ -270,11 +270,21 @@ def test_the_examples_make_the_window_that_the_run_sees(workdir, frames, kind, o
   persons = np.pad(persons, ((1, 1), (0, 5), (0, 0), (0, 0)))
   persons[3] = 1
   facts = {"window": 12, "num_persons": 2, "sampling": kind, "fill": "loop", "center": 1}
-  facts |= {"origin": origin, "bone_parents": parents}
-  expected = sampling.windows(own)
-  np.testing.assert_array_equal(example["window"](persons, facts), expected)
-  facts |= {"input": {"shape": ["batch", *expected.shape]}, "class_names": ["sit", "stand"]}
+  facts |= {"origin": origin, "bone_parents": parents, "class_names": ["sit", "stand"]}
   facts["skeleton"] = {"joints": list(classify.skeleton.joints)}
+  expected = sampling.windows(own)
+  return persons, facts | {"input": {"shape": ["batch", *expected.shape]}}, expected
+
+
+def test_the_example_makes_the_window_that_the_run_sees(shown):
+  pytest.importorskip("onnxruntime", reason="of the extra 'export'")
+  persons, facts, expected = shown
+  window = runpy.run_path(str(EXAMPLE))["window"]
+  np.testing.assert_array_equal(window(persons, facts), expected)
+
+
+def test_the_page_makes_the_window_that_the_run_sees(shown):
+  persons, facts, expected = shown
   clip = persons.astype(np.float64).round(3).tolist()
   beside = {"run.onnx.json": json.dumps(facts), "clip.json": json.dumps(clip)}
   window, _ = said_by_the_page(beside | {"print": "the window"})
