@@ -124,6 +124,10 @@ def load(workdir: pathlib.Path) -> Calibration | None:
     return Calibration(temperatures, int(content["step"]), str(content["fitted_on"]))
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     raise DataError(
-      f"{path} is damaged ({first_line(error)}); write it again: mstgcn evaluate "
-      f"{shlex.quote(str(workdir))} --calibrate"
+      f"{path} is damaged ({first_line(error)}); write it again: {command(workdir)}"
     ) from error
+
+
+def command(workdir: pathlib.Path) -> str:
+  """What to type so that a run's temperatures are fitted and written."""
+  return f"mstgcn evaluate {shlex.quote(str(workdir))} --calibrate"

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import pathlib
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -104,10 +103,9 @@ class Predictor:
     name = fusion.headline_name(self._classifiers)
     found = calibration.load(workdir)
     if found is None or name not in found.temperatures:
-      command = f"mstgcn evaluate {shlex.quote(str(workdir))} --calibrate"
       return 1.0, (
-        f"probabilities are not calibrated: {command} does it, where the run held training "
-        "subjects out"
+        f"probabilities are not calibrated: {calibration.command(workdir)} does it, where the run "
+        "held training subjects out"
       )
     if found.step != self.classifier.step:
       return 1.0, (
