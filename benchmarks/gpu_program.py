@@ -100,6 +100,9 @@ PROGRAMS = {
     f"h100 bfloat16, {network}": {"dtype": "bfloat16", "network": network}
     for network in ("stgcn", "agcn", "aagcn", "ctrgcn", "stgcnpp", "dgstgcn")
   },
+  "h100 bfloat16, pyskl_msg3d, 100 frames": {
+    "dtype": "bfloat16", "network": "pyskl_msg3d", "frames": 100,
+  },
 }  # fmt: skip
 
 # Variants of a small network: that they compile, and exchange what they should, is what is checked.

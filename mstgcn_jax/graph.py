@@ -80,6 +80,25 @@ def adjacency(skeleton: Skeleton, strategy: str = "spatial") -> np.ndarray:
   return np.stack(subsets)
 
 
+def by_hops(links: np.ndarray, scales: int) -> np.ndarray:
+  """Joints by their distance, [scales, V, V], each matrix divided by the sums of its columns.
+
+  The k-th links joints that are k hops from each other, and each joint with itself (Liu et al.
+  2020, section 3.2: k-adjacency).
+
+  Args:
+    links: [V, V], what is not 0 is a link; those of joints with themselves are added.
+    scales: so that the farthest are `scales` - 1 hops away.
+  """
+  itself = np.eye(len(links), dtype=bool)
+  step = (links != 0) | itself
+  within, found = itself, [itself]
+  for _ in range(scales - 1):
+    before, within = within, within @ step
+    found.append((within & ~before) | itself)
+  return np.stack([_col(matrix.astype(float)) for matrix in found])
+
+
 def _links(num_joints: int, edges: Iterable[tuple[int, int]]) -> np.ndarray:
   matrix = np.zeros((num_joints, num_joints))
   for child, parent in edges:

@@ -139,6 +139,7 @@ def test_what_has_no_effect_is_said(texts, said):
      ["gates", "kernel_size"]),
     ({"network": "dgstgcn", "subsets": 4, "branches": ("1x1",)}, []),
     ({"network": "dgstgcn", "subsets": 4, "strategy": "spatial"}, ["subsets"]),
+    ({"network": "pyskl_msg3d", "windows": (3,), "gcn_scales": 4, "subsets": 4}, ["subsets"]),
     ({"block_type": "ctrgcn/sep", "kernel_size": 5, "expand_ratio": 2}, []),
     ({"spatial_scales": 2, "temporal_scales": 2, "layer_type": "sep", "expand_ratio": 2}, []),
     ({"block_type": "basic", "spatial_scales": 2, "layer_type": "sep", "reduction": 4},

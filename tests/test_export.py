@@ -187,7 +187,7 @@ NETWORKS = [
   {"block_type": "bottle", "activation": "acon", "attention": "pa"},
   {"attention": "fa"},
   {"attention": "ja"},
-  *({"network": name} for name in ("stgcn", "aagcn", "ctrgcn", "dgstgcn")),
+  *({"network": name} for name in ("stgcn", "aagcn", "ctrgcn", "dgstgcn", "pyskl_msg3d")),
 ]
 
 

@@ -60,3 +60,13 @@ def test_a_strategy_without_its_parts_refuses_by_name():
 def test_an_unknown_strategy_is_refused_with_the_known_ones():
   with pytest.raises(ConfigError, match="'spatail' is unknown; known: uniform"):
     graph.adjacency(ARM, "spatail")
+
+
+def test_by_hops_links_joints_by_their_distance_and_each_to_itself():
+  chain = np.eye(4, k=1) + np.eye(4, k=-1)
+  itself, one, two, three, four = graph.by_hops(chain, 5)
+  np.testing.assert_array_equal(itself, np.eye(4))
+  np.testing.assert_allclose(one[:, 0], [1 / 2, 1 / 2, 0, 0])
+  np.testing.assert_allclose(two[:, 1], [0, 1 / 2, 0, 1 / 2])
+  np.testing.assert_allclose(three[:, 3], [1 / 2, 0, 0, 1 / 2])
+  np.testing.assert_array_equal(four, np.eye(4))  # farther than any two are

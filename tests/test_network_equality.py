@@ -21,7 +21,7 @@ from mstgcn_jax.model import platform
 NAMES = (
   *("st_gcn_ntu", "st_gcn_openpose", "agcn_ntu", "aagcn_ntu", "ctrgcn_ntu", "ctrgcn_ucla"),
   *("stgcnpp_ntu", "stgcnpp_coco", "pyskl_stgcn_ntu", "pyskl_aagcn_ntu", "pyskl_ctrgcn_ntu"),
-  "pyskl_dgstgcn_ntu",
+  *("pyskl_dgstgcn_ntu", "pyskl_msg3d_coco"),
 )
 
 
@@ -45,7 +45,9 @@ def test_a_network_evaluates_and_trains_as_the_published_code_in_float64(name):
   check_in_float64(name)
 
 
-@pytest.mark.parametrize("name", ("st_gcn_openpose", "stgcnpp_coco", "ctrgcn_ucla"))
+@pytest.mark.parametrize(
+  "name", ("st_gcn_openpose", "stgcnpp_coco", "ctrgcn_ucla", "pyskl_msg3d_coco")
+)
 def test_the_forms_for_gpus_train_as_the_published_code(name):
   with platform.forced("gpu"):
     check_in_float64(name)

@@ -16,7 +16,7 @@ from reference import QUICK
 from mstgcn_jax import torch_weights
 from mstgcn_jax.data import augment
 from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.model import MSTGCN, ModelConfig, make_network, neighbours, platform
+from mstgcn_jax.model import MSTGCN, ModelConfig, disentangled, make_network, neighbours, platform
 from mstgcn_jax.model.config import NEIGHBOURS, NETWORKS
 from mstgcn_jax.model.norm import BatchNorm
 from mstgcn_jax.model.spatial import GraphConv
@@ -153,7 +153,7 @@ def test_features_and_adjacencies_have_their_shapes(network):
     model, lambda model: (model.features(CLIPS), model.adjacencies(CLIPS))
   )
   assert features.shape == (2, 2, 5, 25, 16)
-  subsets = 8 if network == "dgstgcn" else 3
+  subsets = {"dgstgcn": 8, "pyskl_msg3d": 13}.get(network, 3)
   assert [a.shape for a in adjacencies] == [(2, 2, subsets, 25, 25)] * 2
   inferred = "agcn" in network or "ctr" in network or network == "dgstgcn"
   depends = bool(jnp.any(adjacencies[1][0] != adjacencies[1][1]))
@@ -168,14 +168,20 @@ def test_2s_agcns_inferred_adjacency_has_columns_of_sum_one_besides_what_is_shar
 
 
 @pytest.mark.parametrize(
-  "block_type", ["ctrgcn/ms", "ms/ctrgcn", "agcn/sep", "stgcnpp/stgcn", "basic/dgstgcn"]
+  "block_type",
+  [
+    *("ctrgcn/ms", "ms/ctrgcn", "agcn/sep", "stgcnpp/stgcn", "basic/dgstgcn"),
+    *("msg3d/ms", "sep/msg3d", "msg3d/stgcnpp"),
+  ],
 )
 def test_layers_of_two_networks_are_mixed_by_the_config(block_type):
   model = trained(config("mstgcn", block_type=block_type, blocks=((3, 16), (16, 16, True, 2))))
   assert isinstance(model, MSTGCN)
-  assert nnx.eval_shape(lambda model: model(CLIPS), model).shape == (2, 5)
+  features = nnx.eval_shape(lambda model: model.features(CLIPS), model)
+  assert features.shape == (2, 2, 5, 25, 16)  # one of both layers takes the stride
   # Where the temporal layer has no shortcut of its own, the block has one.
-  assert (model.blocks[1].shortcut is not None) == (block_type.split("/")[1] in NEIGHBOURS)
+  temporal = block_type.split("/")[1]
+  assert (model.blocks[1].shortcut is not None) == (temporal in NEIGHBOURS[:-1])
   state = torch_weights.state_dict(model)
   held = jax.tree.leaves(nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat)))
   assert sum(map(np.size, state.values())) >= sum(leaf.size for leaf in held)  # no name twice
@@ -203,6 +209,9 @@ def test_a_config_survives_json_and_can_be_hashed(network):
     ({"embedding": 0}, "embedding is 0"),
     ({"gates": 1}, "gates is 1; it must be true or false"),
     ({"network": "stgcnpp", "width": 4}, "block 0 has 4 channels, fewer than its 6 branches"),
+    ({"block_type": "msg3d/basic", "width": 4}, "block 1 has 4 channels, fewer than its 6"),
+    ({"network": "pyskl_msg3d", "windows": (3, 4)}, r"windows is \(3, 4\); give odd numbers"),
+    ({"network": "pyskl_msg3d", "g3d_scales": 0}, "g3d_scales is 0"),
   ],
 )
 def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(fields, message):
@@ -340,6 +349,24 @@ def test_branches_share_the_channels_and_one_takes_what_is_left_over():
   widths = [branch.layers[0].conv.weight.shape[-1] for branch in branches[:5]]
   assert [*widths, branches[5].weight.shape[-1]] == [14, 10, 10, 10, 10, 10]
   assert neighbours.BRANCHES["ctrgcn"][:2] == ((5, 1), (5, 2))
+
+
+@pytest.mark.parametrize(("frames", "stride"), [(7, 1), (7, 2), (8, 2)])
+def test_a_window_holds_the_joints_of_its_frames_one_after_the_other(frames, stride):
+  x = np.random.default_rng(0).normal(size=(1, 4, frames, 2)).astype(np.float32)
+  found = disentangled.windows(x, 3, stride=stride)
+  assert found.shape == (1, 12, -(-frames // stride), 2)
+  for i, centre in enumerate(range(0, frames, stride)):
+    for offset in (-1, 0, 1):
+      expected = x[:, :, centre + offset] if 0 <= centre + offset < frames else 0
+      joints = slice(4 * (offset + 1), 4 * (offset + 2))
+      np.testing.assert_array_equal(found[:, joints, i], np.broadcast_to(expected, (1, 4, 2)))
+
+
+def test_a_window_links_joints_across_its_frames():
+  links = disentangled.window_links(np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]), 3)
+  assert links.shape == (9, 9)
+  assert links[0, 4] and links[0, 6] and not links[0, 8]  # a neighbour, itself later, two hops
 
 
 def test_dropout_falls_between_layers_or_before_the_classifier_and_is_off_in_evaluation():

@@ -443,6 +443,9 @@ def test_a_state_dict_of_another_network_or_skeleton_is_refused():
     torch_weights.config_from_state_dict("agcn", state | {"l1.gcn1.PA": np.zeros((3, 9, 9))})
   with pytest.raises(ConfigError, match=r"network is 'mstgcn'; sizes follow .* give the YAML file"):
     torch_weights.config_from_state_dict("mstgcn", state)
+  _, state = of_network("pyskl_aagcn")
+  with pytest.raises(DataError, match=r"not of 'pyskl_msg3d': it lacks backbone\.sgcn1\.0\.A"):
+    torch_weights.config_from_state_dict("pyskl_msg3d", state)
 
 
 def test_pyskls_file_becomes_a_workdir_by_the_networks_name_and_comes_back(tmp_path, capsys):

@@ -71,15 +71,16 @@ def make_block(config: ModelConfig, index: int, *, rngs: nnx.Rngs) -> Block:
   """The index-th block of a network; MST-GCN's block 0 is basic and without attention."""
   block = config.blocks[index]
   spatial, temporal = config.layer_types_of(index)
+  remaining = dataclasses.replace(block, stride=1) if spatial in neighbours.STRIDED else block
   attention = None
   if index and config.attention:
     attention = make_attention(config, block.out_channels, rngs=rngs)
   layers = (
     spatial_layer(spatial, config, block, rngs=rngs),
-    temporal_layer(temporal, config, block, rngs=rngs),
+    temporal_layer(temporal, config, remaining, rngs=rngs),
   )
   around = {}
-  if temporal in neighbours.TEMPORAL:
+  if temporal in neighbours.TEMPORAL and temporal not in neighbours.CLOSED:
     parts = dataclasses.replace(_over_frames(config, block, rngs), in_channels=block.in_channels)
     around["shortcut"] = parts.shortcut() if block.residual else None
     around["activation"] = parts.act(block.out_channels)
@@ -93,6 +94,8 @@ def spatial_layer(
 ) -> nnx.Module:
   """[clip, joint, frame, in_channels] -> [clip, joint, frame, out_channels].
 
+  Those in `neighbours.STRIDED` take the block's stride, frame / stride.
+
   Args:
     kind: one of `LAYERS` or `neighbours.SPATIAL`; or 'package.module:function', which is then
       called with the other arguments.
@@ -100,7 +103,8 @@ def spatial_layer(
   if ":" in kind:
     return import_function("block_type", kind)(config, block, rngs=rngs)
   make = _find(kind, LAYERS | neighbours.SPATIAL)
-  return make(_over_joints(config, block, rngs))
+  stride = block.stride if kind in neighbours.STRIDED else 1
+  return make(_over_joints(config, block, stride, rngs))
 
 
 def temporal_layer(
@@ -180,7 +184,7 @@ def _between(parts: Parts, body: Callable[[int], nnx.Module]) -> Residual:
   return parts.close(Bottleneck(reduce, middle, expand))
 
 
-def _over_joints(config: ModelConfig, block: BlockConfig, rngs: nnx.Rngs) -> Parts:
+def _over_joints(config: ModelConfig, block: BlockConfig, stride: int, rngs: nnx.Rngs) -> Parts:
   """The parts of a block's spatial layer."""
 
   def convolution(cls):
@@ -199,7 +203,7 @@ def _over_joints(config: ModelConfig, block: BlockConfig, rngs: nnx.Rngs) -> Par
     depthwise=convolution(DepthwiseGraphConv),
     scales=config.spatial_scales,
     first=True,
-    stride=1,
+    stride=stride,
     residual=block.residual,
     rngs=rngs,
   )

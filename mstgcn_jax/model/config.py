@@ -12,7 +12,7 @@ from mstgcn_jax.skeletons import Skeleton
 
 BLOCK_TYPES = ("basic", "bottle", "sep", "ms", "ms_bottle")
 # Layers of other networks (`neighbours.SPATIAL` and `TEMPORAL`).
-NEIGHBOURS = ("stgcn", "agcn", "aagcn", "ctrgcn", "pyskl_ctrgcn", "stgcnpp", "dgstgcn")
+NEIGHBOURS = ("stgcn", "agcn", "aagcn", "ctrgcn", "pyskl_ctrgcn", "stgcnpp", "dgstgcn", "msg3d")
 LAYER_TYPES = ("basic", "sep")
 ACTIVATIONS = ("relu", "swish", "hswish", "acon", "meta_acon")
 ATTENTIONS = ("stja", "stcja", "pa", "ca", "fa", "ja")
@@ -23,12 +23,17 @@ EDGE_WEIGHTS = ("added", "scaled", "learned", "fixed")
 RANDOM = "random"
 
 
+# Halving the frames where the width doubles.
+_TEN_BLOCKS = (*((1, 1),) * 4, (2, 2), (2, 1), (2, 1), (4, 2), (4, 1), (4, 1))
+
+
 @dataclasses.dataclass(frozen=True)
 class Published:
   """What a network's publication says of `ModelConfig`'s fields that are None, and what is fixed.
 
   Attributes:
     block_type, width, strategy, input_norm: the fields.
+    layout: (multiple of the width, temporal stride) of each block.
     first_block: block type of block 0; None where it is as the others.
     initial_values: how parameters are drawn, one of the schemes of `initial`.
     dropout_in_blocks: whether dropout ends each temporal layer, or precedes the classifier.
@@ -41,6 +46,7 @@ class Published:
   first_block: str | None = None
   initial_values: str = "he"
   dropout_in_blocks: bool = False
+  layout: tuple[tuple[int, int], ...] = _TEN_BLOCKS
 
 
 _PYSKL = {"initial_values": "torch", "dropout_in_blocks": True}
@@ -64,6 +70,10 @@ NETWORKS = {
   "pyskl_ctrgcn": Published(
     "pyskl_ctrgcn", **(_PYSKL | {"initial_values": "he, torch at the ends"})
   ),
+  # Liu et al., CVPR 2020, as PYSKL has it.
+  "pyskl_msg3d": Published(
+    "msg3d", 96, strategy="binary", layout=((1, 1), (2, 2), (4, 2)), initial_values="torch"
+  ),
 }
 # For a network of one's own.
 _OWN = Published("basic")
@@ -86,14 +96,14 @@ class BlockConfig:
   stride: int = 1
 
 
-def published_blocks(in_channels: int, width: int) -> tuple[BlockConfig, ...]:
-  """Ten blocks of width, 2 width and 4 width, halving the frames where the width doubles."""
-  widths = (width,) * 4 + (2 * width,) * 3 + (4 * width,) * 3
-  inputs = (in_channels, *widths)
-  return tuple(
-    BlockConfig(c, out, residual=i > 0, stride=2 if i in (4, 7) else 1)
-    for i, (c, out) in enumerate(zip(inputs, widths, strict=False))
-  )
+def published_blocks(network: str, in_channels: int, width: int) -> tuple[BlockConfig, ...]:
+  """The blocks that a network is published with, at this width."""
+  blocks = []
+  for widening, stride in NETWORKS.get(network, _OWN).layout:
+    channels = widening * width
+    blocks.append(BlockConfig(in_channels, channels, residual=bool(blocks), stride=stride))
+    in_channels = channels
+  return tuple(blocks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +151,10 @@ class ModelConfig:
     graph: skeleton, or the name of one, whose links the graph takes in place of `skeleton`'s: PYSKL
       links NTU's joints otherwise ('ntu_rgbd_pyskl').
     subsets: matrices of the strategy 'random'.
+    gcn_scales: matrices that an MS-G3D layer aggregates with, by the distance of joints: 0 to
+      `gcn_scales` - 1 hops.
+    g3d_scales: the same, in its windows.
+    windows: frames of each of its windows; odd.
     edge_weights: how a graph convolution comes to its adjacency from the graph's A and a learned
       PA: 'added' A + PA, 'scaled' A ⊙ PA, 'learned' PA, 'fixed' A. None is 'scaled' in ST-GCN,
       'learned' in ST-GCN++ and 'added' in MST-GCN.
@@ -175,6 +189,9 @@ class ModelConfig:
   strategy: str | None = None
   graph: Skeleton | str | None = None
   subsets: int = 8
+  gcn_scales: int = 13
+  g3d_scales: int = 6
+  windows: tuple[int, ...] = (3, 5)
   edge_weights: str | None = None
   dtype: str = "float32"
   remat: bool = False
@@ -190,8 +207,10 @@ class ModelConfig:
     for name in ("num_classes", "num_persons", "in_channels", "width"):
       _check_count(name, getattr(self, name))
     if self.blocks is None:
-      set_field("blocks", published_blocks(self.in_channels, self.width))
+      set_field("blocks", published_blocks(self.network, self.in_channels, self.width))
     set_field("blocks", tuple(_block(i, block) for i, block in enumerate(self.blocks)))
+    if isinstance(self.windows, list):
+      set_field("windows", tuple(self.windows))
     if isinstance(self.branches, list | tuple):
       set_field("branches", tuple(tuple(b) if isinstance(b, list) else b for b in self.branches))
     _check(self)
@@ -224,6 +243,7 @@ class ModelConfig:
     values["branches"] = self.branches and [
       list(b) if type(b) is tuple else b for b in self.branches
     ]
+    values["windows"] = list(self.windows)
     values["blocks"] = [list(dataclasses.astuple(block)) for block in self.blocks]
     return values
 
@@ -289,7 +309,11 @@ def _check(c: ModelConfig) -> None:
   _check_count("kernel_size", c.kernel_size)
   if c.kernel_size % 2 == 0:
     raise ConfigError(f"kernel_size is {c.kernel_size}; it must be odd, to look both ways alike")
-  _check_count("subsets", c.subsets)
+  for name in ("subsets", "gcn_scales", "g3d_scales"):
+    _check_count(name, getattr(c, name))
+  odd = lambda frames: type(frames) is int and frames > 0 and frames % 2
+  if not (isinstance(c.windows, tuple) and all(map(odd, c.windows))):
+    raise ConfigError(f"windows is {c.windows!r}; give odd numbers of frames, such as (3, 5)")
   if c.embedding is not None:
     _check_count("embedding", c.embedding)
   for kind in c.layer_types:
@@ -360,7 +384,7 @@ def _check_channels(c: ModelConfig) -> None:
       ("spatial_scales", c.spatial_scales, c.layer_types[0], c_in, c_out),
       ("temporal_scales", c.temporal_scales, c.layer_types[1], c_out, c_out),
     )
-    if c.layer_types[1] in NEIGHBOURS[3:]:  # those of branches
+    if c.layer_types[1] in NEIGHBOURS[3:] or c.layer_types[0] == "msg3d":  # those of branches
       least = len(c.branches or ()) or (4 if "ctrgcn" in c.layer_types[1] else 6)
       if c_out < least:
         raise ConfigError(f"block {i} has {c_out} channels, fewer than its {least} branches")

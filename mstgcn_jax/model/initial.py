@@ -62,7 +62,7 @@ def _inputs(conv: nnx.Module) -> int:
   if isinstance(conv, DepthwiseGraphConv):
     return 1
   shape = conv.weight.shape  # [K, inputs, outputs] or [kernel, inputs, outputs]
-  return shape[1] if isinstance(conv, GraphConv) else math.prod(shape[:2])
+  return shape[1] if type(conv) is GraphConv else math.prod(shape[:2])
 
 
 def _normal(variable: nnx.Variable, std: float, rngs: nnx.Rngs) -> jax.Array:

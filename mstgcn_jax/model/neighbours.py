@@ -7,9 +7,11 @@
   CTR-GCN    PA + an inferred one for each channel             branches, of two dilations
   ST-GCN++   PA: learned                                       branches, of four dilations, mixed
   DG-STGCN   several learned ones from noise, each + inferred  as ST-GCN++, with a mean joint
+  MS-G3D     one for each number of hops, in paths over one    branches, of four dilations, around
+             frame and over windows                            them a shortcut
 
-Every spatial layer is activation(norm(graph convolution) + shortcut), ST-GCN's without shortcut.
-The temporal layers have none: the block's goes around both.
+Every spatial layer but MS-G3D's is activation(norm(graph convolution) + shortcut), ST-GCN's without
+shortcut. The temporal layers have none but MS-G3D's: the block's goes around both.
 """
 
 import dataclasses
@@ -23,6 +25,13 @@ from flax import nnx
 from mstgcn_jax.model.attention import JointFrameChannelGates
 from mstgcn_jax.model.compose import ConvNorm, Function, Residual
 from mstgcn_jax.model.config import RANDOM
+from mstgcn_jax.model.disentangled import (
+  HopsGraphConv,
+  Paths,
+  WindowConv,
+  WindowPath,
+  window_links,
+)
 from mstgcn_jax.model.groups import join
 from mstgcn_jax.model.inferred import AttentionGraphConv, ChannelwiseGraphConv, DynamicGraphConv
 from mstgcn_jax.model.norm import BatchNorm
@@ -33,6 +42,7 @@ from mstgcn_jax.model.temporal import MaxPool, TemporalConv, side_by_side
 BRANCHES = {
   "ctrgcn": ((5, 1), (5, 2), ("max", 3), "1x1"),
   "stgcnpp": ((3, 1), (3, 2), (3, 3), (3, 4), ("max", 3), "1x1"),
+  "msg3d": ((3, 1), (3, 2), (3, 3), (3, 4), ("max", 3), "1x1"),
 }
 
 
@@ -113,6 +123,33 @@ def dynamic_graph(parts: Parts) -> Residual:
     rngs=parts.rngs,
   )
   return _around(parts, conv)
+
+
+def disentangled_paths(parts: Parts) -> Paths:
+  """MS-G3D (Liu et al. 2020): a graph convolution and two temporal layers; beside them, others over
+  windows of frames. It takes the block's stride."""
+  config, c_in, c_out = parts.config, parts.in_channels, parts.out_channels
+  inner = c_in if c_in > config.in_channels else c_out  # the clip's channels widen at once
+  links = config.adjacency().any(0)
+  common = {"dtype": config.dtype, "rngs": parts.rngs}
+
+  def hops(links, scales):
+    conv = HopsGraphConv(c_in, inner, links, scales=scales, **common)
+    return parts.conv_norm(conv, inner, activate=True)
+
+  def window(frames):
+    collapse = parts.conv_norm(WindowConv(inner, c_out, frames, **common), c_out)
+    conv = hops(window_links(links, frames), config.g3d_scales)
+    return WindowPath(conv, collapse, frames=frames, stride=parts.stride)
+
+  first = dataclasses.replace(parts, in_channels=inner, residual=True)
+  second = dataclasses.replace(first, in_channels=c_out, stride=1)
+  in_a_frame = nnx.Sequential(
+    hops(links, config.gcn_scales),
+    residual_branches(first),
+    residual_branches(second, activate=False),
+  )
+  return Paths([in_a_frame, *map(window, config.windows)], parts.act(c_out))
 
 
 def _around(
@@ -202,9 +239,7 @@ class Mixed(nnx.Module):
 
 def dilated_branches(parts: Parts, *, pyskl: bool = False) -> Branches:
   """CTR-GCN (Chen et al. 2021): each branch ends with a norm; in PYSKL's form all with a relu."""
-  specs = parts.config.branches or BRANCHES["ctrgcn"]
-  widths = _widths(parts.out_channels, len(specs), remainder=-1)
-  branches = [_branch(parts, *pair, norm=True) for pair in zip(specs, widths, strict=True)]
+  branches = _normed_branches(parts, BRANCHES["ctrgcn"])
   if not pyskl:  # initial values as in the published code
     for branch in branches:
       for _, module in nnx.iter_modules(branch):
@@ -212,6 +247,12 @@ def dilated_branches(parts: Parts, *, pyskl: bool = False) -> Branches:
           w = module.weight
           w[...] += 0.02 * jax.random.normal(parts.rngs.params(), w.shape, w.dtype)
   return Branches(branches, parts.act(parts.out_channels) if pyskl else None)
+
+
+def residual_branches(parts: Parts, *, activate: bool = True) -> Residual:
+  """MS-G3D (Liu et al. 2020): each branch ends with a norm, around all is a shortcut."""
+  body = Branches(_normed_branches(parts, BRANCHES["msg3d"]))
+  return dataclasses.replace(parts, residual=True).close(body, activate=activate)
 
 
 def mixed_branches(parts: Parts) -> Mixed:
@@ -229,6 +270,12 @@ def _mixed(parts: Parts, body: nnx.Module) -> Mixed:
   channels = parts.out_channels
   mix = parts.conv_norm(parts.pointwise(channels, channels), channels)
   return Mixed(body, parts.norm(channels), parts.act(channels), mix)
+
+
+def _normed_branches(parts: Parts, published: tuple[Any, ...]) -> list[nnx.Module]:
+  specs = parts.config.branches or published
+  widths = _widths(parts.out_channels, len(specs), remainder=-1)
+  return [_branch(parts, *pair, norm=True) for pair in zip(specs, widths, strict=True)]
 
 
 def _plain_branches(parts: Parts) -> Branches:
@@ -266,7 +313,10 @@ SPATIAL = {
   "pyskl_ctrgcn": functools.partial(channelwise_graph, pyskl=True),
   "stgcnpp": learned_graph,
   "dgstgcn": dynamic_graph,
+  "msg3d": disentangled_paths,
 }
+# Those that take the block's stride, so that the temporal layer has none.
+STRIDED = ("msg3d",)
 TEMPORAL = {
   "stgcn": one_convolution,
   "agcn": one_convolution,
@@ -275,4 +325,7 @@ TEMPORAL = {
   "pyskl_ctrgcn": functools.partial(dilated_branches, pyskl=True),
   "stgcnpp": mixed_branches,
   "dgstgcn": mixed_branches_with_mean_joint,
+  "msg3d": residual_branches,
 }
+# Those with shortcut and activation of their own, so that the block has none.
+CLOSED = ("msg3d",)

@@ -73,7 +73,9 @@ def config_from_state_dict(network: str, state: Mapping[str, Any]) -> ModelConfi
     )
   classifier, norm, adjacency = _CLASSIFIERS[network]
   state = {name.removeprefix("module."): value for name, value in state.items()}
-  missing = [name for name in (classifier, norm, adjacency) if name not in state]
+  matrices = _MATRICES.get(network, {})
+  names = (classifier, norm, adjacency, *matrices.values())
+  missing = [name for name in names if name not in state]
   if missing:
     raise DataError(f"the state dict is not of {network!r}: it lacks {', '.join(missing)}")
   classes, channels = state[classifier].shape[:2]
@@ -91,6 +93,7 @@ def config_from_state_dict(network: str, state: Mapping[str, Any]) -> ModelConfi
     "pyskl_stgcn",
     "pyskl_aagcn",
     "pyskl_ctrgcn",
+    "pyskl_msg3d",
   )
   return ModelConfig(
     num_classes=classes,
@@ -98,7 +101,7 @@ def config_from_state_dict(network: str, state: Mapping[str, Any]) -> ModelConfi
     skeleton=_BY_JOINTS[joints],
     width=channels // 4,
     graph="ntu_rgbd_pyskl" if other_links else None,
-    subsets=len(state[adjacency]) if network == "dgstgcn" else ModelConfig.subsets,
+    **{field: len(state[name]) for field, name in matrices.items()},
     num_persons=persons,
     in_channels=features,
   )
@@ -114,6 +117,15 @@ _CLASSIFIERS = {
     ("stgcnpp", "dgstgcn", "pyskl_stgcn", "pyskl_aagcn"), (*_OF_PYSKL, "backbone.gcn.0.gcn.A")
   ),
   "pyskl_ctrgcn": (*_OF_PYSKL, "backbone.net.0.gcn1.A"),
+  "pyskl_msg3d": (*_OF_PYSKL, "backbone.A"),
+}
+# Fields that are numbers of matrices, and the names of these.
+_MATRICES = {
+  "dgstgcn": {"subsets": "backbone.gcn.0.gcn.A"},
+  "pyskl_msg3d": {
+    "gcn_scales": "backbone.sgcn1.0.A",
+    "g3d_scales": "backbone.gcn3d1.gcn3d.0.gcn3d.1.A",
+  },
 }
 
 
@@ -189,12 +201,13 @@ def _pyskl(args: dict[str, Any]) -> dict[str, Any]:
   for name in ("type", "in_channels"):
     head.pop(name, None)
   _nothing_left(head, "cls_head.")
-  fields |= _stages(backbone)
+  fields |= _three_stages(backbone) if fields["network"] == "pyskl_msg3d" else _stages(backbone)
   graph = _mapping(backbone, "graph_cfg")
   skeleton = _one_of("graph_cfg.layout", graph.pop("layout", ""), _LAYOUTS_OF_PYSKL)
   fields["skeleton"] = skeleton
   fields["graph"] = "ntu_rgbd_pyskl" if skeleton == "ntu_rgbd" else None
-  strategies = {"stgcn_spatial": "stgcn", "spatial": "spatial", "random": "random"}
+  strategies = {"stgcn_spatial": "stgcn", "binary_adj": "binary"}
+  strategies |= {name: name for name in ("spatial", "random")}
   fields["strategy"] = _one_of("graph_cfg.mode", graph.pop("mode", ""), strategies)
   if fields["strategy"] == "random":
     fields["subsets"] = graph.pop("num_filter", 3)
@@ -236,7 +249,7 @@ def _backbone_kind(backbone: dict[str, Any]) -> dict[str, Any]:
         f"model_args: backbone.gcn_ratio is {ratio!r}; it must be 1 / a whole number"
       )
     return {"network": "dgstgcn", "embedding": round(1 / ratio), **_branches(backbone)}
-  networks = {"AAGCN": "pyskl_aagcn", "CTRGCN": "pyskl_ctrgcn"}
+  networks = {"AAGCN": "pyskl_aagcn", "CTRGCN": "pyskl_ctrgcn", "MSG3D": "pyskl_msg3d"}
   return {"network": _one_of("backbone.type", kind, networks)}
 
 
@@ -245,6 +258,16 @@ def _branches(backbone: dict[str, Any]) -> dict[str, Any]:
   if branches is None:
     return {}
   return {"branches": tuple(tuple(b) if isinstance(b, list | tuple) else b for b in branches)}
+
+
+def _three_stages(backbone: dict[str, Any]) -> dict[str, Any]:
+  """Sizes of PYSKL's MS-G3D."""
+  sizes = {
+    "width": backbone.pop("base_channels", 96),
+    "in_channels": backbone.pop("in_channels", 3),
+  }
+  scales = {"gcn_scales": "num_gcn_scales", "g3d_scales": "num_g3d_scales"}
+  return sizes | {ours: backbone.pop(name) for ours, name in scales.items() if name in backbone}
 
 
 def _stages(backbone: dict[str, Any]) -> dict[str, Any]:
@@ -272,6 +295,7 @@ _READERS = {
   "pyskl_aagcn": _pyskl,
   "pyskl_ctrgcn": _pyskl,
   "pyskl_dgstgcn": _pyskl,
+  "pyskl_msg3d": _pyskl,
 }
 
 

@@ -10,6 +10,9 @@ from flax import nnx
 from mstgcn_jax.model.platform import by_platform
 from mstgcn_jax.model.temporal import convolve, kaiming_fan_out
 
+# Joints up to which a GPU aggregates and projects in one product.
+_JOINTS = 50
+
 
 class Constant:
   """An array that is no variable: part of a module's (hashable) structure."""
@@ -107,9 +110,6 @@ class GraphConv(Aggregation):
   def __call__(self, x: jax.Array) -> jax.Array:
     adjacency, weight = self.effective_adjacency(), self.weight[...]
     bias = self.bias[...].reshape(len(weight), -1)
-    aggregate = by_platform(
-      cpu=_subset_by_subset, gpu=_in_one_product, onnx=_aggregate_then_convolve
-    )
     y = aggregate(x.astype(self.dtype), adjacency, weight)
     shift = jnp.einsum("kvw,kd->wd", adjacency, bias).astype(self.dtype)
     return y + shift[:, None]
@@ -120,6 +120,18 @@ class GraphConv(Aggregation):
     """Multiplies every output channel by a constant, in the weights."""
     self.weight[...] *= scale
     self.bias[...] *= jnp.tile(scale, len(self.weight[...]))
+
+
+def aggregate(x: jax.Array, adjacency: jax.Array, weight: jax.Array) -> jax.Array:
+  """Σ_k A_kᵀ x W_k, in the form for the device.
+
+  [clip, joint, frame, in_channels], [K, V, V], [K, in_channels, out_channels] -> [clip, joint,
+  frame, out_channels].
+  """
+  # One product's arithmetic grows with the square of the joints; windows of MS-G3D have 75 and 125.
+  gpu = _in_one_product if x.shape[1] <= _JOINTS else _aggregate_then_convolve
+  form = by_platform(cpu=_subset_by_subset, gpu=gpu, onnx=_aggregate_then_convolve)
+  return form(x, adjacency, weight)
 
 
 def _subset_by_subset(x: jax.Array, adjacency: jax.Array, weight: jax.Array) -> jax.Array:

@@ -13,6 +13,7 @@ from flax import nnx
 from mstgcn_jax.model import Network
 from mstgcn_jax.model.activations import Acon, MetaAcon
 from mstgcn_jax.model.attention import PartGate
+from mstgcn_jax.model.disentangled import HopsGraphConv, WindowConv
 from mstgcn_jax.model.inferred import AttentionGraphConv, ChannelwiseGraphConv, DynamicGraphConv
 from mstgcn_jax.model.neighbours import WithMeanJoint
 from mstgcn_jax.model.norm import BatchNorm
@@ -136,6 +137,24 @@ _PYSKL = (
   (r"tcn\.mix\.norm\.", "tcn.bn."),
   (r"^blocks\.", "backbone.gcn."),
 )
+_numbered = lambda name: lambda m: f"backbone.{name}{int(m[1]) + 1}."
+_MSG3D = (
+  (r"^blocks\.(\d+)\.spatial\.paths\.0\.layers\.", _numbered("sgcn")),
+  (r"^blocks\.(\d+)\.temporal\.", _numbered("tcn")),
+  (
+    r"^blocks\.(\d+)\.spatial\.paths\.(\d+)\.",
+    lambda m: f"backbone.gcn3d{int(m[1]) + 1}.gcn3d.{int(m[2]) - 1}.",
+  ),
+  (r"\.collapse\.conv\.", ".out_conv."),
+  (r"\.collapse\.norm\.", ".out_bn."),
+  (r"(gcn3d\.\d+)\.conv\.", r"\1.gcn3d.1."),
+  (r"(sgcn\d+\.0|gcn3d\.1)\.norm\.", r"\1.mlp.layers.1."),
+  (r"(sgcn\d+\.0|gcn3d\.1)\.conv\.", r"\1."),
+  (r"\.body\.branches\.", ".branches."),
+  (r"\.shortcut\.conv\.", ".residual.conv."),
+  (r"\.shortcut\.norm\.", ".residual.bn."),
+  *_PYSKL,
+)
 _PYSKL_LEARNED = (*_PYSKL, (r"gcn\.PA$", "gcn.A"))
 # network -> rules; a network of one's own has its own names.
 _RULES = {
@@ -149,7 +168,10 @@ _RULES = {
     (r"^backbone\.gcn\.(\d+)\.(gcn|tcn)\.", r"backbone.net.\1.\g<2>1."),
     (r"^backbone\.gcn\.", "backbone.net."),
   ),
+  "pyskl_msg3d": _MSG3D,
 }
+# Networks whose layers hold their fixed adjacency in the state dict.
+_WITH_FIXED = ("mstgcn", "pyskl_stgcn", "pyskl_msg3d")
 _LEARNED = ("learned_adjacency", "PA", (0, 1, 2))
 # Modules with weights: (our attribute, the reference's, its axes in terms of ours).
 _TENSORS = {
@@ -159,12 +181,19 @@ _TENSORS = {
     ("weight", "gcn.weight", (0, 2, 1)),
     ("bias", "gcn.bias", (0,)),
   ),
+  HopsGraphConv: (
+    _LEARNED,
+    ("weight", "mlp.layers.0.weight", (2, 0, 1)),
+    ("bias", "mlp.layers.0.bias", (0,)),
+  ),
   DepthwiseGraphConv: (
     _LEARNED,
     ("weight", "depth_gcn.weight", (0, 1)),
     ("bias", "depth_gcn.bias", (0,)),
   ),
-  TemporalConv: (("weight", "weight", (2, 1, 0)), ("bias", "bias", (0,))),
+  **dict.fromkeys(
+    (TemporalConv, WindowConv), (("weight", "weight", (2, 1, 0)), ("bias", "bias", (0,)))
+  ),
   nnx.Linear: (("kernel", "weight", (1, 0)), ("bias", "bias", (0,))),
   Acon: tuple((n, n, (0,)) for n in ("p1", "p2", "beta")),
   MetaAcon: tuple((n, n, (0,)) for n in ("p1", "p2")),
@@ -221,13 +250,15 @@ def constants(model: nnx.Module) -> dict[str, np.ndarray]:
       found[counter] = np.asarray(0)
     elif isinstance(module, PartGate):
       found[f"{name}.joints"] = np.asarray(module.part_of_joint)
-    elif network in ("mstgcn", "pyskl_stgcn") and getattr(module, "adjacency", None) is not None:
+    elif network in _WITH_FIXED and getattr(module, "adjacency", None) is not None:
       name = _apply(_RULES[network], f"{name}.A")
       found[name] = np.asarray(module.adjacency, np.float32)
   if network == "stgcn":
     found["A"] = model.config.adjacency()
   elif network in ("pyskl_aagcn", "pyskl_ctrgcn"):
     found["backbone.A"] = model.config.adjacency()
+  elif network == "pyskl_msg3d":
+    found["backbone.A"] = model.config.adjacency()[0]
   elif network == "mstgcn" and model.config.layer_types[1] == "ms":
     found |= _unused(model)
   return found
@@ -262,12 +293,16 @@ def _shape_there(
     return 1, *shape, 1, 1
   if attribute not in ("weight", "kernel"):
     return shape
+  if isinstance(module, HopsGraphConv):
+    return shape[0], shape[1] * shape[2], 1, 1
   if isinstance(module, GraphConv):
     return shape[0] * shape[1], shape[2], 1, 1
   if isinstance(module, DepthwiseGraphConv):
     return shape[0] * shape[1], 1, 1, 1
   if name == "fcn.weight":  # ST-GCN's classifier is a convolution
     return *shape, 1, 1
+  if isinstance(module, WindowConv):
+    return *shape[:2], 1, shape[2], 1
   if isinstance(module, TemporalConv) and not name.endswith((".conv_sa.weight", ".conv_ta.weight")):
     return *shape, 1
   return shape

@@ -293,7 +293,7 @@ def from_model(model: ModelConfig, stream: str, data_name: str = "ntu60") -> Con
   for field, value in published_fields(model.network).items():
     if values[field] == value:
       values[field] = None
-  if model.blocks == published_blocks(model.in_channels, model.width):
+  if model.blocks == published_blocks(model.network, model.in_channels, model.width):
     values["blocks"] = None
   else:
     values["blocks"] = tuple(dataclasses.astuple(block) for block in model.blocks)
@@ -418,7 +418,8 @@ def _read_by_layers(model: ConfigDict) -> dict[str, bool]:
     "reduction": reduces or "bottle" in types or "ms_bottle" in types,
     "embedding": spatial in ("agcn", "aagcn", "ctrgcn", "pyskl_ctrgcn", "dgstgcn"),
     "gates": spatial == "aagcn",
-    "branches": temporal in ("ctrgcn", "pyskl_ctrgcn", "stgcnpp", "dgstgcn"),
+    "branches": temporal in ("ctrgcn", "pyskl_ctrgcn", "stgcnpp", "dgstgcn") or "msg3d" in types,
+    **dict.fromkeys(("gcn_scales", "g3d_scales", "windows"), spatial == "msg3d"),
     "subsets": (model.strategy or published.strategy) == RANDOM,
     "edge_weights": bool({spatial, first} & {*shared, "stgcnpp"}),
     "kernel_size": bool({temporal, first} & {*shared, "agcn", "aagcn"}),
