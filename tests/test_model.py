@@ -72,6 +72,8 @@ def test_a_config_survives_json_and_can_be_hashed():
 def test_clips_of_another_shape_are_refused_with_both_shapes():
   with pytest.raises(ValueError, match="25 joints of ntu_rgbd"):
     MSTGCN(SMALL, rngs=nnx.Rngs(0))(CLIPS[..., :18, :])
+  with pytest.raises(ValueError, match=r"clips have shape \(0, 2, "):
+    MSTGCN(SMALL, rngs=nnx.Rngs(0))(CLIPS[:0])
 
 
 def test_initial_deviations_are_the_references():
