@@ -11,10 +11,12 @@ jax's CUDA plugin of the same version as jaxlib, no driver and no GPU.
 """
 
 import argparse
+import concurrent.futures
 import contextlib
 import dataclasses
 import itertools
 import json
+import multiprocessing
 import os
 import pathlib
 import sys
@@ -300,40 +302,53 @@ def published(
   return compile_step(config, mesh, card, clips=clips, frames=frames, **kind)
 
 
-def check_small() -> list[str]:
+def check_small(pool: concurrent.futures.Executor) -> list[str]:
   """Compiles every variant of a small network; what failed, a line each."""
-  faults = []
   precisions = ({"dtype": "float32"}, {"dtype": "bfloat16", "remat": True})
-  for i, (fields, precision) in enumerate(itertools.product(_VARIANTS, precisions)):
-    card, devices = _PLACES[(i + i // len(_PLACES)) % len(_PLACES)]
-    name = f"small network, {fields | precision}, {devices} × {card}"
-    config = ModelConfig(**_SMALL, **fields, **precision)
-    try:
-      mesh = mesh_of(card, devices)
-      report = compile_step(config, mesh, card, clips=2 * devices, frames=8)
-      faults += [f"{name}: {fault}" for fault in report.faults(training=True)]
-      print(f"{name}: compiled in {report.compile_seconds:.0f} s", flush=True)
-    except Exception as error:
-      faults.append(f"{name}: does not compile: {str(error).splitlines()[0]}")
+  variants = [a | b for a, b in itertools.product(_VARIANTS, precisions)]
+  places = [_PLACES[(i + i // len(_PLACES)) % len(_PLACES)] for i in range(len(variants))]
+  faults = []
+  for line, found in pool.map(_check_variant, variants, places):
+    print(line, flush=True)
+    faults += [f"{line}: {fault}" for fault in found]
   return faults
 
 
-def check_published(*, update: bool) -> list[str]:
+def _check_variant(fields: dict, place: tuple[str, int]) -> tuple[str, list[str]]:
+  """The name of a small network's program, and its faults."""
+  card, devices = place
+  name = f"small network, {fields}, {devices} × {card}"
+  config = ModelConfig(**_SMALL, **fields)
+  try:
+    report = compile_step(config, mesh_of(card, devices), card, clips=2 * devices, frames=8)
+  except Exception as error:
+    return name, [f"does not compile: {str(error).splitlines()[0]}"]
+  return name, report.faults(training=True)
+
+
+def check_published(pool: concurrent.futures.Executor, *, update: bool) -> list[str]:
   """Compares the published configuration's programs with the committed figures."""
   known = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
   found, faults = {}, []
-  for name, options in PROGRAMS.items():
-    report = published(**options)
-    found[name] = report.figures()
-    print(f"{name}: {found[name]}", flush=True)
-    training = not (options.get("evaluate") or options.get("folded"))
-    faults += [f"{name}: {fault}" for fault in report.faults(training=training)]
+  for name, (figures, exchanged) in zip(
+    PROGRAMS, pool.map(_measure, PROGRAMS.values()), strict=True
+  ):
+    found[name] = figures
+    print(f"{name}: {figures}", flush=True)
+    faults += [f"{name}: {fault}" for fault in exchanged]
     limit = known.get(name, {}).get("gb_per_clip", 0) * TOLERANCE
     if not update and found[name]["gb_per_clip"] > limit:
       faults.append(f"{name}: {found[name]['gb_per_clip']} GB per clip, more than {limit:.3f}")
   if update:
     FIGURES.write_text(json.dumps(found, indent=2) + "\n")
   return faults
+
+
+def _measure(options: dict) -> tuple[dict[str, float], list[str]]:
+  """Figures and faults of one of `PROGRAMS`."""
+  report = published(**options)
+  training = not (options.get("evaluate") or options.get("folded"))
+  return report.figures(), report.faults(training=training)
 
 
 def main() -> None:
@@ -365,7 +380,11 @@ def main() -> None:
   if not (check or update):
     print(published(**args).text(top))
     return
-  faults = check_published(update=update) + ([] if update else check_small())
+  # XLA compiles a program on one core.
+  with concurrent.futures.ProcessPoolExecutor(
+    mp_context=multiprocessing.get_context("spawn"), initializer=lower_for_absent_gpus
+  ) as pool:
+    faults = check_published(pool, update=update) + ([] if update else check_small(pool))
   if faults:
     sys.exit("\n".join(["gpu_program: FAILED", *faults]))
   programs = len(PROGRAMS) + (0 if update else 2 * len(_VARIANTS))
