@@ -14,11 +14,12 @@ from flax import nnx
 
 from mstgcn_jax import graph, skeletons
 from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.model import MSTGCN, ModelConfig, platform
+from mstgcn_jax.model import MSTGCN, ModelConfig, platform, spatial
 from mstgcn_jax.model.activations import make_activation
 from mstgcn_jax.model.block import Block, spatial_layer, temporal_layer
 from mstgcn_jax.model.compose import ConvNorm, Residual, identity
 from mstgcn_jax.model.groups import join
+from mstgcn_jax.model.inferred import AttentionGraphConv
 from mstgcn_jax.model.norm import BatchNorm
 from mstgcn_jax.model.spatial import GraphConv
 from mstgcn_jax.model.temporal import TemporalConv
@@ -175,6 +176,21 @@ def test_a_graph_convolution_is_the_same_on_every_platform():
   conv = GraphConv(3, 6, SMALL.adjacency(), rngs=nnx.Rngs(0))
   x = jax.random.normal(jax.random.key(1), (2, 25, 7, 3))
   assert_forms_agree(conv, x, ("cpu", "gpu", "onnx"))
+
+
+def test_a_wide_graph_convolution_is_the_same_on_every_platform(monkeypatch):
+  monkeypatch.setattr(spatial, "_IN_ONE", 0)  # so that this one is
+  conv = GraphConv(3, 6, SMALL.adjacency(), rngs=nnx.Rngs(0))
+  assert_forms_agree(conv, jax.random.normal(jax.random.key(1), (2, 25, 7, 3)))
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_an_adjacency_of_each_clip_is_applied_alike_on_every_platform(adaptive):
+  options = {"embedded": 2, "adaptive": adaptive, "dtype": "float64"}
+  with jax.enable_x64(True):  # the gradient of α is what is left of sums over everything
+    conv = AttentionGraphConv(3, 6, SMALL.adjacency(), rngs=nnx.Rngs(0), **options)
+    x = jax.random.normal(jax.random.key(1), (2, 25, 7, 3))
+    assert_forms_agree(conv, x, ("cpu", "gpu", "onnx"))
 
 
 @pytest.mark.parametrize("make", [spatial_layer, temporal_layer])

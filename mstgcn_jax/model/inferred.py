@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 
 from mstgcn_jax.model.compose import Function
-from mstgcn_jax.model.spatial import Aggregation
+from mstgcn_jax.model.spatial import Aggregation, aggregate
 from mstgcn_jax.model.temporal import TemporalConv, side_by_side
 
 
@@ -78,12 +78,9 @@ class AttentionGraphConv(Aggregation):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     x = x.astype(self.dtype)
-    adjacency = self.infer(x).astype(self.dtype)
-    by_joint = x.reshape(*x.shape[:2], -1)
-    y = 0
-    for k, project in enumerate(self.project):
-      y += project((adjacency[:, k].swapaxes(1, 2) @ by_joint).reshape(x.shape))
-    return y
+    weight = jnp.concatenate([conv.weight[...] for conv in self.project])
+    bias = sum(conv.bias[...] for conv in self.project)
+    return aggregate(x, self.infer(x), weight) + bias.astype(self.dtype)
 
   def flops(self, shape: tuple[int, ...]) -> int:
     """FLOPs for features of that shape, 2 per multiply-add."""
@@ -144,11 +141,12 @@ class ChannelwiseGraphConv(Aggregation):
   def __call__(self, x: jax.Array) -> jax.Array:
     x = x.astype(self.dtype)
     pooled = _over_frames(x, self.param_dtype)
-    product = "buvc,bvtc->butc" if self.target_first else "buvc,butc->bvtc"
-    y = 0
-    for k, value in enumerate(side_by_side(self.value, x)):
-      y += jnp.einsum(product, self._infer(k, pooled), value)
-    return y
+    # The source joints of all subsets side by side: one product in place of a sum of several.
+    product, source = ("buvc,bvtc->butc", 2) if self.target_first else ("buvc,butc->bvtc", 1)
+    subsets = range(len(self.mix))
+    adjacency = jnp.concatenate([self._infer(k, pooled) for k in subsets], source)
+    values = jnp.concatenate(side_by_side(self.value, x), 1)
+    return jnp.einsum(product, adjacency, values)
 
   def flops(self, shape: tuple[int, ...]) -> int:
     """FLOPs for features of that shape, 2 per multiply-add, embedded frame by frame as published.

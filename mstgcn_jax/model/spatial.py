@@ -10,8 +10,8 @@ from flax import nnx
 from mstgcn_jax.model.platform import by_platform
 from mstgcn_jax.model.temporal import convolve, kaiming_fan_out
 
-# Joints up to which a GPU aggregates and projects in one product.
-_JOINTS = 50
+# Multiply-adds for each joint and frame up to which a GPU aggregates and projects in one product.
+_IN_ONE = 25 * 128 * 128
 
 
 class Constant:
@@ -125,11 +125,11 @@ class GraphConv(Aggregation):
 def aggregate(x: jax.Array, adjacency: jax.Array, weight: jax.Array) -> jax.Array:
   """Σ_k A_kᵀ x W_k, in the form for the device.
 
-  [clip, joint, frame, in_channels], [K, V, V], [K, in_channels, out_channels] -> [clip, joint,
-  frame, out_channels].
+  [clip, joint, frame, in_channels], [K, V, V] or one for each clip, [K, in_channels, out_channels]
+  -> [clip, joint, frame, out_channels].
   """
-  # One product's arithmetic grows with the square of the joints; windows of MS-G3D have 75 and 125.
-  gpu = _in_one_product if x.shape[1] <= _JOINTS else _aggregate_then_convolve
+  in_one = adjacency.ndim == 3 and x.shape[1] * math.prod(weight.shape[1:]) <= _IN_ONE
+  gpu = _in_one_product if in_one else _aggregate_then_convolve
   form = by_platform(cpu=_subset_by_subset, gpu=gpu, onnx=_aggregate_then_convolve)
   return form(x, adjacency, weight)
 
@@ -143,8 +143,9 @@ def _subset_by_subset(x: jax.Array, adjacency: jax.Array, weight: jax.Array) -> 
   adjacency, weight = adjacency.astype(x.dtype), weight.astype(x.dtype)
   by_joint = x.reshape(*x.shape[:2], -1)
   y = 0
-  for a, w in zip(adjacency, weight, strict=True):
-    a = jnp.broadcast_to(a.T, (x.shape[0], *a.shape))  # without, clips end up behind joints
+  for k, w in enumerate(weight):
+    a = adjacency[..., k, :, :].swapaxes(-1, -2)
+    a = jnp.broadcast_to(a, (x.shape[0], *a.shape[-2:]))  # without, clips end up behind joints
     y += (a @ by_joint).reshape(-1, x.shape[-1]) @ w
   return y.reshape(*x.shape[:-1], -1)
 
@@ -174,8 +175,10 @@ def _aggregate_then_convolve(x: jax.Array, adjacency: jax.Array, weight: jax.Arr
   clips, joints, frames, channels = x.shape
   subsets, _, outputs = weight.shape
   adjacency, weight = adjacency.astype(x.dtype), weight.astype(x.dtype)
-  side_by_side = adjacency.swapaxes(0, 1).reshape(joints, -1)  # [source, (subset, target)]
-  y = x.transpose(0, 3, 2, 1).reshape(-1, joints) @ side_by_side
+  by_clip = adjacency.shape[:-3]
+  side_by_side = adjacency.swapaxes(-3, -2)  # [source, (subset, target)]
+  side_by_side = side_by_side.reshape(*by_clip, joints, -1)
+  y = x.transpose(0, 3, 2, 1).reshape(*by_clip, -1, joints) @ side_by_side
   y = y.reshape(clips, channels, frames, subsets, joints).transpose(0, 3, 1, 2, 4)
   y = y.reshape(clips, subsets * channels, frames, joints).transpose(0, 3, 2, 1)
   return convolve(y, weight.reshape(1, subsets * channels, outputs), stride=1)
