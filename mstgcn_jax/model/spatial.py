@@ -10,8 +10,9 @@ from flax import nnx
 from mstgcn_jax.model.platform import by_platform
 from mstgcn_jax.model.temporal import convolve, kaiming_fan_out
 
-# Multiply-adds for each joint and frame up to which a GPU aggregates and projects in one product.
-_IN_ONE = 25 * 128 * 128
+# Outputs of all joints, for each subset, up to which a GPU aggregates and projects in one product:
+# above, its arithmetic takes longer than to write and read again what all subsets aggregate.
+_IN_ONE = 1100
 
 
 class Constant:
@@ -128,7 +129,8 @@ def aggregate(x: jax.Array, adjacency: jax.Array, weight: jax.Array) -> jax.Arra
   [clip, joint, frame, in_channels], [K, V, V] or one for each clip, [K, in_channels, out_channels]
   -> [clip, joint, frame, out_channels].
   """
-  in_one = adjacency.ndim == 3 and x.shape[1] * math.prod(weight.shape[1:]) <= _IN_ONE
+  subsets, _, outputs = weight.shape
+  in_one = adjacency.ndim == 3 and x.shape[1] * outputs <= _IN_ONE * subsets
   gpu = _in_one_product if in_one else _aggregate_then_convolve
   form = by_platform(cpu=_subset_by_subset, gpu=gpu, onnx=_aggregate_then_convolve)
   return form(x, adjacency, weight)
