@@ -39,10 +39,11 @@ from mstgcn_jax.model.parts import Parts
 from mstgcn_jax.model.temporal import MaxPool, TemporalConv, side_by_side
 
 # Branches of temporal layers: (kernel size, dilation), ('max', kernel size), '1x1'.
+_FOUR_DILATIONS = ((3, 1), (3, 2), (3, 3), (3, 4), ("max", 3), "1x1")
 BRANCHES = {
   "ctrgcn": ((5, 1), (5, 2), ("max", 3), "1x1"),
-  "stgcnpp": ((3, 1), (3, 2), (3, 3), (3, 4), ("max", 3), "1x1"),
-  "msg3d": ((3, 1), (3, 2), (3, 3), (3, 4), ("max", 3), "1x1"),
+  "stgcnpp": _FOUR_DILATIONS,
+  "msg3d": _FOUR_DILATIONS,
 }
 
 
@@ -142,7 +143,7 @@ def disentangled_paths(parts: Parts) -> Paths:
     conv = hops(window_links(links, frames), config.g3d_scales)
     return WindowPath(conv, collapse, frames=frames, stride=parts.stride)
 
-  first = dataclasses.replace(parts, in_channels=inner, residual=True)
+  first = dataclasses.replace(parts, in_channels=inner)
   second = dataclasses.replace(first, in_channels=c_out, stride=1)
   in_a_frame = nnx.Sequential(
     hops(links, config.gcn_scales),
