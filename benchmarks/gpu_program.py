@@ -308,9 +308,9 @@ def check_small(pool: concurrent.futures.Executor) -> list[str]:
   variants = [a | b for a, b in itertools.product(_VARIANTS, precisions)]
   places = [_PLACES[(i + i // len(_PLACES)) % len(_PLACES)] for i in range(len(variants))]
   faults = []
-  for line, found in pool.map(_check_variant, variants, places):
-    print(line, flush=True)
-    faults += [f"{line}: {fault}" for fault in found]
+  for name, found in pool.map(_check_variant, variants, places):
+    print(name, flush=True)
+    faults += [f"{name}: {fault}" for fault in found]
   return faults
 
 

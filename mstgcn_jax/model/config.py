@@ -311,8 +311,7 @@ def _check(c: ModelConfig) -> None:
     raise ConfigError(f"kernel_size is {c.kernel_size}; it must be odd, to look both ways alike")
   for name in ("subsets", "gcn_scales", "g3d_scales"):
     _check_count(name, getattr(c, name))
-  odd = lambda frames: type(frames) is int and frames > 0 and frames % 2
-  if not (isinstance(c.windows, tuple) and all(map(odd, c.windows))):
+  if not (isinstance(c.windows, tuple) and all(map(_is_odd, c.windows))):
     raise ConfigError(f"windows is {c.windows!r}; give odd numbers of frames, such as (3, 5)")
   if c.embedding is not None:
     _check_count("embedding", c.embedding)
@@ -347,15 +346,18 @@ def _check(c: ModelConfig) -> None:
     c.skeleton.require("parts", f"attention {c.attention!r}")
 
 
+def _is_odd(value: Any) -> bool:
+  return type(value) is int and value > 0 and value % 2 == 1
+
+
 def _check_branches(branches: Any) -> None:
   """Temporal branches are (odd kernel, dilation), ('max', odd kernel) or '1x1'."""
-  odd = lambda value: type(value) is int and value > 0 and value % 2 == 1
   for i, branch in enumerate(branches or ()):
     known = branch == "1x1"
     if isinstance(branch, tuple) and len(branch) == 2:
       first, second = branch
-      dilated = odd(first) and type(second) is int and second > 0
-      known = dilated or (first == "max" and odd(second))
+      dilated = _is_odd(first) and type(second) is int and second > 0
+      known = dilated or (first == "max" and _is_odd(second))
     if not known:
       raise ConfigError(
         f"branches[{i}] is {branch!r}; give (odd kernel size, dilation), ('max', odd kernel size) "

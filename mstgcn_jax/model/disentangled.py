@@ -78,11 +78,9 @@ class WindowConv(TemporalConv):
   Weight: [frames, in_channels, out_channels].
   """
 
-  def __call__(self, x: jax.Array, *, constant_bias: bool = False) -> jax.Array:
-    x, weight, bias = (a.astype(self.dtype) for a in (x, self.weight[...], self.bias[...]))
-    bias = jax.lax.stop_gradient(bias) if constant_bias else bias
+  def _convolve(self, x: jax.Array, weight: jax.Array) -> jax.Array:
     by_frame = jnp.split(x, len(weight), axis=1)
-    return sum(y @ w for y, w in zip(by_frame, weight, strict=True)) + bias
+    return sum(y @ w for y, w in zip(by_frame, weight, strict=True))
 
   def flops(self, shape: tuple[int, ...]) -> int:
     """FLOPs for features of that shape, 2 per multiply-add."""

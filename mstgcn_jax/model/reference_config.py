@@ -13,6 +13,12 @@ _GRAPHS = {"ntu_rgb_d": "ntu_rgbd", "kinetics": "kinetics"}
 _GRAPHS_OF_AGCN = _GRAPHS | {"ucla": "nw_ucla"}
 _LAYOUTS_OF_STGCN = {"ntu-rgb+d": "ntu_rgbd", "openpose": "kinetics"}
 _LAYOUTS_OF_PYSKL = {"nturgb+d": "ntu_rgbd", "openpose": "kinetics", "coco": "coco"}
+_STRATEGIES_OF_PYSKL = {
+  "stgcn_spatial": "stgcn",
+  "spatial": "spatial",
+  "binary_adj": "binary",
+  "random": "random",
+}
 # ModelConfig's fields by the reference's names, where no more than the name differs.
 _FIELDS = {
   "num_class": "num_classes",
@@ -206,9 +212,7 @@ def _pyskl(args: dict[str, Any]) -> dict[str, Any]:
   skeleton = _one_of("graph_cfg.layout", graph.pop("layout", ""), _LAYOUTS_OF_PYSKL)
   fields["skeleton"] = skeleton
   fields["graph"] = "ntu_rgbd_pyskl" if skeleton == "ntu_rgbd" else None
-  strategies = {"stgcn_spatial": "stgcn", "binary_adj": "binary"}
-  strategies |= {name: name for name in ("spatial", "random")}
-  fields["strategy"] = _one_of("graph_cfg.mode", graph.pop("mode", ""), strategies)
+  fields["strategy"] = _one_of("graph_cfg.mode", graph.pop("mode", ""), _STRATEGIES_OF_PYSKL)
   if fields["strategy"] == "random":
     fields["subsets"] = graph.pop("num_filter", 3)
     _only(graph, "init_off", 0.04, "graph_cfg.")

@@ -15,7 +15,7 @@ from flax import nnx
 
 from mstgcn_jax.model import ModelConfig, Network, make_network, neighbours
 from mstgcn_jax.model.activations import Acon, MetaAcon
-from mstgcn_jax.model.disentangled import HopsGraphConv, WindowConv
+from mstgcn_jax.model.disentangled import HopsGraphConv
 from mstgcn_jax.model.inferred import AttentionGraphConv, ChannelwiseGraphConv, DynamicGraphConv
 from mstgcn_jax.model.neighbours import WithMeanJoint
 from mstgcn_jax.model.norm import BatchNorm
@@ -23,11 +23,7 @@ from mstgcn_jax.model.spatial import DepthwiseGraphConv, GraphConv
 from mstgcn_jax.model.temporal import TemporalConv
 
 _INFERRED = (AttentionGraphConv, ChannelwiseGraphConv, DynamicGraphConv)
-_COUNTED = (
-  *(TemporalConv, GraphConv, DepthwiseGraphConv, HopsGraphConv, WindowConv),
-  *_INFERRED,
-  nnx.Linear,
-)
+_COUNTED = (TemporalConv, GraphConv, DepthwiseGraphConv, HopsGraphConv, *_INFERRED, nnx.Linear)
 # Without their FLOPs, as the publication counts.
 _ELEMENTWISE = (BatchNorm, Acon, MetaAcon, WithMeanJoint)
 

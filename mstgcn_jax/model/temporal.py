@@ -57,6 +57,9 @@ class TemporalConv(nnx.Module):
     """The convolution; with `constant_bias`, the bias is no variable of the gradient."""
     x, weight, bias = (a.astype(self.dtype) for a in (x, self.weight[...], self.bias[...]))
     bias = lax.stop_gradient(bias) if constant_bias else bias
+    return self._convolve(x, weight) + bias
+
+  def _convolve(self, x: jax.Array, weight: jax.Array) -> jax.Array:
     options = {"stride": self.stride}
     if len(weight) > 1 or self.groups > 1:
       options["dilation"] = self.dilation
@@ -65,7 +68,7 @@ class TemporalConv(nnx.Module):
       form = by_platform(cpu=_project, gpu=convolve)
     else:
       form = _project
-    return form(x, weight, **options) + bias
+    return form(x, weight, **options)
 
   def flops(self, shape: tuple[int, ...]) -> int:
     """FLOPs for features of that shape, 2 per multiply-add."""

@@ -151,8 +151,6 @@ _MSG3D = (
   (r"(sgcn\d+\.0|gcn3d\.1)\.norm\.", r"\1.mlp.layers.1."),
   (r"(sgcn\d+\.0|gcn3d\.1)\.conv\.", r"\1."),
   (r"\.body\.branches\.", ".branches."),
-  (r"\.shortcut\.conv\.", ".residual.conv."),
-  (r"\.shortcut\.norm\.", ".residual.bn."),
   *_PYSKL,
 )
 _PYSKL_LEARNED = (*_PYSKL, (r"gcn\.PA$", "gcn.A"))
