@@ -61,7 +61,7 @@ def keep_statistics(blocks: Sequence[Block], ran: Sequence[Block], config: Model
   """Gives blocks the running statistics that their `aligned` copies have come to."""
   theirs = dict(nnx.to_flat_state(nnx.state(ran, nnx.BatchStat)))
   for path, variable in nnx.to_flat_state(nnx.state(blocks, nnx.BatchStat)):
-    variable[...] = _cut(theirs[path][...], variable.shape, _units(config))
+    variable.set_value(_cut(theirs[path][...], variable.shape, _units(config)))
 
 
 def narrow(x: jax.Array, config: ModelConfig) -> jax.Array:

@@ -77,8 +77,10 @@ class BatchNorm(nnx.Module):
 
   def _update(self, mean, var, count):
     unbiased = var * (count / max(count - 1, 1))
-    self.running_mean[...] += self.momentum * (mean - self.running_mean[...])
-    self.running_var[...] += self.momentum * (unbiased - self.running_var[...])
+    for statistic, of_batch in ((self.running_mean, mean), (self.running_var, unbiased)):
+      # Not statistic[...] = …, which asks a traced array for its sharding: the answer, an error,
+      # searches the whole program and took half of the time that tracing a step takes.
+      statistic.set_value(statistic[...] + self.momentum * (of_batch - statistic[...]))
 
   def constants(self) -> tuple[jax.Array, jax.Array]:
     """Scale and shift that it comes down to in evaluation mode."""
