@@ -12,7 +12,6 @@ jax's CUDA plugin of the same version as jaxlib, no driver and no GPU.
 
 import argparse
 import concurrent.futures
-import contextlib
 import dataclasses
 import itertools
 import json
@@ -256,8 +255,8 @@ def compile_step(
   state = place(jax.eval_shape(init, params, batch_stats), whole)
   number = jax.ShapeDtypeStruct((), np.int32, sharding=whole)
   start = time.perf_counter()
-  # JAX's default device is a CPU here, where groups are left as they are.
-  with platform.forced("gpu") if whole_groups else contextlib.nullcontext():
+  # The forms of any platform leave groups as they are.
+  with platform.forced("gpu" if whole_groups else "any"):
     if folded:
       structure, constants = nnx.split(
         nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)).fold())

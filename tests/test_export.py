@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import jax
+import jax.export
 import numpy as np
 import pytest
 from flax import nnx
@@ -93,6 +94,8 @@ def test_what_a_program_has_to_know_is_beside_the_file(stablehlo):
   assert (facts["window"], facts["sampling"], facts["stream"]) == (12, "loop", "joint")
   assert facts["skeleton"]["name"] == "ntu_rgbd" and len(facts["skeleton"]["joints"]) == 25
   assert facts["platforms"] == ["cpu", "cuda", "tpu"] and facts["versions"]["jax"]
+  program = jax.export.deserialize(bytearray(stablehlo.read_bytes())).mlir_module()
+  assert "stablehlo.case" in program  # the forms of each platform
   assert (facts["center"], facts["origin"], facts["bone_parents"]) == (1, "frame", None)
 
 

@@ -15,6 +15,7 @@ import jax
 from jax import lax
 
 _forced: list[str] = []
+_devices: list[str] = []
 
 
 def by_platform(
@@ -26,15 +27,17 @@ def by_platform(
 ) -> Callable:
   """A function of arrays and keyword options that is `cpu` on a CPU and `gpu` elsewhere.
 
-  The choice is made when a program is lowered for its devices, so that a program compiled here for
-  a machine elsewhere takes that machine's form. Only `forced` takes those for exported files:
-  `onnx`, by default as `gpu`, and `tflite`, by default as `cpu`.
+  By default the choice is made when a program is lowered for its devices, so that a program that is
+  compiled here for a machine elsewhere takes that machine's form. All forms are traced for that,
+  which takes twice as long as one of them: `of` and `forced` name one. Only `forced` takes those
+  for exported files: `onnx`, by default as `gpu`, and `tflite`, by default as `cpu`.
   """
   by_name = {"cpu": cpu, "gpu": gpu, "onnx": onnx or gpu, "tflite": tflite or cpu}
 
   def chosen(*arrays: jax.Array, **options) -> jax.Array:
-    if _forced:
-      return by_name[_forced[-1]](*arrays, **options)
+    form = (_forced or _devices or ["any"])[-1]
+    if form != "any":
+      return by_name[form](*arrays, **options)
     forms = {"cpu": functools.partial(cpu, **options), "default": functools.partial(gpu, **options)}
     return lax.platform_dependent(*arrays, **forms)
 
@@ -49,14 +52,25 @@ def on_gpu() -> bool:
   return (_forced[-1] if _forced else jax.default_backend()) == "gpu"
 
 
-@contextlib.contextmanager
-def forced(form: str) -> Iterator[None]:
+def of(device: jax.Device) -> contextlib.AbstractContextManager[None]:
+  """Traces the forms of that device alone inside the context, where none are `forced`."""
+  return _within(_devices, "cpu" if device.platform == "cpu" else "gpu")
+
+
+def forced(form: str) -> contextlib.AbstractContextManager[None]:
   """Traces the forms of 'cpu', 'gpu', 'onnx' or 'tflite' inside the context, whatever the device.
 
-  For tests, and for exported files.
+  Or those of 'any', which is the default but for `on_gpu`, which is then false. For tests, and for
+  programs and files that run elsewhere. A function that was jitted and called before keeps the
+  forms that it was traced with.
   """
-  _forced.append(form)
+  return _within(_forced, form)
+
+
+@contextlib.contextmanager
+def _within(forms: list[str], form: str) -> Iterator[None]:
+  forms.append(form)
   try:
     yield
   finally:
-    _forced.pop()
+    forms.pop()

@@ -6,6 +6,7 @@ What has to be global is summed explicitly, BatchNorm's statistics in the norms,
 figures in one sum at the end. Left to hints, XLA's partitioner gathered activations, silently.
 """
 
+import contextlib
 import dataclasses
 import functools
 from typing import Any, TypedDict
@@ -22,6 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import augment, streams
 from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.model import platform
 from mstgcn_jax.skeletons import Skeleton
 from mstgcn_jax.training import optimizer
 
@@ -359,7 +361,8 @@ def train_step(
       out_specs=PartitionSpec(),
       check_vma=False,  # the sums are ours: every device ends with the same values
     )
-  (loss, top1, stop), grads, batch_stats = gradient(state, batch, stream)
+  with _forms_of(mesh):
+    (loss, top1, stop), grads, batch_stats = gradient(state, batch, stream)
   grad_norm = optax.tree.norm(grads)
   updates, opt_state = task.transformation().update(grads, state.opt_state, state.params)
   new = state.replace(
@@ -386,18 +389,27 @@ def train_step(
   }
 
 
-def eval_step(task: Task, variables: EvalVariables, batch: Batch, stream) -> jax.Array:
+def _forms_of(mesh: Mesh | None) -> contextlib.AbstractContextManager[None]:
+  return contextlib.nullcontext() if mesh is None else platform.of(mesh.devices.flat[0])
+
+
+def eval_step(
+  task: Task, variables: EvalVariables, batch: Batch, stream, *, mesh: Mesh | None = None
+) -> jax.Array:
   """Logits [clip, class] of a batch, or of a device's share of one.
 
   Args:
     variables: from `eval_variables`.
+    mesh: the devices that it is traced for; None is whatever it is lowered for.
   """
   key = jax.random.key(0)  # random layers are off
   model = _merge(task, variables["params"], variables["batch_stats"], key)
   model.eval()
   normalization = variables["normalization"]
   clips = batch["clips"]
-  return model(model_input(clips, task.streams, stream, task.skeleton, task.center, normalization))
+  x = model_input(clips, task.streams, stream, task.skeleton, task.center, normalization)
+  with _forms_of(mesh):
+    return model(x)
 
 
 def eval_variables(state: TrainState) -> EvalVariables:
@@ -433,7 +445,7 @@ def make_eval_step(task: Task, mesh: Mesh):
   """
   return jax.jit(
     jax.shard_map(
-      functools.partial(eval_step, task),
+      functools.partial(eval_step, task, mesh=mesh),
       mesh=mesh,
       in_specs=(PartitionSpec(), PartitionSpec(DATA_AXIS), PartitionSpec()),
       out_specs=PartitionSpec(DATA_AXIS),

@@ -265,12 +265,15 @@ def _check(comparison: Comparison, to: str, quantize: str | None) -> None:
     )
 
 
-def _stablehlo(run: _Run, batch: Any = None, platforms=_PLATFORMS) -> jax_export.Exported:
-  """The run as StableHLO, of any batch unless one is given."""
+def _stablehlo(
+  run: _Run, batch: Any = None, platforms=_PLATFORMS, form: str = "any"
+) -> jax_export.Exported:
+  """The run as StableHLO, of any batch unless one is given; `form` as of `platform.forced`."""
   (symbol,) = jax_export.symbolic_shape("batch")
   clips = jax.ShapeDtypeStruct((batch or symbol, *run.shape), np.float32)
   try:
-    return jax_export.export(jax.jit(run.folded), platforms=platforms)(clips)
+    with platform.forced(form):
+      return jax_export.export(jax.jit(run.folded), platforms=platforms)(clips)
   except Exception as error:  # JAX has many for what depends on the batch's size
     raise ConfigError(f"JAX cannot export this network ({first_line(error)})") from error
 
@@ -380,8 +383,7 @@ def _write_tflite(run: _Run, facts: dict[str, Any], out: pathlib.Path) -> None:
   """
   import tensorflow as tf
 
-  with platform.forced("tflite"):
-    module = _tensorflow(run, _stablehlo(run, 1, ("cpu",)), 1)
+  module = _tensorflow(run, _stablehlo(run, 1, ("cpu",), "tflite"), 1)
   function = module.classify.get_concrete_function()
   converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
   if facts["weights"] != "float32":

@@ -1,0 +1,53 @@
+"""Which form of a computation is traced, and what lowering makes of it."""
+
+import contextlib
+import types
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from mstgcn_jax.model import platform
+
+FORMS = platform.by_platform(cpu=jnp.sin, gpu=jnp.cos, onnx=jnp.tanh)
+
+
+def lowered(form: str | None, device: str) -> str:
+  function = jax.jit(lambda x: FORMS(x))  # a new one, which nobody has traced
+  if form is None:
+    traced = function.trace(jnp.ones(3))
+  else:
+    with platform.forced(form):
+      traced = function.trace(jnp.ones(3))
+  return traced.lower(lowering_platforms=(device,)).as_text()
+
+
+def operations(program: str) -> set[str]:
+  return {name for name in ("sine", "cosine", "tanh") if f"stablehlo.{name} " in program}
+
+
+@pytest.mark.parametrize(
+  ("form", "device", "operation"),
+  [
+    ("cpu", "cuda", "sine"),
+    ("gpu", "cpu", "cosine"),
+    ("onnx", "cpu", "tanh"),
+    ("tflite", "cpu", "sine"),
+    ("any", "cpu", "sine"),
+    ("any", "cuda", "cosine"),
+    ("any", "tpu", "cosine"),
+  ],
+)
+def test_a_program_has_the_form_that_is_asked_for(form, device, operation):
+  assert operations(lowered(form, device)) == {operation}
+
+
+@pytest.mark.parametrize(("device", "operation"), [("cpu", "sine"), ("cuda", "cosine")])
+def test_by_default_and_for_one_device_that_is_the_form_of_the_device(device, operation):
+  described = types.SimpleNamespace(platform=device)
+  for context in (contextlib.nullcontext(), platform.of(described)):
+    with context:
+      assert operations(lowered(None, device)) == {operation}
+  with platform.of(described):
+    assert operations(lowered("onnx", device)) == {"tanh"}
+    assert platform.on_gpu() == (jax.default_backend() == "gpu")
