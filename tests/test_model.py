@@ -14,7 +14,7 @@ from flax import nnx
 
 from mstgcn_jax import graph, skeletons
 from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.model import MSTGCN, ModelConfig, platform, spatial
+from mstgcn_jax.model import MSTGCN, ModelConfig, draws, platform, spatial
 from mstgcn_jax.model.activations import make_activation
 from mstgcn_jax.model.block import Block, spatial_layer, temporal_layer
 from mstgcn_jax.model.compose import ConvNorm, Residual, identity
@@ -394,6 +394,14 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_parameters_and_statistics_in_fl
   assert model(CLIPS).dtype == "float32"
   # Eight bits of mantissa: 0.4 % a rounding.
   assert jnp.linalg.norm(model(CLIPS) - expected) < 0.05 * jnp.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (3, 64, 28), (1024,), (5, 5000)])
+def test_initial_values_are_those_that_jax_draws(shape):
+  key = jax.random.key(3)
+  np.testing.assert_array_equal(draws.normal(key, shape), jax.random.normal(key, shape))
+  expected = jax.random.uniform(key, shape, "float32", -0.3, 0.3)
+  np.testing.assert_array_equal(draws.uniform(key, shape, "float32", bound=0.3), expected)
 
 
 def test_a_network_is_exported_with_a_batch_of_any_size():

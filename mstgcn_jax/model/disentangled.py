@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from mstgcn_jax import graph
+from mstgcn_jax.model import draws
 from mstgcn_jax.model.compose import Function
 from mstgcn_jax.model.spatial import GraphConv, aggregate
 from mstgcn_jax.model.temporal import TemporalConv
@@ -37,8 +38,8 @@ class HopsGraphConv(GraphConv):
     adjacency = graph.by_hops(links, scales).astype(np.float32)
     super().__init__(in_channels, out_channels, adjacency, dtype=dtype, rngs=rngs)
     self.bias = nnx.Param(jnp.zeros(out_channels, self.param_dtype))
-    self.learned_adjacency[...] = jax.random.uniform(
-      rngs.params(), adjacency.shape, self.param_dtype, -1e-6, 1e-6
+    self.learned_adjacency[...] = draws.uniform(
+      rngs.params(), adjacency.shape, self.param_dtype, bound=1e-6
     )
 
   def __call__(self, x: jax.Array) -> jax.Array:

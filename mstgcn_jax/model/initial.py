@@ -15,6 +15,7 @@ import math
 import jax
 from flax import nnx
 
+from mstgcn_jax.model import draws
 from mstgcn_jax.model.norm import BatchNorm
 from mstgcn_jax.model.spatial import DepthwiseGraphConv, GraphConv
 from mstgcn_jax.model.temporal import TemporalConv
@@ -30,20 +31,20 @@ def redraw(network: nnx.Module, scheme: str, *, rngs: nnx.Rngs) -> None:
     parts = [network] if scheme == "torch" else [block.shortcut for block in network.blocks]
     for part in parts:
       _draw_as_torch(part, rngs)
-    network.classifier.kernel[...] = _normal(network.classifier.kernel, 0.01, rngs)
+    network.classifier.kernel.set_value(_normal(network.classifier.kernel, 0.01, rngs))
     network.classifier.bias[...] *= 0
 
 
 def _draw_normal(module: nnx.Module, rngs: nnx.Rngs) -> None:
   for _, part in nnx.iter_modules(module):
     if isinstance(part, _CONVOLUTIONS):
-      part.weight[...] = _normal(part.weight, 0.02, rngs)
+      part.weight.set_value(_normal(part.weight, 0.02, rngs))
     elif isinstance(part, nnx.Linear):
-      part.kernel[...] = _normal(part.kernel, 0.02, rngs)
+      part.kernel.set_value(_normal(part.kernel, 0.02, rngs))
       if part.bias is not None:
         part.bias[...] *= 0
     elif isinstance(part, BatchNorm):
-      part.weight[...] = 1 + _normal(part.weight, 0.02, rngs)
+      part.weight.set_value(1 + _normal(part.weight, 0.02, rngs))
 
 
 def _draw_as_torch(module: nnx.Module, rngs: nnx.Rngs) -> None:
@@ -51,10 +52,8 @@ def _draw_as_torch(module: nnx.Module, rngs: nnx.Rngs) -> None:
     if isinstance(part, _CONVOLUTIONS):
       inputs = _inputs(part)
       for variable in (part.weight, part.bias):
-        bound = inputs**-0.5
-        variable[...] = jax.random.uniform(
-          rngs.params(), variable.shape, variable.dtype, -bound, bound
-        )
+        draw = draws.uniform(rngs.params(), variable.shape, variable.dtype, bound=inputs**-0.5)
+        variable.set_value(draw)
 
 
 def _inputs(conv: nnx.Module) -> int:
@@ -66,4 +65,4 @@ def _inputs(conv: nnx.Module) -> int:
 
 
 def _normal(variable: nnx.Variable, std: float, rngs: nnx.Rngs) -> jax.Array:
-  return std * jax.random.normal(rngs.params(), variable.shape, variable.dtype)
+  return draws.normal(rngs.params(), variable.shape, variable.dtype, std=std)

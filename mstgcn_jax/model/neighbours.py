@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mstgcn_jax.model import draws
 from mstgcn_jax.model.attention import JointFrameChannelGates
 from mstgcn_jax.model.compose import ConvNorm, Function, Residual
 from mstgcn_jax.model.config import RANDOM
@@ -109,7 +110,7 @@ def dynamic_graph(parts: Parts) -> Residual:
   config, joints = parts.config, parts.config.skeleton.num_joints
   if config.strategy == RANDOM:
     shape = (config.subsets, joints, joints)
-    adjacency = 0.04 + 0.02 * jax.random.normal(parts.rngs.params(), shape)
+    adjacency = 0.04 + draws.normal(parts.rngs.params(), shape, std=0.02)
   else:
     adjacency = config.adjacency()
   group = max(1, parts.out_channels // (config.embedding or 8))
@@ -246,7 +247,7 @@ def dilated_branches(parts: Parts, *, pyskl: bool = False) -> Branches:
       for _, module in nnx.iter_modules(branch):
         if isinstance(module, BatchNorm):
           w = module.weight
-          w[...] += 0.02 * jax.random.normal(parts.rngs.params(), w.shape, w.dtype)
+          w[...] += draws.normal(parts.rngs.params(), w.shape, w.dtype, std=0.02)
   return Branches(branches, parts.act(parts.out_channels) if pyskl else None)
 
 

@@ -1,11 +1,13 @@
 """The network: an input norm, blocks, the mean over frames, joints and persons, a classifier."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.model import alignment, initial
+from mstgcn_jax.model import alignment, draws, initial
 from mstgcn_jax.model.block import import_function, make_block
 from mstgcn_jax.model.compose import ConvNorm, identity
 from mstgcn_jax.model.config import ModelConfig
@@ -53,7 +55,7 @@ class Network(nnx.Module):
       channels,
       config.num_classes,
       kernel_init=nnx.initializers.normal((2 / config.num_classes) ** 0.5),
-      bias_init=_uniform(channels**-0.5),
+      bias_init=functools.partial(draws.uniform, bound=channels**-0.5),
       param_dtype=param_dtype,
       rngs=rngs,
     )
@@ -168,7 +170,3 @@ class MSTGCN(Network):
 
 def _run(block: nnx.Module, x: jax.Array) -> jax.Array:
   return block(x)
-
-
-def _uniform(bound: float):
-  return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)

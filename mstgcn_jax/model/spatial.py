@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from mstgcn_jax.model.draws import kaiming_fan_out
 from mstgcn_jax.model.platform import by_platform
-from mstgcn_jax.model.temporal import convolve, kaiming_fan_out
+from mstgcn_jax.model.temporal import convolve
 
 # Outputs of all joints, for each subset, up to which a GPU aggregates and projects in one product:
 # above, its arithmetic takes longer than to write and read again what all subsets aggregate.

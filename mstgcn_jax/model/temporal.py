@@ -9,17 +9,12 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
+from mstgcn_jax.model.draws import kaiming_fan_out
 from mstgcn_jax.model.platform import by_platform
 
 # Frames times channels up to which one product is faster on a CPU than XLA's convolution
 # (benchmarks/README.md).
 _NARROW = 256
-
-
-def kaiming_fan_out(rngs: nnx.Rngs, shape: tuple[int, ...], fan_out: int, dtype) -> nnx.Param:
-  """Weights drawn from N(0, 2 / fan_out) (He et al. 2015); fan_out = outputs · kernel elements."""
-  std = math.sqrt(2 / fan_out)
-  return nnx.Param(std * jax.random.normal(rngs.params(), shape, dtype))
 
 
 class TemporalConv(nnx.Module):
