@@ -218,6 +218,6 @@ def use_compilation_cache() -> None:
   if not jax.config.jax_compilation_cache_dir:
     path = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
     jax.config.update("jax_compilation_cache_dir", str(path / "mstgcn_jax" / "xla"))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
   # A full disk costs time here and no result.
   warnings.filterwarnings("ignore", message="Error writing persistent compilation cache")
