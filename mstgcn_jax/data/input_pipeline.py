@@ -14,12 +14,9 @@ import functools
 import os
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
 
 import numpy as np
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keep its notes off the screen
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-import tensorflow as tf
 
 from mstgcn_jax import words
 from mstgcn_jax.data import temporal_sampling
@@ -100,7 +97,7 @@ def train_batches(
     rows = rows[process_index * local :][:local]
     return arrays | {"label": labels[rows].astype(np.int32), "index": rows.astype(np.int32)}
 
-  types = {"label": tf.int32, "index": tf.int32}
+  types = {"label": np.int32, "index": np.int32}
   return _batches(data_set, sampling, range(first_step, _FOREVER), batch, types)
 
 
@@ -145,7 +142,7 @@ def eval_batches(
     return arrays | {"label": label, "index": index, "valid": valid}
 
   num_batches = -(-len(rows_of) // batch_size)
-  types = {"label": tf.int32, "index": tf.int32, "valid": tf.bool}
+  types = {"label": np.int32, "index": np.int32, "valid": np.bool_}
   return _batches(data_set, sampling, range(num_batches), batch, types)
 
 
@@ -213,17 +210,17 @@ def _batches(
   sampling: Sampling,
   steps: range,
   batch: Callable[[int], Batch],
-  types: dict[str, tf.DType],
+  types: dict[str, np.typing.DTypeLike],
 ) -> Iterator[Batch]:
   """Runs `batch` ahead of the caller, in threads, in order; `types` are those of its arrays beside
   what `_packer` makes."""
-  tf.config.set_visible_devices([], "GPU")  # the accelerator belongs to JAX
+  tf = _tensorflow()
   # Imports what reading needs and opens the files, here: two threads that first import something
   # at the same time can wait for each other for ever.
   data_set.read_stored([0])
   placed = temporal_sampling.placement([], sampling, data_set.channels)
-  types = types | {"frames": tf.as_dtype(data_set.stored_type), "shown": tf.int32}
-  types |= dict.fromkeys(placed, tf.float32)
+  types = types | {"frames": data_set.stored_type, "shown": np.int32}
+  types |= dict.fromkeys(placed, np.float32)
   failures: list[DataError] = []  # TensorFlow makes a page of text of them
 
   def numpy_batch(step: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -234,7 +231,7 @@ def _batches(
       failures.append(error)
       raise
 
-  def load(step: tf.Tensor) -> dict[str, tf.Tensor]:
+  def load(step):
     arrays = tf.numpy_function(numpy_batch, [step], list(types.values()), stateful=False)
     return dict(zip(types, arrays, strict=True))
 
@@ -245,20 +242,31 @@ def _batches(
   return batches
 
 
+@functools.cache
+def _tensorflow() -> Any:
+  """Imported when batches are asked for: it takes seconds, which labelling a clip does without."""
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keep its notes off the screen
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  import tensorflow as tf
+
+  tf.config.set_visible_devices([], "GPU")  # the accelerator belongs to JAX
+  atexit.register(_close_iterators)  # after TensorFlow's own, so that it runs before them
+  return tf
+
+
 _open_iterators: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
 
 
-@atexit.register
 def _close_iterators() -> None:
   """Ends tf.data's threads, which would crash the interpreter when it ends below them."""
   for batches in tuple(_open_iterators):
     batches.close()
 
 
-def _as_numpy(data: tf.data.Dataset, failures: list[DataError]) -> Generator[Batch, None, None]:
+def _as_numpy(data: Any, failures: list[DataError]) -> Generator[Batch, None, None]:
   try:
     yield from data.as_numpy_iterator()
-  except tf.errors.OpError as error:
+  except _tensorflow().errors.OpError as error:
     if failures:
       raise failures[0] from error
     raise DataError(f"reading the data set failed: {first_line(error)}") from error
