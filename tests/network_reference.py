@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import optax
 from flax import nnx
-from reference import QUICK, GoldenFile
+from reference import HERE, QUICK, GoldenFile
 
 from mstgcn_jax import torch_weights
 
@@ -34,6 +34,7 @@ class NetworkReference(GoldenFile):
       return losses.mean(), (logits, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
 
     @functools.partial(jax.jit, compiler_options=QUICK)
+    @HERE
     def step(params, stats, momentum):
       (loss_value, (logits, stats)), grads = jax.value_and_grad(loss, has_aux=True)(params, stats)
       updates, momentum = optimizer.update(grads, momentum, params)

@@ -12,11 +12,12 @@ from flax import nnx
 from golden import golden
 
 from mstgcn_jax import torch_weights
-from mstgcn_jax.model import make_network
+from mstgcn_jax.model import make_network, platform
 from mstgcn_jax.model.activations import PLAIN, RELU_OF_SUM
 
 # Compiling is most of these tests' time; the arithmetic is the same at every level.
 QUICK = {"xla_backend_optimization_level": 0}
+HERE = platform.of(jax.devices()[0])
 
 
 def relative_error(a, b) -> float:
@@ -54,6 +55,7 @@ class GoldenFile:
     self.model.eval()
     graphdef, state = nnx.split(self.model)
 
+    @HERE
     def run(state, clips):
       model = nnx.merge(graphdef, state)
       return model(clips), model.features(clips)
@@ -73,7 +75,7 @@ class Reference(GoldenFile):
     """Logits and loss of the first step of training."""
     self.model.train()
     graphdef, state = nnx.split(self.model)
-    run = jax.jit(lambda state, x: nnx.merge(graphdef, state)(x), compiler_options=QUICK)
+    run = jax.jit(HERE(lambda state, x: nnx.merge(graphdef, state)(x)), compiler_options=QUICK)
     logits = run(state, self.clips)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, self.labels)
     return logits, losses.mean()
@@ -148,8 +150,8 @@ class Training:
       loss = losses.mean()
       return loss, (loss, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)), logits, inputs)
 
-    gradient = jax.grad(loss, has_aux=True)
-    inputs = jax.eval_shape(gradient, self.params, self.stats, None)[1][-1]
+    gradient = HERE(jax.grad(loss, has_aux=True))
+    inputs = jax.eval_shape(loss, self.params, self.stats, None)[1][-1]
     self.no_nudges = [np.zeros(x.shape, x.dtype) for x in inputs]
     self.gradient = jax.jit(gradient, compiler_options=QUICK)
     self.trial_gradient = jax.jit(gradient)  # for the networks that need dozens of them
