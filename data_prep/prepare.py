@@ -355,6 +355,10 @@ def _summary(
       f"{args.name}: warning: {words.counted(len(table.rows), 'clip')}, {abs(more):,} "
       f"{'more' if more > 0 else 'fewer'} than the published {recordings.published_clips:,}"
     )
+  if table.copies:
+    said = data_set.say_copies(table.copies, [row[0] for row in table.rows])
+    copies = words.counted(len(table.copies), "clip")
+    _say(f"{args.name}: warning: {copies} with the frames of an earlier one ({said})")
   size = sum(info["bytes"] for info in shard_infos) / 1e6
   notes = f" ({num_bad:,} bad and {len(left_out) - num_bad:,} without a body left out)"
   return f"{words.counted(len(table.rows), 'clip')}, {size:,.1f} MB{notes if left_out else ''}"

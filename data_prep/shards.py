@@ -90,6 +90,8 @@ class Table:
     self.rows: list[tuple[int | str, ...]] = []
     self.columns: dict[str, str] = {}
     self.digests: list[str] = []  # `data_set.clip_digest` of every clip
+    self.copies: list[tuple[int, int]] = []  # as of `DataSet`
+    self._first: dict[str, int] = {}  # `data_set.frames_digest` -> row
     self._names: set[str] = set()
 
   def refuses(self, clip: Clip) -> str:
@@ -118,6 +120,9 @@ class Table:
     if self._looks and at_zero is not None and clip.persons[0][:, at_zero].any():
       self.joint_at_zero = None
     self.digests.append(data_set.clip_digest(clip.name, clip.label, clip.persons))
+    first = self._first.setdefault(data_set.frames_digest(clip.persons), len(self.rows))
+    if first < len(self.rows):
+      self.copies.append((len(self.rows), first))
     frames = max(len(person) for person in clip.persons)
     facts = (clip.facts[fact] for fact in list(self.columns)[len(_FILLED) :])
     self.rows.append((clip.name, clip.label, len(clip.persons), frames, *facts))
@@ -224,6 +229,7 @@ def write_metadata(
     "missing_facts": [fact for fact in data_set.KNOWN_FACTS if fact not in table.columns],
     "table": {"sha256": files.sha256(folder / data_set.TABLE)},
     "clips_digest": data_set.joined_digest(table.digests),
+    "copies": table.copies,
     "shards": list(shard_infos),
   }
   split = tfds.core.SplitInfo(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from mstgcn_jax.evaluation import fusion, metrics
 from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.model import MSTGCN
 from mstgcn_jax.training import checkpoints, loop, run_log, train_step
+from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.use import evaluate as evaluate_lib
 from mstgcn_jax.use.classifier import Classifier
 
@@ -208,6 +210,25 @@ def test_evaluate_says_what_the_best_was_selected_on(four_streams, monkeypatch, 
   assert "fused_2211, all, step" in (printed := capsys.readouterr().out)
   assert "(selected on held-out subjects) (18 of 54 clips were trained on)" in printed
   assert (four_streams / "evaluation_best_all/scores.npz").exists()
+
+
+def test_evaluate_counts_clips_whose_copies_were_trained_on_apart(four_streams, tmp_path, capsys):
+  trained = config_lib.read(four_streams / "config.json").data
+  shutil.copytree(pathlib.Path(trained.dir) / trained.name, tmp_path / trained.name)
+  (path,) = tmp_path.glob("*/*/metadata.json")
+  metadata = files.read_json(path)
+  # Subjects 1 and 3 train, 2 is evaluated, 5 is held out; nine clips of each, in this order.
+  files.write_json(path, metadata | {"copies": [[9, 0], [12, 36], [19, 10]]})
+  evaluate.main([str(four_streams), "--data", str(tmp_path)])
+  printed = capsys.readouterr().out
+  found = evaluate_lib.evaluate(four_streams, data_set=tmp_path / trained.name)
+  assert found.copies == ("a1_s2_t1", "a1_s2_t2")
+  scores = found.scores["joint"]
+  kept = ~np.isin(scores.names, found.copies)
+  right = (scores.logits.argmax(1) == scores.labels)[kept].mean()
+  assert found.figures_without_copies["joint"]["top1"] == pytest.approx(right)
+  said = f"2 clips of 27 have the frames of training clips; of the other 25 {100 * right:.2f} % are"
+  assert said in printed
 
 
 def test_evaluate_of_a_checkpoint_that_is_not_there(four_streams):

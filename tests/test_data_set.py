@@ -56,6 +56,21 @@ def test_clips_come_back_as_they_were_in_any_order(folder):
     assert_is_clip(clip, CLIPS[row])
 
 
+def test_copies_are_known_whatever_their_names_and_labels_are(tmp_path, capsys):
+  clips = random_clips(6)
+  for row in (3, 5):
+    clips[row] = dataclasses.replace(clips[row], label=2, persons=clips[1].persons)
+  clips[4] = dataclasses.replace(clips[4], persons=clips[1].persons[:1])  # not all of its people
+  data_set = prepare(tmp_path, clips)
+  assert data_set.copies == ((3, 1), (5, 1))
+  said = "2 clips with the frames of an earlier one (clip003 is clip001, clip005 is clip001)"
+  assert said in capsys.readouterr().err
+  assert data_set.copies_of([0, 1, 2], range(6)) == {3: 1, 5: 1}
+  assert data_set.copies_of(np.array([0, 5]), np.array([1, 2])) == {1: 5}
+  assert data_set.copies_of([0, 2], [1, 3, 5]) == {}
+  assert data_set.copies_of([1, 3], [1, 3]) == {}
+
+
 def test_every_row_is_its_own_clip_alone_and_among_all(folder):
   data_set = open_data_set(folder)
   for row, (clip, alone) in enumerate(

@@ -1,6 +1,8 @@
 """`show` and `info`: what they draw and print of a prepared data set."""
 
 import contextlib
+import dataclasses
+import re
 import subprocess
 import sys
 import types
@@ -285,6 +287,15 @@ def test_a_long_list_of_classes_shows_its_ends_and_given_splits_are_counted(tmp_
   assert "class 0" in text and "class 49" in text and "class 25" not in text
   assert "given       70 train       10 evaluate" in text
   info.histogram(data, tmp_path / "h.png")
+
+
+def test_info_counts_copies_and_those_that_a_protocol_trains_on(tmp_path):
+  clips = random_clips(14)
+  for row in (8, 9):  # subjects 2 and 3; subjects 1 and 3 train
+    clips[row] = dataclasses.replace(clips[row], persons=clips[0].persons)
+  text = "\n".join(info.describe(prepare(tmp_path, clips)))
+  assert "copies: 2 clips of earlier ones (clip008 is clip000, clip009 is clip000)" in text
+  assert re.search("cross_subject .* 8 train .* 6 evaluate, 1 of them copies of training", text)
 
 
 def test_info_refuses_what_is_no_picture(data, capsys):

@@ -554,6 +554,13 @@ def test_evaluation_clips_that_are_trained_on_are_mentioned(tiny_data, tmp_path,
   assert "; 54 clips are trained on and evaluated" in capsys.readouterr().out
 
 
+def test_evaluation_clips_that_are_copies_of_training_clips_are_mentioned(tiny_data, tmp_path):
+  run = set_up(tiny.config(tiny_data))
+  copied = dataclasses.replace(run.data_set, copies=((9, 0),))  # subject 1 trains, 2 does not
+  (line,) = set(loop.notes(dataclasses.replace(run, data_set=copied))) - set(loop.notes(run))
+  assert "1 of 27 evaluation clips are copies of training clips (a1_s2_t1 is a1_s1_t1)" in line
+
+
 def test_a_protocol_without_evaluation_clips_is_refused(tiny_data, tmp_path):
   config = tiny.config(tiny_data, **{"data.protocol": "leave_one_out:column=subject,value=77"})
   with pytest.raises(ConfigError, match="77"):

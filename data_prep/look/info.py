@@ -13,7 +13,7 @@ import tqdm
 from data_prep.look import show
 from mstgcn_jax import skeletons, words
 from mstgcn_jax.data import protocols
-from mstgcn_jax.data.data_set import REPORT, DataSet, open_data_set
+from mstgcn_jax.data.data_set import REPORT, DataSet, open_data_set, say_copies
 from mstgcn_jax.errors import ConfigError, DataError
 
 _CHUNK = 256  # clips read at a time
@@ -74,6 +74,9 @@ def describe(data: DataSet) -> Iterator[str]:
   left_out = _left_out(data)
   if left_out:
     yield f"  left out: {left_out:,} recordings, listed in {data.path / REPORT}"
+  if data.copies:
+    said = say_copies(data.copies, data.column("name"))
+    yield f"  copies: {words.counted(len(data.copies), 'clip')} of earlier ones ({said})"
   if data.missing_facts:
     yield f"  not known of these clips: {', '.join(data.missing_facts)}"
 
@@ -173,7 +176,11 @@ def _protocols(data: DataSet) -> Iterator[str]:
   width = max(map(len, names))
   for name in names:
     train, evaluate = protocols.split(data, name)
-    yield f"  protocol  {name:{width}}  {len(train):>7,} train  {len(evaluate):>7,} evaluate"
+    copies = len(data.copies_of(train, evaluate))
+    yield (
+      f"  protocol  {name:{width}}  {len(train):>7,} train  {len(evaluate):>7,} evaluate"
+      + (f", {copies:,} of them copies of training clips" if copies else "")
+    )
 
 
 def histogram(data: DataSet, path: pathlib.Path) -> None:

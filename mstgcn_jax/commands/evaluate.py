@@ -9,7 +9,7 @@ import argparse
 import pathlib
 import re
 
-from mstgcn_jax import files
+from mstgcn_jax import files, words
 from mstgcn_jax.commands import process
 from mstgcn_jax.evaluation import calibration, fusion, metrics, plots, report
 from mstgcn_jax.training import config as config_lib
@@ -95,8 +95,19 @@ def _text(evaluation: Evaluation) -> str:
     were = "was" if e.trained_on == 1 else "were"
     seen = f" ({e.trained_on} of {len(scores.labels)} clips {were} trained on)"
     lines.append(f"== {name}, {e.protocol}, {at}{selected}{seen if e.trained_on else ''}")
-    lines.append(report.as_text(scores, e.class_names) + "\n")
+    lines.append(report.as_text(scores, e.class_names))
+    if e.copies:
+      lines.append(_without_copies(e, name))
+    lines.append("")
   return "\n".join(lines)
+
+
+def _without_copies(evaluation: Evaluation, name: str) -> str:
+  count, clips = len(evaluation.copies), len(evaluation.scores[name].labels)
+  line = f"\n{words.counted(count, 'clip')} of {clips:,} have the frames of training clips"
+  if figures := evaluation.figures_without_copies.get(name):
+    line += f"; of the other {clips - count:,} {100 * figures['top1']:.2f} % are right"
+  return line
 
 
 def _print(evaluation: Evaluation) -> None:

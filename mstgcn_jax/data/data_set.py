@@ -72,6 +72,8 @@ class DataSet:
     shards: file name, bytes, sha256 and number of clips of every shard.
     table_sha256: of the clip table's file.
     clips_digest: `joined_digest` of `clip_digests`; '' where an earlier version did not record it.
+    copies: (row, earlier row) of clips that have all frames of an earlier one: recordings that are
+      in the data twice, whatever their names and labels are.
     coordinates: what the numbers of a joint are, as far as the source says: 'channels', 'units',
       'up' (the axis that points up) and 'picture' (its width and height, of fractions).
   """
@@ -94,6 +96,7 @@ class DataSet:
   num_clips: int
   table_sha256: str
   clips_digest: str = ""
+  copies: tuple[tuple[int, int], ...] = ()
   coordinates: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def __len__(self) -> int:
@@ -129,6 +132,13 @@ class DataSet:
         f"data set {self.name} has no column {name!r}; it has {', '.join(self.table)}"
       )
     return self.table[name]
+
+  def copies_of(self, others: Sequence[int], rows: Sequence[int]) -> dict[int, int]:
+    """Row -> one of `others`, for those of `rows` that are not among them but copies of them."""
+    first, others = dict(self.copies), set(map(int, others))
+    there = {first.get(row, row): row for row in others}
+    apart = sorted(set(map(int, rows)) - others)
+    return {row: there[first.get(row, row)] for row in apart if first.get(row, row) in there}
 
   def read(self, indices: Sequence[int]) -> list[list[np.ndarray]]:
     """The clips of these rows of the table, in this order.
@@ -318,6 +328,17 @@ def clip_digest(name: str, label: int, persons: Sequence[np.ndarray]) -> str:
   return _digest(header.encode() + joints.tobytes())
 
 
+def frames_digest(persons: Sequence[np.ndarray]) -> str:
+  """A digest of a clip's frames alone, by which copies are found."""
+  return clip_digest("", 0, persons)
+
+
+def say_copies(copies: Sequence[tuple[int, int]], names: Sequence[str]) -> str:
+  """Clips and what they are copies of, the first few: 'a_1 is b_1, a_2 is b_2, …'."""
+  said = [f"{names[row]} is {names[one]}" for row, one in copies[:2]]
+  return ", ".join([*said, "…"] if len(copies) > len(said) else said)
+
+
 def joined_digest(digests: Iterable[str]) -> str:
   """One digest for those of all clips, in their order."""
   return _digest("".join(digests))
@@ -381,6 +402,7 @@ def open_data_set(path: str | pathlib.Path) -> DataSet:
       num_clips=metadata["num_clips"],
       table_sha256=metadata["table"]["sha256"],
       clips_digest=metadata.get("clips_digest", ""),
+      copies=tuple((int(row), int(first)) for row, first in metadata.get("copies", ())),
       coordinates=metadata.get("coordinates", {}),
     )
     _check(opened)

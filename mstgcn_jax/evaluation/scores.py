@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import zipfile
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,11 @@ class Scores:
   names: np.ndarray
   labels: np.ndarray
   logits: np.ndarray
+
+  def without(self, names: Collection[str]) -> "Scores":
+    """The clips of other names."""
+    kept = ~np.isin(self.names, list(names))
+    return Scores(self.names[kept], self.labels[kept], self.logits[kept])
 
   def save(self, path: pathlib.Path, **facts: Any) -> None:
     """Writes a scores.npz, whole or not at all."""

@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from mstgcn_jax import files, words
+from mstgcn_jax.data.data_set import say_copies
 from mstgcn_jax.errors import ConfigError, DataError, RunError
 from mstgcn_jax.evaluation import fusion, metrics, plots
 from mstgcn_jax.training import checkpoints, devices, optimizer, predict, run_log, train_step
@@ -277,6 +278,13 @@ def notes(run: Experiment) -> list[str]:
     lines.append(
       f"data.num_persons is {persons}, but no clip has more than {words.counted(most, 'person')}: "
       "the others stay empty and cost as much as those who are there"
+    )
+  if copies := run.data_set.copies_of(run.split.train, run.split.eval):
+    clips = words.counted(len(run.split.eval), "evaluation clip")
+    said = say_copies(list(copies.items()), run.data_set.column("name"))
+    lines.append(
+      f"{len(copies):,} of {clips} are copies of training clips ({said}); mstgcn evaluate says how "
+      "many of the others are right"
     )
   if run.data_set.center is None:
     asked = {"center": run.config.data.center != "frame", "body_size": run.config.data.body_size}

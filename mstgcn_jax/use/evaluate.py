@@ -36,6 +36,7 @@ class Evaluation:
     step: training step of the parameters; None for fresh ones.
     selected_on: what that step was selected on as the best; '' where it was not selected.
     trained_on: how many of the clips were trained on.
+    copies: names of clips that were not, but clips with the same frames were.
     holdout: as `scores`, of the clips held out of training; empty where the run has none.
     holdout_subjects: whose they are.
     notes: what may make the figures worse than the network is, one line each.
@@ -48,6 +49,7 @@ class Evaluation:
   step: int | None = None
   selected_on: str = ""
   trained_on: int = 0
+  copies: tuple[str, ...] = ()
   holdout: dict[str, Scores] = dataclasses.field(default_factory=dict)
   holdout_subjects: tuple[int, ...] = ()
   notes: tuple[str, ...] = ()
@@ -60,11 +62,13 @@ class Evaluation:
   @property
   def figures(self) -> dict[str, dict[str, float]]:
     """stream or fusion -> loss, top1, top5, mean_class, from 0 to 1, and calibration_error."""
-    return {
-      name: metrics.summarize(s.logits, s.labels)
-      | {"calibration_error": calibration.expected_calibration_error(s.logits, s.labels)}
-      for name, s in self.scores.items()
-    }
+    return {name: _figures(scores) for name, scores in self.scores.items()}
+
+  @property
+  def figures_without_copies(self) -> dict[str, dict[str, float]]:
+    """As `figures`, of the clips that are not in `copies`; empty where there are no others."""
+    kept = {name: scores.without(self.copies) for name, scores in self.scores.items()}
+    return {name: _figures(scores) for name, scores in kept.items() if len(scores.labels)}
 
   def per_class(self, name: str | None = None) -> dict[str, float]:
     """Class -> top-1 accuracy of a stream or fusion; by default the headline's.
@@ -94,6 +98,12 @@ class Evaluation:
     subjects = ", ".join(map(str, self.holdout_subjects))
     word = "subject" if len(self.holdout_subjects) == 1 else "subjects"
     return Calibration(fitted, self.step, f"{clips} of {word} {subjects}")
+
+
+def _figures(scores: Scores) -> dict[str, float]:
+  logits, labels = scores.logits, scores.labels
+  error = calibration.expected_calibration_error(logits, labels)
+  return metrics.summarize(logits, labels) | {"calibration_error": error}
 
 
 def evaluate(
@@ -139,11 +149,14 @@ def evaluate(
     if trained.data.holdout_subjects:
       selected_on = "held-out subjects"
   evaluation = _evaluate(run, variables)
+  rows = _trained_rows(trained, facts, run)
+  copies = run.data_set.copies_of(rows, run.split.eval)
   return dataclasses.replace(
     evaluation,
     step=step,
     selected_on=selected_on,
-    trained_on=_trained_on(trained, facts, run),
+    trained_on=int(np.isin(run.split.eval, rows).sum()),
+    copies=tuple(run.data_set.column("name")[list(copies)].tolist()),
     notes=tuple(notes),
   )
 
@@ -215,8 +228,8 @@ def _split_of(config: ConfigDict) -> tuple[str, str]:
   return config.data.protocol, config.data.name
 
 
-def _trained_on(trained: ConfigDict, facts: RunFacts, run: Experiment) -> int:
-  """How many of the evaluated clips a run of this config was trained on."""
+def _trained_rows(trained: ConfigDict, facts: RunFacts, run: Experiment) -> np.ndarray:
+  """Rows of the evaluated data set that a run of this config was trained on."""
   if facts.data_name != run.data_set.name:  # an imported model doesn't know its data
-    return 0
-  return int(np.isin(run.split.eval, make_split(trained, run.data_set).train).sum())
+    return np.zeros(0, np.int64)
+  return make_split(trained, run.data_set).train
