@@ -89,6 +89,7 @@ def _folder(config, args: argparse.Namespace) -> pathlib.Path | None:
 
 def _text(evaluation: Evaluation) -> str:
   e, lines = evaluation, []
+  without_copies = e.figures_without_copies if e.copies else {}
   for name, scores in e.scores.items():
     at = "fresh weights" if e.step is None else f"step {e.step}"
     selected = f" (selected on {e.selected_on})" if e.selected_on else ""
@@ -97,16 +98,15 @@ def _text(evaluation: Evaluation) -> str:
     lines.append(f"== {name}, {e.protocol}, {at}{selected}{seen if e.trained_on else ''}")
     lines.append(report.as_text(scores, e.class_names))
     if e.copies:
-      lines.append(_without_copies(e, name))
+      lines.append(_copies(len(e.copies), len(scores.labels), without_copies.get(name)))
     lines.append("")
   return "\n".join(lines)
 
 
-def _without_copies(evaluation: Evaluation, name: str) -> str:
-  count, clips = len(evaluation.copies), len(evaluation.scores[name].labels)
-  line = f"\n{words.counted(count, 'clip')} of {clips:,} have the frames of training clips"
-  if figures := evaluation.figures_without_copies.get(name):
-    line += f"; of the other {clips - count:,} {100 * figures['top1']:.2f} % are right"
+def _copies(copies: int, clips: int, others: dict[str, float] | None) -> str:
+  line = f"\n{words.counted(copies, 'clip')} of {clips:,} have the frames of training clips"
+  if others:
+    line += f"; of the other {clips - copies:,} {100 * others['top1']:.2f} % are right"
   return line
 
 

@@ -135,10 +135,12 @@ class DataSet:
 
   def copies_of(self, others: Sequence[int], rows: Sequence[int]) -> dict[int, int]:
     """Row -> one of `others`, for those of `rows` that are not among them but copies of them."""
-    first, others = dict(self.copies), set(map(int, others))
-    there = {first.get(row, row): row for row in others}
-    apart = sorted(set(map(int, rows)) - others)
-    return {row: there[first.get(row, row)] for row in apart if first.get(row, row) in there}
+    # Of the clips that are there twice.
+    first = dict(self.copies) | {one: one for _, one in self.copies}
+    others, rows = (set(np.asarray(given).tolist()) for given in (others, rows))
+    there = {first[row]: row for row in sorted(first.keys() & others)}
+    apart = sorted(first.keys() & (rows - others))
+    return {row: there[first[row]] for row in apart if first[row] in there}
 
   def read(self, indices: Sequence[int]) -> list[list[np.ndarray]]:
     """The clips of these rows of the table, in this order.
