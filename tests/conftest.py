@@ -1,4 +1,4 @@
-"""Before JAX starts: compiled as by the commands, steps of earlier test runs are used again."""
+"""Before JAX starts: how programs are compiled; those of earlier test runs are used again."""
 
 import os
 import pathlib
@@ -14,10 +14,15 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import jax
 import pytest
+import quick
 
 from mstgcn_jax.commands import process
 
-process.fuse_elementwise_on_cpu()
+if os.environ["JAX_PLATFORMS"] == "cpu" and "XLA_FLAGS" not in os.environ:
+  os.environ["XLA_FLAGS"] = quick.FLAGS
+  process.fuse_elementwise_on_cpu()
+  jax.jit(lambda: 0)()  # reads the flags
+  del os.environ["XLA_FLAGS"]  # commands that tests start compile as a user's do
 
 # PyPI's PyTorch comes with Triton and looks for it in its optimisers. Imported beside TensorFlow
 # (2.21 and 3.7.1: each brings an LLVM) it ends the process by a segmentation fault.

@@ -8,12 +8,12 @@ import itertools
 import json
 import os
 
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = ""  # a program read from the cache has no text
 
 import hlo
 import jax
 import numpy as np
+import quick
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -22,9 +22,10 @@ from mstgcn_jax.data import augment
 from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.training import optimizer, train_step
 
-BATCH = 16
 # What is exchanged and computed doesn't depend on how well it is compiled.
-QUICK = {"xla_backend_optimization_level": 0}
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {quick.FLAGS}"
+
+BATCH = 16
 ONE = ("joint",)
 FOUR = ("joint", "bone", "joint_motion", "bone_motion")
 
@@ -79,7 +80,7 @@ def program(devices: int, streams, *, evaluate: bool = False, **options) -> dict
     lowered = train_step.make_eval_step(task, mesh).lower(variables, batch, np.int32(0))
   else:
     lowered = train_step.make_train_step(task, mesh).lower(state, batch, np.int32(0))
-  compiled = hlo.Program(lowered.compile(QUICK).as_text())
+  compiled = hlo.Program(lowered.compile().as_text())
   values = jax.tree.leaves((state.params, state.batch_stats))
   return {
     "name": f"{len(streams)} stream(s), {'evaluation' if evaluate else 'training'}, {options}",

@@ -1,12 +1,10 @@
 """Runs a golden file of `networks/` here: what its tests compare."""
 
-import functools
-
 import jax
 import numpy as np
 import optax
 from flax import nnx
-from reference import HERE, QUICK, GoldenFile
+from reference import HERE, GoldenFile
 
 from mstgcn_jax import torch_weights
 
@@ -33,7 +31,7 @@ class NetworkReference(GoldenFile):
       losses = optax.softmax_cross_entropy_with_integer_labels(logits, self.labels)
       return losses.mean(), (logits, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     @HERE
     def step(params, stats, momentum):
       (loss_value, (logits, stats)), grads = jax.value_and_grad(loss, has_aux=True)(params, stats)

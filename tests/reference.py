@@ -15,8 +15,6 @@ from mstgcn_jax import torch_weights
 from mstgcn_jax.model import make_network, platform
 from mstgcn_jax.model.activations import PLAIN, RELU_OF_SUM
 
-# Compiling is most of these tests' time; the arithmetic is the same at every level.
-QUICK = {"xla_backend_optimization_level": 0}
 HERE = platform.of(jax.devices()[0])
 
 
@@ -60,7 +58,7 @@ class GoldenFile:
       model = nnx.merge(graphdef, state)
       return model(clips), model.features(clips)
 
-    logits, features = jax.jit(run, compiler_options=QUICK)(state, self.clips)
+    logits, features = jax.jit(run)(state, self.clips)
     features = jnp.transpose(features, (0, 1, 4, 2, 3))
     return logits, features.reshape(-1, *features.shape[2:])
 
@@ -75,7 +73,7 @@ class Reference(GoldenFile):
     """Logits and loss of the first step of training."""
     self.model.train()
     graphdef, state = nnx.split(self.model)
-    run = jax.jit(HERE(lambda state, x: nnx.merge(graphdef, state)(x)), compiler_options=QUICK)
+    run = jax.jit(HERE(lambda state, x: nnx.merge(graphdef, state)(x)))
     logits = run(state, self.clips)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, self.labels)
     return logits, losses.mean()
@@ -95,7 +93,7 @@ class Reference(GoldenFile):
       optax.add_decayed_weights(1e-4), optax.sgd(0.05, momentum=0.9, nesterov=True)
     )
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def update(grads, momentum, params):
       updates, momentum = optimizer.update(grads, momentum, params)
       return optax.apply_updates(params, updates), momentum
@@ -153,8 +151,9 @@ class Training:
     gradient = HERE(jax.grad(loss, has_aux=True))
     inputs = jax.eval_shape(loss, self.params, self.stats, None)[1][-1]
     self.no_nudges = [np.zeros(x.shape, x.dtype) for x in inputs]
-    self.gradient = jax.jit(gradient, compiler_options=QUICK)
-    self.trial_gradient = jax.jit(gradient)  # for the networks that need dozens of them
+    self.gradient = jax.jit(gradient)
+    # For the networks that need dozens of them.
+    self.trial_gradient = jax.jit(gradient, compiler_options={"xla_backend_optimization_level": 3})
 
   def named(self, params, stats=None) -> dict[str, np.ndarray]:
     """Variables, or gradients in their place, under the reference's names."""

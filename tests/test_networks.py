@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from reference import QUICK
 
 from mstgcn_jax import torch_weights
 from mstgcn_jax.data import augment
@@ -30,9 +29,6 @@ OTHERS = tuple(name for name in NETWORKS if name != "mstgcn")
 
 def config(network: str, **fields) -> ModelConfig:
   return ModelConfig(**({"num_classes": 5, "network": network, "blocks": BLOCKS} | fields))
-
-
-jit = functools.partial(jax.jit, compiler_options=QUICK)
 
 
 @functools.cache
@@ -69,7 +65,7 @@ def trained(model_config: ModelConfig) -> nnx.Module:
 def run(model: nnx.Module, function):
   """function(model), compiled."""
   graphdef, state = nnx.split(model)
-  return jit(lambda state: function(nnx.merge(graphdef, state)))(state)
+  return jax.jit(lambda state: function(nnx.merge(graphdef, state)))(state)
 
 
 @pytest.mark.parametrize("network", OTHERS)
@@ -92,7 +88,7 @@ def test_a_network_trains_with_the_projects_step(network):
   )
   state = train_step.init_state(task, params, batch_stats, seed=0)
   batch = {"clips": CLIPS, "label": jnp.array([1, 3]), "stop": jnp.zeros(2, jnp.int32)}
-  step = jit(functools.partial(train_step.train_step, task))
+  step = jax.jit(functools.partial(train_step.train_step, task))
   losses = []
   for _ in range(5):
     new, figures = step(state, batch, 0)
@@ -140,7 +136,7 @@ def test_rematerialisation_keeps_a_networks_gradient(network):
       model.train()
       return jnp.square(model(CLIPS)).mean()
 
-    return jax.tree.leaves(jit(jax.grad(loss))(values(config(network))[0]))
+    return jax.tree.leaves(jax.jit(jax.grad(loss))(values(config(network))[0]))
 
   for a, b in zip(gradient(remat=False), gradient(remat=True), strict=True):
     np.testing.assert_allclose(a, b, atol=1e-4 * max(1.0, float(jnp.abs(a).max())))
@@ -237,7 +233,7 @@ def initial(network: str):
   model_config = config(network, blocks=((3, 32, False, 1), (32, 64, True, 2)), num_classes=60)
   graphdef = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
   graphdef = nnx.graphdef(graphdef)
-  state = jit(lambda: nnx.state(make_network(model_config, rngs=nnx.Rngs(0))))()
+  state = jax.jit(lambda: nnx.state(make_network(model_config, rngs=nnx.Rngs(0))))()
   return nnx.merge(graphdef, state)
 
 
