@@ -29,6 +29,15 @@ if os.environ["JAX_PLATFORMS"] == "cpu" and "XLA_FLAGS" not in os.environ:
 sys.modules["triton"] = None
 
 
+# Minutes each.
+LONG = ("test_equality", "test_devices", "test_network_equality", "test_loop", "test_networks")
+
+
+def pytest_collection_modifyitems(items):
+  """Long files first: no process is left with one at the end (--no-loadscope-reorder)."""
+  items.sort(key=lambda item: item.path.stem not in LONG)
+
+
 def pytest_terminal_summary(terminalreporter):
   platform = os.environ["JAX_PLATFORMS"]
   terminalreporter.write_line(f"jax {jax.__version__} on {platform} (JAX_PLATFORMS chooses)")

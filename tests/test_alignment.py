@@ -19,7 +19,7 @@ def _config(**fields) -> ModelConfig:
 
 
 def _trained(config: ModelConfig):
-  """Loss, gradients and running statistics of one training pass, logits when folded, features."""
+  """Loss, running statistics and gradients of one training pass, logits when folded, features."""
   model = MSTGCN(config, rngs=nnx.Rngs(0))
   graphdef, *variables = nnx.split(model, nnx.Param, nnx.BatchStat)
   params, stats = map(nnx.to_pure_dict, variables)
@@ -30,9 +30,17 @@ def _trained(config: ModelConfig):
     losses = optax.softmax_cross_entropy_with_integer_labels(model(CLIPS), jnp.arange(4))
     return losses.mean(), nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
 
-  (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
-  model.eval()
-  return loss, grads, stats, model.fold()(CLIPS), model.features(CLIPS)
+  @jax.jit
+  def run(params):
+    model = nnx.merge(graphdef, params, stats)
+    model.eval()
+    return (
+      jax.value_and_grad(loss_fn, has_aux=True)(params),
+      model.fold()(CLIPS),
+      model.features(CLIPS),
+    )
+
+  return run(params)
 
 
 @pytest.mark.parametrize(
