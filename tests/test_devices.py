@@ -12,7 +12,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import quick
 import tiny
 
 from mstgcn_jax.errors import ConfigError
@@ -84,16 +83,10 @@ def free_port() -> int:
     return free.getsockname()[1]
 
 
-def environment(devices: int) -> dict[str, str]:
-  """Of a process with simulated devices."""
-  flags = f"--xla_force_host_platform_device_count={devices} {quick.FLAGS}"
-  return os.environ | {"XLA_FLAGS": flags}
-
-
 def start(data, workdir, *extra: str, processes: int, devices: int) -> list[subprocess.Popen]:
   """Starts a run of several processes with simulated devices each."""
   port = free_port()
-  env = environment(devices)
+  env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
   started = []
   for i in range(processes):
     argv = command(data, workdir, *extra)
@@ -264,7 +257,8 @@ def test_streams_on_a_device_each_are_evaluated_on_one(tiny_data, tmp_path):
   assert status == 0 and "on 2 cpu devices" in output, output
   argv = [sys.executable, "-m", "mstgcn_jax", "evaluate", f"--workdir={workdir}"]
   # Three devices: neither do two streams fit them, nor batches of eight.
-  done = subprocess.run(argv, env=environment(3), capture_output=True, text=True, timeout=240)
+  env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
+  done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=240)
   assert done.returncode == 0, done.stderr
   for name in ("scores.npz", "scores_joint.npz", "scores_bone.npz"):
     here, there = Scores.load(workdir / name), Scores.load(workdir / "evaluation_newest" / name)
