@@ -1,7 +1,8 @@
-"""Before JAX starts: how programs are compiled; those of earlier test runs are used again."""
+"""Before JAX starts: programs compile quickly (XLA_FLAGS= pytest: as a user's) and are kept."""
 
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 
@@ -18,16 +19,17 @@ import quick
 
 from mstgcn_jax.commands import process
 
-if os.environ["JAX_PLATFORMS"] == "cpu" and "XLA_FLAGS" not in os.environ:
+QUICKLY = os.environ["JAX_PLATFORMS"] == "cpu" and "XLA_FLAGS" not in os.environ
+if QUICKLY:
   os.environ["XLA_FLAGS"] = quick.FLAGS
-  process.fuse_elementwise_on_cpu()
+process.fuse_elementwise_on_cpu()
+if QUICKLY:
   jax.jit(lambda: 0)()  # reads the flags
   del os.environ["XLA_FLAGS"]  # commands that tests start compile as a user's do
 
 # PyPI's PyTorch comes with Triton and looks for it in its optimisers. Imported beside TensorFlow
 # (2.21 and 3.7.1: each brings an LLVM) it ends the process by a segmentation fault.
 sys.modules["triton"] = None
-
 
 # Minutes each.
 LONG = ("test_equality", "test_devices", "test_network_equality", "test_loop", "test_networks")
@@ -80,3 +82,21 @@ def tiny_data(tmp_path_factory):
   import tiny
 
   return tiny.prepare(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_data, tmp_path_factory):
+  """A run of three epochs, two of its steps profiled."""
+  import tiny
+
+  from mstgcn_jax.training import loop
+
+  workdir = tmp_path_factory.mktemp("runs") / "whole"
+  loop.train(tiny.config(tiny_data, profile_steps=2), workdir)
+  return workdir
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+  """A copy of the finished run, to be harmed."""
+  return shutil.copytree(finished, tmp_path / "copy")

@@ -5,11 +5,13 @@ import functools
 import pathlib
 import sys
 
+import jax
 import numpy as np
 
 from data_prep import prepare as preparation
 from data_prep.readers.interface import Clip, Recordings, Source
 from mstgcn_jax import skeletons
+from mstgcn_jax.training import checkpoints
 from mstgcn_jax.training import config as config_lib
 
 CONFIG = pathlib.Path(__file__).with_name("tiny_config.py")
@@ -62,3 +64,9 @@ def config(data_dir: pathlib.Path | str, **changes):
   c.data.dir = str(data_dir)
   c.update_from_flattened_dict(changes)
   return c
+
+
+def arrays(workdir: pathlib.Path):
+  """Step and bytes of a run's newest checkpoint."""
+  tree, step = checkpoints.load_variables(workdir)
+  return step, jax.tree.map(lambda a: a.tobytes(), tree)

@@ -1,0 +1,272 @@
+"""Checkpoints: damage, full disks, what is kept, what is read back."""
+
+import errno
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+import tiny
+from orbax.checkpoint._src.serialization import ocdbt_utils
+
+from mstgcn_jax import files
+from mstgcn_jax.errors import ConfigError, DataError, RunError
+from mstgcn_jax.model import ModelConfig
+from mstgcn_jax.training import checkpoints, loop, run_log, train_step
+from mstgcn_jax.training.experiment import set_up
+
+
+def damage_truncate(checkpoint: pathlib.Path):
+  path = max((checkpoint / "state").rglob("d/*"), key=lambda p: p.stat().st_size)
+  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def damage_remove(checkpoint: pathlib.Path):
+  next((checkpoint / "state").rglob("manifest.ocdbt")).unlink()
+
+
+def damage_flip_bit(checkpoint: pathlib.Path):
+  # In the middle of the largest file: the data of an array, which Orbax doesn't check. Where the
+  # array is compressed this may be noticed by the decoder instead; either way it must be found.
+  path = max((checkpoint / "state").rglob("d/*"), key=lambda p: p.stat().st_size)
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+
+
+def damage_remove_metadata(checkpoint: pathlib.Path):
+  (checkpoint / "state" / "_METADATA").unlink()
+
+
+@pytest.mark.parametrize(
+  "damage", [damage_truncate, damage_remove, damage_remove_metadata, damage_flip_bit]
+)
+def test_a_damaged_checkpoint_is_moved_aside_and_its_steps_done_again(
+  damage, copy, tiny_data, finished, capsys
+):
+  damage(copy / "checkpoints" / "18")
+  loop.train(tiny.config(tiny_data), copy)
+  output = capsys.readouterr().out
+  assert "checkpoint 18" in output and "moved" in output
+  assert "resuming from step 12" in output
+  assert (copy / "checkpoints_damaged" / "18").is_dir()
+  assert tiny.arrays(copy) == tiny.arrays(finished)
+
+
+def test_where_no_checkpoint_is_whole_nothing_is_changed(copy, tiny_data):
+  for checkpoint in (copy / "checkpoints").iterdir():
+    damage_truncate(checkpoint)
+  before = sorted(path.name for path in copy.rglob("*"))
+  with pytest.raises(DataError, match=r"no checkpoint in .* is whole \(checkpoint 18 .*--workdir"):
+    loop.train(tiny.config(tiny_data, epochs=4), copy)
+  assert sorted(path.name for path in copy.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+  "error", [OSError(errno.EMFILE, "Too many open files"), MemoryError(), ValueError("UNAVAILABLE")]
+)
+def test_a_checkpoint_that_cannot_be_read_now_is_not_damaged(error, copy, tiny_data, monkeypatch):
+  before = tiny.arrays(copy)
+
+  def fail(*args, **kwargs):
+    raise error
+
+  with monkeypatch.context() as patched, pytest.raises(RunError, match="could not be read now"):
+    patched.setattr(ocp.CheckpointManager, "restore", fail)
+    loop.train(tiny.config(tiny_data, epochs=4), copy)
+  assert tiny.arrays(copy) == before and not (copy / "checkpoints_damaged").exists()
+
+
+def test_an_accuracy_that_was_lost_is_found_again(copy, tiny_data, finished):
+  shutil.rmtree(copy / "checkpoints/18/metrics")
+  (copy / "summary.json").unlink()
+  loop.train(tiny.config(tiny_data), copy)
+  assert (copy / "metrics.csv").read_bytes() == (finished / "metrics.csv").read_bytes()
+  names = ("summary.json", "checkpoints/18/metrics/metrics")
+  assert [(copy / n).read_bytes() for n in names] == [(finished / n).read_bytes() for n in names]
+
+
+@pytest.mark.parametrize("name", ["run [1]", "a*b/run", "what?"])
+def test_a_path_that_orbax_takes_for_a_pattern_is_refused_at_once(name, tiny_data, tmp_path):
+  with pytest.raises(ConfigError, match="Orbax takes for a pattern"):
+    loop.train(tiny.config(tiny_data), tmp_path / name)
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_first_checkpoint_that_cannot_be_read_back_ends_the_run(tiny_data, tmp_path, monkeypatch):
+  merge = ocdbt_utils.merge_ocdbt_per_process_files
+
+  async def into_nothing(directory, *args, **kwargs):
+    return await merge(directory / "elsewhere", *args, **kwargs)
+
+  monkeypatch.setattr(ocdbt_utils, "merge_ocdbt_per_process_files", into_nothing)
+  with pytest.raises(RunError, match="is not what is read there"):
+    loop.train(tiny.config(tiny_data), tmp_path / "run")
+  rows = list(run_log.read_metrics(tmp_path / "run/metrics.csv"))
+  assert len(rows) == 6  # one epoch, not evaluated
+
+
+def test_a_checkpoint_in_the_making_is_not_damaged(copy):
+  for name in ("24.orbax-checkpoint-tmp", "12.deleting"):
+    (copy / "checkpoints" / name / "metrics").mkdir(parents=True)
+    (copy / "checkpoints" / name / "metrics" / "metrics").write_text("")
+  assert checkpoints.load_variables(copy)[1] == 18
+  assert checkpoints.best_step(copy) in (6, 12, 18)
+
+
+def test_a_checkpoint_that_is_deleted_while_it_is_read_gives_way_to_the_next(copy, monkeypatch):
+  read = checkpoints._read
+
+  def deleted_meanwhile(manager, step, target=None):
+    if step == 18:
+      shutil.rmtree(copy / "checkpoints/18")
+    return read(manager, step, target)
+
+  monkeypatch.setattr(checkpoints, "_read", deleted_meanwhile)
+  assert checkpoints.load_variables(copy)[1] == 12
+
+
+def test_flipped_facts_of_a_checkpoint_are_damage(copy):
+  path = next((copy / "checkpoints/18/facts").rglob("metadata"))
+  path.write_text(path.read_text().replace('"since_best": ', '"since_best": 1'))
+  with pytest.raises(DataError, match="its facts are not those that were written"):
+    checkpoints.load_variables(copy)
+
+
+@pytest.mark.parametrize("content", ["", '{"top1": 0.'])
+def test_a_damaged_accuracy_does_not_spoil_the_workdir(content, copy, tiny_data, capsys):
+  path = copy / "checkpoints/12/metrics/metrics"
+  path.write_text(content)
+  with pytest.raises(DataError, match="metrics is damaged; delete it, or start the run again"):
+    checkpoints.load_variables(copy)
+  loop.train(tiny.config(tiny_data, epochs=4), copy)
+  assert "resuming from step 18 of 24" in capsys.readouterr().out
+  assert tiny.arrays(copy)[0] == 24
+
+
+def test_the_best_of_equals_is_the_first_and_is_kept(tmp_path):
+  state = train_step.TrainState(
+    *(jnp.zeros((), jnp.int32), jnp.zeros(2, jnp.uint32), {"w": jnp.ones(2)}, {}, {})
+  )
+  with checkpoints.make_manager(tmp_path) as manager:
+    for step, top1 in ((1, 0.2), (2, 0.5), (3, 0.5), (4, 0.5), (5, 0.5)):
+      checkpoints.save(manager, step, {"joint": state}, checkpoints.Progress())
+      checkpoints.set_evaluated(manager, step, top1, checkpoints.Progress())
+    assert manager.best_step() == 2
+    assert sorted(manager.all_steps()) == [2, 4, 5]
+
+
+def test_a_warm_start_takes_the_parameters_that_were_evaluated(tmp_path):
+  step, key = jnp.zeros((), jnp.int32), jnp.zeros(2, jnp.uint32)
+  state = train_step.TrainState(step, key, {"w": jnp.ones(2)}, {}, {}, ema={"w": jnp.full(2, 3.0)})
+  facts = {
+    "model": ModelConfig(num_classes=2).to_dict(),
+    "class_names": ["a", "b"],
+    "streams": ["joint"],
+    "input": {"window": 8, "num_persons": 2, "sampling": "loop"},
+  }
+  files.write_json(tmp_path / "model.json", facts)
+  with checkpoints.make_manager(tmp_path) as manager:
+    checkpoints.save(manager, 1, {"joint": state}, checkpoints.Progress())
+    checkpoints.wait(manager)
+  params, _ = checkpoints.warm_start(tmp_path, "joint", {"w": jnp.zeros(2)}, {})
+  np.testing.assert_array_equal(params["w"], [3, 3])
+
+
+def test_float64_is_taken_as_what_it_is_or_refused(tmp_path, copy, tiny_data):
+  with jax.enable_x64(True):
+    fresh = {"w": jnp.zeros(2, "float64")}
+    state = lambda x: train_step.TrainState(
+      jnp.int32(0), jnp.zeros(2, jnp.uint32), {"w": x}, {}, {}
+    )
+    shutil.copy(copy / "model.json", tmp_path)
+    with checkpoints.make_manager(tmp_path) as manager:
+      checkpoints.save(manager, 1, {"joint": state(jnp.ones(2, "float32"))}, checkpoints.Progress())
+      checkpoints.wait(manager)
+      params, _ = checkpoints.warm_start(tmp_path, "joint", fresh, {})
+      assert params["w"].dtype == "float64"
+      with pytest.raises(ConfigError, match=r"float32 \(2,\) saved, float64 \(2,\) now"):
+        checkpoints.restore_newest(manager, {"joint": state(fresh["w"])})
+      checkpoints.save(manager, 2, {"joint": state(fresh["w"])}, checkpoints.Progress())
+      checkpoints.wait(manager)
+  with pytest.raises(ConfigError, match="checkpoint 2 is of a run in float64; set JAX_ENABLE_X64"):
+    checkpoints.load_variables(tmp_path)
+
+
+def test_a_digest_finds_a_changed_array(copy):
+  manager = checkpoints.make_manager(copy, read_only=True)
+  tree, _ = checkpoints._read(manager, 18)
+  digests = checkpoints.digests(tree)
+  leaf = tree["joint"]["params"]["classifier"]["bias"]
+  changed = np.asarray(leaf).copy()
+  changed[0] = np.nextafter(changed[0], 1)  # the last bit
+  tree["joint"]["params"]["classifier"]["bias"] = changed
+  different = [k for k, v in checkpoints.digests(tree).items() if digests[k] != v]
+  assert len(different) == 1 and "classifier" in different[0]
+
+
+def test_a_state_of_another_shape_is_refused_even_where_changes_are_allowed(copy, tiny_data):
+  before = tiny.arrays(copy)
+  for change in ({"model.kernel_size": 3}, {"optimizer.name": "adam"}, {"optimizer.ema": 0.9}):
+    config = tiny.config(tiny_data, allow_config_change=True, epochs=4, **change)
+    with pytest.raises(ConfigError, match="of another model, optimiser or set of streams"):
+      loop.train(config, copy)
+  assert tiny.arrays(copy) == before and not (copy / "checkpoints_damaged").exists()
+
+
+def test_figures_stay_forgotten_where_a_run_is_killed_before_it_saves_again(copy, tiny_data):
+  states = set_up(tiny.config(tiny_data)).abstract_states()
+  with checkpoints.make_manager(copy) as manager:
+    assert checkpoints.restore_newest(manager, states)[2].judged_step == 18
+    checkpoints.forget_figures(manager)
+    step, _, progress = checkpoints.restore_newest(manager, states)
+    assert (step, progress) == (18, checkpoints.Progress())
+
+
+def test_a_full_disk_stops_with_a_message_and_leaves_older_checkpoints(
+  copy, tiny_data, monkeypatch
+):
+  before = tiny.arrays(copy)
+
+  def full(*args, **kwargs):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(ocp.CheckpointManager, "save", full)
+  steps = sorted(int(path.name) for path in (copy / "checkpoints").iterdir())
+  whole = re.escape(f"No space left on device); checkpoints {steps} are whole; ") + ".* newest"
+  with pytest.raises(RunError, match=r"\[Errno 28\] " + whole):
+    loop.train(tiny.config(tiny_data, epochs=4), copy)
+  assert tiny.arrays(copy) == before
+
+
+def test_what_orbax_says_of_a_full_disk_is_one_line_of_ours(tiny_data, tmp_path):
+  argv = [*tiny.TRAIN, f"--config={tiny.CONFIG}", f"--workdir={tmp_path / 'run'}"]
+  full = ["bash", "-c", 'ulimit -f 40; exec "$@"', "bash"]  # files of at most 40 KiB
+  env = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "0"}  # which would warn that it is full, too
+  done = subprocess.run(
+    [*full, *argv, f"--config.data.dir={tiny_data}"], env=env, capture_output=True, text=True
+  )
+  assert done.returncode == 1
+  (line,) = done.stderr.splitlines()
+  assert line.startswith("error: the checkpoint could not be written ([Errno 27] File too large)")
+
+
+def test_a_checkpoint_that_fails_beside_does_not_hide_what_a_full_disk_ended(
+  copy, tiny_data, monkeypatch
+):
+  def full(self):
+    raise OSError(28, "No space left on device")
+
+  def fails_beside(self):
+    raise ValueError("RESOURCE_EXHAUSTED: No space left on device")
+
+  monkeypatch.setattr(run_log.MetricsFile, "flush", full)
+  monkeypatch.setattr(ocp.CheckpointManager, "close", fails_beside)
+  with pytest.raises(RunError, match=r"metrics\.csv .* could not be written .*No space left"):
+    loop.train(tiny.config(tiny_data, epochs=4), copy)
