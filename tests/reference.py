@@ -150,7 +150,7 @@ class Training:
 
     gradient = HERE(jax.grad(loss, has_aux=True))
     self.gradient = jax.jit(gradient)
-    # For the networks that need dozens of them.
+    # Compiled well: some networks run it dozens of times.
     self.trial_gradient = jax.jit(gradient, compiler_options={"xla_backend_optimization_level": 3})
 
   def named(self, params, stats=None) -> dict[str, np.ndarray]:
