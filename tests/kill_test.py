@@ -50,19 +50,6 @@ def run_with_kills(argv: list[str], kills: int, seed: int, log: pathlib.Path) ->
     return done, process.wait()
 
 
-def load(workdir: pathlib.Path):
-  """Every array of the newest checkpoint as bytes, and metrics.csv."""
-  import jax
-
-  from mstgcn_jax.training import checkpoints
-
-  tree, step = checkpoints.load_variables(workdir)
-  arrays = {
-    jax.tree_util.keystr(k): v.tobytes() for k, v in jax.tree_util.tree_leaves_with_path(tree)
-  }
-  return step, arrays, (workdir / "metrics.csv").read_bytes()
-
-
 def compare(kills: int, seed: int, root: pathlib.Path, epochs: int) -> tuple[int, list[str]]:
   """Runs both and returns how often it was killed and what differs in the end."""
   data = tiny.prepare(root / "data")
@@ -71,7 +58,8 @@ def compare(kills: int, seed: int, root: pathlib.Path, epochs: int) -> tuple[int
   done, status = run_with_kills(command(data, killed, epochs), kills, seed, root / "killed.log")
   if status:
     return done, [f"the last start ended with {status}: {(root / 'killed.log').read_text()}"]
-  (step_a, arrays_a, rows_a), (step_b, arrays_b, rows_b) = load(whole), load(killed)
+  (step_a, arrays_a), (step_b, arrays_b) = tiny.arrays(whole), tiny.arrays(killed)
+  rows_a, rows_b = ((workdir / "metrics.csv").read_bytes() for workdir in (whole, killed))
   different = [name for name in arrays_a if arrays_a[name] != arrays_b.get(name)]
   different += ["step"] * (step_a != step_b) + ["metrics.csv"] * (rows_a != rows_b)
   return done, different

@@ -66,7 +66,8 @@ def config(data_dir: pathlib.Path | str, **changes):
   return c
 
 
-def arrays(workdir: pathlib.Path):
-  """Step and bytes of a run's newest checkpoint."""
+def arrays(workdir: pathlib.Path) -> tuple[int, dict[str, bytes]]:
+  """Step of a run's newest checkpoint, and every array of it as bytes."""
   tree, step = checkpoints.load_variables(workdir)
-  return step, jax.tree.map(lambda a: a.tobytes(), tree)
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return step, {jax.tree_util.keystr(path): leaf.tobytes() for path, leaf in leaves}
