@@ -222,6 +222,7 @@ def write_metadata(
     "center": recordings.center,
     "joint_at_zero": table.joint_at_zero,
     "rotated": recordings.rotated,
+    "upward": recordings.upward,
     "scale": recordings.storage_scale,
     "coordinates": recordings.coordinates.known(),
     "citation": recordings.citation,

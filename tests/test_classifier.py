@@ -3,11 +3,12 @@
 import jax
 import numpy as np
 import pytest
+import stick_poses
 from flax import nnx
 
 from data_prep.readers.interface import Clip
 from mstgcn_jax import files, skeletons
-from mstgcn_jax.data import normalise
+from mstgcn_jax.data import facing, normalise
 from mstgcn_jax.data.data_set import Persons, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import MSTGCN, ModelConfig
@@ -32,7 +33,7 @@ def write_run(
   center=NTU.center,
   stream="joint",
   normalization=None,
-  scored=False,
+  preparation=None,
   **changes,
 ):
   """A workdir of a network as it is initialised, as if it had been trained on such data."""
@@ -52,7 +53,7 @@ def write_run(
     "streams": [stream],
     "input": {"window": 12, "num_persons": config.num_persons, "sampling": "loop"},
     "loading": {"fill": "loop", "center": center},
-    "preparation": {"rotated": rotated, "scored": scored},
+    "preparation": {"rotated": rotated} | (preparation or {}),
   }
   files.write_json(workdir / "model.json", facts)
   return workdir
@@ -79,8 +80,8 @@ def clips(seed=0):
 
 def test_a_joint_of_score_0_is_not_tracked(tmp_path):
   coco = skeletons.get("coco")
-  options = {"rotated": False, "center": None, "skeleton": coco, "scored": True}
-  classify = Classifier(write_run(tmp_path, **options))
+  options = {"rotated": False, "center": None, "skeleton": coco}
+  classify = Classifier(write_run(tmp_path, preparation={"scored": True}, **options))
   joints = np.random.default_rng(0).uniform(0.1, 1, (1, 12, 17, 3)).astype(np.float32)
   joints[0, 3, 5, 2] = 0
   expected = joints.copy()
@@ -108,6 +109,74 @@ def test_a_recording_is_turned_as_the_training_data_were(classify):
   # The spine is upright where the shoulders are level; here they point along x.
   shoulders = classify.from_recording(raw[:1])[0, 0, [4, 8]]
   np.testing.assert_allclose((shoulders[0] - shoulders[1])[1:], 0, atol=1e-5)
+
+
+def test_pixels_become_the_fractions_of_the_picture_that_the_run_takes(tmp_path):
+  coco = skeletons.get("coco")
+  options = {"rotated": False, "center": None, "skeleton": coco}
+  taken = {"scored": True, "units": "image fractions"}
+  classify = Classifier(write_run(tmp_path / "run", preparation=taken, **options))
+  pixels = np.random.default_rng(0).uniform(1, 400, (12, 17, 3)).astype(np.float32)
+  pixels[..., 2] = 0.9
+  pixels[3, 5] = 0
+  with pytest.raises(DataError, match=r"reach 397\.972, 396\.817: pixels.*does not know"):
+    classify.from_recording(pixels)
+  known = taken | {"picture": [640, 480]}
+  classify = Classifier(write_run(tmp_path / "known", preparation=known, **options))
+  clip = classify.from_recording(pixels)[0]
+  expected = pixels / [640, 480, 1] + [-0.5, -0.5, 0]
+  expected[..., 1] *= -1
+  expected[3, 5] = 0
+  np.testing.assert_allclose(clip, expected, atol=1e-6)
+  np.testing.assert_array_equal(classify.from_recording(clip)[0], clip)  # fractions as they are
+  with pytest.raises(DataError, match=r"the picture \(640x480\)"):
+    classify.from_recording(2 * pixels)
+  classify.picture = (1280, 960)
+  pixels[..., :2] *= 2
+  np.testing.assert_allclose(classify.from_recording(pixels)[0], expected, atol=1e-6)
+  stream = Stream(classify, frames=12)
+  *_, clip = map(stream.take, pixels)
+  np.testing.assert_allclose(clip[0], expected, atol=1e-6)
+
+
+def test_a_recording_is_turned_to_the_front_first_where_the_training_data_were(tmp_path):
+  mediapipe = skeletons.get("mediapipe")
+  back = stick_poses.as_layout(stick_poses.people(0, seed=1, frames=12)[:1], "mediapipe")
+  (back,) = facing.to_the_front(list(back), mediapipe, "y")
+  back = back[None] * np.float32([-1, 1, -1])  # half a turn: the back to the camera
+  back[:, :, 11, 1] += 0.02  # a shoulder higher: the shortest way to the front is over the head
+  options = {"center": None, "skeleton": mediapipe, "preparation": {"upward": "y"}}
+  classify = Classifier(write_run(tmp_path, **options))
+  read = Persons(normalise.normalise(list(back), mediapipe, by_sum=False, upward="y"))
+  expected = classify.from_recording(read)
+  np.testing.assert_allclose(classify.from_recording(back), expected, atol=1e-6)
+  without = normalise.normalise(list(back), mediapipe, by_sum=False)
+  assert np.abs(classify.from_recording(Persons(without)) - expected).max() > 0.1
+  z_up = np.stack([back[..., 0], -back[..., 2], back[..., 1]], -1)
+  np.testing.assert_allclose(classify.from_recording(z_up, upward="z"), expected, atol=1e-5)
+  classify.upward = "-y"  # as MediaPipe has it
+  upside_down = back * np.float32([1, -1, -1])
+  np.testing.assert_allclose(classify.from_recording(upside_down), expected, atol=1e-5)
+  with pytest.raises(ConfigError, match="upward is 'up'; expected one of x, y, z"):
+    classify.from_recording(back, upward="up")
+
+
+def test_an_axis_becomes_another_without_mirroring():
+  person = np.random.default_rng(0).normal(size=(4, 25, 3)).astype(np.float32)
+  for up, axis in facing.AXES.items():
+    for wanted, other in facing.AXES.items():
+      (turned,) = facing.with_up([person], up, wanted)
+      np.testing.assert_allclose(turned @ other, person @ axis, atol=1e-6)
+      handed = lambda clip: np.linalg.det(clip[:, :3].astype(np.float64))
+      np.testing.assert_allclose(handed(turned), handed(person), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  "wrong", [{"upward": "up"}, {"units": 1}, {"picture": [640]}, {"picture": [640, 0]}, {"other": 1}]
+)
+def test_a_preparation_that_nobody_wrote_is_damage(tmp_path, wrong):
+  with pytest.raises(DataError, match=r"model\.json is damaged"):
+    workdir_lib.read(write_run(tmp_path, preparation=wrong))
 
 
 def test_persons_that_a_reader_has_turned_are_not_turned_again(classify):

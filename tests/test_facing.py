@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import stick_poses
 
-from data_prep import facing
 from mstgcn_jax import skeletons
-from mstgcn_jax.data import normalise
+from mstgcn_jax.data import facing, normalise
 
 NTU = skeletons.get("ntu_rgbd")
 HEAD, ANKLE = 3, 14

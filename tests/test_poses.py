@@ -16,6 +16,7 @@ from data_prep.readers import poses
 from mstgcn_jax.data import protocols
 from mstgcn_jax.data.data_set import REPORT, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.use import recordings
 
 CLASSES = {"pick up": 2, "walk": 10}  # folder -> what stick people do there: one, and two people
 FRAMES = 24
@@ -283,6 +284,10 @@ def test_a_table_gives_labels_and_facts_and_sizes_of_pictures(tmp_path, capsys):
   assert "1 clip not in clips.csv, such as json/v2" in capsys.readouterr().err
   first, second = data.read([0, 1])
   assert np.ptp(first[0][..., 1]) > 1.5 * np.ptp(second[0][..., 1])  # a picture twice as large
+  asked = prepare(raw, "--overwrite", "--image-size", "1280x960")  # before what files say
+  assert asked.coordinates["picture"] == [1280, 960]
+  np.testing.assert_array_equal(asked.read([1])[0][0], second[0])
+  assert np.abs(asked.read([0])[0][0] - first[0]).max() > 0.1
   lines[1] = "v0,wave,3,640.0,"
   (raw / "clips.csv").write_text("\n".join(lines))
   prepare(raw, "--overwrite", status=1)
@@ -293,6 +298,32 @@ def test_a_table_gives_labels_and_facts_and_sizes_of_pictures(tmp_path, capsys):
   data = prepare(raw, "--overwrite", "--max-bad", 70)
   report = (data.path / REPORT).read_text()
   assert "gives it no label" in report and "v7,there are no key points for it" in report
+
+
+def test_a_table_names_clips_in_folders_that_have_a_dot(tmp_path):
+  raw = tmp_path / "raw"
+  for i in range(2):
+    clip = raw / f"part{i}" / "clip"
+    files.coco_results(clip, files.seen("coco", 2, i, frames=6))
+    clip.with_suffix(".json").rename(clip.with_name(f"P00.take{i}.json"))
+  (raw / "clips.csv").write_text("name,label\nP00.take0,wave\nP00.take1.json,clap")
+  assert prepare(raw).table["label"].tolist() == [1, 0]
+
+
+def test_a_recording_to_be_labelled_is_of_the_runs_picture(tmp_path):
+  write(tmp_path / "raw", files.openpose, "body_25")
+  clip = tmp_path / "raw" / "walk" / "clip0"
+  persons = lambda **said: _first(recordings.find(clip, "poses", **said)).persons
+  large = persons(picture=(1280.0, 960.0))
+  for person, as_asked in zip(large, persons(options=["--image-size", "1280x960"]), strict=True):
+    np.testing.assert_array_equal(person, as_asked)
+  assert np.abs(large[0] - persons()[0]).max() > 0.1  # 640x480 holds the key points, too
+  np.testing.assert_array_equal(persons(picture=(320.0, 240.0))[0], persons()[0])  # does not
+
+
+def _first(finding) -> recordings.Recording:
+  with finding as found:
+    return found.read[0]()
 
 
 def test_pixels_without_a_size_are_of_the_usual_picture_that_holds_them(tmp_path, capsys):

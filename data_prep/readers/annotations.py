@@ -136,9 +136,8 @@ def read_annotation(
 def _flat(content: Mapping[str, Any], keypoint: np.ndarray, scored: bool) -> np.ndarray:
   """Pixels to image fractions about the centre, y up; what was not detected is 0."""
   height, width = _image_size(content)
-  x, y = keypoint[..., 0], keypoint[..., 1]
   found = keypoint.any(axis=-1, keepdims=True)  # NaN is 0 by now
-  clip = np.stack([x / width - 0.5, 0.5 - y / height], axis=-1)
+  clip = normalise.fractions(keypoint, (width, height))
   if not scored:
     return clip * found
   score = _numbers(content, "keypoint_score", 3)

@@ -108,6 +108,8 @@ class Recordings:
       joint; None where the coordinates are to be taken as they are.
     rotated: whether `read` has turned the clip, upright or to the front (`normalise.normalise`);
       None where somebody else has decided that before.
+    upward: the recordings' axis about which `read` has turned the clip first, so that it faces the
+      camera (`normalise.normalise`); '' where it has not.
     storage_scale: coordinates times this are whole numbers in int16, which is then what is stored
       (1000 for three decimals); 0 stores float32. Where a clip turns out not to be exact, all are
       stored as float32.
@@ -129,6 +131,7 @@ class Recordings:
   fill: str = "loop"
   center: int | None = None
   rotated: bool | None = False
+  upward: str = ""
   storage_scale: float = 0
   coordinates: Coordinates = Coordinates()
   citation: str = ""

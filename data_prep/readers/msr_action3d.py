@@ -12,7 +12,7 @@ import re
 
 import numpy as np
 
-from data_prep import facing, raw_files
+from data_prep import raw_files
 from data_prep.decode import numbers
 from data_prep.readers.interface import METRES_UPRIGHT, Clip, Recordings
 from mstgcn_jax import skeletons
@@ -21,6 +21,7 @@ from mstgcn_jax.errors import DataError
 
 _NAME = re.compile(r"a(\d+)_s(\d+)_e(\d+)_skeleton3D")
 _NUM_CLASSES = 20
+_UPWARD = "y"
 # Actions of each set, from 1 (Li et al. 2010, table 1).
 _SETS = {
   "as1": (2, 3, 5, 6, 10, 13, 18, 20),
@@ -52,6 +53,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     center=skeleton.center,
     rotated=True,
     coordinates=METRES_UPRIGHT,
+    upward=_UPWARD,
     citation=_CITATION,
     published_clips=567,
     warnings=tuple(warnings),
@@ -83,6 +85,6 @@ def read_recording(path: pathlib.Path) -> Clip:
   raw_files.check_finite(person)
   part = "train" if subject % 2 else "val"
   sets = {f"split_{name}": part if action in of else "" for name, of in _SETS.items()}
-  persons = facing.to_the_front([person.astype(np.float32)], skeleton, "y")
-  persons = normalise.normalise(persons, skeleton, by_sum=False)
+  person = person.astype(np.float32)
+  persons = normalise.normalise([person], skeleton, by_sum=False, upward=_UPWARD)
   return Clip(path.stem, action - 1, persons, {"subject": subject, "replication": take, **sets})

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_prep import facing, layouts, linking
+from data_prep import layouts, linking
 from data_prep.decode import formats, people
 from data_prep.decode.people import Poses
 from data_prep.readers import exchange, tables
@@ -54,12 +54,14 @@ class _How:
   skeleton: Skeleton
   dimensions: int
   picture: tuple[float, float] | None
+  picture_asked: bool
   coordinates: str
   hands: bool
   max_gap: int
   persons: int
   keep: str
   as_is: bool
+  up: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,8 +83,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--image-size",
     type=_size,
     metavar="WIDTHxHEIGHT",
-    help="of the pictures in pixels (default: the usual one that holds all key points, said)",
+    help="of the pictures in pixels (default: as the files say, else the usual one that holds all "
+    "key points, said)",
   )
+  parser.set_defaults(usual_picture=None)  # a run's, for recordings that it is to label
   parser.add_argument(
     "--part", choices=("body", "hands"), default="body", help="of OpenPose or MediaPipe Holistic"
   )
@@ -149,6 +153,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     fill="loop",
     center=how.skeleton.center if _turned(how) else None,
     rotated=_turned(how) and normalise.turns(how.skeleton),
+    upward=how.up if _turned(how) else "",
     coordinates=coordinates,
     notes=(*notes, *more),
     warnings=tuple(warnings),
@@ -172,13 +177,13 @@ def read_recording(recording: _Recording, *, how: _How) -> Clip:
   tracks = linking.link(frames, how.max_gap)
   persons = linking.keep(tracks, len(frames), how.persons, how.keep)
   if how.dimensions == 2:
-    picture = recording.picture or poses.picture or how.picture
+    said = None if how.picture_asked else recording.picture or poses.picture
+    picture = said or how.picture
     persons = [_fractions(person, poses.units, picture) for person in persons]
   else:
     persons = [person[..., :3] for person in persons]
   if _turned(how):
-    persons = facing.to_the_front(persons, how.skeleton, poses.up)
-    persons = normalise.normalise(persons, how.skeleton, by_sum=False)
+    persons = normalise.normalise(persons, how.skeleton, by_sum=False, upward=poses.up)
   else:
     persons = normalise.cut_together(persons)
   return Clip(recording.name, recording.label, persons, recording.facts)
@@ -198,10 +203,9 @@ def _body(person: people.Person) -> people.Person:
 
 def _fractions(person: np.ndarray, units: str, picture: tuple[float, float] | None) -> np.ndarray:
   """x, y, score [frame, joint, 3] as x/width - 0.5, 0.5 - y/height, score; 0 where untracked."""
-  width, height = (1.0, 1.0) if units == "image fractions" else picture or (1.0, 1.0)
-  x, y, score = np.moveaxis(person.astype(np.float64), -1, 0)
-  out = np.stack([x / width - 0.5, 0.5 - y / height, score], axis=-1)
-  return (out * (score > 0)[..., None]).astype(np.float32)
+  size = (1.0, 1.0) if units == "image fractions" else picture or (1.0, 1.0)
+  out = normalise.fractions(person.astype(np.float64), size)
+  return (out * (person[..., 2:] > 0)).astype(np.float32)
 
 
 # --- labels
@@ -279,7 +283,8 @@ def _by_table(
   short = {clip.rsplit("/", 1)[-1]: clip for clip in clips}
   recordings, used = [], set()
   for i, name in enumerate(names):
-    name = pathlib.PurePosixPath(name).with_suffix("").as_posix() if name not in clips else name
+    if name not in clips and last[name] != 1:  # maybe a file's, with its ending
+      name = pathlib.PurePosixPath(name).with_suffix("").as_posix()
     clip = name if name in clips else short.get(name) if last[name] == 1 else None
     used.add(clip)
     picture = None
@@ -347,12 +352,14 @@ def _look(
     skeleton=skeleton,
     dimensions=usual[1],
     picture=picture,
+    picture_asked=args.image_size is not None,
     coordinates=args.coordinates,
     hands=hands,
     max_gap=args.max_gap,
     persons=args.persons,
     keep=args.keep,
     as_is=args.as_is,
+    up=up,
   )
   return how, lines, coordinates
 
@@ -394,6 +401,8 @@ def _picture(
     [one.points[one.scores > 0] for _, poses in some for frame in poses.frames for one in frame]
   )
   width, height = np.percentile(points, 99.9, axis=0).tolist()
+  if (size := args.usual_picture) and width <= size[0] and height <= size[1]:
+    return size, [f"pictures of {size[0]:g}x{size[1]:g}, as those that the run was trained on"]
   usual = [turned for size in _PICTURES for turned in (size, size[::-1])]  # ascending
   size = next((s for s in usual if width <= s[0] and height <= s[1]), (width, height))
   size = (float(size[0]), float(size[1]))

@@ -13,7 +13,7 @@ import re
 
 import numpy as np
 
-from data_prep import facing, raw_files
+from data_prep import raw_files
 from data_prep.decode import numbers
 from data_prep.readers.interface import METRES_UPRIGHT, Clip, Recordings
 from mstgcn_jax import skeletons
@@ -21,6 +21,7 @@ from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import DataError
 
 _LABELS = "actionLabel.txt"
+_UPWARD = "y"
 _RECORDING = re.compile(r"s(\d+)_e(\d+)")
 _ACTION = re.compile(r"(\w+)\s*:\s*(\S+)\s+(\S+)")
 _CITATION = """@inproceedings{xia2012view,
@@ -59,6 +60,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     center=skeleton.center,
     rotated=True,
     coordinates=METRES_UPRIGHT,
+    upward=_UPWARD,
     citation=_CITATION,
     published_clips=199,
     warnings=tuple(warnings),
@@ -108,6 +110,6 @@ def read_recording(span: _Span) -> Clip:
   sequence = span.name.rsplit("_", 1)[0]
   subject, repetition = map(int, _RECORDING.fullmatch(sequence).groups())
   facts = {"subject": subject, "replication": repetition, "sequence": sequence}
-  persons = facing.to_the_front([person.astype(np.float32)], skeleton, "y")
-  persons = normalise.normalise(persons, skeleton, by_sum=False)
+  person = person.astype(np.float32)
+  persons = normalise.normalise([person], skeleton, by_sum=False, upward=_UPWARD)
   return Clip(span.name, span.label, persons, facts)

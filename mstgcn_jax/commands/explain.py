@@ -80,7 +80,8 @@ def _clip(args: argparse.Namespace, predictor: Predictor) -> tuple[str, np.ndarr
     label = data.class_names[data.table["label"][row]]
     clip = predictor.classifier.from_data_set(data, row)
     return str(data.table["name"][row]), clip, f" (labelled {label})"
-  with recordings.find(args.what, args.source) as found:
+  picture = predictor.classifier.picture
+  with recordings.find(args.what, args.source, picture=picture) as found:
     if len(found.read) != 1:
       raise ConfigError(f"{args.what} holds {len(found.read)} recordings; one is explained")
     recording = found.read[0]()

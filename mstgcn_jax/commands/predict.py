@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from data_prep.look import show
 from mstgcn_jax.commands import process
 from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.training import workdir
 from mstgcn_jax.use import drawing, recordings
 from mstgcn_jax.use.predict import Naming, Prediction, Predictor, Windows
 from mstgcn_jax.use.recordings import Recording
@@ -38,7 +39,8 @@ def main(argv: list[str]) -> int:
     show.check_ending("--show", args.show)
   process.start()
   bad: list[str] = []
-  with recordings.find(args.recording, args.source, options, sys.stdin.buffer) as found:
+  picture = workdir.read(args.run).picture
+  with recordings.find(args.recording, args.source, options, sys.stdin.buffer, picture) as found:
     for note in found.notes:
       print(note, file=sys.stderr)
     if args.show and len(found.read) != 1:

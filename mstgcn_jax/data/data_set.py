@@ -65,6 +65,7 @@ class DataSet:
       `center`, or the skeleton's where clips came as arrays centred on it; None for none.
     rotated: whether the clips were turned, upright or to the front; None where they came as
       arrays that somebody else may have turned and centred.
+    upward: the recordings' axis about which the clips were turned first, to the front; '' for none.
     scale: stored whole numbers divided by this are coordinates; 0 where floats are stored.
     citation: BibTeX.
     missing_facts: of KNOWN_FACTS, those the source does not have.
@@ -98,6 +99,7 @@ class DataSet:
   clips_digest: str = ""
   copies: tuple[tuple[int, int], ...] = ()
   coordinates: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  upward: str = ""
 
   def __len__(self) -> int:
     return self.num_clips
@@ -406,6 +408,7 @@ def open_data_set(path: str | pathlib.Path) -> DataSet:
       clips_digest=metadata.get("clips_digest", ""),
       copies=tuple((int(row), int(first)) for row, first in metadata.get("copies", ())),
       coordinates=metadata.get("coordinates", {}),
+      upward=metadata.get("upward", ""),
     )
     _check(opened)
     return opened

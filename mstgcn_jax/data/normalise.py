@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from mstgcn_jax.data import facing
 from mstgcn_jax.skeletons import Skeleton
 
 _NEAR_ZERO = 1e-6
@@ -32,7 +33,7 @@ def liveliest(bodies: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
 
 
 def normalise(
-  persons: Sequence[np.ndarray], skeleton: Skeleton, *, by_sum: bool
+  persons: Sequence[np.ndarray], skeleton: Skeleton, *, by_sum: bool, upward: str = ""
 ) -> list[np.ndarray]:
   """Cuts every person to its own length and turns the clip upright and to the front.
 
@@ -50,9 +51,13 @@ def normalise(
       where anybody is tracked first, and gaps stay, so that frame t stays one moment. Each rotation
       is decided by the first frame in which both its joints are tracked. Where the first person's
       centre is missing, it is put on the line between where it was and where it comes back.
+    upward: the recording's axis that points up or down, 'y', '-z', …: before all else the clip is
+      turned about it (`facing.to_the_front`). '' where it may not be known.
   Returns:
     float32 [frames_m, joint, 3] each, not centred.
   """
+  if upward:
+    persons = facing.to_the_front(persons, skeleton, upward)
   if by_sum:
     sequences = [cut for p in persons if len(cut := _cut(p))]
     masks = [sequence.sum(-1) != 0 for sequence in sequences]
@@ -79,6 +84,16 @@ def normalise(
 def turns(skeleton: Skeleton) -> bool:
   """Whether `normalise` turns clips of this layout, about any axis."""
   return skeleton.vertical is not None or skeleton.horizontal is not None
+
+
+def fractions(pixels: np.ndarray, picture: tuple[float, float]) -> np.ndarray:
+  """[…, (x, y, …)] in pixels from the top left corner as fractions of the picture about its middle.
+
+  x / width - 0.5, 0.5 - y / height; further channels, a score, stay.
+  """
+  width, height = picture
+  x, y = pixels[..., 0] / width - 0.5, 0.5 - pixels[..., 1] / height
+  return np.concatenate([np.stack([x, y], axis=-1), pixels[..., 2:]], axis=-1)
 
 
 def cut_together(persons: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -66,6 +66,9 @@ class Experiment:
       joint_at_zero=self.data_set.joint_at_zero,
       rotated=self.data_set.rotated,
       scored="score" in self.data_set.coordinates.get("channels", ()),
+      upward=self.data_set.upward,
+      units=self.data_set.coordinates.get("units", ""),
+      picture=tuple(self.data_set.coordinates.get("picture", ())),
       data_name=self.data_set.name,
       data_identity=self.data_set.identity,
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from mstgcn_jax import files
 from mstgcn_jax.data import data_set as data_set_lib
-from mstgcn_jax.data import streams, temporal_sampling
+from mstgcn_jax.data import facing, streams, temporal_sampling
 from mstgcn_jax.data.data_set import DataSet
 from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, DataError, first_line
@@ -15,6 +15,9 @@ from mstgcn_jax.model.config import own_code
 from mstgcn_jax.skeletons import Skeleton
 
 FILE = "model.json"
+
+# How recordings were made the training clips; earlier runs know the first, or that and the second.
+_PREPARATION = ("rotated", "scored", "upward", "units", "picture")
 
 # What `RunFacts.data_differences` says of a workdir from before data sets had an identity.
 UNKNOWN_DATA = (
@@ -35,6 +38,9 @@ class RunFacts:
     joint_at_zero: joint of the first person that lies at 0 although it is tracked; None for none.
     rotated: whether the training clips were turned upright; None where that is not known.
     scored: whether joints are x, y and a score, so that one of score 0 is not tracked.
+    upward: the recordings' axis about which they were turned first, to the front; '' for none.
+    units: of the training clips' coordinates; '' where unknown.
+    picture: width and height in pixels of what fractions are of; () where unknown.
     data_name: the data set; None for an imported model, which doesn't know it.
     data_identity: its content (`DataSet.identity`); None where it was not recorded.
   """
@@ -46,6 +52,9 @@ class RunFacts:
   joint_at_zero: int | None
   rotated: bool | None
   scored: bool = False
+  upward: str = ""
+  units: str = ""
+  picture: tuple[float, ...] = ()
   data_name: str | None = None
   data_identity: dict[str, Any] | None = None
 
@@ -90,7 +99,7 @@ class RunFacts:
       },
       "loading": {"fill": s.fill, "center": s.center},
       "joint_at_zero": self.joint_at_zero,
-      "preparation": {"rotated": self.rotated, "scored": self.scored},
+      "preparation": {name: getattr(self, name) for name in _PREPARATION},
     }
     if self.data_name is not None:
       content["data"] = {"name": self.data_name, "identity": self.data_identity}
@@ -167,9 +176,7 @@ def _parse(content: dict[str, Any]) -> RunFacts:
   require(is_joint(content.get("joint_at_zero")), "joint_at_zero")
   preparation = content.get("preparation", {"rotated": loading["center"] is not None})
   if "preparation" in content:
-    require(set(preparation) - {"scored"} == {"rotated"}, "preparation")
-    require(preparation["rotated"] in (True, False, None), "preparation")
-    require(preparation.get("scored", False) in (True, False), "preparation")
+    require(_is_preparation(**preparation), "preparation")
   data = content.get("data", {"name": None})
   if "data" in content:
     require(isinstance(data["name"], str), "data")
@@ -187,10 +194,21 @@ def _parse(content: dict[str, Any]) -> RunFacts:
       **loading,
     ),
     joint_at_zero=content.get("joint_at_zero", model.skeleton.center),
-    rotated=preparation["rotated"],
-    scored=preparation.get("scored", False),
+    **preparation | {"picture": tuple(preparation.get("picture", ()))},
     data_name=data["name"],
     data_identity=data.get("identity"),
+  )
+
+
+def _is_preparation(rotated, scored=False, upward="", units="", picture=()) -> bool:
+  """Whether these are `RunFacts`' values; a TypeError where one is missing or unknown."""
+  return (
+    rotated in (True, False, None)
+    and scored in (True, False)
+    and upward in ("", *facing.AXES)
+    and isinstance(units, str)
+    and len(picture) in (0, 2)
+    and all(type(side) in (int, float) and side > 0 for side in picture)
   )
 
 

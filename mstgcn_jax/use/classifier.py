@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from mstgcn_jax import skeletons, words
-from mstgcn_jax.data import normalise, streams
+from mstgcn_jax.data import facing, normalise, streams
 from mstgcn_jax.data.data_set import DataSet, Persons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.training import checkpoints
@@ -20,6 +20,8 @@ from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.train_step import model_input
 
 LARGEST = 1e9  # a coordinate beyond is damage, as for data_prep
+_FRACTIONS_REACH = 2  # from the picture's middle: joints beyond are in pixels
+_PIXELS_REACH = 1.25  # of the picture's size: joints beyond are of a larger one
 
 
 def in_batches(
@@ -51,6 +53,12 @@ class Classifier:
     sampling: how a recording becomes the window that it was evaluated on.
     rotated: whether the training data were turned; None where that is not known.
     scored: whether joints are x, y and a score, so that one of score 0 is not tracked.
+    upward: the axis that points up in recordings, where they are turned about it first, else '';
+      that of the training recordings. Set it for others: '-y' for MediaPipe's world landmarks.
+    units: of the training clips' coordinates, as far as known; recordings in pixels become
+      'image fractions' of `picture`.
+    picture: (width, height) in pixels, that of the training data where they say; () if unknown. Set
+      it for recordings of another size.
     step: training step of the parameters.
     model: the network alone.
   """
@@ -77,6 +85,9 @@ class Classifier:
     self._joint_at_zero = facts.joint_at_zero
     self.rotated = facts.rotated
     self.scored = facts.scored
+    self.upward = self._upward_in_training = facts.upward
+    self.units = facts.units
+    self.picture = facts.picture
     # Flattened once: to do so at every call, as nnx.jit does, takes longer than a small network.
     graph, state = nnx.split(self.model)
     self._weights, tree = jax.tree.flatten(state)
@@ -151,25 +162,32 @@ class Classifier:
     loading = {"fill": data_set.fill, "center": data_set.center}
     return dataclasses.replace(self.sampling, **loading).windows(data_set.read([row])[0])
 
-  def from_recording(self, persons: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+  def from_recording(
+    self, persons: Sequence[np.ndarray] | np.ndarray, *, upward: str | None = None
+  ) -> np.ndarray:
     """One recording as the run would see it; the shape as of `from_data_set`.
 
     Args:
       persons: [frame, joint, channel] each, the main person first, or one array [(person,) frame,
-        joint, channel], as recorded: it is turned as the training data was. What the readers of
-        `data_prep` give (`ntu.read_recording(…).persons`) and what `DataSet.read` gives has been.
-        0 where nothing is tracked, be it the score alone where channels are x, y and score.
+        joint, channel], as recorded: it is turned as the training data was, and pixels become
+        fractions of the picture where the training data's are. What the readers of `data_prep` give
+        (`ntu.read_recording(…).persons`) and what `DataSet.read` gives has been. 0 where nothing is
+        tracked, be it the score alone where channels are x, y and score.
+      upward: in place of the attribute, for this recording.
     Raises:
-      ConfigError: another shape.
-      DataError: a coordinate is not finite, or nobody is tracked.
+      ConfigError: another shape, or no such axis.
+      DataError: a coordinate is not finite, nobody is tracked, or joints are in pixels that do not
+        fit `picture`.
     """
-    return self.sampling.windows(self._prepared(persons))
+    return self.sampling.windows(self._prepared(persons, upward))
 
   # Their names in version 0.1.
   sample, window = from_data_set, from_recording
   input = property(lambda self: dataclasses.asdict(self.sampling))
 
-  def _prepared(self, persons: Sequence[np.ndarray] | np.ndarray) -> Persons:
+  def _prepared(
+    self, persons: Sequence[np.ndarray] | np.ndarray, upward: str | None = None
+  ) -> Persons:
     """The persons of a recording as the training data's are stored."""
     raw = not isinstance(persons, Persons)
     if isinstance(persons, np.ndarray) and persons.ndim == 3:
@@ -181,13 +199,40 @@ class Classifier:
     persons = [self._checked(person, "[frame, joint, channel]") for person in persons]
     if raw and self.scored:
       persons = [skeletons.without_unscored(person) for person in persons]
+    if raw and persons and self.units == "image fractions":
+      persons = self._fractions(persons)
     if raw and (self.rotated or self.sampling.center is not None):
-      persons = normalise.normalise(persons, self.skeleton, by_sum=False)
+      if wanted := self._upward_in_training:
+        persons = facing.with_up(persons, self._axis(upward or self.upward), wanted)
+      persons = normalise.normalise(persons, self.skeleton, by_sum=False, upward=wanted)
     elif raw:
       persons = normalise.cut_together(persons)
     if not any(person.any() for person in persons[: self.sampling.num_persons]):
       raise DataError("nobody is tracked in this recording: it has no joint that is not 0")
     return Persons(persons)
+
+  def _axis(self, name: str) -> str:
+    if name not in facing.AXES:
+      raise ConfigError(f"upward is {name!r}; expected one of {', '.join(facing.AXES)}")
+    return name
+
+  def _fractions(self, persons: list[np.ndarray]) -> list[np.ndarray]:
+    """Persons in pixels as fractions of the picture; those that are fractions as they are."""
+    reach = np.max([np.abs(p[..., :2].reshape(-1, 2)).max(0, initial=0) for p in persons], 0)
+    if (reach <= _FRACTIONS_REACH).all():
+      return persons
+    if not self.picture or (reach > _PIXELS_REACH * np.array(self.picture)).any():
+      size = "x".join(f"{side:g}" for side in self.picture) or "of a size that it does not know"
+      raise DataError(
+        f"joints reach {reach[0]:g}, {reach[1]:g}: pixels, it seems. This run takes fractions of "
+        f"the picture ({size}), x/width - 0.5, 0.5 - y/height; set `Classifier.picture` to the "
+        "width and height, or give fractions"
+      )
+    tracked = [person.any(-1, keepdims=True) for person in persons]
+    return [
+      (normalise.fractions(person, self.picture) * seen).astype(np.float32)
+      for person, seen in zip(persons, tracked, strict=True)
+    ]
 
   def _checked(self, array: Any, axes: str) -> np.ndarray:
     """Joints as float32, of the layout that the network takes."""

@@ -145,6 +145,9 @@ def metadata(run: _Run, to: str, weights: str) -> dict[str, Any]:
     "bone_parents": sampling.bone_parents,
     "rotated": facts.rotated,
     "scored": facts.scored,
+    "upward": facts.upward,
+    "units": facts.units,
+    "picture": list(facts.picture),
     "trained_on": facts.data_name,
     "step": run.step,
     "versions": {"mstgcn-jax": _version("mstgcn-jax")}

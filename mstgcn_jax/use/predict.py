@@ -196,7 +196,7 @@ class Predictor:
 
   def _clip(self, recording: Recording, persons: Sequence[np.ndarray]) -> np.ndarray:
     try:
-      return self.classifier.from_recording(persons)
+      return self.classifier.from_recording(persons, upward=recording.coordinates.get("up"))
     except (ConfigError, DataError) as error:
       raise type(error)(f"{recording.name}: {error}") from error
 

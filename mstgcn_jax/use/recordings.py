@@ -75,6 +75,7 @@ def find(
   source: str | None = None,
   options: Sequence[str] = (),
   stdin: BinaryIO | None = None,
+  picture: tuple[float, ...] = (),
 ) -> Iterator[Found]:
   """The recordings in a file or folder, or the one that comes from a pipe.
 
@@ -82,6 +83,8 @@ def find(
     path: '-' reads `stdin`: an array as .npy, or one JSON line per frame (`parse_frame`).
     source: of data_prep; None recognises files by their ending.
     options: of that source, as on the command line of its preparation.
+    picture: width and height in pixels of what key points are in, where neither the files nor the
+      options say; () leaves it to the source to find one that holds them.
   Raises:
     ConfigError: an unknown source, or a wrong option of it.
     DataError: nothing is there, or it is of no known kind.
@@ -107,7 +110,7 @@ def find(
     return
   name = source or _source_of(path)
   with contextlib.ExitStack() as stack:
-    recordings = _open(path, name, options, stack)
+    recordings = _open(path, name, options, picture, stack)
     read = [functools.partial(_read_of_source, recordings, key) for key in recordings.keys]
     yield Found(read, tuple((*recordings.notes, *recordings.warnings)))
 
@@ -229,7 +232,11 @@ def _source_of(path: pathlib.Path) -> str:
 
 
 def _open(
-  path: pathlib.Path, name: str, options: Sequence[str], stack: contextlib.ExitStack
+  path: pathlib.Path,
+  name: str,
+  options: Sequence[str],
+  picture: tuple[float, ...],
+  stack: contextlib.ExitStack,
 ) -> Recordings:
   """A source's recordings at `path`, or at a folder of one class around it, where it asks for one.
 
@@ -240,6 +247,7 @@ def _open(
   parser = argparse.ArgumentParser(prog=f"options of --source {name}", add_help=False)
   source.add_arguments(parser)
   args = parser.parse_args(options)
+  args.usual_picture = picture or None
   try:
     return source.open_raw(path, args)
   except DataError as error:

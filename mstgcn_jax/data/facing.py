@@ -6,6 +6,25 @@ import numpy as np
 
 from mstgcn_jax.skeletons import Skeleton
 
+# Axes that may point up.
+AXES = {
+  name: sign * np.eye(3)["xyz".index(name[-1])]
+  for sign, names in ((1, ("x", "y", "z")), (-1, ("-x", "-y", "-z")))
+  for name in names
+}
+
+
+def with_up(persons: Sequence[np.ndarray], up: str, wanted: str) -> list[np.ndarray]:
+  """The clip [frame, joint, 3] each, turned so that its axis `up` becomes the axis `wanted`."""
+  a, b = AXES[up], AXES[wanted]
+  if a @ b > 0:
+    return list(persons)
+  if a @ b < 0:  # half a turn about the next axis
+    turn = 2 * np.diag(np.roll(np.abs(a), 1)) - np.eye(3)
+  else:
+    turn = np.eye(3) - np.outer(a, a) - np.outer(b, b) + np.outer(b, a) - np.outer(a, b)
+  return [(person @ turn.T).astype(np.float32) for person in persons]
+
 
 def to_the_front(persons: Sequence[np.ndarray], skeleton: Skeleton, up: str) -> list[np.ndarray]:
   """The clip turned so that the first person's left-to-right line, seen from above, lies along x.
