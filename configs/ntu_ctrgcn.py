@@ -23,4 +23,5 @@ def get_config():
   c.optimizer.warmup_epochs = 5
   c.optimizer.decay_epochs = (35, 55)
   c.augment.rotation = (0.3, 0.3, 0.3)
+  c.augment.dimensions = 0  # those of the data
   return c

@@ -17,4 +17,5 @@ def get_config():
   c.model.graph = None
   c.epochs = 150
   c.augment.rotation = (0.2, 0.2, 0.2)
+  c.augment.dimensions = 0  # those of the data
   return c

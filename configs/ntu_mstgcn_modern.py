@@ -27,4 +27,5 @@ def get_config():
   c.optimizer.warmup_epochs = 0
   c.augment.rotation = (0.3, 0.3, 0.3)
   c.augment.scale = (0.9, 1.1)
+  c.augment.dimensions = 0  # those of the data
   return c

@@ -16,6 +16,7 @@ from data_prep import __main__ as data_prep
 from data_prep.readers.interface import Clip
 from data_prep.synthetic import skeleton_files
 from mstgcn_jax import skeletons
+from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.model import MSTGCN
 from mstgcn_jax.training import config as config_lib
@@ -251,3 +252,8 @@ def test_scores_of_own_recordings_are_not_turned_and_sheared(tmp_path):
   config.data.dir = str(tmp_path)
   config.batch_size = 4
   assert set_up(config).task.augmentation.dimensions == 2
+  config.augment.dimensions = 3
+  with pytest.raises(ConfigError, match="dimensions is 3, but the channels of own are x, y, score"):
+    set_up(config)
+  config.augment = config_lib.load(CONFIGS / "ntu_mstgcn_modern.py").augment
+  assert set_up(config).task.augmentation.rotation == (0, 0, 0.3)

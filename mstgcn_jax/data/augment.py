@@ -105,6 +105,12 @@ class Augmentation:
   def is_off(self) -> bool:
     return self == Augmentation(dimensions=self.dimensions)
 
+  @property
+  def changes_coordinates(self) -> bool:
+    """Whether it makes other numbers of them than mirroring and leaving out do."""
+    others = {"joint_dropout": 0.0, "frame_dropout": 0.0, "mirror": 0.0, "openpose_match": False}
+    return not dataclasses.replace(self, **others).is_off
+
 
 def _is_number(value: object) -> bool:
   number = isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import input_pipeline, protocols, streams, temporal_sampling
+from mstgcn_jax.data.augment import Augmentation
 from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, DataError, first_line, line_in
@@ -214,9 +215,7 @@ def set_up(
     center=data_set.joint_at_zero,
     num_classes=model_config.num_classes,
     streams=tuple(config.streams),
-    augmentation=config_lib.augmentation(config).fitted(
-      data_set.num_coordinates, data_set.skeleton
-    ),
+    augmentation=_augmentation(config, data_set),
     optimizer=config_lib.optimizer_config(config),
     steps_per_epoch=steps_per_epoch,
     # The step schedule doesn't depend on the end: a longer run compiles to the same step.
@@ -236,6 +235,18 @@ def set_up(
         )
     check_divisible("eval_batch_size", config.eval_batch_size, mesh)
   return Experiment(config, data_set, sampling, split, model_config, task, steps_per_epoch, meshes)
+
+
+def _augmentation(config: ConfigDict, data_set: DataSet) -> Augmentation:
+  """The config's, as these clips allow it; ConfigError where it takes a score for a coordinate."""
+  count, names = data_set.num_coordinates, data_set.coordinates.get("channels", ())
+  fitted = config_lib.augmentation(config).fitted(count, data_set.skeleton)
+  if names and fitted.dimensions > count and fitted.changes_coordinates:
+    raise ConfigError(
+      f"augment.dimensions is {fitted.dimensions}, but the channels of {data_set.name} are "
+      f"{', '.join(names)}; set it to {count}, or to 0 for what the clips allow"
+    )
+  return fitted
 
 
 def own_network(config: ModelConfig, window: int) -> nnx.Module:
