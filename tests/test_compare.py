@@ -52,6 +52,27 @@ def test_seeds_that_ended_early_are_drawn_with_the_others(tmp_path, monkeypatch)
   assert mean.get_label() == "ours: 65.0 %"  # of 90 and 40, where each ended
 
 
+def test_of_several_streams_the_table_and_the_picture_show_the_same_result(tmp_path, monkeypatch):
+  names = ("joint", "bone", "fused_equal", "fused_fitted")
+  curves = {
+    ("eval", name): {"epoch": np.array([1]), "top1": np.array([i / 10])}
+    for i, name in enumerate(names)
+  }
+  drawn = []
+  monkeypatch.setattr(plots, "_save", lambda fig, path: drawn.append(fig))
+  plots.curves_of_several({"ours": [curves]}, tmp_path / "curves.png")
+  assert drawn[0].axes[0].lines[-1].get_label() == "ours: 20.0 %"  # headline_name of these
+
+
+def test_seeds_are_those_of_the_first_config(compared, tiny_data, monkeypatch):
+  workdir, configs, rows = compared
+  seeded = {name: config.copy_and_resolve_references() for name, config in configs.items()}
+  seeded["ours"].seeds = (0, 1)
+  assert [row.top1 for row in compare.compare(seeded, workdir)] == [row.top1 for row in rows]
+  with pytest.raises(ConfigError, match=r"config\.seed is set by --seeds"):
+    command.main(["quickstart", "--config.seed=3"])
+
+
 def test_other_clips_are_refused(compared, tiny_data, tmp_path):
   other = tiny.config(tiny_data, **{"data.protocol": "all"})
   with pytest.raises(ConfigError, match="other is not evaluated on the clips of ours"):

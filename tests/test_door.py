@@ -9,6 +9,7 @@ from ending import Ended, catch_ends
 import mstgcn_jax
 from mstgcn_jax import __main__ as door
 from mstgcn_jax.commands import process, train
+from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.training import config as config_lib
 
 
@@ -86,6 +87,14 @@ def test_a_shipped_config_is_found_by_name_from_any_folder(tmp_path, monkeypatch
   assert given == {"config": "quickstart"} and config.epochs == 1
   assert config.data.name == "synthetic"
   assert {"quickstart", "ntu_joint", "own_recordings"} <= set(config_lib.shipped())
+
+
+def test_a_field_is_set_with_an_equals_sign_or_a_space():
+  given = ["--config.epochs=1", "a.py", "--config.data.name", "x", "--seeds", "0"]
+  changes, others = process.config_changes(given)
+  assert changes == [("epochs", "1"), ("data.name", "x")] and others == ["a.py", "--seeds", "0"]
+  with pytest.raises(ConfigError, match=r"--config\.epochs needs a value"):
+    process.config_changes(["--config.epochs"])
 
 
 def test_a_file_goes_before_a_shipped_config_of_its_name(tmp_path, monkeypatch):

@@ -2,8 +2,8 @@
 
 Accuracy of the last epoch with mean and deviation over the seeds, its difference to the first
 config with a paired bootstrap interval over clips, parameters, FLOPs, clips per second in training
-and inference on this machine, and the learning curves in one picture. Any field can be set for all
-of them: --config.epochs=20. The same command again goes on.
+and inference on this machine, and the learning curves in one picture. Any field but the seeds
+can be set for all of them: --config.epochs=20. The same command again goes on.
 """
 
 import pathlib
@@ -21,11 +21,13 @@ def main(argv: list[str]) -> int:
   parser.add_argument(
     "configs", nargs="+", metavar="CONFIG", help="files, or names of shipped ones"
   )
-  parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+  parser.add_argument("--seeds", nargs="+", type=int, help="default those of the first config")
   parser.add_argument(
     "--workdir", type=pathlib.Path, default="runs/compare", help="default runs/compare"
   )
   args = parser.parse_args(argv)
+  if fields := {"seed", "seeds"} & {field for field, _ in changes}:
+    raise ConfigError(f"config.{min(fields)} is set by --seeds here, for all configs alike")
   configs = {}
   for path in args.configs:
     name = pathlib.Path(path).stem

@@ -32,11 +32,21 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser, stream: str = "the
 
 
 def config_changes(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
-  """What --config.NAME=TEXT sets, as (NAME, TEXT) for `config.override`, and the rest."""
-  changes = [argument for argument in argv if argument.startswith("--config.")]
-  split = [change.removeprefix("--config.").partition("=") for change in changes]
-  others = [argument for argument in argv if argument not in changes]
-  return [(name, text) for name, _, text in split], others
+  """What --config.NAME=TEXT sets, or --config.NAME TEXT, as (NAME, TEXT), and the rest.
+
+  `config.override` takes them. ConfigError where a TEXT is missing.
+  """
+  changes, others = [], []
+  arguments = iter(argv)
+  for argument in arguments:
+    name, equals, text = argument.removeprefix("--config.").partition("=")
+    if not argument.startswith("--config."):
+      others.append(argument)
+    elif not equals and (text := next(arguments, None)) is None:
+      raise ConfigError(f"--config.{name} needs a value")
+    else:
+      changes.append((name, text))
+  return changes, others
 
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:

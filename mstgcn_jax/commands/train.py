@@ -33,22 +33,20 @@ def parse(argv: list[str]) -> tuple[dict[str, str], ConfigDict | None]:
   Raises:
     ConfigError: a flag or a field does not exist, or a value is none of it.
   """
-  given, changes = {}, []
+  given = {}
+  changes, argv = process.config_changes(argv)
   arguments = iter(argv)
   for argument in arguments:
     name, equals, value = argument.lstrip("-").partition("=")
     if not argument.startswith("-"):
       raise ConfigError(f"unexpected argument {argument!r}; fields are set by --config.FIELD=VALUE")
-    if not name.startswith("config.") and name not in _FLAGS:
+    if name not in _FLAGS:
       raise ConfigError(
         f"no such flag: --{name}{words.did_you_mean(name, _FLAGS)}\nusage: {_USAGE}"
       )
     if not equals and (value := next(arguments, None)) is None:
       raise ConfigError(f"--{name} needs a value\nusage: {_USAGE}")
-    if name in _FLAGS:
-      given[name] = value
-    else:
-      changes.append((name.removeprefix("config."), value))
+    given[name] = value
   if "config" not in given:
     if changes:
       raise ConfigError(f"--config is missing: the file whose fields are changed\nusage: {_USAGE}")

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure  # not pyplot, which belongs to whoever imports this
 
 from mstgcn_jax import files
+from mstgcn_jax.evaluation import fusion
 
 # (split, stream) -> column of a metrics.csv -> its values: step, epoch, loss, top1, learning_rate.
 Curves = Mapping[tuple[str, str], Mapping[str, np.ndarray]]
@@ -100,7 +101,7 @@ def curves_of_several(runs: Mapping[str, Sequence[Curves]], path: pathlib.Path) 
   for number, (name, seeds) in enumerate(runs.items()):
     shown = []
     for curves in seeds:
-      *_, judged_by = _of_split(curves, "eval").values()
+      judged_by = fusion.headline(_of_split(curves, "eval"))
       epochs = judged_by["epoch"]
       shown.append(100 * judged_by["top1"])
       ax.plot(epochs, shown[-1], color=f"C{number}", lw=0.8, alpha=0.5)

@@ -45,7 +45,10 @@ class Row:
 
 
 def compare(
-  configs: Mapping[str, ConfigDict], workdir: str | pathlib.Path, *, seeds: Sequence[int] = (0,)
+  configs: Mapping[str, ConfigDict],
+  workdir: str | pathlib.Path,
+  *,
+  seeds: Sequence[int] | None = None,
 ) -> list[Row]:
   """Trains experiments, each with every seed, and compares what they say of the same clips.
 
@@ -54,11 +57,14 @@ def compare(
 
   Args:
     configs: name -> experiment; the first is what the others are compared to.
+    seeds: of every experiment; by default those of the first config.
   Raises:
     ConfigError: they are not evaluated on the same clips, or a seed repeats.
     Otherwise as `loop.train`.
   """
   workdir = pathlib.Path(workdir)
+  first_config = next(iter(configs.values()))
+  seeds = (first_config.seeds or (first_config.seed,)) if seeds is None else seeds
   if not seeds or len(set(seeds)) != len(seeds):
     raise ConfigError(f"seeds are {tuple(seeds)}; give each once, and at least one")
   runs = {name: set_up(_seeded(config, seeds)) for name, config in configs.items()}
