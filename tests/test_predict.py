@@ -101,6 +101,15 @@ def test_a_folder_is_predicted_file_by_file_and_a_bad_one_is_said(run, tmp_path,
   assert "left out" in err and "1.npy" in err
 
 
+def test_files_of_another_kind_in_a_folder_are_said(run, tmp_path, capsys):
+  np.save(tmp_path / "mine.npy", own())
+  (tmp_path / "poses.json").write_text("[]")
+  assert command.main([str(run), str(tmp_path), "--format", "json"]) == 0
+  out, err = capsys.readouterr()
+  assert [row["recording"] for row in json.loads(out)] == ["mine"]
+  assert "1 file of other kinds left out, such as" in err and "poses.json; --source" in err
+
+
 def test_in_a_folder_a_recording_of_another_layout_does_not_stop_the_others(run, tmp_path, capsys):
   for i in range(3):
     np.save(tmp_path / f"{i}.npy", own((0, i, 0)))

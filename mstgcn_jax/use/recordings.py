@@ -106,7 +106,8 @@ def find(
     raise DataError(f"{path} does not exist; expected a recording, or a folder of them")
   files = _plain_files(path, source)
   if files and not options:
-    yield Found([functools.partial(_read_plain, *file) for file in files])
+    read = [functools.partial(_read_plain, *file) for file in files]
+    yield Found(read, _left_out(path, [file for _, file in files]) if source is None else ())
     return
   name = source or _source_of(path)
   with contextlib.ExitStack() as stack:
@@ -183,6 +184,20 @@ def _plain_files(path: pathlib.Path, source: str | None) -> list[tuple[_Reader, 
   elif not files:
     raise DataError(f"{path} holds no {_PLAIN_SOURCES[source]} file, which {source} reads")
   return [(_PLAIN[file.suffix.lower()], file) for file in files]
+
+
+def _left_out(path: pathlib.Path, taken: Sequence[pathlib.Path]) -> tuple[str, ...]:
+  """A line to print where a folder holds recordings of other kinds, too."""
+  others = [] if path.is_file() else sorted(set(raw_files.walk(path)) - set(taken))
+  others = [
+    file
+    for file in others
+    if file.suffix.lower() in _BY_ENDING.keys() - {".csv", ".txt"} and file.name != "skeleton.json"
+  ]
+  if not others:
+    return ()
+  some = words.counted(len(others), "file")
+  return (f"warning: {some} of other kinds left out, such as {others[0]}; --source reads them",)
 
 
 def _is_kinetics(path: pathlib.Path) -> bool:
