@@ -82,6 +82,20 @@ def test_evaluate_reports_the_error_and_writes_temperatures_that_predict_uses(he
   np.testing.assert_allclose(predictor.probabilities([clip]), expected, atol=1e-6)
 
 
+def test_other_data_has_no_held_out_subjects_and_a_folder_of_its_own(held_out, tmp_path):
+  calibrated = (held_out / "calibration.json").read_bytes()
+  for name in ("other", "third"):
+    tiny.prepare(tmp_path, name, first_subject=1 if name == "other" else 2)
+    argv = [str(held_out), "--data", str(tmp_path), "--data-name", name]
+    assert command.main(argv) == 0
+    with pytest.raises(ConfigError, match="this run has none"):
+      command.main([*argv, "--calibrate"])
+  folders = sorted(path.name for path in held_out.glob("evaluation_*"))
+  expected = [f"evaluation_newest_{name}_cross_subject" for name in ("other", "third")]
+  assert folders == ["evaluation_newest", *expected]
+  assert (held_out / "calibration.json").read_bytes() == calibrated
+
+
 def test_temperatures_of_another_step_are_not_used(held_out):
   calibration.Calibration({"joint": 2.0}, 999, "nothing").save(held_out)
   predictor = Predictor(held_out, stream="joint")

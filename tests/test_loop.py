@@ -508,11 +508,11 @@ def test_a_run_too_short_to_profile_says_so(tiny_data, tmp_path, capsys):
 
 def test_without_a_terminal_progress_is_plain_lines(tmp_path, capsys, monkeypatch):
   monkeypatch.setattr(run_log.Progress, "SECONDS_BETWEEN_LINES", 0.0)
-  run_log.start_logging(tmp_path)
-  progress = run_log.Progress(first=0, total=4, batch_size=8, enabled=True)
-  for step in range(1, 4):
-    progress.update(step, epoch=1, loss=0.25, learning_rate=0.1)
-  progress.close()
+  with run_log.logging_to(tmp_path):
+    progress = run_log.Progress(first=0, total=4, batch_size=8, enabled=True)
+    for step in range(1, 4):
+      progress.update(step, epoch=1, loss=0.25, learning_rate=0.1)
+    progress.close()
   lines = capsys.readouterr().out.splitlines()
   assert re.fullmatch(
     r"step 3/4  epoch 1  \d+ clips/s  loss 0\.250  lr 0\.1  00:00 left", lines[-1]
@@ -546,10 +546,30 @@ def test_early_stopping_ends_the_run_and_it_stays_ended(tiny_data, tmp_path, cap
   assert tiny.arrays(tmp_path / "run")[0] == 9 * 6
 
 
+def test_early_stopping_set_within_an_epoch_waits_for_an_evaluation(tiny_data, tmp_path, capsys):
+  changes = {"optimizer.learning_rate": 1e-9, "epochs": 9}
+  with pytest.raises(loop.Preempted):
+    loop.train(tiny.config(tiny_data, **changes), tmp_path / "run", stop=StopAfter(3 * 6 + 1))
+  assert tiny.arrays(tmp_path / "run")[0] % 6
+  loop.train(tiny.config(tiny_data, **changes, early_stopping=1), tmp_path / "run")
+  step, _ = tiny.arrays(tmp_path / "run")
+  assert step == 4 * 6
+  assert "last epoch (4, an end selected on" in capsys.readouterr().out
+
+
 def test_a_workdir_that_is_none_is_named():
   with pytest.raises(DataError, match=r"not a workdir.*model\.json"):
     checkpoints.load_model(pathlib.Path(__file__).parent)
 
 
-def test_library_messages_do_not_leak_into_other_loggers(finished):
-  assert not logging.getLogger("mstgcn_jax").propagate
+def test_messages_of_a_run_go_to_its_log_alone(tmp_path):
+  logger = logging.getLogger("mstgcn_jax")
+  before = logger.handlers, logger.level, logger.propagate
+  with run_log.logging_to(tmp_path):
+    logger.info("of all seeds")
+    (tmp_path / "seed_0").mkdir()
+    with run_log.logging_to(tmp_path / "seed_0"):
+      logger.info("of one")
+  assert (logger.handlers, logger.level, logger.propagate) == before
+  said = lambda folder: (folder / "log.txt").read_text().split(" ", 2)[2]
+  assert said(tmp_path) == "of all seeds\n" and said(tmp_path / "seed_0") == "of one\n"

@@ -53,9 +53,10 @@ def main(argv: list[str]) -> int:
   )
   _print(evaluation)
   data = trained.data
-  same = (evaluation.protocol, evaluation.data_name) == (data.protocol, data.name)
-  other = "" if same else "_" + re.sub(r"[^\w.-]+", "_", evaluation.protocol)
-  out = workdir / f"evaluation_{args.checkpoint}{other}"
+  names = [evaluation.data_name] if evaluation.data_name != data.name else []
+  names += [evaluation.protocol] if names or evaluation.protocol != data.protocol else []
+  what = "_".join(["evaluation", args.checkpoint, *names])
+  out = workdir / re.sub(r"[^\w.-]+", "_", what)
   _write(evaluation, out)
   print(f"in {out}: report.txt, scores.npz, confusion_matrix.png")
   if args.calibrate:

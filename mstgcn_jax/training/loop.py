@@ -73,6 +73,7 @@ def train(
       stop = stack.enter_context(StopSignal())
     if jax.process_index() == 0:  # of several processes the first one writes
       stack.enter_context(files.only_writer(workdir))
+    stack.enter_context(run_log.logging_to(workdir, quiet=jax.process_index() != 0))
     return (_train_seeds if config.seeds else _train_seed)(config, workdir, stop)
 
 
@@ -114,7 +115,6 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -
   # Restore.
   is_first = jax.process_index() == 0
   workdir.mkdir(parents=True, exist_ok=True)
-  run_log.start_logging(workdir, quiet=not is_first)
   manager = checkpoints.make_manager(workdir)
   step, progress, changed = 0, checkpoints.Progress(), []
   if states is None:
@@ -127,7 +127,9 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -
     checkpoints.forget_figures(manager)
     if is_first:
       (workdir / "summary.json").unlink(missing_ok=True)
-  total_steps = step if _ends_early(config, progress) else max(step, total_steps)
+  # Where it was not evaluated, as when it was stopped, it goes on to the next evaluation.
+  ends = progress.judged_step == step and _ends_early(config, progress)
+  total_steps = step if ends else max(step, total_steps)
   if not other_data and step == total_steps and (figures := _finished(workdir, step)):
     manager.close()
     return figures
@@ -373,8 +375,8 @@ def _read_step(record: run_log.Recorder, step: int, outputs) -> bool:
     if not values["finite"]:
       raise RunError(
         f"step {step}, stream {name}: the loss ({values['loss']}) or gradient norm "
-        f"({values['grad_norm']}) is not finite. That step and those after it are not saved; "
-        "the newest checkpoint is from before. A lower optimizer.learning_rate or "
+        f"({values['grad_norm']}) is not finite. No checkpoint holds that step "
+        "or a later one. A lower optimizer.learning_rate or "
         "optimizer.clip_norm may help"
       )
   record.step(step, figures)
@@ -474,10 +476,11 @@ def _write_results(run: Experiment, workdir: pathlib.Path, step, progress, resul
   curves = run_log.read_curves(workdir / "metrics.csv")
   plots.learning_curves(curves, workdir / "learning_curves.png", title=title)
   ended = f", an end selected on {selected_on}" if _ends_early(run.config, progress) else ""
+  epoch = lambda step: -(-step // run.steps_per_epoch)  # that it is part of, from 1
   text = (
-    f"last epoch ({step // run.steps_per_epoch}{ended}), {main}: "
+    f"last epoch ({epoch(step)}{ended}), {main}: "
     f"{metrics.in_words(last, run.task.num_classes)}\n"
-    f"best epoch ({progress.best_step // run.steps_per_epoch}, selected on {selected_on}): "
+    f"best epoch ({epoch(progress.best_step)}, selected on {selected_on}): "
     f"top-1 there {100 * progress.best_top1:.2f} %"
   )
   _log.info("%s\n%s", text, _whereabouts(workdir))

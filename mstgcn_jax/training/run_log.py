@@ -37,24 +37,26 @@ class _Console(logging.Handler):
     sys.stdout.flush()
 
 
-def start_logging(workdir: pathlib.Path, *, quiet: bool = False) -> None:
+@contextlib.contextmanager
+def logging_to(workdir: pathlib.Path, *, quiet: bool = False) -> Iterator[None]:
   """Sends the project's messages to stdout and, with the time, to `workdir`/log.txt.
+
+  The file is made by the first message. Within another, the inner one's file gets them.
 
   Args:
     quiet: say nothing (every process but the first).
   """
-  for handler in list(_log.handlers):
-    _log.removeHandler(handler)
-    handler.close()
+  before = _log.handlers, _log.level, _log.propagate
+  file = logging.FileHandler(workdir / "log.txt", delay=True)
+  file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+  _log.handlers = [logging.NullHandler()] if quiet else [_Console(), file]
   _log.setLevel(logging.INFO)
   _log.propagate = False
-  if quiet:
-    _log.addHandler(logging.NullHandler())
-    return
-  _log.addHandler(_Console())
-  file = logging.FileHandler(workdir / "log.txt")
-  file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-  _log.addHandler(file)
+  try:
+    yield
+  finally:
+    file.close()
+    _log.handlers, _log.level, _log.propagate = before
 
 
 class MetricsFile:
