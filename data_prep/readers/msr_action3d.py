@@ -38,12 +38,14 @@ _CITATION = """@inproceedings{li2010action,
 
 def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   """The `…_skeleton3D.txt` files below a folder."""
-  paths, warnings = raw_files.find(raw, "_skeleton.txt" if _only_flat(raw) else "_skeleton3d.txt")
-  if _only_flat(raw):
+  names = [path.name.lower() for path in raw_files.walk(raw)]
+  flat = sum(name.endswith("_skeleton.txt") for name in names)
+  if flat and not any(name.endswith("_skeleton3d.txt") for name in names):
     raise DataError(
-      f"--raw {raw} holds {len(paths)} files …_skeleton.txt, which are places in the picture; "
+      f"--raw {raw} holds {flat} files …_skeleton.txt, which are places in the picture; "
       "expected …_skeleton3D.txt, of the archive MSRAction3DSkeletonReal3D"
     )
+  paths, warnings = raw_files.find(raw, "_skeleton3d.txt")
   skeleton = skeletons.get("msr_action3d")
   return Recordings(
     keys=paths,
@@ -58,12 +60,6 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     published_clips=567,
     warnings=tuple(warnings),
   )
-
-
-def _only_flat(raw: pathlib.Path) -> bool:
-  names = [path.name.lower() for path in raw_files.walk(raw)]
-  flat = any(name.endswith("_skeleton.txt") for name in names)
-  return flat and not any(name.endswith("_skeleton3d.txt") for name in names)
 
 
 def read_recording(path: pathlib.Path) -> Clip:
