@@ -18,7 +18,7 @@ from test_classifier import NTU, write_run
 
 from data_prep.look import show
 from data_prep.readers import interface, kinetics, ntu
-from mstgcn_jax import files
+from mstgcn_jax import files, skeletons
 from mstgcn_jax.commands import predict as command
 from mstgcn_jax.data.data_set import Persons
 from mstgcn_jax.errors import ConfigError, DataError
@@ -380,6 +380,20 @@ def test_a_recording_is_drawn_by_what_its_coordinates_are(tmp_path, monkeypatch,
   said = recordings.Recording("x", [], list(data.read([0])[0]), coordinates={"up": "y"})
   drawing.predictions(said, NTU, [], NAMING, out, data.coordinates)
   assert drawn[-1]["coordinates"] == {"up": "y"}
+
+
+def test_pixels_are_drawn_as_the_fractions_that_the_run_takes(tmp_path, monkeypatch):
+  taken = {"scored": True, "units": "image fractions", "picture": [640, 480]}
+  options = {"rotated": False, "center": None, "skeleton": skeletons.get("coco")}
+  run = write_run(tmp_path / "run", preparation=taken, **options)
+  drawn, draw = [], show.draw_persons
+  monkeypatch.setattr(show, "draw_persons", lambda *a, **k: drawn.append(a) or draw(*a, **k))
+  pixels = np.random.default_rng(0).uniform(1, 480, (12, 17, 3)).astype(np.float32)
+  np.save(tmp_path / "mine.npy", pixels)
+  argv = [str(run), str(tmp_path / "mine.npy"), "--show", str(tmp_path / "out.png")]
+  assert command.main(argv) == 0
+  (person,), *_ = drawn[-1]
+  np.testing.assert_allclose(person[..., 1], 0.5 - pixels[..., 1] / 480, atol=1e-6)
 
 
 def test_a_source_says_what_its_coordinates_are():

@@ -13,6 +13,7 @@ Without --window-seconds a recording is one clip, seen as in evaluation.
 
 import argparse
 import csv
+import dataclasses
 import json
 import pathlib
 import sys
@@ -54,9 +55,14 @@ def main(argv: list[str]) -> int:
     write = {"text": _as_text, "csv": _as_csv, "json": _as_json}[args.format]
     for recording, predictions in write(predicted, naming, args):
       if args.show:
-        skeleton = predictor.classifier.skeleton
+        classify = predictor.classifier
+        recording = dataclasses.replace(
+          recording, recorded=classify.as_fractions(recording.recorded)
+        )
         coordinates = drawing.coordinates(args.run, stored=False)
-        drawing.predictions(recording, skeleton, predictions, naming, args.show, coordinates)
+        drawing.predictions(
+          recording, classify.skeleton, predictions, naming, args.show, coordinates
+        )
         print(f"drawn in {args.show}", file=sys.stderr)
   if len(bad) == len(found.read):
     raise DataError(bad[0] if len(bad) == 1 else f"none of {len(bad)} recordings; {bad[0]}")

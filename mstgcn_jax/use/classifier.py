@@ -199,8 +199,7 @@ class Classifier:
     persons = [self._checked(person, "[frame, joint, channel]") for person in persons]
     if raw and self.scored:
       persons = [skeletons.without_unscored(person) for person in persons]
-    if raw and persons and self.units == "image fractions":
-      persons = self._fractions(persons)
+    persons = self.as_fractions(persons) if raw else persons
     if raw and (self.rotated or self.sampling.center is not None):
       if wanted := self._upward_in_training:
         persons = facing.with_up(persons, self._axis(upward or self.upward), wanted)
@@ -216,8 +215,13 @@ class Classifier:
       raise ConfigError(f"upward is {name!r}; expected one of {', '.join(facing.AXES)}")
     return name
 
-  def _fractions(self, persons: list[np.ndarray]) -> list[np.ndarray]:
-    """Persons in pixels as fractions of the picture; those that are fractions as they are."""
+  def as_fractions(self, persons: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """Persons in pixels as fractions of the picture, where the run takes these.
+
+    DataError where `picture` is unknown or too small.
+    """
+    if not len(persons) or self.units != "image fractions":
+      return persons
     reach = np.max([np.abs(p[..., :2].reshape(-1, 2)).max(0, initial=0) for p in persons], 0)
     if (reach <= _FRACTIONS_REACH).all():
       return persons
