@@ -121,6 +121,10 @@ def test_a_value_that_makes_no_sense_is_refused(text, message):
       ["optimizer.freeze_adjacency_through=2"],
       "learned adjacencies never learn",
     ),  # of epochs 0 to 2
+    (
+      ["optimizer.freeze_adjacency_through=0", "model.edge_weights=fixed"],
+      "optimizer.freeze_adjacency_through has no effect: model.edge_weights is 'fixed'",
+    ),
     (["model.width=64"], "model.width has no effect: model.blocks says"),
     (["init_ignore=classifier"], "init_ignore has no effect: init_from is empty"),
     (["init_ignore=classifier", "init_from=runs/other"], None),

@@ -384,7 +384,9 @@ def notes(config: ConfigDict) -> list[str]:
       f"the learning rate rises until the end: optimizer.warmup_epochs is {o.warmup_epochs}, "
       f"epochs {config.epochs}"
     )
-  if o.freeze_adjacency_through >= config.epochs - 1:
+  if o.freeze_adjacency_through >= 0 and config.model.edge_weights == "fixed":
+    lines.append("optimizer.freeze_adjacency_through has no effect: model.edge_weights is 'fixed'")
+  elif o.freeze_adjacency_through >= config.epochs - 1:
     lines.append(
       f"learned adjacencies never learn: optimizer.freeze_adjacency_through is "
       f"{o.freeze_adjacency_through}, epochs {config.epochs}"
