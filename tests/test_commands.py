@@ -15,7 +15,7 @@ import tiny
 from flax import nnx
 
 from mstgcn_jax import files, skeletons
-from mstgcn_jax.commands import evaluate, process
+from mstgcn_jax.commands import ensemble, evaluate, process
 from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.evaluation import fusion, metrics
@@ -192,6 +192,14 @@ def test_evaluate_repeats_the_last_epoch(four_streams, monkeypatch, capsys):
     np.testing.assert_allclose(a.logits, b.logits, rtol=1e-5, atol=1e-6)
 
 
+def test_a_network_that_drops_within_its_blocks_is_evaluated(tiny_data, tmp_path):
+  changes = {"model.network": "stgcn", "model.dropout": 0.3, "model.block_type": None, "epochs": 1}
+  loop.train(tiny.config(tiny_data, **changes), tmp_path)
+  found = evaluate_lib.evaluate(tmp_path).scores["joint"]
+  trained = Scores.load(tmp_path / "scores.npz")
+  np.testing.assert_allclose(found.logits, trained.logits, rtol=1e-5, atol=1e-6)
+
+
 def test_what_was_trained_in_bfloat16_is_evaluated_in_float32_on_a_cpu(four_streams, tmp_path):
   workdir = shutil.copytree(four_streams, tmp_path / "run")
   for name in ("config.json", "model.json"):
@@ -288,6 +296,14 @@ def test_ensemble_matches_by_name_and_equals_the_runs_own_fusion(four_streams, t
   expected = Scores.load(four_streams / "scores.npz")
   np.testing.assert_array_equal(fused.names, expected.names)
   np.testing.assert_allclose(fused.logits, expected.logits, atol=1e-6)
+
+
+def test_ensemble_does_not_write_over_what_it_fuses(four_streams):
+  before = (four_streams / "scores.npz").read_bytes()
+  argv = [str(four_streams), str(four_streams / "scores_bone.npz")]
+  with pytest.raises(ConfigError, match="is one of the scores that are fused"):
+    ensemble.main([*argv, "--out", str(four_streams / "." / "scores.npz")])
+  assert (four_streams / "scores.npz").read_bytes() == before
 
 
 def test_ensemble_refuses_what_does_not_match(four_streams, tmp_path):

@@ -21,6 +21,8 @@ def main(argv: list[str]) -> int:
   args = parser.parse_args(argv)
   if args.out and args.out.suffix != ".npz":
     raise ConfigError(f"--out {args.out} must end in .npz")
+  if args.out and args.out.resolve() in [fusion.scores_file(run).resolve() for run in args.runs]:
+    raise ConfigError(f"--out {args.out} is one of the scores that are fused; name another file")
   scores = fusion.fuse_runs(args.runs, args.weights)
   if args.out:  # first: a disk that refuses is said before figures are
     args.out.parent.mkdir(parents=True, exist_ok=True)

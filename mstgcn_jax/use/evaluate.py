@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import jax
 import numpy as np
+from flax import nnx
 from ml_collections import ConfigDict
 
 from mstgcn_jax import words
@@ -139,7 +140,7 @@ def evaluate(
   notes = _check_fit(workdir, facts, run)
   tree, step = checkpoints.load_variables(workdir, checkpoint)
   variables = {
-    name: train_step.replicate(mesh, train_step.saved_eval_variables(tree[name]))
+    name: train_step.replicate(mesh, _as_in_training(train_step.saved_eval_variables(tree[name])))
     for name, mesh in run.meshes.items()
   }
   selected_on = ""
@@ -159,6 +160,12 @@ def evaluate(
     copies=tuple(run.data_set.column("name")[list(copies)].tolist()),
     notes=tuple(notes),
   )
+
+
+def _as_in_training(saved: EvalVariables) -> EvalVariables:
+  """With numbers for blocks, which a checkpoint holds as text."""
+  trees = {kind: nnx.restore_int_paths(saved[kind]) for kind in ("params", "batch_stats")}
+  return saved | trees
 
 
 def evaluate_fresh(
