@@ -236,6 +236,30 @@ def test_hands_of_openpose_and_of_mediapipe(tmp_path):
   np.testing.assert_allclose(data.read([1])[0][0][..., 0], meant[..., 0], atol=1e-4)
 
 
+def test_arrays_of_bodies_and_hands_in_one_file_are_told_apart(tmp_path):
+  raw = tmp_path / "raw"
+  body = stick_poses.as_layout(stick_poses.people(2, 0, FRAMES), "mediapipe")[0]
+  flat = stick_poses.pixels(body) / files.SIZE
+  for name in ("a", "b"):
+    (raw / name).mkdir(parents=True)
+    hands = {f"{side}_hand": hand(i)[0] / files.SIZE for i, side in enumerate(("left", "right"))}
+    np.savez(raw / name / "clip.npz", pose=flat, **hands)
+  bodies = prepare(raw)
+  assert bodies.skeleton.name == "mediapipe" and bodies.table["persons"].tolist() == [1, 1]
+  hands = prepare(raw, "--part", "hands", "--overwrite")
+  assert hands.skeleton.name == "hand21" and hands.table["persons"].tolist() == [2, 2]
+
+
+def test_boxes_without_key_points_are_nobody(tmp_path):
+  for name in CLASSES:
+    clip = tmp_path / "raw" / name / "clip"
+    files.coco_annotations(clip, files.seen("coco", 2, 0, FRAMES))
+    content = json.loads(clip.with_suffix(".json").read_text())
+    content["annotations"] += [{"id": 9999, "image_id": 7, "bbox": [0, 0, 9, 9]}]
+    clip.with_suffix(".json").write_text(json.dumps(content))
+  assert prepare(tmp_path / "raw").table["persons"].tolist() == [1, 1]
+
+
 def test_missing_key_points_are_untracked(tmp_path):
   raw = tmp_path / "raw"
   people = files.seen("body_25", 2, frames=FRAMES)

@@ -47,6 +47,8 @@ def _annotated(content: dict[str, Any]) -> Poses:
   images = {image["id"]: image for image in content["images"]}
   found: dict[str, list[Person]] = {str(images[key].get("file_name", key)): [] for key in images}
   for one in content["annotations"]:
+    if not one.get("keypoints"):  # a mere box
+      continue
     points, visible = people.triples(one["keypoints"])
     image = images[one["image_id"]]
     person = people.person(points, visible.clip(0, 2) / 2, _number(one))

@@ -298,5 +298,10 @@ def _from_arrays(path: pathlib.Path) -> Found:
     full[..., 3] = 1
     full[..., : array.shape[-1]] = array[..., :4]
     kind = "world" if "world" in name.lower() else "image" if len(arrays) > 1 else ""
-    found[kind] = [[(points, None) for points in frame] for frame in full]
+    number = next((i for i, side in enumerate(("left", "right")) if side in name.lower()), None)
+    frames = found.setdefault(kind, [[] for _ in full])
+    if len(frames) != len(full):
+      raise ValueError(f"{name} has {len(full)} frames, an array before it {len(frames)}")
+    for people_, more in zip(frames, full, strict=True):
+      people_ += [(points, number) for points in more]
   return found

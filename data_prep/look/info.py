@@ -211,7 +211,7 @@ def histogram(data: DataSet, path: pathlib.Path) -> None:
   right.set(title="clips of each class")
   if few:
     right.barh(range(len(names)), counts, color=colors[0])
-    right.set_yticks(range(len(names)), [name.replace("$", r"\$") for name in names])
+    right.set_yticks(range(len(names)), names, parse_math=False)
     right.set(xlabel="clips", ylim=(len(names) - 0.4, -0.6))
     right.tick_params(axis="y", labelsize=8, length=0)
   else:
