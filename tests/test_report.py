@@ -270,13 +270,14 @@ def test_of_several_streams_the_fused_score_is_explained(network, tiny_data, mon
     def from_data_set(self, data_set, row):
       return self.sampling.windows(data_set.read([row])[0])
 
-  def importance(classify, clip, target):
+  def importance(classifiers, weights, clip, target):
     found = np.zeros(clip.shape[:3])
-    found[0, :, 3 if classify.stream == "joint" else 5] = 1
+    for classify, weight in zip(classifiers, weights, strict=True):
+      found[0, :, 3 if classify.stream == "joint" else 5] = weight
     return found
 
   monkeypatch.setattr(decided, "Classifier", Fake)
-  monkeypatch.setattr(explain, "gradient_times_input", importance)
+  monkeypatch.setattr(explain, "fused_gradient_times_input", importance)
   (found,) = decided.of_clips(network, data_set, [0], [0], step=0)
   frame = len(found[0]) // 2
   # Motion counts half.

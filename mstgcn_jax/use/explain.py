@@ -70,8 +70,17 @@ def gradient_times_input(classify: Classifier, clip: np.ndarray, target: int) ->
   Arguments and result as of `occlusion`.
   """
 
+  return fused_gradient_times_input([classify], [1], clip, target)
+
+
+def fused_gradient_times_input(
+  classifiers: Sequence[Classifier], weights: Sequence[float], clip: np.ndarray, target: int
+) -> np.ndarray:
+  """`gradient_times_input` of the mean of several streams' probabilities, by their weights."""
+
   def log_probability(x: jax.Array) -> jax.Array:
-    return jax.nn.log_softmax(classify.logits(x[None]))[0, target]
+    logs = [jax.nn.log_softmax(classify.logits(x[None]))[0, target] for classify in classifiers]
+    return jax.nn.logsumexp(jnp.stack(logs), b=jnp.asarray(weights))
 
   return np.asarray((jax.grad(log_probability)(jnp.asarray(clip)) * clip).sum(-1), np.float32)
 

@@ -26,7 +26,7 @@ def of_clips(
   """How much each class owes to each joint of a clip, float [person, frame, joint], 0 to 1.
 
   The frames are the recording's; those that the network did not see have 0. Of a run of several
-  streams it is the fused score that is explained: the streams' importances by their weights.
+  streams it is the fused score that is explained.
 
   Args:
     rows: of the clips.
@@ -41,10 +41,7 @@ def of_clips(
   found = []
   for row, target in zip(rows, targets, strict=True):
     clip = explain.middle_view(networks[0].from_data_set(data_set, row))
-    importance = sum(
-      share * explain.gradient_times_input(network, clip, target)
-      for share, network in zip(shares, networks, strict=True)
-    )
+    importance = explain.fused_gradient_times_input(networks, shares, clip, target)
     sampling = dataclasses.replace(networks[0].sampling, fill=data_set.fill)
     on_frames = in_recording(importance, data_set.read([row])[0], sampling)
     positive = np.maximum(on_frames, 0)
