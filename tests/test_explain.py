@@ -1,9 +1,12 @@
 """Why: occlusion, gradient × input, deletion curves, their pictures; features and the projector."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tiny
 from PIL import Image
+from prepared import prepare, random_clips
 from test_classifier import write_run
 
 from mstgcn_jax.commands import embed as embed_command
@@ -66,6 +69,25 @@ def test_gradient_times_input_of_a_linear_network_is_each_joints_share():
   total = (clip * weights).sum()
   slope = 1 / (1 + np.exp(total))  # of log sigmoid
   np.testing.assert_allclose(found, slope * (clip * weights).sum(-1), atol=1e-6)
+
+
+def test_of_fused_streams_each_counts_by_its_share_of_the_probability():
+  (first, clip, _), (second, _, _) = linear(0), linear(1)
+  probability = lambda classify: float(classify(clip[None])[0, 0])
+  shares = np.array([2 * probability(first), probability(second)])
+  alone = [explain.gradient_times_input(classify, clip, 0) for classify in (first, second)]
+  expected = sum(share * found for share, found in zip(shares, alone, strict=True)) / shares.sum()
+  found = explain.fused_gradient_times_input([first, second], [2, 1], clip, 0)
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_clip_is_found_by_its_name_before_its_row(tmp_path):
+  names = ["001", "000", "7"]
+  clips = [
+    dataclasses.replace(clip, name=name) for clip, name in zip(random_clips(3), names, strict=True)
+  ]
+  data = prepare(tmp_path, clips)
+  assert [command._row(data, text) for text in ("001", "000", "7", "2")] == [0, 1, 2, 2]
 
 
 def test_the_most_important_are_deleted_first_and_only_what_is_tracked():
@@ -136,6 +158,7 @@ def test_the_command_draws_and_prints_deletion_curves(run, tiny_data, tmp_path, 
     ("tiny", ["0", "--out", "a.pdf"], ConfigError, "must end in .png"),
     ("absent", [], DataError, "does not exist"),
     ("absent", ["--deletion"], DataError, "there is no data set"),
+    ("tiny", ["0", "--deletion"], ConfigError, "leave ROW out"),
   ],
 )
 def test_what_is_wrong_is_said(run, tiny_data, what, flags, kind, said):

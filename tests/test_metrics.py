@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mstgcn_jax.evaluation import metrics
+from mstgcn_jax.evaluation import metrics, plots
+from mstgcn_jax.evaluation.scores import Scores
 
 LOGITS = np.asarray([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0], [0.0, 5.0, 1.0], [1.0, 0.0, 4.0]])
 LABELS = np.asarray([0, 1, 2, 2])
@@ -61,6 +62,19 @@ def test_a_summary_and_its_words():
   )
   assert metrics.in_words(figures, 6) == "top-1 16.67 %, top-5 83.33 %, mean class 16.67 %"
   assert metrics.in_words(figures, 5) == "top-1 16.67 %, mean class 16.67 %"
+
+
+def test_labels_of_small_integers_are_counted(tmp_path):
+  labels = np.arange(60, dtype=np.uint8)
+  Scores(labels.astype(str), labels, np.eye(60)).save(tmp_path / "scores.npz")
+  scores = Scores.load(tmp_path / "scores.npz")
+  assert np.trace(metrics.confusion_matrix(scores.logits, scores.labels)) == 60
+
+
+def test_class_names_are_no_formulas_and_of_any_alphabet(tmp_path, recwarn):
+  names = ("give_$5_or_$10", "挥手")
+  plots.confusion_matrix(np.eye(2), names, tmp_path / "matrix.png", title="x")
+  assert (tmp_path / "matrix.png").stat().st_size and not recwarn.list
 
 
 def test_confusions():

@@ -36,6 +36,8 @@ def main(argv: list[str]) -> int:
   args = parser.parse_args(argv)
   if args.calibrate and args.config:
     parser.error("--calibrate takes a trained run")
+  if args.checkpoint != "newest" and args.config:
+    parser.error("--checkpoint takes a trained run")
   process.start()
   workdir = args.run or args.workdir
   if workdir is None:

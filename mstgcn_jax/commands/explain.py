@@ -31,6 +31,8 @@ def main(argv: list[str]) -> int:
   out = args.out or pathlib.Path("deletion.png" if args.deletion else "explanation.png")
   if out.suffix.lower() != ".png":
     raise ConfigError(f"--out {out} must end in .png")
+  if args.deletion and args.row is not None:
+    raise ConfigError("--deletion takes the clips that the run was evaluated on; leave ROW out")
   if args.clips < 1:
     raise ConfigError(f"--clips {args.clips} is none; expected 1 or more")
   process.start()
@@ -89,12 +91,13 @@ def _clip(args: argparse.Namespace, predictor: Predictor) -> tuple[str, np.ndarr
 
 
 def _row(data: DataSet, text: str | None) -> int:
-  """The row that a number or a clip's name stands for."""
+  """The row that a clip's name or a number stands for; names may be numbers, and go first."""
   if text is None:
     raise ConfigError(
       f"{data.path} is a data set of {len(data)} clips; say which: its row, from 0, or its name"
     )
-  if text.isdecimal() and int(text) < len(data):
+  named = text in data.table["name"]
+  if not named and text.isdecimal() and int(text) < len(data):
     return int(text)
   return show.find(data, text, None)
 

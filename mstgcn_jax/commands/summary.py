@@ -31,11 +31,11 @@ def main(argv: list[str]) -> int:
   else:
     skeleton, classes, channels = "ntu_rgbd", 60, 3
     source = f"{folder} is not prepared: --skeleton, --classes, --channels or NTU RGB+D 60's"
-  channels = args.channels or channels
+  channels = channels if args.channels is None else args.channels
   model = config_lib.model_config(
     config,
     skeleton=args.skeleton or skeleton,
-    num_classes=args.classes or classes,
+    num_classes=classes if args.classes is None else args.classes,
     channels=channels,
   )
   print(

@@ -1,6 +1,7 @@
 """Pictures of a run: confusion matrix, learning curves, learned adjacencies."""
 
 import pathlib
+import warnings
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -30,8 +31,9 @@ def confusion_matrix(
   image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
   ticks = np.arange(n) if small else np.arange(0, n, 5)
   labels = list(class_names) if small else [str(i + 1) for i in ticks]
-  ax.set_xticks(ticks, labels, rotation=90 if small else 0, fontsize=8)
-  ax.set_yticks(ticks, labels, fontsize=8)
+  as_text = {"fontsize": 8, "parse_math": False}  # a $ in a name begins no formula
+  ax.set_xticks(ticks, labels, rotation=90 if small else 0, **as_text)
+  ax.set_yticks(ticks, labels, **as_text)
   ax.set_xlabel("predicted")
   ax.set_ylabel("true")
   ax.set_title(title, fontsize=11)
@@ -133,7 +135,8 @@ def deletion_curves(
 
 
 def _save(fig: Figure, path: pathlib.Path) -> None:
-  with files.written_whole(path) as aside:
+  with files.written_whole(path) as aside, warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "Glyph")  # class names in an alphabet that the font lacks
     fig.savefig(aside, dpi=130, format="png")
 
 

@@ -62,7 +62,7 @@ class Scores:
         f"{path} has {classes} classes and labels from {labels.min()} to {labels.max()}; they "
         "count from 0"
       )
-    return scores
+    return dataclasses.replace(scores, labels=labels.astype(np.int64))
 
   @staticmethod
   def step(path: pathlib.Path) -> int:

@@ -122,7 +122,7 @@ def _map(
     frames, joints = values.shape
     extent = (0.5, frames + 0.5, joints - 0.5, -0.5)
     ax.imshow(values.T, aspect="auto", cmap="Reds", vmin=0, vmax=1, extent=extent)
-    ax.set_yticks(range(joints), skeleton.joints, fontsize=7)
+    ax.set_yticks(range(joints), skeleton.joints, fontsize=7, parse_math=False)
     ax.tick_params(axis="x", labelsize=7)
     ax.set_xlabel(f"frame of the window, person {person + 1}", fontsize=8)
   buffer = io.BytesIO()
