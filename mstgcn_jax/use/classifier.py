@@ -20,8 +20,8 @@ from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.train_step import model_input
 
 LARGEST = 1e9  # a coordinate beyond is damage, as for data_prep
-_FRACTIONS_REACH = 2  # from the picture's middle: joints beyond are in pixels
-_PIXELS_REACH = 1.25  # of the picture's size: joints beyond are of a larger one
+_FRACTIONS_REACH = 2  # from the picture's middle: where most joints are beyond, they are in pixels
+_PIXELS_REACH = 1.25  # of the picture's size: where joints are beyond, it was a larger one
 
 
 def in_batches(
@@ -222,9 +222,11 @@ class Classifier:
     """
     if not len(persons) or self.units != "image fractions":
       return persons
-    reach = np.max([np.abs(p[..., :2].reshape(-1, 2)).max(0, initial=0) for p in persons], 0)
-    if (reach <= _FRACTIONS_REACH).all():
+    places = np.abs(np.concatenate([person[..., :2].reshape(-1, 2) for person in persons]))
+    places = places[places.any(-1)]
+    if not len(places) or (np.median(places, 0) <= _FRACTIONS_REACH).all():
       return persons
+    reach = np.percentile(places, 99, axis=0)  # estimators put single joints anywhere
     if not self.picture or (reach > _PIXELS_REACH * np.array(self.picture)).any():
       size = "x".join(f"{side:g}" for side in self.picture) or "of a size that it does not know"
       raise DataError(
