@@ -82,6 +82,10 @@ def test_evaluate_reports_the_error_and_writes_temperatures_that_predict_uses(he
   np.testing.assert_allclose(predictor.probabilities([clip]), expected, atol=1e-6)
 
 
+def test_the_runs_own_protocol_may_be_named(held_out):
+  assert evaluate(held_out, protocol="cross_subject").calibrate() == evaluate(held_out).calibrate()
+
+
 def test_other_data_has_no_held_out_subjects_and_a_folder_of_its_own(held_out, tmp_path):
   calibrated = (held_out / "calibration.json").read_bytes()
   for name in ("other", "third"):

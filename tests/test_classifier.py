@@ -162,6 +162,20 @@ def test_a_recording_is_turned_to_the_front_first_where_the_training_data_were(t
     classify.from_recording(back, upward="up")
 
 
+def test_centred_data_that_were_not_turned_take_recordings_as_they_are(tmp_path):
+  classify = Classifier(write_run(tmp_path, rotated=False))
+  raw = recording()
+  expected = classify.from_recording(Persons(list(raw)))
+  np.testing.assert_allclose(classify.from_recording(raw), expected, atol=1e-6)
+
+
+def test_a_run_that_was_rematerialised_can_be_closed_over(tmp_path):
+  remat = checkpoints.load_model(write_run(tmp_path / "remat", remat=True))
+  plain = checkpoints.load_model(write_run(tmp_path / "plain"))
+  traced = jax.jit(lambda x: remat(x))(clips())
+  np.testing.assert_allclose(traced, plain(clips()), atol=1e-5)
+
+
 def test_an_axis_becomes_another_without_mirroring():
   person = np.random.default_rng(0).normal(size=(4, 25, 3)).astype(np.float32)
   for up, axis in facing.AXES.items():

@@ -7,9 +7,12 @@
 WEIGHTS may also be a .safetensors file, which does not need PyTorch.
 """
 
+import pathlib
+
 from mstgcn_jax import torch_weights
 from mstgcn_jax.commands import process
 from mstgcn_jax.model.config import own_code
+from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import devices
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.use import weights
@@ -65,3 +68,5 @@ def _export(args) -> None:
     else "for load_state_dict of the reference's model"
   )
   print(f"{args.weights}: the state dict of stream {stream}, step {step}; {what}")
+  if config_lib.read(pathlib.Path(args.workdir, "config.json")).data.normalize:
+    print("warning: of clips normalised by the run's mean and deviation, which it does not hold")

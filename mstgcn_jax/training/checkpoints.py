@@ -519,7 +519,8 @@ def load_trained(
   tree, step = load_variables(workdir, checkpoint)
   variables = saved_eval_variables(tree[facts.stream(stream)])
   dtype = dtype or devices.dtype_for_use(facts.model.dtype)
-  model = _build(dataclasses.replace(facts.model, dtype=dtype), variables)
+  # Not rematerialised, which is of use in training and lets no trace close over the parameters.
+  model = _build(dataclasses.replace(facts.model, dtype=dtype, remat=False), variables)
   model.eval()
   return model, variables, step
 

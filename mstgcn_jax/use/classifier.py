@@ -203,7 +203,9 @@ class Classifier:
     if raw and (self.rotated or self.sampling.center is not None):
       if wanted := self._upward_in_training:
         persons = facing.with_up(persons, self._axis(upward or self.upward), wanted)
-      persons = normalise.normalise(persons, self.skeleton, by_sum=False, upward=wanted)
+      turns = {} if self.rotated else {"vertical": None, "horizontal": None}
+      skeleton = dataclasses.replace(self.skeleton, **turns)
+      persons = normalise.normalise(persons, skeleton, by_sum=False, upward=wanted)
     elif raw:
       persons = normalise.cut_together(persons)
     if not any(person.any() for person in persons[: self.sampling.num_persons]):

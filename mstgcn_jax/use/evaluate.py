@@ -185,9 +185,10 @@ def _set_up(config: ConfigDict, protocol: str | None, data_set) -> Experiment:
   config = config.copy_and_resolve_references()
   if isinstance(data_set, str | pathlib.Path):
     data_set = open_data_set(data_set)
+  other_data = data_set is not None and data_set.name != config.data.name
+  if other_data or protocol not in (None, config.data.protocol):
+    config.data.holdout_subjects = ()  # of the split that was trained on
   config.data.protocol = protocol or config.data.protocol
-  if protocol or (data_set is not None and data_set.name != config.data.name):
-    config.data.holdout_subjects = ()  # of the clips that were trained on
   # None makes another network, and devices may be others than in training.
   count = jax.device_count()
   config.stream_devices = 0
