@@ -84,6 +84,8 @@ class Classifier:
     self.sampling = facts.sampling
     self._joint_at_zero = facts.joint_at_zero
     self.rotated = facts.rotated
+    unturned = {} if facts.rotated else {"vertical": None, "horizontal": None}
+    self._turned_by = dataclasses.replace(self.skeleton, **unturned)
     self.scored = facts.scored
     self.upward = self._upward_in_training = facts.upward
     self.units = facts.units
@@ -203,9 +205,7 @@ class Classifier:
     if raw and (self.rotated or self.sampling.center is not None):
       if wanted := self._upward_in_training:
         persons = facing.with_up(persons, self._axis(upward or self.upward), wanted)
-      turns = {} if self.rotated else {"vertical": None, "horizontal": None}
-      skeleton = dataclasses.replace(self.skeleton, **turns)
-      persons = normalise.normalise(persons, skeleton, by_sum=False, upward=wanted)
+      persons = normalise.normalise(persons, self._turned_by, by_sum=False, upward=wanted)
     elif raw:
       persons = normalise.cut_together(persons)
     if not any(person.any() for person in persons[: self.sampling.num_persons]):

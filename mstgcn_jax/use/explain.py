@@ -69,7 +69,6 @@ def gradient_times_input(classify: Classifier, clip: np.ndarray, target: int) ->
 
   Arguments and result as of `occlusion`.
   """
-
   return fused_gradient_times_input([classify], [1], clip, target)
 
 
