@@ -139,6 +139,13 @@ def test_flipped_facts_of_a_checkpoint_are_damage(copy):
     checkpoints.load_variables(copy)
 
 
+def test_a_stream_that_a_checkpoint_lacks_is_named(copy):
+  facts = files.read_json(copy / "model.json") | {"streams": ["joint", "bone"]}
+  files.write_json(copy / "model.json", facts)
+  with pytest.raises(DataError, match="has no stream bone, which"):
+    checkpoints.load_variables(copy)
+
+
 @pytest.mark.parametrize("content", ["", '{"top1": 0.'])
 def test_a_damaged_accuracy_does_not_spoil_the_workdir(content, copy, tiny_data, capsys):
   path = copy / "checkpoints/12/metrics/metrics"

@@ -359,6 +359,19 @@ def test_what_init_from_learned_of_other_joints_classes_and_streams_is_mentioned
   )
   facts.write(tmp_path)
   assert notes() == []
+  files.write_json(tmp_path / "config.json", files.read_json(finished / "config.json"))
+  assert notes() == []
+  assert notes(**{"data.normalize": True, "data.body_size": True}) == [
+    "init_from was trained on clips of data.body_size False; these are of True",
+    "init_from was trained on clips of data.normalize False; these are of True",
+  ]
+  dataclasses.replace(facts, units="px").write(tmp_path)
+  assert notes() == []  # these clips' units are not known
+  run = set_up(tiny.config(tiny_data, init_from=str(tmp_path)))
+  in_metres = dataclasses.replace(run.data_set, coordinates={"units": "m"})
+  assert loop.start_notes(dataclasses.replace(run, data_set=in_metres)) == [
+    "init_from was trained on clips of units px; these are of m"
+  ]
   joints = facts.model.skeleton.joints
   shuffled = dataclasses.replace(facts.model.skeleton, joints=joints[::-1], name="shuffled")
   other = dataclasses.replace(

@@ -457,7 +457,7 @@ def load_variables(
     DataError: not a workdir, no such checkpoint, or a damaged one.
     ConfigError: it is in float64, and JAX_ENABLE_X64 is not set.
   """
-  workdir_lib.read(workdir)
+  facts = workdir_lib.read(workdir)
   directory = pathlib.Path(workdir) / "checkpoints"
   if not directory.is_dir():
     raise DataError(f"{workdir} holds no checkpoint yet")
@@ -466,10 +466,16 @@ def load_variables(
       step = checkpoint_step(manager, checkpoint)
       try:
         tree, _ = _read(manager, step)
-        return tree, step
       except DataError:
         if (directory / str(step)).exists():
           raise
+        continue
+      if missing := [name for name in facts.streams if name not in tree]:
+        raise DataError(
+          f"checkpoint {step} of {workdir} has no stream {', '.join(missing)}, which "
+          f"{workdir_lib.FILE} there names"
+        )
+      return tree, step
     # A run beside has deleted it, having written newer ones.
 
 

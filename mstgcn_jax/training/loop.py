@@ -25,6 +25,7 @@ from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.experiment import Experiment, set_up
 from mstgcn_jax.training.watchdog import Watchdog
+from mstgcn_jax.training.workdir import RunFacts
 
 # Steps between dispatching a step and reading its figures, so that devices never wait for the
 # host.
@@ -312,6 +313,8 @@ def start_notes(run: Experiment) -> list[str]:
   if not config.init_from:
     return []
   lines, facts = [], workdir_lib.read(config.init_from)
+  for what, was, now in _differences_in_clips(pathlib.Path(config.init_from), facts, run):
+    lines.append(f"init_from was trained on clips of {what} {was}; these are of {now}")
   there, here = facts.model.skeleton, run.data_set.skeleton
   if there.joints != here.joints:
     lines.append(
@@ -328,6 +331,20 @@ def start_notes(run: Experiment) -> list[str]:
       "taken for another's; init_ignore=('classifier',) starts the classifier fresh"
     )
   return lines
+
+
+def _differences_in_clips(workdir: pathlib.Path, facts: RunFacts, run: Experiment) -> list[tuple]:
+  """What is known of both runs' clips and differs: its name, there and here."""
+  here, data = run.facts(), run.config.data
+  is_scaled = lambda facts: facts.sampling.bone_parents is not None
+  compared = [
+    ("units", facts.units, here.units),
+    ("data.center", facts.sampling.origin, here.sampling.origin),
+    ("data.body_size", is_scaled(facts), is_scaled(here)),
+  ]
+  if (path := workdir / "config.json").is_file():
+    compared.append(("data.normalize", config_lib.read(path).data.normalize, data.normalize))
+  return [(what, was, now) for what, was, now in compared if was != now and "" not in (was, now)]
 
 
 class StopSignal:
