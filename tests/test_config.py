@@ -97,6 +97,12 @@ def test_a_mistyped_field_or_value_is_named(text, message):
     ("optimizer.decay_epochs=2,2", r"decay_epochs is \(2, 2\); .* each once"),
     ("model.blocks=3", r"model.blocks is \(3,\); it must be \(in_channels, out_channels, residual"),
     ("model.blocks=(('a', 8),)", r"model.blocks is \(\('a', 8\),\); it must be"),
+    ("streams={'joint'}", r"streams is .* it must be such as \('joint', 'bone'\)"),
+    ("seed=4294967296", r"seed is 4294967296; it must be 0 or more, below 2\*\*32"),
+    ("seeds=(0, 4294967296)", r"seeds is .* it must be whole numbers from 0"),
+    ("epochs=3000000000", "epochs is 3000000000; it must be at least 1, below"),
+    ("optimizer.decay_epochs=(3000000000,)", "decay_epochs is .* it must be whole numbers"),
+    ("optimizer.freeze_adjacency_through=3000000000", "must be below"),
     ("init_ignore=None", r"init_ignore is \(None,\); it must be parts of the paths of tensors"),
     ("model.attention=None2", "attention is 'None2'; allowed: None, stja"),
   ],
@@ -133,6 +139,19 @@ def test_a_value_that_makes_no_sense_is_refused(text, message):
 def test_what_has_no_effect_is_said(texts, said):
   lines = config_lib.notes(typed(*texts))
   assert len(lines) == (said is not None) and all(line.startswith(said) for line in lines)
+
+
+def test_an_adjacency_that_learns_whatever_its_edges_weigh_can_be_frozen():
+  frozen = ["optimizer.freeze_adjacency_through=0", "model.edge_weights=fixed"]
+  for block_type in ("ctrgcn", "agcn/ms"):
+    lines = config_lib.notes(
+      typed(*frozen, "model.network=ctrgcn", f"model.block_type={block_type}")
+    )
+    assert not any("freeze_adjacency_through" in line for line in lines)
+
+
+def test_a_graph_of_another_count_of_joints_than_ntus_is_left_to_the_data():
+  config_lib.validate(typed("model.graph=msr_action3d"))  # of 20
 
 
 @pytest.mark.parametrize(

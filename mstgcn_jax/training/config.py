@@ -327,20 +327,23 @@ def validate(config: ConfigDict) -> None:
       raise ConfigError(f"{field} is {flatten(config.to_dict())[field]!r}; it must be {expected}")
 
   for field in ("epochs", "batch_size", "eval_batch_size", "eval_every"):
-    require(config[field] >= 1, field, "at least 1")
+    require(1 <= config[field] < 2**31, field, "at least 1, below 2**31")
   for field in ("window", "num_persons", "views"):
     require(config.data[field] >= 1, f"data.{field}", "at least 1")
-  for field in ("seed", "save_every_steps", "early_stopping", "stream_devices", "profile_steps"):
+  for field in ("save_every_steps", "early_stopping", "stream_devices", "profile_steps"):
     require(config[field] >= 0, field, "0 or more")
+  is_seed = lambda seed: type(seed) is int and 0 <= seed < 2**32  # of which JAX makes a key
+  require(is_seed(config.seed), "seed", "0 or more, below 2**32")
   seeds = config.seeds
-  whole = all(type(seed) is int and seed >= 0 for seed in seeds)
+  whole = all(map(is_seed, seeds))
   require(whole and len(set(seeds)) == len(seeds), "seeds", "whole numbers from 0, each once")
   require(len(seeds) != 1, "seeds", "several, such as (0, 1, 2); for a single run set seed")
   require(config.heartbeat_timeout >= 1, "heartbeat_timeout", "at least 1")
   require(0 <= config.label_smoothing < 1, "label_smoothing", "in [0, 1)")
   require(0 <= config.mixup < math.inf, "mixup", "0 or more")
   names = config.streams
-  require(not isinstance(names, str) and len(names) > 0, "streams", "such as ('joint', 'bone')")
+  texts = not isinstance(names, str) and all(isinstance(name, str) for name in names)
+  require(texts and len(names) > 0, "streams", "such as ('joint', 'bone')")
   require(len(set(names)) == len(names), "streams", "without repetition")
   require(set(names) <= set(streams.STREAMS), "streams", f"of {', '.join(streams.STREAMS)}")
   times = {streams.num_channels(name, 1) for name in names}
@@ -358,7 +361,11 @@ def validate(config: ConfigDict) -> None:
   blocks = config.model.blocks
   lists = all(isinstance(b, list | tuple) and b and type(b[0]) is int for b in blocks or ())
   require(lists, "model.blocks", "(in_channels, out_channels, residual, stride) of each block")
-  model_config(config, channels=blocks[0][0] // min(times) if blocks else 3)
+  model_config(
+    config,
+    skeleton=config.model.graph or "ntu_rgbd",  # the data's fits its own graph, or set_up says not
+    channels=blocks[0][0] // min(times) if blocks else 3,
+  )
   optimizer_config(config)
   augmentation(config)
 
@@ -384,7 +391,7 @@ def notes(config: ConfigDict) -> list[str]:
       f"the learning rate rises until the end: optimizer.warmup_epochs is {o.warmup_epochs}, "
       f"epochs {config.epochs}"
     )
-  if o.freeze_adjacency_through >= 0 and config.model.edge_weights == "fixed":
+  if o.freeze_adjacency_through >= 0 and _learns_no_adjacency(config.model):
     lines.append("optimizer.freeze_adjacency_through has no effect: model.edge_weights is 'fixed'")
   elif o.freeze_adjacency_through >= config.epochs - 1:
     lines.append(
@@ -402,15 +409,30 @@ def notes(config: ConfigDict) -> list[str]:
   ]
 
 
+_AROUND_ONE_CONVOLUTION = {*BLOCK_TYPES, "stgcn"}
+_READS_EDGE_WEIGHTS = _AROUND_ONE_CONVOLUTION | {"stgcnpp"}  # the others' adjacency always learns
+
+
+def _layers(model: ConfigDict) -> tuple[str, str, str | None]:
+  """Spatial and temporal layer, and the first block's type where it is of another."""
+  published = NETWORKS[model.network]
+  spatial, _, temporal = (model.block_type or published.block_type).partition("/")
+  return spatial, temporal or spatial, published.first_block
+
+
+def _learns_no_adjacency(model: ConfigDict) -> bool:
+  if own_code(model) or model.edge_weights != "fixed":
+    return False
+  spatial, _, first = _layers(model)
+  return {spatial, first or spatial} <= _READS_EDGE_WEIGHTS
+
+
 def _read_by_layers(model: ConfigDict) -> dict[str, bool]:
   """Field of `ModelConfig` -> whether a layer of this network reads it; nothing for own code."""
   if own_code(model):
     return {}
-  published = NETWORKS[model.network]
-  spatial, _, temporal = (model.block_type or published.block_type).partition("/")
-  temporal, first = temporal or spatial, published.first_block
+  spatial, temporal, first = _layers(model)
   types = {spatial, temporal, first}
-  shared = {*BLOCK_TYPES, "stgcn"}  # layers around one convolution
   reduces = model.attention in ("stja", "stcja", "pa")
   return {
     "spatial_scales": spatial in ("ms", "ms_bottle"),
@@ -422,9 +444,9 @@ def _read_by_layers(model: ConfigDict) -> dict[str, bool]:
     "gates": spatial == "aagcn",
     "branches": temporal in ("ctrgcn", "pyskl_ctrgcn", "stgcnpp", "dgstgcn") or "msg3d" in types,
     **dict.fromkeys(("gcn_scales", "g3d_scales", "windows"), spatial == "msg3d"),
-    "subsets": (model.strategy or published.strategy) == RANDOM,
-    "edge_weights": bool({spatial, first} & {*shared, "stgcnpp"}),
-    "kernel_size": bool({temporal, first} & {*shared, "agcn", "aagcn"}),
+    "subsets": (model.strategy or NETWORKS[model.network].strategy) == RANDOM,
+    "edge_weights": bool({spatial, first} & _READS_EDGE_WEIGHTS),
+    "kernel_size": bool({temporal, first} & (_AROUND_ONE_CONVOLUTION | {"agcn", "aagcn"})),
   }
 
 

@@ -72,8 +72,10 @@ class OptimizerConfig:
         raise ConfigError(f"optimizer.{field} is {getattr(self, field)}; it must not be negative")
     if not 0 < self.decay_factor <= 1:
       raise ConfigError(f"optimizer.decay_factor is {self.decay_factor}; it must lie in (0, 1]")
+    if self.freeze_adjacency_through >= 2**31:
+      raise ConfigError("optimizer.freeze_adjacency_through must be below 2**31")
     epochs = self.decay_epochs
-    whole = all(type(epoch) is int and epoch >= 0 for epoch in epochs)
+    whole = all(type(epoch) is int and 0 <= epoch < 2**31 for epoch in epochs)
     if not whole or len(set(epochs)) < len(epochs):
       raise ConfigError(
         f"optimizer.decay_epochs is {epochs}; it must be whole numbers from 0, each once"
