@@ -123,14 +123,27 @@ def make_optimizer(
   if config.decay_mask == "weights":
     mask = lambda params: jax.tree_util.tree_map_with_path(_is_weight, params)
   decay = optax.add_decayed_weights(config.weight_decay, mask)
+  adam = optax.scale_by_adam()
+  if config.freeze_adjacency_through >= 0:  # whose moments are counted apart, and stand still
+    adam = optax.partition({LEARNED_ADJACENCY: adam, "others": adam}, _frozen_or_other)
   steps = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
   if config.name == "sgd":
     steps += [decay, optax.trace(config.momentum, config.nesterov)]
   elif config.name == "adam":
-    steps += [decay, optax.scale_by_adam()]
+    steps += [decay, adam]
   else:
-    steps += [optax.scale_by_adam(), decay]
+    steps += [adam, decay]
   return optax.chain(*steps, optax.scale_by_learning_rate(schedule))
+
+
+def _frozen_or_other(params: Any) -> Any:
+  label = lambda path, _: LEARNED_ADJACENCY if is_learned_adjacency(path) else "others"
+  return jax.tree_util.tree_map_with_path(label, params)
+
+
+def without_learned_adjacency(frozen: jax.Array, grads: Any) -> Any:
+  """`grads` with 0 for every learned adjacency where `frozen`: no part of their norm then."""
+  return keep_learned_adjacency(frozen, grads, jax.tree.map(jnp.zeros_like, grads))
 
 
 def keep_learned_adjacency(frozen: jax.Array, new: Any, old: Any) -> Any:

@@ -363,6 +363,10 @@ def train_step(
     )
   with _forms_of(mesh):
     (loss, top1, stop), grads, batch_stats = gradient(state, batch, stream)
+  options = task.optimizer
+  if freezes := options.freeze_adjacency_through >= 0:
+    frozen = state.step // task.steps_per_epoch <= options.freeze_adjacency_through
+    grads = optimizer.without_learned_adjacency(frozen, grads)
   grad_norm = optax.tree.norm(grads)
   updates, opt_state = task.transformation().update(grads, state.opt_state, state.params)
   new = state.replace(
@@ -371,9 +375,7 @@ def train_step(
     batch_stats=batch_stats,
     opt_state=opt_state,
   )
-  options = task.optimizer
-  if options.freeze_adjacency_through >= 0:
-    frozen = state.step // task.steps_per_epoch <= options.freeze_adjacency_through
+  if freezes:
     new = optimizer.keep_learned_adjacency(frozen, new, state)
   if options.ema:
     new = new.replace(ema=optax.incremental_update(new.params, state.ema, 1 - options.ema))
