@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 
+from mstgcn_jax import skeletons
 from mstgcn_jax.data.data_set import Persons
 from mstgcn_jax.skeletons import Skeleton
 
@@ -139,6 +140,12 @@ class Recordings:
   notes: tuple[str, ...] = ()
   warnings: tuple[str, ...] = ()
   parallel: bool = True
+
+
+def upright(layout: str, **fields: Any) -> Recordings:
+  """Recordings of a layout in metres, turned by `normalise.normalise`; `fields`: all else."""
+  skeleton, kept = skeletons.get(layout), {"rotated": True, "coordinates": METRES_UPRIGHT}
+  return Recordings(skeleton=skeleton, center=skeleton.center, **kept, **fields)
 
 
 def no_arguments(parser: argparse.ArgumentParser) -> None:

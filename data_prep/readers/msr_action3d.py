@@ -14,7 +14,7 @@ import numpy as np
 
 from data_prep import raw_files
 from data_prep.decode import numbers
-from data_prep.readers.interface import METRES_UPRIGHT, Clip, Recordings
+from data_prep.readers.interface import Clip, Recordings, upright
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import DataError
@@ -46,15 +46,11 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
       "expected …_skeleton3D.txt, of the archive MSRAction3DSkeletonReal3D"
     )
   paths, warnings = raw_files.find(raw, "_skeleton3d.txt")
-  skeleton = skeletons.get("msr_action3d")
-  return Recordings(
+  return upright(
+    "msr_action3d",
     keys=paths,
     read=read_recording,
-    skeleton=skeleton,
     class_names=raw_files.labels("msr_action3d"),
-    center=skeleton.center,
-    rotated=True,
-    coordinates=METRES_UPRIGHT,
     upward=_UPWARD,
     citation=_CITATION,
     published_clips=567,

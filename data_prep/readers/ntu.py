@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_prep import raw_files
-from data_prep.readers.interface import METRES_UPRIGHT, Clip, Recordings
+from data_prep.readers.interface import Clip, Recordings, upright
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import DataError
@@ -106,16 +106,11 @@ def open_recordings(
   paths = [path for path in found if path.stem not in ignored]
   if not paths:
     raise DataError(f"all {len(found)} recordings in {raw} are on the list of those to leave out")
-  skeleton = skeletons.get("ntu_rgbd")
-  return Recordings(
+  return upright(
+    "ntu_rgbd",
     keys=paths,
     read=functools.partial(read_recording, source=source, num_classes=len(class_names)),
-    skeleton=skeleton,
     class_names=tuple(class_names),
-    fill="loop",
-    center=skeleton.center,
-    rotated=True,
-    coordinates=METRES_UPRIGHT,
     citation=citation,
     warnings=tuple(warnings),
   )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from data_prep import raw_files
-from data_prep.readers.interface import METRES_UPRIGHT, Clip, Recordings
+from data_prep.readers.interface import Clip, Recordings, upright
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import DataError
@@ -32,17 +32,12 @@ _CITATION = """@inproceedings{wang2014cross,
 
 def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   """The `.json` files below a folder."""
-  skeleton = skeletons.get("nw_ucla")
   paths, warnings = raw_files.find(raw, ".json")
-  return Recordings(
+  return upright(
+    "nw_ucla",
     keys=paths,
     read=read_recording,
-    skeleton=skeleton,
     class_names=raw_files.labels("nw_ucla"),
-    fill="loop",
-    center=skeleton.center,
-    rotated=True,
-    coordinates=METRES_UPRIGHT,
     citation=_CITATION,
     published_clips=1494,
     warnings=tuple(warnings),

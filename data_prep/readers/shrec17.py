@@ -14,7 +14,7 @@ import numpy as np
 
 from data_prep import raw_files
 from data_prep.decode import numbers
-from data_prep.readers.interface import METRES_UPRIGHT, Clip, Recordings
+from data_prep.readers.interface import Clip, Recordings, upright
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import DataError
@@ -75,15 +75,11 @@ def _open(raw: pathlib.Path, num_classes: int) -> Recordings:
       keys.append(_Gesture(path.parent, split, *row[:4], label - 1))
       if num_classes == 28 and 1 <= label <= 28 and 1 <= gesture <= 14 and finger in _FINGERS:
         names[label - 1] = f"{gestures[gesture - 1]} ({_FINGERS[finger]})"
-  skeleton = skeletons.get("shrec")
-  return Recordings(
+  return upright(
+    "shrec",
     keys=keys,
     read=read_recording,
-    skeleton=skeleton,
     class_names=tuple(names),
-    center=skeleton.center,
-    rotated=True,
-    coordinates=METRES_UPRIGHT,
     citation=_CITATION,
     published_clips=2800,
   )

@@ -12,7 +12,7 @@ import numpy as np
 
 from data_prep import raw_files
 from data_prep.decode import matlab
-from data_prep.readers.interface import METRES_UPRIGHT, Clip, Recordings
+from data_prep.readers.interface import Clip, Recordings, upright
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import DataError
@@ -30,17 +30,12 @@ _CITATION = """@inproceedings{chen2015utd,
 
 def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   """The `.mat` files below a folder."""
-  skeleton = skeletons.get("utd_mhad")
   paths, warnings = raw_files.find(raw, ".mat")
-  return Recordings(
+  return upright(
+    "utd_mhad",
     keys=paths,
     read=read_recording,
-    skeleton=skeleton,
     class_names=raw_files.labels("utd_mhad"),
-    fill="loop",
-    center=skeleton.center,
-    rotated=True,
-    coordinates=METRES_UPRIGHT,
     citation=_CITATION,
     published_clips=861,
     warnings=tuple(warnings),

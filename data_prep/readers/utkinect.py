@@ -15,7 +15,7 @@ import numpy as np
 
 from data_prep import raw_files
 from data_prep.decode import numbers
-from data_prep.readers.interface import METRES_UPRIGHT, Clip, Recordings
+from data_prep.readers.interface import Clip, Recordings, upright
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import DataError
@@ -51,15 +51,11 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     raise DataError(f"--raw {raw} holds {len(tables)} files {_LABELS}; expected one")
   names = raw_files.labels("utkinect")
   files = {path.stem.removeprefix("joints_"): path for path in paths if path not in tables}
-  skeleton = skeletons.get("nw_ucla")  # the order of Kinect's SDK, here too
-  return Recordings(
+  return upright(
+    "nw_ucla",  # the order of Kinect's SDK, here too
     keys=_spans(tables[0], files, names),
     read=read_recording,
-    skeleton=skeleton,
     class_names=names,
-    center=skeleton.center,
-    rotated=True,
-    coordinates=METRES_UPRIGHT,
     upward=_UPWARD,
     citation=_CITATION,
     published_clips=199,
