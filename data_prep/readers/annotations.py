@@ -37,12 +37,6 @@ class _Annotation:
   facts: Mapping[str, int | str]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """--skeleton, --classes, --as-is."""
-  exchange.add_arguments(parser)
-  exchange.add_as_is(parser)
-
-
 def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   """The annotations of a pickle, or of a folder's: one pickle a part of the split, or a clip."""
   splits, contents = _read(raw)

@@ -38,8 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def add_as_is(parser: argparse.ArgumentParser) -> None:
-  """--as-is."""
+def add_turning_arguments(parser: argparse.ArgumentParser) -> None:
+  """--skeleton, --classes and --as-is: of clips that may be turned."""
+  add_arguments(parser)
   parser.add_argument(
     "--as-is",
     action="store_true",

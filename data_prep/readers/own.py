@@ -37,12 +37,6 @@ class _Line:
   facts: Mapping[str, int | str]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """--skeleton, --classes, --as-is."""
-  exchange.add_arguments(parser)
-  exchange.add_as_is(parser)
-
-
 def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   """The clips that the folder's CSV lists."""
   table = _the_table(raw)

@@ -66,8 +66,7 @@ class _How:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """--format, --labels, --image-size, --part, --coordinates, --persons, --keep, --max-gap, …"""
-  exchange.add_arguments(parser)
-  exchange.add_as_is(parser)
+  exchange.add_turning_arguments(parser)
   parser.add_argument(
     "--format",
     choices=tuple(formats.FORMATS),
