@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from data_prep import raw_files
+from data_prep.decode import people
 from data_prep.readers import exchange
 from data_prep.readers.interface import FRACTIONS, Clip, Recordings
 from mstgcn_jax import skeletons
@@ -25,6 +26,7 @@ MAX_PERSONS = 2
 _LABELS = "_label.json"
 _NUM_JOINTS = 18
 _FARTHEST = 10.0  # fractions of the image may lie outside of it, but not so far
+_DAMAGE = (*people.DAMAGE, RecursionError)
 _MAX_FRAMES = 10_000  # a frame number beyond is damage, not a ten-second clip
 _PUBLISHED = {"train": 240_436, "val": 19_796}  # with a skeleton
 _CITATION = """@inproceedings{yan2018stgcn,
@@ -82,10 +84,7 @@ def _read_labels(
         raise ValueError(f"label_index {label} is {class_names[label]!r}, and {class_name!r}")
       class_names[label] = class_name
       keys.append((folder / f"{name}.json", split, label, bool(facts["has_skeleton"])))
-  except (
-    *(OSError, ValueError, KeyError, TypeError, AttributeError),
-    *(OverflowError, RecursionError),
-  ) as error:
+  except (OSError, *_DAMAGE) as error:
     raise DataError(f"{path} is not a list of Kinetics-skeleton labels ({error!r})") from error
   return keys
 
@@ -113,10 +112,7 @@ def read_persons(path: pathlib.Path, label: int | None = None) -> list[np.ndarra
     if label is not None and content["label_index"] != label:
       raise ValueError(f"label_index {content['label_index']}, but {label} in the list of labels")
     bodies = _bodies(content["data"])
-  except (
-    *(ValueError, KeyError, TypeError, IndexError, AttributeError),
-    *(OverflowError, RecursionError),
-  ) as error:
+  except _DAMAGE as error:
     raise DataError(f"is not a Kinetics-skeleton clip ({error!r})") from error
   if bodies[..., :2].any() and not bodies[..., 2].any():
     raise DataError(f"the score is {exchange.NO_SCORE}")
