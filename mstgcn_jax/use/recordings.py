@@ -104,12 +104,13 @@ def find(
   path = pathlib.Path(path)
   if not path.exists():
     raise DataError(f"{path} does not exist; expected a recording, or a folder of them")
-  files = _plain_files(path, source)
-  if files and not options:
-    read = [functools.partial(_read_plain, *file) for file in files]
-    yield Found(read, _left_out(path, [file for _, file in files]) if source is None else ())
+  below = list(raw_files.walk(path)) if path.is_dir() else [path]
+  readers = _readers(path, below, source)
+  if readers and not options:
+    read = [functools.partial(_read_plain, reader, file) for file, reader in readers.items()]
+    yield Found(read, () if source else _left_out(set(below) - readers.keys()))
     return
-  name = source or _source_of(path)
+  name = source or _source_of(path, below)
   with contextlib.ExitStack() as stack:
     recordings = _open(path, name, options, picture, stack)
     read = [functools.partial(_read_of_source, recordings, key) for key in recordings.keys]
@@ -170,30 +171,28 @@ _PLAIN_SOURCES = {
 }
 
 
-def _plain_files(path: pathlib.Path, source: str | None) -> list[tuple[_Reader, pathlib.Path]]:
-  """The files at or below `path` that are a recording each, of a source if one is named."""
-  if source is not None and source not in _PLAIN_SOURCES:
-    return []
-  if path.is_file() and source is not None:
-    return [(_PLAIN[_PLAIN_SOURCES[source]], path)]
-  endings = set(_PLAIN) if source is None else {_PLAIN_SOURCES[source]}
-  files = [path] if path.is_file() else list(raw_files.walk(path))
-  files = [file for file in files if file.suffix.lower() in endings]
+def _readers(
+  path: pathlib.Path, below: Sequence[pathlib.Path], source: str | None
+) -> dict[pathlib.Path, _Reader]:
+  """Who reads those files at or below `path` that are a recording each, of a source if named."""
   if source is None:
-    files = [file for file in files if file.suffix.lower() != ".json" or _is_kinetics(file)]
-  elif not files:
-    raise DataError(f"{path} holds no {_PLAIN_SOURCES[source]} file, which {source} reads")
-  return [(_PLAIN[file.suffix.lower()], file) for file in files]
+    return {
+      file: _PLAIN[ending]
+      for file in below
+      if (ending := file.suffix.lower()) in _PLAIN and (ending != ".json" or _is_kinetics(file))
+    }
+  if (ending := _PLAIN_SOURCES.get(source)) is None:
+    return {}
+  files = [file for file in below if path.is_file() or file.suffix.lower() == ending]
+  if not files:
+    raise DataError(f"{path} holds no {ending} file, which {source} reads")
+  return dict.fromkeys(files, _PLAIN[ending])
 
 
-def _left_out(path: pathlib.Path, taken: Sequence[pathlib.Path]) -> tuple[str, ...]:
+def _left_out(others: Iterable[pathlib.Path]) -> tuple[str, ...]:
   """A line to print where a folder holds recordings of other kinds, too."""
-  others = [] if path.is_file() else sorted(set(raw_files.walk(path)) - set(taken))
-  others = [
-    file
-    for file in others
-    if file.suffix.lower() in _BY_ENDING.keys() - {".csv", ".txt"} and file.name != "skeleton.json"
-  ]
+  kinds = _BY_ENDING.keys() - {".csv", ".txt"}
+  others = sorted(f for f in others if f.suffix.lower() in kinds and f.name != "skeleton.json")
   if not others:
     return ()
   some = words.counted(len(others), "file")
@@ -226,12 +225,11 @@ _BY_ENDING = {".pkl": "pyskl"} | dict.fromkeys(
 )
 
 
-def _source_of(path: pathlib.Path) -> str:
-  """The source that reads files of this ending; DataError where none does."""
-  files = [path] if path.is_file() else list(raw_files.walk(path))
-  if path.is_dir() and not files:
+def _source_of(path: pathlib.Path, below: Sequence[pathlib.Path]) -> str:
+  """The source that reads files of these endings; DataError where none does."""
+  if not below:
     raise DataError(f"{path} is an empty folder; expected a recording, or a folder of them")
-  found = {_BY_ENDING.get(file.suffix.lower(), "") for file in files}
+  found = {_BY_ENDING.get(file.suffix.lower(), "") for file in below}
   if path.suffix.lower() == ".npz" and zipfile.is_zipfile(path):
     with zipfile.ZipFile(path) as archive:
       found = {"ctrgcn" if "x_test.npy" in archive.namelist() else "poses"}
