@@ -457,16 +457,11 @@ def _finished(workdir: pathlib.Path, step: int) -> predict.Figures | None:
 
 def _is_summary(value: Any) -> bool:
   """Whether this is what `_write_results` writes."""
-  if not isinstance(value, dict) or not {"step", "last", "best", "text"} <= set(value):
-    return False
-  rows = list(value["last"].values()) if isinstance(value["last"], dict) else []
-  return (
-    isinstance(value["text"], str)
-    and bool(rows)
-    and all(
-      isinstance(row, dict) and set(row) == {"loss", "top1", "top5", "mean_class"} for row in rows
-    )
-  )
+  match value:
+    case {"step": _, "last": dict(last), "best": _, "text": str()} if last:
+      figures = {"loss", "top1", "top5", "mean_class"}
+      return all(isinstance(row, dict) and set(row) == figures for row in last.values())
+  return False
 
 
 def _whereabouts(workdir: pathlib.Path) -> str:
