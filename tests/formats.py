@@ -1,4 +1,4 @@
-"""What the tests of the formats that people exchange share."""
+"""What the tests of sources share."""
 
 import argparse
 import pickle
@@ -27,10 +27,12 @@ def options(**changes) -> argparse.Namespace:
   return argparse.Namespace(**(vars(OPTIONS) | changes))
 
 
-def prepare(source, raw, out, *more) -> "DataSet":  # noqa: F821
-  arguments = [source, "--raw", str(raw), "--out", str(out), "--workers", "1", *more]
-  assert command.main(arguments) == 0
-  return open_data_set(out / source)
+def prepare(source, raw, *arguments, out=None, status: int = 0):
+  """The data set of a source, below `out` or beside `raw`, or None where the command fails."""
+  out = out or raw.parent
+  options = ["--raw", str(raw), "--out", str(out), "--workers", "1"]
+  assert command.main([source, *options, *map(str, arguments)]) == status
+  return open_data_set(out / source) if status == 0 else None
 
 
 def read_all(recordings) -> int:

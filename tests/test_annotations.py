@@ -35,7 +35,7 @@ def test_pixels_become_image_fractions_about_the_centre_and_undetected_joints_ze
   score[0, 1, 5] = 0
   content = annotation_file(annotations=[annotation(keypoint=keypoint, keypoint_score=score,
                                                     total_frames=2)])  # fmt: skip
-  data = prepare("pyskl", write_pickle(tmp_path / "a.pkl", content), tmp_path)
+  data = prepare("pyskl", write_pickle(tmp_path / "a.pkl", content))
   (person,) = data.read([0])[0]
   np.testing.assert_allclose(person[0, 0], [-0.25, 0, 0.5])  # height 100, width 200
   np.testing.assert_allclose(person[0, 3], [0.5, 0.5, 0.5])
@@ -75,7 +75,7 @@ def test_a_label_may_be_in_an_array_of_its_own(tmp_path, label):
 
 
 def test_given_splits_become_columns(tmp_path):
-  data = prepare("pyskl", write_pickle(tmp_path / "a.pkl", annotation_file()), tmp_path)
+  data = prepare("pyskl", write_pickle(tmp_path / "a.pkl", annotation_file()))
   assert data.table["split"].tolist() == ["train", "val"]
   assert data.table["label"].tolist() == [0, 2]
   assert data.class_names == ("0", "1", "2")
@@ -159,14 +159,14 @@ def test_three_dimensional_key_points_are_turned_upright_unless_taken_as_they_ar
   keypoint[1] = 0
   one = {"frame_dir": "S001C002P003R004A005", "label": 4, "total_frames": 5, "keypoint": keypoint}
   path = write_pickle(tmp_path / "a.pkl", [one])
-  data = prepare("pyskl", path, tmp_path)
+  data = prepare("pyskl", path)
   (person,) = data.read([0])[0]  # the untracked person is left out
   shoulders = person[0, 4] - person[0, 8]  # the last rotation: parallel to x
   np.testing.assert_allclose(shoulders[1:], 0, atol=1e-5)
   assert data.rotated and data.center == 1
   facts = {name: data.table[name].tolist() for name in ("setup", "camera", "subject")}
   assert facts == {"setup": [1], "camera": [2], "subject": [3]}
-  data = prepare("pyskl", path, tmp_path / "as_is", "--as-is")
+  data = prepare("pyskl", path, "--as-is", out=tmp_path / "as_is")
   np.testing.assert_array_equal(data.read([0])[0][0], keypoint[0])
   assert not data.rotated and data.center is None
 
@@ -380,7 +380,7 @@ def test_a_folder_may_hold_a_pickle_a_part_of_the_split(tmp_path):
   for part, names in (("train", ["a", "c"]), ("val", ["b"])):
     write_pickle(tmp_path / f"mine_{part}.pkl", [annotation(name) for name in names])
   (tmp_path / "._mine_val.pkl").write_bytes(b"macOS")
-  data = prepare("pyskl", tmp_path, tmp_path / "out")
+  data = prepare("pyskl", tmp_path, out=tmp_path / "out")
   splits = dict(zip(data.table["name"].tolist(), data.table["split"].tolist(), strict=True))
   assert splits == {"a": "train", "c": "train", "b": "val"}
 

@@ -31,7 +31,7 @@ def write_agcn(folder, names=("S001C001P001R001A001.skeleton", "S001C001P002R001
 
 def test_agcn_arrays_are_kept_as_they_are(tmp_path):
   clips = write_agcn(tmp_path / "raw")
-  data = prepare("agcn", tmp_path / "raw", tmp_path)
+  data = prepare("agcn", tmp_path / "raw")
   assert len(data) == 4 and data.fill == "zero" and data.center is None
   assert any("turned and centred as the arrays were" in line for line in info.describe(data))
   assert data.num_coordinates == 3  # which is what augmentation turns and scales
@@ -171,7 +171,7 @@ def ctrgcn_arrays(**changes) -> dict:
 def test_ctrgcn_archives_are_kept_as_they_are(tmp_path, save):
   content = ctrgcn_arrays()
   save(tmp_path / "a.npz", **content)
-  data = prepare("ctrgcn", tmp_path / "a.npz", tmp_path)
+  data = prepare("ctrgcn", tmp_path / "a.npz")
   assert len(data) == 5 and data.fill == "zero" and len(data.class_names) == 4
   assert data.num_coordinates == 3
   x = np.concatenate([content["x_train"], content["x_test"]])

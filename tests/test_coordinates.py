@@ -2,16 +2,15 @@
 
 import csv
 
+import formats
 import numpy as np
 import pytest
 import stick_poses
 from prepared import prepare
 
-from data_prep import __main__ as command
 from data_prep.look import info, show
 from data_prep.readers.interface import METRES_UPRIGHT, Clip, Coordinates
 from mstgcn_jax import skeletons
-from mstgcn_jax.data.data_set import open_data_set
 
 
 def own(folder, clips, skeleton, *arguments) -> "DataSet":  # noqa: F821
@@ -21,9 +20,7 @@ def own(folder, clips, skeleton, *arguments) -> "DataSet":  # noqa: F821
     csv.writer(file).writerows([("name", "label"), *((name, "walk") for name in clips)])
   for name, clip in clips.items():
     np.save(folder / f"{name}.npy", clip)
-  options = ["--raw", str(folder), "--out", str(folder), "--skeleton", skeleton, "--workers", "1"]
-  assert command.main(["own", *options, *arguments]) == 0
-  return open_data_set(folder / "own")
+  return formats.prepare("own", folder, "--skeleton", skeleton, *arguments, out=folder)
 
 
 def heights(data) -> tuple[float, float]:

@@ -46,7 +46,7 @@ def write_own(folder, table="name,label,subject,room\na,wave,1,kitchen\nb,clap,2
 
 def test_own_clips_come_with_every_column_of_the_csv(tmp_path):
   clips = write_own(tmp_path / "raw")
-  data = prepare("own", tmp_path / "raw", tmp_path)
+  data = prepare("own", tmp_path / "raw")
   assert data.class_names == ("clap", "wave") and data.skeleton.name == "arm"
   assert data.table["label"].tolist() == [1, 0]
   assert data.table["subject"].tolist() == [1, 2]
@@ -157,7 +157,7 @@ def test_key_points_without_anybody_do_not_decide_the_layout(tmp_path):
 
 def test_a_layout_with_only_horizontal_joints_is_turned_and_says_so(tmp_path):
   write_own(tmp_path / "raw", "name,label\na,x\n", a=normal(4, 33, 3))
-  data = prepare("own", tmp_path / "raw", tmp_path, "--skeleton", "mediapipe")
+  data = prepare("own", tmp_path / "raw", "--skeleton", "mediapipe")
   (person,) = data.read([0])[0]
   right, left = data.skeleton.horizontal
   np.testing.assert_allclose((person[0, left] - person[0, right])[1:], 0, atol=1e-6)
@@ -197,7 +197,7 @@ def test_clips_taken_as_they_are_lose_their_padding_and_stay_simultaneous(tmp_pa
   clip[1, :5] = 0
   clip[2] = 0
   write_own(tmp_path / "raw", "name,label\na,x\n", a=clip)
-  data = prepare("own", tmp_path / "raw", tmp_path)
+  data = prepare("own", tmp_path / "raw")
   assert data.table["frames"].tolist() == [20] and data.table["persons"].tolist() == [2]
   first, second = data.read([0])[0]
   np.testing.assert_array_equal(first, clip[0, :20].astype(np.float32))
@@ -262,7 +262,7 @@ def test_bad_clips_are_bad_alone(tmp_path):
 def test_a_bad_clip_is_reported_by_its_name(tmp_path):
   write_own(tmp_path / "raw", "name,label\ngood,x\ninf,x\n", good=normal(4, 3, 3),
             inf=np.full((4, 3, 3), np.inf))  # fmt: skip
-  data = prepare("own", tmp_path / "raw", tmp_path, "--max-bad", "50")
+  data = prepare("own", tmp_path / "raw", "--max-bad", "50")
   with (data.path / REPORT).open(newline="") as file:
     rows = list(csv.reader(file))
   header, (name, reason) = rows
@@ -398,7 +398,7 @@ def test_scores_of_a_layout_that_says_no_way_to_turn_are_no_third_coordinate(tmp
   clip[2, 5, 2] = 0  # not found, although the estimator gives it a place
   clip[0] = 0  # nobody yet: frame t stays one moment of the recording
   write_own(tmp_path / "raw", "name,label\na,x\n", a=clip)
-  data = prepare("own", tmp_path / "raw", tmp_path, "--skeleton", "coco")
+  data = prepare("own", tmp_path / "raw", "--skeleton", "coco")
   assert data.coordinates["channels"] == ["x", "y", "score"] and data.num_coordinates == 2
   (person,) = data.read([0])[0]
   assert person.shape[0] == 6 and not person[2, 5].any() and person[2, 4].any()

@@ -2,19 +2,20 @@
 
 import argparse
 import contextlib
+import functools
 import json
 
 import estimator_files as files
 import numpy as np
 import pytest
 import stick_poses
+from formats import prepare as prepare_source
 
-from data_prep import __main__ as command
 from data_prep.decode import formats, mediapipe
 from data_prep.look import info
 from data_prep.readers import poses
 from mstgcn_jax.data import protocols
-from mstgcn_jax.data.data_set import REPORT, open_data_set
+from mstgcn_jax.data.data_set import REPORT
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.use import recordings
 
@@ -23,13 +24,7 @@ FRAMES = 24
 _PARSER = argparse.ArgumentParser()
 poses.add_arguments(_PARSER)
 OPTIONS = _PARSER.parse_args([])
-
-
-def prepare(raw, *arguments, status: int = 0):
-  """The data set of a folder of poses, or None where the command fails."""
-  options = ["--raw", str(raw), "--out", str(raw.parent / "data"), "--workers", "1"]
-  assert command.main(["poses", *options, *map(str, arguments)]) == status
-  return open_data_set(raw.parent / "data" / "poses") if status == 0 else None
+prepare = functools.partial(prepare_source, "poses")
 
 
 def write(raw, writer, layout: str, clips: int = 2, **options) -> None:
@@ -405,7 +400,7 @@ def test_other_files_and_no_files_say_what_is_known(tmp_path, capsys):
   (raw / "a" / "b.json").write_text('{"version": 1}')
   prepare(raw, status=2)
   assert "known are OpenPose, AlphaPose" in capsys.readouterr().err
-  assert command.main(["own", "--raw", str(raw), "--out", str(tmp_path)]) == 1
+  prepare_source("own", raw, status=1)
   assert "the source poses reads them" in capsys.readouterr().err
 
 

@@ -5,17 +5,10 @@ import pickle
 import numpy as np
 import pytest
 import stick_poses
+from formats import prepare
 
-from data_prep import __main__ as command
 from mstgcn_jax.data import protocols
-from mstgcn_jax.data.data_set import REPORT, open_data_set
-
-
-def prepare(source, raw, *arguments, status: int = 0):
-  """The data set of a source, or None where the command fails."""
-  options = ["--raw", str(raw), "--out", str(raw.parent / "data"), "--workers", "1"]
-  assert command.main([source, *options, *map(str, arguments)]) == status
-  return open_data_set(raw.parent / "data" / source) if status == 0 else None
+from mstgcn_jax.data.data_set import REPORT
 
 
 def body(layout: str, seed: int, frames: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import struct
 
+import formats
 import numpy as np
 import prepared
 import pytest
@@ -15,11 +16,9 @@ from golden import golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep import __main__ as command
 from data_prep import raw_files
 from data_prep.decode.matlab import read_array
 from data_prep.readers import kinetics, ntu, nw_ucla, utd_mhad
-from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import DataError
 
 NAME = "S001C001P001R001A001"
@@ -501,9 +500,7 @@ def test_a_kinetics_clip_without_its_file_is_bad_by_name(tmp_path, capsys):
   raw = tmp_path / "raw"
   shutil.copytree(golden("data/kinetics_raw"), raw)
   (raw / "kinetics_val" / "vid03_abc.json").unlink()
-  arguments = ["--raw", str(raw), "--out", str(tmp_path), "--max-bad", "50", "--workers", "1"]
-  assert command.main(["kinetics", *arguments]) == 0
-  reasons = prepared.report(open_data_set(tmp_path / "kinetics"))
+  reasons = prepared.report(formats.prepare("kinetics", raw, "--max-bad", "50"))
   assert reasons["vid03_abc.json"] == "cannot be read: No such file or directory"
 
 
@@ -528,7 +525,7 @@ def labels_json(**clips) -> str:
 )
 def test_a_damaged_list_of_kinetics_labels_is_one_message(tmp_path, capsys, content):
   (tmp_path / "kinetics_val_label.json").write_text(content)
-  assert command.main(["kinetics", "--raw", str(tmp_path), "--out", str(tmp_path / "data")]) == 1
+  formats.prepare("kinetics", tmp_path, out=tmp_path / "data", status=1)
   (line,) = capsys.readouterr().err.splitlines()
   twice = "'; names must be printable and different"
   assert "is not a list of Kinetics-skeleton labels" in line or twice in line
