@@ -4,9 +4,7 @@ import jax
 import numpy as np
 import optax
 from flax import nnx
-from reference import HERE, GoldenFile
-
-from mstgcn_jax import torch_weights
+from reference import HERE, OPTIMIZER, GoldenFile
 
 
 class NetworkReference(GoldenFile):
@@ -20,9 +18,6 @@ class NetworkReference(GoldenFile):
     self.model.train()
     graphdef, *variables = nnx.split(self.model, nnx.Param, nnx.BatchStat)
     params, stats = map(nnx.to_pure_dict, variables)
-    optimizer = optax.chain(
-      optax.add_decayed_weights(1e-4), optax.sgd(0.05, momentum=0.9, nesterov=True)
-    )
 
     def loss(params, stats):
       model = nnx.merge(graphdef, params, stats)
@@ -35,23 +30,14 @@ class NetworkReference(GoldenFile):
     @HERE
     def step(params, stats, momentum):
       (loss_value, (logits, stats)), grads = jax.value_and_grad(loss, has_aux=True)(params, stats)
-      updates, momentum = optimizer.update(grads, momentum, params)
+      updates, momentum = OPTIMIZER.update(grads, momentum, params)
       return loss_value, logits, grads, optax.apply_updates(params, updates), stats, momentum
 
-    momentum = optimizer.init(params)
+    momentum = OPTIMIZER.init(params)
     losses = []
     for i in range(3):
       loss_value, logits, grads, params, stats, momentum = step(params, stats, momentum)
       losses.append(loss_value)
       if i == 0:
-        first_logits, first_grads = logits, self._named(grads)
-    return np.array(losses), first_logits, first_grads, self._named(params, stats)
-
-  def _named(self, params, stats=None) -> dict[str, np.ndarray]:
-    """Variables, or gradients in their place, under the published names."""
-    for kind, values in ((nnx.Param, params), (nnx.BatchStat, stats)):
-      if values is not None:
-        state = nnx.state(self.model, kind)
-        nnx.replace_by_pure_dict(state, values)
-        nnx.update(self.model, state)
-    return torch_weights.state_dict(self.model)
+        first_logits, first_grads = logits, self.named(grads)
+    return np.array(losses), first_logits, first_grads, self.named(params, stats)

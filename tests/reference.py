@@ -16,6 +16,10 @@ from mstgcn_jax.model import make_network, platform
 from mstgcn_jax.model.activations import PLAIN, RELU_OF_SUM
 
 HERE = platform.of(jax.devices()[0])
+# The published code's.
+OPTIMIZER = optax.chain(
+  optax.add_decayed_weights(1e-4), optax.sgd(0.05, momentum=0.9, nesterov=True)
+)
 
 
 def relative_error(a, b) -> float:
@@ -62,6 +66,15 @@ class GoldenFile:
     features = jnp.transpose(features, (0, 1, 4, 2, 3))
     return logits, features.reshape(-1, *features.shape[2:])
 
+  def named(self, params, stats=None) -> dict[str, np.ndarray]:
+    """Variables, or gradients in their place, under the published names."""
+    for kind, values in ((nnx.Param, params), (nnx.BatchStat, stats)):
+      if values is not None:
+        state = nnx.state(self.model, kind)
+        nnx.replace_by_pure_dict(state, values)
+        nnx.update(self.model, state)
+    return torch_weights.state_dict(self.model)
+
 
 class Reference(GoldenFile):
   """A golden file of MST-GCN."""
@@ -89,16 +102,13 @@ class Reference(GoldenFile):
     """
     run = Training(self)
     variables = run.params, run.stats
-    optimizer = optax.chain(
-      optax.add_decayed_weights(1e-4), optax.sgd(0.05, momentum=0.9, nesterov=True)
-    )
 
     @jax.jit
     def update(grads, momentum, params):
-      updates, momentum = optimizer.update(grads, momentum, params)
+      updates, momentum = OPTIMIZER.update(grads, momentum, params)
       return optax.apply_updates(params, updates), momentum
 
-    momentum = optimizer.init(run.params)
+    momentum = OPTIMIZER.init(run.params)
     losses = []
     for step in range(3):
       grads, (loss, stats, logits, inputs) = run.gradient(*variables)
@@ -106,10 +116,10 @@ class Reference(GoldenFile):
       if step == 0:
         first_logits = logits
         grads = run.decide_kinks(grads, inputs, tolerance)
-        first_grads = run.named(grads)
+        first_grads = self.named(grads)
       params, momentum = update(grads, momentum, variables[0])
       variables = params, stats
-    return np.array(losses), first_logits, first_grads, run.named(*variables)
+    return np.array(losses), first_logits, first_grads, self.named(*variables)
 
 
 class Training:
@@ -124,7 +134,7 @@ class Training:
   def __init__(self, reference: Reference):
     model = reference.model
     model.train()
-    self.model = model
+    self.reference = reference
     graphdef, *variables = nnx.split(model, nnx.Param, nnx.BatchStat)
     self.params, self.stats = map(nnx.to_pure_dict, variables)
     self.expected = reference.group("grad/")
@@ -153,15 +163,6 @@ class Training:
     # Compiled well: some networks run it dozens of times.
     self.trial_gradient = jax.jit(gradient, compiler_options={"xla_backend_optimization_level": 3})
 
-  def named(self, params, stats=None) -> dict[str, np.ndarray]:
-    """Variables, or gradients in their place, under the reference's names."""
-    for kind, values in ((nnx.Param, params), (nnx.BatchStat, stats)):
-      if values is not None:
-        state = nnx.state(self.model, kind)
-        nnx.replace_by_pure_dict(state, values)
-        nnx.update(self.model, state)
-    return torch_weights.state_dict(self.model)
-
   def decide_kinks(self, grads, inputs, tolerance: float):
     """Gradients, once the ReLUs at 0 are decided as the reference's rounding decided them.
 
@@ -177,7 +178,7 @@ class Training:
         groups.setdefault((i, round(2e7 * float(x[index]))), []).append((index, nudge))
 
     def errors(grads):
-      return np.array(list(gradient_errors(self.named(grads), self.expected).values()))
+      return np.array(list(gradient_errors(self.reference.named(grads), self.expected).values()))
 
     distance = lambda grads: np.mean(np.minimum(errors(grads), 0.1))
 
