@@ -180,16 +180,16 @@ def test_streams_share_one_step_and_equal_steps_of_their_own():
     assert_equal(together.params, alone.params, rtol=1e-6, atol=1e-7)
 
 
-def test_augmentation_is_drawn_from_the_seed_and_the_step():
-  augmentation = Augmentation(rotation=(0.3, 0.3, 0.3))
-  task, state = make(augmentation=augmentation)
+def assert_draws_from_seed_and_step(task, state):
   batch = make_batch()
-  _, first = run(task, state, batch=batch)
-  _, again = run(task, state, batch=batch)
-  _, second = run(task, state.replace(step=state.step + 1), batch=batch)
-  _, plain = run(*make(), batch=batch)
-  assert float(first["loss"]) == float(again["loss"])
-  assert len({float(first["loss"]), float(second["loss"]), float(plain["loss"])}) == 3
+  starts = (task, state), (task, state), (task, state.replace(step=state.step + 1)), make()
+  first, again, second, plain = (float(run(*start, batch=batch)[1]["loss"]) for start in starts)
+  assert first == again  # a resumed run draws the same
+  assert len({first, second, plain}) == 3
+
+
+def test_augmentation_is_drawn_from_the_seed_and_the_step():
+  assert_draws_from_seed_and_step(*make(augmentation=Augmentation(rotation=(0.3, 0.3, 0.3))))
 
 
 def test_normalisation_is_part_of_the_state_and_leaves_untracked_joints():
@@ -260,14 +260,8 @@ def make_dropping():
 
 def test_random_layers_draw_from_the_seed_and_the_step_and_are_off_in_evaluation():
   task, state = make_dropping()
-  batch = make_batch()
-  _, first = run(task, state, batch=batch)
-  _, again = run(task, state, batch=batch)
-  _, second = run(task, state.replace(step=state.step + 1), batch=batch)
-  _, plain = run(*make(), batch=batch)
-  assert float(first["loss"]) == float(again["loss"])  # a resumed run draws the same
-  assert len({float(first["loss"]), float(second["loss"]), float(plain["loss"])}) == 3
-  variables = train_step.eval_variables(state)
+  assert_draws_from_seed_and_step(task, state)
+  variables, batch = train_step.eval_variables(state), make_batch()
   logits = train_step.eval_step(task, variables, batch, np.int32(0))
   without = train_step.eval_step(make()[0], variables, batch, np.int32(0))
   np.testing.assert_array_equal(logits, without)
