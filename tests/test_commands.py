@@ -341,17 +341,20 @@ def test_ensemble_refuses_what_does_not_match(four_streams, tmp_path):
   assert "unsafely" not in str(error.value)  # numpy's advice on what is no archive
 
 
+def evaluated(classify, data_set, scores):
+  """Row of a clip, the clip as the network saw it, and the probabilities that the run gave it."""
+  scores = Scores.load(scores)
+  (row,) = np.flatnonzero(data_set.table["name"] == scores.names[0]).tolist()
+  return row, classify.from_data_set(data_set, row), metrics.softmax(scores.logits[:1])
+
+
 def test_a_trained_model_is_restored_and_classifies_a_clip(four_streams, tiny_data):
   # The lines of docs/evaluation.md, "Use a trained model".
   classify = Classifier(four_streams, stream="bone")
   data_set = open_data_set(tiny_data / "tiny")
   probabilities = classify(classify.from_data_set(data_set, 0)[None])
   assert classify.class_names[int(probabilities[0].argmax())] in data_set.class_names
-  # The run's own scores of a clip are its probabilities.
-  scores = Scores.load(four_streams / "scores_bone.npz")
-  (row,) = np.flatnonzero(data_set.table["name"] == scores.names[0])
-  clip = classify.from_data_set(data_set, int(row))
-  expected = metrics.softmax(scores.logits[:1])
+  _, clip, expected = evaluated(classify, data_set, four_streams / "scores_bone.npz")
   np.testing.assert_allclose(classify(clip[None]), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -359,11 +362,8 @@ def test_a_normalised_run_is_classified_as_it_was_evaluated(tiny_data, tmp_path)
   changes = {"data.normalize": True, "epochs": 1, "profile_steps": 0}
   loop.train(tiny.config(tiny_data, **changes), tmp_path / "run")
   classify = Classifier(tmp_path / "run")
-  scores = Scores.load(tmp_path / "run/scores.npz")
   data_set = open_data_set(tiny_data / "tiny")
-  (row,) = np.flatnonzero(data_set.table["name"] == scores.names[0])
-  clip = classify.from_data_set(data_set, int(row))
-  expected = metrics.softmax(scores.logits[:1])
+  _, clip, expected = evaluated(classify, data_set, tmp_path / "run/scores.npz")
   np.testing.assert_allclose(classify(clip[None]), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -390,18 +390,14 @@ def test_classifier_takes_the_frames_and_views_that_evaluation_took(tiny_data, t
   changes = {"data.sampling": "uniform", "data.window": 8, "data.views": 3, "epochs": 1}
   loop.train(tiny.config(tiny_data, **changes), tmp_path / "run")
   classify = Classifier(tmp_path / "run")
-  scores = Scores.load(tmp_path / "run/scores.npz")
   data_set = open_data_set(tiny_data / "tiny")
-  (row,) = np.flatnonzero(data_set.table["name"] == scores.names[0])
-  clip = classify.from_data_set(data_set, int(row))
+  row, clip, expected = evaluated(classify, data_set, tmp_path / "run/scores.npz")
   assert clip.shape == (3, 1, 8, 20, 3)
   np.testing.assert_array_equal(classify.from_recording(data_set.read([row])[0]), clip)
   # Scores of several views are the log of their mean probability.
-  np.testing.assert_allclose(
-    classify(clip[None])[0], np.exp(scores.logits[0]), rtol=1e-4, atol=1e-6
-  )
+  np.testing.assert_allclose(classify(clip[None]), expected, rtol=1e-4, atol=1e-6)
   views = np.asarray(classify(clip))
-  np.testing.assert_allclose(views.mean(0), np.exp(scores.logits[0]), rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(views.mean(0), expected[0], rtol=1e-4, atol=1e-6)
   assert np.ptp(views, axis=0).max() > 1e-3
 
 
