@@ -15,11 +15,7 @@ CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 
 
 def typed(*texts: str):
-  config = config_lib.load(tiny.CONFIG)
-  for text in texts:
-    name, _, value = text.partition("=")
-    config_lib.override(config, name, value)
-  return config
+  return config_lib.load(tiny.CONFIG, [tuple(text.split("=", 1)) for text in texts])
 
 
 @pytest.mark.parametrize("path", [tiny.CONFIG, *CONFIGS], ids=lambda path: path.stem)

@@ -33,9 +33,7 @@ def main(argv: list[str]) -> int:
     name = pathlib.Path(path).stem
     if name in configs:
       raise ConfigError(f"two configs are called {name}; rename one of the files")
-    configs[name] = config_lib.load(path)
-    for field, value in changes:
-      config_lib.override(configs[name], field, value)
+    configs[name] = config_lib.load(path, changes)
   process.start()
   text = compare.as_text(compare.compare(configs, args.workdir, seeds=args.seeds))
   with files.written_whole(args.workdir / "comparison.md") as aside:

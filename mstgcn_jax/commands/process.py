@@ -34,7 +34,7 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser, stream: str = "the
 def config_changes(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
   """What --config.NAME=TEXT sets, or --config.NAME TEXT, as (NAME, TEXT), and the rest.
 
-  `config.override` takes them. ConfigError where a TEXT is missing.
+  `config.load` takes them. ConfigError where a TEXT is missing.
   """
   changes, others = [], []
   arguments = iter(argv)

@@ -20,9 +20,7 @@ def main(argv: list[str]) -> int:
   unprepared.add_argument("--classes", type=int, help="default 60")
   unprepared.add_argument("--channels", type=int, help="of a joint; default 3")
   args = parser.parse_args(argv)
-  config = config_lib.load(args.config)
-  for field, value in changes:
-    config_lib.override(config, field, value)
+  config = config_lib.load(args.config, changes)
   folder = pathlib.Path(config.data.dir) / config.data.name
   if folder.is_dir():
     data = open_data_set(folder)

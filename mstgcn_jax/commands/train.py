@@ -51,10 +51,7 @@ def parse(argv: list[str]) -> tuple[dict[str, str], ConfigDict | None]:
     if changes:
       raise ConfigError(f"--config is missing: the file whose fields are changed\nusage: {_USAGE}")
     return given, None
-  config = config_lib.load(given["config"])
-  for name, value in changes:
-    config_lib.override(config, name, value)
-  return given, config
+  return given, config_lib.load(given["config"], changes)
 
 
 def print_help(argv: list[str]) -> None:

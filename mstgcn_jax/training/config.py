@@ -12,6 +12,7 @@ import importlib.util
 import math
 import pathlib
 import shlex
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -124,13 +125,15 @@ def shipped() -> dict[str, pathlib.Path]:
   return {path.stem: path for path in sorted(folder.glob("*.py"))} if folder else {}
 
 
-def load(path: str | pathlib.Path) -> ConfigDict:
+def load(path: str | pathlib.Path, changes: Iterable[tuple[str, str]] = ()) -> ConfigDict:
   """The config that a file's `get_config()` returns.
 
   Args:
     path: the file, or the name of a shipped one, such as 'ntu_joint'.
+    changes: fields to set in it and the texts typed for them, as of `override`.
   Raises:
-    ConfigError: the file is missing, is no Python file, fails, or has no `get_config`.
+    ConfigError: the file is missing, is no Python file, fails, or has no `get_config`; or a change
+      is wrong.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -158,6 +161,8 @@ def load(path: str | pathlib.Path) -> ConfigDict:
     raise ConfigError(f"config file {place}: {type(error).__name__}: {message}") from error
   if not isinstance(config, ConfigDict):
     raise ConfigError(f"config file {path}: get_config() returns {config!r}, not a config")
+  for name, text in changes:
+    override(config, name, text)
   return config
 
 
