@@ -25,7 +25,6 @@ _XSUB_PERFORMERS = (
   45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84, 85, 86, 89,
   91, 92, 93, 94, 95, 97, 98, 100, 103,
 )  # fmt: skip
-_XVIEW_CAMERAS = (2, 3)
 _TRAIN = ("train",)
 _EVAL = ("val", "test")
 
@@ -80,22 +79,14 @@ def _numbers(data_set: DataSet, column: str) -> np.ndarray:
   return values
 
 
-def _by_value(column: str, train_values: tuple[int, ...]) -> Callable[[DataSet], _Masks]:
+def _by_number(
+  column: str, trains: Callable[[np.ndarray], np.ndarray]
+) -> Callable[[DataSet], _Masks]:
   def masks(data_set: DataSet) -> _Masks:
-    train = np.isin(_numbers(data_set, column), train_values)
+    train = trains(_numbers(data_set, column))
     return train, ~train
 
   return masks
-
-
-def _xset(data_set: DataSet) -> _Masks:
-  train = _numbers(data_set, "setup") % 2 == 0
-  return train, ~train
-
-
-def _cross_subject(data_set: DataSet) -> _Masks:
-  train = _numbers(data_set, "subject") % 2 == 1
-  return train, ~train
 
 
 def _given(data_set: DataSet, column: str) -> _Masks:
@@ -132,10 +123,10 @@ def _all(data_set: DataSet) -> _Masks:
 
 
 _PROTOCOLS = {
-  "xsub": (_by_value("subject", _XSUB_PERFORMERS), {}),
-  "xview": (_by_value("camera", _XVIEW_CAMERAS), {}),
-  "xset": (_xset, {}),
-  "cross_subject": (_cross_subject, {}),
+  "xsub": (_by_number("subject", lambda subject: np.isin(subject, _XSUB_PERFORMERS)), {}),
+  "xview": (_by_number("camera", lambda camera: np.isin(camera, (2, 3))), {}),
+  "xset": (_by_number("setup", lambda setup: setup % 2 == 0), {}),
+  "cross_subject": (_by_number("subject", lambda subject: subject % 2 == 1), {}),
   "given": (_given, {"column": "split"}),
   "kfold": (_kfold, {"column": "subject", "k": 5, "fold": 0, "seed": 0}),
   "leave_one_out": (_leave_one_out, {"column": "subject", "value": ""}),
