@@ -12,6 +12,7 @@ import numpy as np
 from data_prep import layouts
 from data_prep.look import video
 from mstgcn_jax import skeletons
+from mstgcn_jax.data import facing
 from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
@@ -427,10 +428,7 @@ def _room(
   known, count = seen[0, start].any(axis=0), seen[0, start].sum(axis=0)
   points = np.where(seen[0, start, :, None], clip[0, start, :, :3], 0).astype(np.float64)
   joints = points.sum(axis=0) / np.maximum(count, 1)[:, None]
-  if axis:
-    up = np.eye(3)["xyz".index(axis[-1])] * (-1 if axis.startswith("-") else 1)
-  else:
-    up = _vertical(joints, known, skeleton)
+  up = facing.AXES[axis] if axis else _vertical(joints, known, skeleton)
   if up is None:  # nothing says what is up: look onto the plane that the joints fill best
     values = clip[..., :3][seen][:5000].astype(np.float64)
     values -= values.mean(axis=0)
