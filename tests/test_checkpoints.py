@@ -186,7 +186,7 @@ def test_a_warm_start_takes_the_parameters_that_were_evaluated(tmp_path):
   np.testing.assert_array_equal(params["w"], [3, 3])
 
 
-def test_float64_is_taken_as_what_it_is_or_refused(tmp_path, copy, tiny_data):
+def test_float64_is_taken_as_what_it_is_or_refused(tmp_path, copy):
   with jax.enable_x64(True):
     fresh = {"w": jnp.zeros(2, "float64")}
     state = lambda x: train_step.TrainState(

@@ -178,7 +178,7 @@ def test_held_out_subjects_select_the_best(four_streams):
   assert "selected on held-out subjects" in summary["text"]
 
 
-def test_evaluate_repeats_the_last_epoch(four_streams, monkeypatch, capsys):
+def test_evaluate_repeats_the_last_epoch(four_streams, capsys):
   argv = ["--workdir", str(four_streams)]
   evaluate.main(argv)
   printed = capsys.readouterr().out
@@ -212,7 +212,7 @@ def test_what_was_trained_in_bfloat16_is_evaluated_in_float32_on_a_cpu(four_stre
   np.testing.assert_array_equal(half, whole)
 
 
-def test_evaluate_says_what_the_best_was_selected_on(four_streams, monkeypatch, capsys):
+def test_evaluate_says_what_the_best_was_selected_on(four_streams, capsys):
   argv = ["--workdir", str(four_streams), "--checkpoint", "best", "--protocol", "all"]
   evaluate.main(argv)
   assert "fused_2211, all, step" in (printed := capsys.readouterr().out)
@@ -255,16 +255,14 @@ def test_evaluating_what_is_no_workdir_says_so(tmp_path):
       evaluate.main([str(path)])
 
 
-def test_evaluating_on_other_data_says_what_does_not_fit(four_streams, tmp_path, monkeypatch):
+def test_evaluating_on_other_data_says_what_does_not_fit(four_streams, tmp_path):
   data = tiny.prepare(tmp_path / "data", "tiny", skeletons.get("ntu_rgbd"))
   argv = ["--workdir", str(four_streams), "--data", str(data)]
   with pytest.raises(ConfigError, match="skeleton: utd_mhad in the run, ntu_rgbd here"):
     evaluate.main(argv)
 
 
-def test_evaluating_on_the_same_clips_of_other_subjects_is_refused(
-  four_streams, tmp_path, monkeypatch
-):
+def test_evaluating_on_the_same_clips_of_other_subjects_is_refused(four_streams, tmp_path):
   data = tiny.prepare(tmp_path / "data", first_subject=2)
   argv = ["--workdir", str(four_streams), "--data", str(data)]
   with pytest.raises(ConfigError, match=r"does not fit .*\(the clip table's column 'subject'\)"):
@@ -272,7 +270,7 @@ def test_evaluating_on_the_same_clips_of_other_subjects_is_refused(
 
 
 def test_evaluating_data_prepared_again_or_a_run_of_an_earlier_version(
-  four_streams, tmp_path, monkeypatch, capsys
+  four_streams, tmp_path, capsys
 ):
   workdir = shutil.copytree(four_streams, tmp_path / "run")
   data = tiny.prepare(tmp_path / "data")
@@ -367,7 +365,7 @@ def test_a_normalised_run_is_classified_as_it_was_evaluated(tiny_data, tmp_path)
   np.testing.assert_allclose(classify(clip[None]), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_workdir_does_not_run_code_unless_trusted(four_streams, tmp_path, monkeypatch):
+def test_a_workdir_does_not_run_code_unless_trusted(four_streams, tmp_path):
   for name in ("model.json", "config.json"):
     workdir = shutil.copytree(four_streams, tmp_path / name)
     content = json.loads((workdir / name).read_text())

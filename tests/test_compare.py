@@ -64,7 +64,7 @@ def test_of_several_streams_the_table_and_the_picture_show_the_same_result(tmp_p
   assert drawn[0].axes[0].lines[-1].get_label() == "ours: 20.0 %"  # headline_name of these
 
 
-def test_seeds_are_those_of_the_first_config(compared, tiny_data, monkeypatch):
+def test_seeds_are_those_of_the_first_config(compared):
   workdir, configs, rows = compared
   seeded = {name: config.copy_and_resolve_references() for name, config in configs.items()}
   seeded["ours"].seeds = (0, 1)

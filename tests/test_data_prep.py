@@ -142,7 +142,7 @@ def test_overwrite_replaces_it(tmp_path):
   assert [path.name for path in (tmp_path / "ntu60").iterdir()] == ["1.0.0"]
 
 
-def test_an_overwrite_that_fails_leaves_the_old_one(tmp_path, capsys):
+def test_an_overwrite_that_fails_leaves_the_old_one(tmp_path):
   raw = bodies_folder(tmp_path)
   assert run("ntu60", "--raw", raw, "--out", tmp_path, "--workers", 1) == 0
   (raw / f"{BODIES[0]}.skeleton").write_text("not a recording")
@@ -209,7 +209,7 @@ def test_a_data_set_can_have_its_own_name(tmp_path):
     ("ntu60", "--raw", "x", "--out", "y", "--max-bad", "101"),
   ],
 )
-def test_wrong_usage_exits_with_2(arguments, capsys):
+def test_wrong_usage_exits_with_2(arguments):
   with pytest.raises(SystemExit) as exit_:
     run(*arguments)
   assert exit_.value.code == 2

@@ -105,7 +105,7 @@ def test_a_file_goes_before_a_shipped_config_of_its_name(tmp_path, monkeypatch):
   assert train.parse(["--config", "quickstart"])[1].epochs == 12
 
 
-def test_a_checkout_without_activation_and_the_names_of_before_are_the_same_door(tmp_path):
+def test_a_checkout_without_activation_and_the_names_of_before_are_the_same_door():
   root = config_lib.shipped()["quickstart"].parents[1]
   for argv, usage in (
     (["-m", "mstgcn_jax", "summary", "--help"], "usage: mstgcn summary "),

@@ -227,7 +227,7 @@ def test_memory_may_be_saved_on_resuming(copy, tiny_data, capsys):
   assert "this run is finished" in capsys.readouterr().out
 
 
-def test_the_start_says_what_it_runs_on_and_what_has_no_effect(tiny_data, tmp_path, monkeypatch):
+def test_the_start_says_what_it_runs_on_and_what_has_no_effect(tiny_data):
   changes = {"data.num_persons": 2, "optimizer.schedule": "cosine", "model.dtype": "bfloat16"}
   run = set_up(tiny.config(tiny_data, **changes))
   assert f"on {jax.device_count()} cpu device" in loop.describe(run, 0, 18)
@@ -328,7 +328,7 @@ def test_evaluation_clips_that_are_trained_on_are_mentioned(tiny_data, tmp_path,
   assert "; 54 clips are trained on and evaluated" in capsys.readouterr().out
 
 
-def test_evaluation_clips_that_are_copies_of_training_clips_are_mentioned(tiny_data, tmp_path):
+def test_evaluation_clips_that_are_copies_of_training_clips_are_mentioned(tiny_data):
   run = set_up(tiny.config(tiny_data))
   copied = dataclasses.replace(run.data_set, copies=((9, 0),))  # subject 1 trains, 2 does not
   (line,) = set(loop.notes(dataclasses.replace(run, data_set=copied))) - set(loop.notes(run))

@@ -115,7 +115,7 @@ def test_a_clip_that_does_not_fit_is_bad(tmp_path, clip, reason):
   assert next(iter(prepared.report(data_set).values())).startswith(reason)
 
 
-def test_links_are_followed_and_broken_or_unreadable_files_are_bad(tmp_path, capsys):
+def test_links_are_followed_and_broken_or_unreadable_files_are_bad(tmp_path):
   raw = tmp_path / "raw"
   (raw / "deeper").mkdir(parents=True)
   original = golden("data/bodies/S005C001P001R001A001.skeleton")

@@ -496,7 +496,7 @@ def test_deeply_nested_json_is_a_data_error():
 # --- lists of Kinetics
 
 
-def test_a_kinetics_clip_without_its_file_is_bad_by_name(tmp_path, capsys):
+def test_a_kinetics_clip_without_its_file_is_bad_by_name(tmp_path):
   raw = tmp_path / "raw"
   shutil.copytree(golden("data/kinetics_raw"), raw)
   (raw / "kinetics_val" / "vid03_abc.json").unlink()

@@ -229,7 +229,7 @@ def test_what_decided_is_shown_on_every_clip(network, tmp_path, tiny_data):
   assert clip["decided"].count(" %") == 4 and f"of {frames} " in clip["decided"]
 
 
-def test_without_its_network_the_clips_still_move(network, tmp_path, tiny_data):
+def test_without_its_network_the_clips_still_move(network, tmp_path):
   Scores(np.array(NAMES), LABELS, LOGITS).save(network / "scores.npz", step=7)
   (note,) = report.write([network], tmp_path / "report.html")
   assert UNDECIDED in note and "7" in note

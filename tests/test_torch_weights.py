@@ -283,9 +283,7 @@ def test_export_of_a_run_with_layers_of_ones_own_asks_for_trust(tmp_path, state,
   np.testing.assert_array_equal(back["fc.weight"], state["fc.weight"])
 
 
-def test_an_imported_checkpoint_is_evaluated_classified_with_and_trained_on(
-  tmp_path, monkeypatch, capsys
-):
+def test_an_imported_checkpoint_is_evaluated_classified_with_and_trained_on(tmp_path, capsys):
   data = tiny.prepare(tmp_path / "data", "mine", skeletons.get("ntu_rgbd"))
   args = ARGS | {"num_class": 3, "num_point": 25, "num_person": 1}
   args |= {"graph": "graph.ntu_rgb_d.Graph", "block_args": [[3, 8, False, 1], [8, 8, True, 1]]}

@@ -40,7 +40,7 @@ def test_a_step_begins_the_minute_anew(started, monkeypatch):
   assert started.line(1110)
 
 
-def test_a_run_without_data_says_so(tiny_data, tmp_path, monkeypatch, capsys):
+def test_a_run_without_data_says_so(tiny_data, tmp_path, monkeypatch):
   said = threading.Event()
 
   def log(message, line):

@@ -50,7 +50,7 @@ def recognise(content: Any) -> bool:
 def recognise_table(path: pathlib.Path) -> bool:
   """Whether this CSV's columns are landmarks."""
   try:
-    return _columns(next(csv.reader(io.StringIO(_text(path)))), path) is not None
+    return _columns(next(csv.reader(io.StringIO(_text(path))))) is not None
   except (StopIteration, csv.Error, DataError):
     return False
 
@@ -211,7 +211,7 @@ def _text(path: pathlib.Path) -> str:
     raise DataError(f"{path.name} is not UTF-8 text") from error
 
 
-def _columns(header: list[str], path: pathlib.Path) -> tuple[str, Any] | None:
+def _columns(header: list[str]) -> tuple[str, Any] | None:
   """('long', {role: column}) or ('wide', [landmark][x, y, z, v] -> column); None for neither."""
   names = [name.strip().lower() for name in header]
   roles = {
@@ -237,7 +237,7 @@ def _columns(header: list[str], path: pathlib.Path) -> tuple[str, Any] | None:
 
 def _from_table(path: pathlib.Path) -> Landmarks:
   header, *rows = csv.reader(io.StringIO(_text(path)))
-  columns = _columns(header, path)
+  columns = _columns(header)
   if columns is None:
     raise ValueError(f"no columns of 33 or 21 landmarks, but {', '.join(header)[:80]}")
   form, where = columns

@@ -114,7 +114,7 @@ def find(
   with contextlib.ExitStack() as stack:
     recordings = _open(path, name, options, picture, stack)
     read = [functools.partial(_read_of_source, recordings, key) for key in recordings.keys]
-    yield Found(read, tuple((*recordings.notes, *recordings.warnings)))
+    yield Found(read, (*recordings.notes, *recordings.warnings))
 
 
 # --- files that are a recording each
