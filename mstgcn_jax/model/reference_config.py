@@ -94,13 +94,8 @@ def config_from_state_dict(network: str, state: Mapping[str, Any]) -> ModelConfi
   if NETWORKS[network].input_norm == "MVC":
     persons = max(1, features // 3)
     features //= persons
-  other_links = joints == 25 and network in (
-    "stgcnpp",
-    "pyskl_stgcn",
-    "pyskl_aagcn",
-    "pyskl_ctrgcn",
-    "pyskl_msg3d",
-  )
+  # PYSKL links NTU's joints in its own way, but for DG-STGCN, which draws its links.
+  other_links = joints == 25 and classifier == _OF_PYSKL[0] and network != "dgstgcn"
   return ModelConfig(
     num_classes=classes,
     network=network,
