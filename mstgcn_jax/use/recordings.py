@@ -150,9 +150,8 @@ def _from_array(name: str, array: np.ndarray) -> Recording:
       f"the array has the shape {array.shape}; expected [frame, joint, channel] or "
       "[person, frame, joint, channel]"
     )
-  joints = np.array(array[None] if array.ndim == 3 else array)
-  joints[np.isnan(joints).any(-1)] = 0
-  persons = list(exchange.as_float32(joints))
+  joints = array[None] if array.ndim == 3 else array
+  persons = list(exchange.as_float32(exchange.without_nan(joints)))
   return Recording(name, persons, persons)
 
 
@@ -357,8 +356,7 @@ def _frame(value: Any) -> np.ndarray:
     for k, joint in enumerate(person or ()):
       if joint is not None:
         frame[i, k] = _numbers(joint, channels)
-  frame[np.isnan(frame).any(-1)] = 0
-  return frame
+  return exchange.without_nan(frame)
 
 
 def _depth(value: Any) -> int:
