@@ -446,6 +446,18 @@ def test_a_finished_run_answers_another_protocol_with_its_own_figures(copy, tiny
   assert checkpoints.best_step(copy) == 18
 
 
+def test_a_finished_run_with_another_network_of_the_same_shapes_is_evaluated_again(
+  copy, tiny_data, capsys
+):
+  changes = {"model.activation": "swish", "allow_config_change": True}
+  loop.train(tiny.config(tiny_data, **changes), copy)
+  said = capsys.readouterr().out
+  assert "going on with another config, model.activation: 'relu' -> 'swish'" in said
+  # The others were measured as another network.
+  assert [path.parent.name for path in (copy / "checkpoints").glob("*/metrics")] == ["18"]
+  assert config_lib.read(copy / "config.json").model.activation == "swish"
+
+
 def test_a_loss_that_is_not_finite_names_the_first_bad_step_and_stops(copy, tiny_data):
   before = tiny.arrays(copy)
   changes = {"optimizer.learning_rate": 1e30, "optimizer.decay_epochs": ()}

@@ -122,8 +122,10 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -
     changed = check_same_run(workdir, run)
     step, states, progress = checkpoints.restore_newest(manager, run.abstract_states())
   multihost_utils.assert_equal(np.int32(step), "processes restored different steps")
-  other_data = any(what.startswith("data") for what in changed)
-  if other_data:  # figures from before, and an early end by them, were measured on something else
+  for what in changed:
+    _log.info("note: going on with another config, %s", what)
+  other = any(map(_is_measured_otherwise, changed))
+  if other:  # figures from before, and an early end by them, are of other clips or another network
     progress = checkpoints.Progress()
     checkpoints.forget_figures(manager)
     if is_first:
@@ -131,7 +133,7 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -
   # Where it was not evaluated, as when it was stopped, it goes on to the next evaluation.
   ends = progress.judged_step == step and _ends_early(config, progress)
   total_steps = step if ends else max(step, total_steps)
-  if not other_data and step == total_steps and (figures := _finished(workdir, step)):
+  if not other and step == total_steps and (figures := _finished(workdir, step)):
     manager.close()
     return figures
   if is_first:
@@ -240,8 +242,8 @@ def check_same_run(workdir: pathlib.Path, run: Experiment) -> list[str]:
   facts = workdir_lib.read(workdir)
   changed = config_lib.differences(config_lib.read(workdir / "config.json"), run.config)
   changed += [f"data set: {what}" for what in facts.data_differences(run.data_set)]
-  if facts.model_differences(run.model_config) and not changed:
-    changed = ["data set: skeleton, channels or classes"]
+  if not changed:  # such as a skeleton's, or those of a graph's file
+    changed = [f"model: {what}" for what in facts.model_differences(run.model_config)]
   if changed and not run.config.allow_config_change:
     raise ConfigError(
       f"{workdir} holds a run of another config; it differs in\n  "
@@ -249,6 +251,13 @@ def check_same_run(workdir: pathlib.Path, run: Experiment) -> list[str]:
       + "\nTake another --workdir, or resume all the same with --config.allow_config_change=True"
     )
   return changed
+
+
+def _is_measured_otherwise(what: str) -> bool:
+  """Whether a change of a config makes the accuracy of checkpoints another."""
+  return what.startswith(("data", "model")) and not what.startswith(
+    ("model.dropout", "model.dtype")
+  )
 
 
 def describe(run: Experiment, step: int, total_steps: int) -> str:

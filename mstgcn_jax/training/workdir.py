@@ -76,11 +76,13 @@ class RunFacts:
     """Fields in which a network is another function than the run's, one line each."""
     old, here = self.model.to_dict(), other.to_dict()
     short = lambda value: value["name"] if isinstance(value, dict) else str(value)
-    return [
-      f"{name}: {short(old[name])} in the run, {short(here[name])} here"
-      for name in here
-      if old[name] != here[name] and name not in ("dtype", "remat")
-    ]
+    lines = []
+    for name in here:
+      if old[name] != here[name] and name not in ("dtype", "remat"):
+        was, now = short(old[name]), short(here[name])
+        differ = f"{was} in the run, {now} here" if was != now else f"another {now} in the run"
+        lines.append(f"{name}: {differ}")
+    return lines
 
   def write(self, workdir: str | pathlib.Path) -> None:
     """Writes `workdir`/model.json."""
