@@ -239,6 +239,12 @@ def test_evaluate_counts_clips_whose_copies_were_trained_on_apart(four_streams, 
   assert said in printed
 
 
+def test_evaluate_says_in_what_other_data_differ(four_streams, tmp_path):
+  tiny.prepare(tmp_path, "uncentred", center=None)
+  found = evaluate_lib.evaluate(four_streams, data_set=tmp_path / "uncentred")
+  assert found.notes == ("clips of uncentred are not centred, those trained on centred at joint 2",)
+
+
 def test_evaluate_of_a_checkpoint_that_is_not_there(four_streams):
   argv = [sys.executable, "-m", "mstgcn_jax", "evaluate", "--workdir", str(four_streams)]
   done = subprocess.run([*argv, "--checkpoint", "7"], capture_output=True, text=True)

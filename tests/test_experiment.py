@@ -1,5 +1,7 @@
 """What a config and its data set become: statistics of the stream, worked out by hand."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -133,6 +135,14 @@ def of_layer(name):
   blocks = ((3, 4, False, 1), (4, 4, True, 1))
   config = ModelConfig(num_classes=2, blocks=blocks, block_type=f"{__name__}:{name}/ms")
   return own_network(config, window=4)
+
+
+def test_people_are_not_followed_by_a_coordinate_as_if_it_were_a_score(tiny_data):
+  config = tiny.config(tiny_data, **{"augment.openpose_match": True})
+  data_set = set_up(config).data_set  # of channels that nobody named
+  named = dataclasses.replace(data_set, coordinates={"channels": ["x", "y", "z"]})
+  with pytest.raises(ConfigError, match="by their scores, but the channels of tiny are x, y, z"):
+    set_up(config, data_set=named)
 
 
 def test_a_layer_of_ones_own_keeps_its_adjacency_as_a_constant():

@@ -362,15 +362,15 @@ def test_what_init_from_learned_of_other_joints_classes_and_streams_is_mentioned
   files.write_json(tmp_path / "config.json", files.read_json(finished / "config.json"))
   assert notes() == []
   assert notes(**{"data.normalize": True, "data.body_size": True}) == [
-    "init_from was trained on clips of data.body_size False; these are of True",
-    "init_from was trained on clips of data.normalize False; these are of True",
+    "init_from was trained on clips with data.body_size=False; these are with data.body_size=True",
+    "init_from was trained on clips with data.normalize=False; these are with data.normalize=True",
   ]
   dataclasses.replace(facts, units="px").write(tmp_path)
   assert notes() == []  # these clips' units are not known
   run = set_up(tiny.config(tiny_data, init_from=str(tmp_path)))
   in_metres = dataclasses.replace(run.data_set, coordinates={"units": "m"})
   assert loop.start_notes(dataclasses.replace(run, data_set=in_metres)) == [
-    "init_from was trained on clips of units px; these are of m"
+    "init_from was trained on clips in px; these are in m"
   ]
   joints = facts.model.skeleton.joints
   shuffled = dataclasses.replace(facts.model.skeleton, joints=joints[::-1], name="shuffled")
@@ -385,6 +385,16 @@ def test_what_init_from_learned_of_other_joints_classes_and_streams_is_mentioned
   assert "joints of shuffled, these clips those of utd_mhad" in layout
   assert stream == "init_from was trained on bone, not joint" and "classes" in classes
   assert notes(init_ignore=("classifier",)) == [layout, stream]
+  assert notes(init_ignore=("classifier", "norm_in", "learned_adjacency")) == [stream]
+  dataclasses.replace(facts, rotated=True, joint_at_zero=None, scored=True).write(tmp_path)
+  turned, centred, scored = notes()
+  assert turned.endswith("on clips turned upright; these are not turned")
+  assert centred.endswith("on clips not centred; these are centred at joint 2")
+  assert scored.endswith("on clips of coordinates and a score; these are of coordinates alone")
+  other.write(tmp_path)
+  assert notes(**{"model.activation": "swish"})[0] == (
+    "init_from's network is another one (activation: relu in the run, swish here)"
+  )
   dataclasses.replace(other, data_name=None).write(tmp_path)  # imported: its classes are numbers
   assert notes() == [layout, stream]
 

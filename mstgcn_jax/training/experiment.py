@@ -208,6 +208,8 @@ def set_up(
   steps_per_epoch = (
     input_pipeline.steps_per_epoch(len(split.train), config.batch_size) if train else 0
   )
+  if steps_per_epoch * config.epochs >= 2**31:
+    raise ConfigError(f"epochs is {config.epochs}: more than 2**31 steps; take fewer")
   task = train_step.Task(
     graphdef=train_step.split_model(abstract)[0],
     random_streams=train_step.random_streams(abstract),
@@ -241,6 +243,11 @@ def _augmentation(config: ConfigDict, data_set: DataSet) -> Augmentation:
   """The config's, as these clips allow it; ConfigError where it takes a score for a coordinate."""
   count, names = data_set.num_coordinates, data_set.coordinates.get("channels", ())
   fitted = config_lib.augmentation(config).fitted(count, data_set.skeleton)
+  if names and fitted.openpose_match and "score" not in names:
+    raise ConfigError(
+      "augment.openpose_match follows people by their scores, but the channels of "
+      f"{data_set.name} are {', '.join(names)}"
+    )
   if names and fitted.dimensions > count and fitted.changes_coordinates:
     raise ConfigError(
       f"augment.dimensions is {fitted.dimensions}, but the channels of {data_set.name} are "

@@ -322,19 +322,32 @@ def start_notes(run: Experiment) -> list[str]:
   if not config.init_from:
     return []
   lines, facts = [], workdir_lib.read(config.init_from)
-  for what, was, now in _differences_in_clips(pathlib.Path(config.init_from), facts, run):
-    lines.append(f"init_from was trained on clips of {what} {was}; these are of {now}")
+  for was, now in facts.clip_differences(run.facts()) + _options_of_clips(facts, run):
+    lines.append(f"init_from was trained on clips {was}; these are {now}")
+  others = ("num_classes", "skeleton", "num_persons", "dropout")  # said below, or free
+  model = [
+    what for what in facts.model_differences(run.model_config) if not what.startswith(others)
+  ]
+  if model:
+    lines.append(
+      f"init_from's network is another one ({'; '.join(model[:4])}{'; …' * (len(model) > 4)})"
+    )
   there, here = facts.model.skeleton, run.data_set.skeleton
-  if there.joints != here.joints:
+  ignored = lambda name: any(part in name for part in config.init_ignore)
+  by_joint = ("norm_in.scale", "learned_adjacency")
+  if there.joints != here.joints and not all(map(ignored, by_joint)):
     lines.append(
       f"init_from has joints of {there.name}, these clips those of {here.name}: what it learned of "
       "one joint is taken for another's; init_ignore can keep learned_adjacency and norm_in fresh"
     )
   if other := [name for name in config.streams if name not in facts.streams]:
     lines.append(f"init_from was trained on {', '.join(facts.streams)}, not {', '.join(other)}")
-  fresh = any(part in "classifier.kernel" for part in config.init_ignore)
   known = facts.data_name is not None  # an imported model's classes are numbers
-  if known and not fresh and facts.class_names != tuple(run.data_set.class_names):
+  if (
+    known
+    and not ignored("classifier.kernel")
+    and facts.class_names != tuple(run.data_set.class_names)
+  ):
     lines.append(
       "init_from's classes, or their order, are not those of these data: what it learned of one is "
       "taken for another's; init_ignore=('classifier',) starts the classifier fresh"
@@ -342,18 +355,18 @@ def start_notes(run: Experiment) -> list[str]:
   return lines
 
 
-def _differences_in_clips(workdir: pathlib.Path, facts: RunFacts, run: Experiment) -> list[tuple]:
-  """What is known of both runs' clips and differs: its name, there and here."""
+def _options_of_clips(facts: RunFacts, run: Experiment) -> list[tuple[str, str]]:
+  """Options of the config that `init_from`'s clips were made with otherwise: (there, here)."""
   here, data = run.facts(), run.config.data
   is_scaled = lambda facts: facts.sampling.bone_parents is not None
   compared = [
-    ("units", facts.units, here.units),
-    ("data.center", facts.sampling.origin, here.sampling.origin),
-    ("data.body_size", is_scaled(facts), is_scaled(here)),
+    ("center", facts.sampling.origin, here.sampling.origin),
+    ("body_size", is_scaled(facts), is_scaled(here)),
   ]
-  if (path := workdir / "config.json").is_file():
-    compared.append(("data.normalize", config_lib.read(path).data.normalize, data.normalize))
-  return [(what, was, now) for what, was, now in compared if was != now and "" not in (was, now)]
+  if (path := pathlib.Path(run.config.init_from) / "config.json").is_file():
+    compared.append(("normalize", config_lib.read(path).data.normalize, data.normalize))
+  said = lambda name, value: f"with data.{name}={value}"
+  return [(said(name, was), said(name, now)) for name, was, now in compared if was != now]
 
 
 class StopSignal:

@@ -72,6 +72,18 @@ class RunFacts:
       return [UNKNOWN_DATA]
     return data_set_lib.differences(self.data_identity, data_set.identity)
 
+  def clip_differences(self, other: "RunFacts") -> list[tuple[str, str]]:
+    """In what the clips trained on are prepared otherwise, as far as both say: (here, there)."""
+    words = lambda facts: (
+      {True: "turned upright", False: "not turned", None: ""}[facts.rotated],
+      "not centred" if facts.joint_at_zero is None else f"centred at joint {facts.joint_at_zero}",
+      "of coordinates and a score" if facts.scored else "of coordinates alone",
+      facts.units and f"in {facts.units}",
+      {"loop": "looped to the window", "zero": "ending in zeros"}[facts.sampling.fill],
+    )
+    pairs = zip(words(self), words(other), strict=True)
+    return [(here, there) for here, there in pairs if here and there and here != there]
+
   def model_differences(self, other: ModelConfig) -> list[str]:
     """Fields in which a network is another function than the run's, one line each."""
     old, here = self.model.to_dict(), other.to_dict()

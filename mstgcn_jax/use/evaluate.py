@@ -218,10 +218,8 @@ def _check_fit(workdir: pathlib.Path, facts: RunFacts, run: Experiment) -> list[
   elif facts.data_name is not None:
     if facts.class_names != tuple(data_set.class_names):
       differences.append("the names of the classes, or their order")
-    if facts.rotated != data_set.rotated:
-      said = {True: "turned upright", False: "not turned", None: "as they came"}
-      here, there = said[data_set.rotated], said[facts.rotated]
-      notes.append(f"clips of {data_set.name} are {here}, those trained on {there}")
+    for trained, here in facts.clip_differences(run.facts()):
+      notes.append(f"clips of {data_set.name} are {here}, those trained on {trained}")
   if differences == [workdir_lib.UNKNOWN_DATA]:
     return [f"whether {data_set.path} fits is not known: {workdir_lib.UNKNOWN_DATA}"]
   if differences:
