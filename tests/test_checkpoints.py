@@ -184,6 +184,8 @@ def test_a_warm_start_takes_the_parameters_that_were_evaluated(tmp_path):
     checkpoints.wait(manager)
   params, _ = checkpoints.warm_start(tmp_path, "joint", {"w": jnp.zeros(2)}, {})
   np.testing.assert_array_equal(params["w"], [3, 3])
+  with pytest.raises(ConfigError, match="leaves nothing to take"):
+    checkpoints.warm_start(tmp_path, "joint", {"w": jnp.zeros(2)}, {}, ignore=("w",))
 
 
 def test_float64_is_taken_as_what_it_is_or_refused(tmp_path, copy):

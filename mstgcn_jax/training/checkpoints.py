@@ -553,7 +553,7 @@ def warm_start(
   if stream not in tree and len(tree) > 1:
     raise ConfigError(f"init_from {workdir} has no stream {stream!r}; it has {', '.join(tree)}")
   source = saved_eval_variables(tree[stream] if stream in tree else next(iter(tree.values())))
-  problems, kept = [], set()
+  problems, taken, kept = [], [], set()
 
   def choose(path, fresh):
     kind, *keys = path
@@ -571,6 +571,7 @@ def warm_start(
     if saved.shape != fresh.shape:
       problems.append(f"{name} is {saved.shape}, the model has {fresh.shape}")
       return fresh
+    taken.append(name)
     return saved.astype(fresh.dtype)
 
   result = jax.tree_util.tree_map_with_path(choose, (params, batch_stats))
@@ -579,6 +580,8 @@ def warm_start(
       f"init_from {workdir}: {len(problems)} tensors do not fit: {'; '.join(problems[:3])}"
       f"{'; …' if len(problems) > 3 else ''}. Name what should stay fresh in init_ignore"
     )
+  if not taken:
+    raise ConfigError(f"init_ignore leaves nothing to take from init_from {workdir}")
   if unknown := sorted(set(ignore) - kept):
     raise ConfigError(f"init_ignore: no tensor's path contains {', '.join(map(repr, unknown))}")
   return result
