@@ -118,6 +118,10 @@ def test_a_value_that_makes_no_sense_is_refused(text, message):
       "optimizer.decay_epochs has no effect at 3, 9: epochs count",
     ),
     (["optimizer.name=adam", "optimizer.momentum=0.5"], "optimizer.momentum has no effect"),
+    (
+      ["optimizer.decay_mask=weights", "optimizer.weight_decay=0"],
+      "optimizer.decay_mask has no effect",
+    ),
     (["optimizer.warmup_epochs=3"], "the learning rate rises until the end"),
     (
       ["optimizer.freeze_adjacency_through=2"],

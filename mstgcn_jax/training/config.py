@@ -391,6 +391,8 @@ def notes(config: ConfigDict) -> list[str]:
   if o.name != "sgd":
     for field in changed("momentum", "nesterov"):
       lines.append(f"optimizer.{field} has no effect: optimizer.name is {o.name!r}")
+  if not o.weight_decay and changed("decay_mask"):
+    lines.append("optimizer.decay_mask has no effect: optimizer.weight_decay is 0")
   if o.warmup_epochs >= config.epochs > 1:
     lines.append(
       f"the learning rate rises until the end: optimizer.warmup_epochs is {o.warmup_epochs}, "
