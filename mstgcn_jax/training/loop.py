@@ -25,7 +25,6 @@ from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.experiment import Experiment, set_up
 from mstgcn_jax.training.watchdog import Watchdog
-from mstgcn_jax.training.workdir import RunFacts
 
 # Steps between dispatching a step and reading its figures, so that devices never wait for the
 # host.
@@ -322,7 +321,11 @@ def start_notes(run: Experiment) -> list[str]:
   if not config.init_from:
     return []
   lines, facts = [], workdir_lib.read(config.init_from)
-  for was, now in facts.clip_differences(run.facts()) + _options_of_clips(facts, run):
+  differences = facts.clip_differences(run.facts())
+  if (path := pathlib.Path(config.init_from) / "config.json").is_file():
+    said = [f"with data.normalize={c.data.normalize}" for c in (config_lib.read(path), config)]
+    differences += [tuple(said)] if len(set(said)) == 2 else []
+  for was, now in differences:
     lines.append(f"init_from was trained on clips {was}; these are {now}")
   others = ("num_classes", "skeleton", "num_persons", "dropout")  # said below, or free
   model = [
@@ -353,20 +356,6 @@ def start_notes(run: Experiment) -> list[str]:
       "taken for another's; init_ignore=('classifier',) starts the classifier fresh"
     )
   return lines
-
-
-def _options_of_clips(facts: RunFacts, run: Experiment) -> list[tuple[str, str]]:
-  """Options of the config that `init_from`'s clips were made with otherwise: (there, here)."""
-  here, data = run.facts(), run.config.data
-  is_scaled = lambda facts: facts.sampling.bone_parents is not None
-  compared = [
-    ("center", facts.sampling.origin, here.sampling.origin),
-    ("body_size", is_scaled(facts), is_scaled(here)),
-  ]
-  if (path := pathlib.Path(run.config.init_from) / "config.json").is_file():
-    compared.append(("normalize", config_lib.read(path).data.normalize, data.normalize))
-  said = lambda name, value: f"with data.{name}={value}"
-  return [(said(name, was), said(name, now)) for name, was, now in compared if was != now]
 
 
 class StopSignal:

@@ -80,6 +80,8 @@ class RunFacts:
       "of coordinates and a score" if facts.scored else "of coordinates alone",
       facts.units and f"in {facts.units}",
       {"loop": "looped to the window", "zero": "ending in zeros"}[facts.sampling.fill],
+      f"with data.center={facts.sampling.origin}",
+      f"with data.body_size={facts.sampling.bone_parents is not None}",
     )
     pairs = zip(words(self), words(other), strict=True)
     return [(here, there) for here, there in pairs if here and there and here != there]
