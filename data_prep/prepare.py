@@ -25,7 +25,6 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-import numpy as np
 import tqdm
 
 from data_prep import raw_files, shards
@@ -193,10 +192,7 @@ def _read_one(recordings: Recordings, key: Any) -> Clip | _Bad:
   try:
     clip = recordings.read(key)
     _check(clip, recordings)
-    persons = [np.asarray(person, dtype=np.float32) for person in clip.persons]
-    return dataclasses.replace(
-      clip, persons=_cut(persons) if recordings.fill == "zero" else persons
-    )
+    return dataclasses.replace(clip, persons=recordings.as_stored(clip.persons))
   except DataError as error:
     return _Bad(_name_of(key), str(error))
 
@@ -206,16 +202,6 @@ def _name_of(key: Any) -> str:
   if isinstance(key, tuple):
     return _name_of(key[0])
   return str(getattr(key, "name", key))
-
-
-def _cut(persons: Sequence[np.ndarray]) -> list[np.ndarray]:
-  """Without untracked frames at everybody's end, and without the last people if never tracked."""
-  lengths = [
-    int(tracked[-1]) + 1 if len(tracked := np.flatnonzero(p.any(axis=(1, 2)))) else 0
-    for p in persons
-  ]
-  count = max((m + 1 for m, length in enumerate(lengths) if length), default=0)
-  return [p[:n] for p, n in zip(persons[:count], lengths[:count], strict=True)]
 
 
 def _check(clip: Clip, recordings: Recordings) -> None:

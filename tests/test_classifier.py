@@ -303,3 +303,16 @@ def test_a_checkpoint_may_be_a_number(workdir):
   assert isinstance(checkpoints.load_model(workdir, checkpoint=0), MSTGCN)
   with pytest.raises(DataError, match=r"no checkpoint 27; there are \[0\]"):
     checkpoints.load_model(workdir, checkpoint=27)
+
+
+def test_a_recording_is_cut_as_the_clips_that_its_run_fills_with_zeros(tmp_path):
+  facts = files.read_json(write_run(tmp_path, rotated=False, center=None) / "model.json")
+  facts["loading"]["fill"], facts["input"]["sampling"] = "zero", "uniform"
+  files.write_json(tmp_path / "model.json", facts)
+  classify = Classifier(tmp_path)
+  first, second = recording()
+  first[5:] = 0
+  np.testing.assert_array_equal(
+    classify.from_recording([first, second, np.zeros_like(first)]),
+    classify.from_recording(Persons([first[:5], second])),
+  )

@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 
 from mstgcn_jax import skeletons
+from mstgcn_jax.data import normalise
 from mstgcn_jax.data.data_set import Persons
 from mstgcn_jax.skeletons import Skeleton
 
@@ -49,8 +50,8 @@ class Clip:
     label: class, counted from 0.
     persons: float32 [frames_m, joint, channel] each, the main person first; zero where untracked.
       Frame t is the same moment for all. Frames in which a person is untracked at its end are cut
-      off by the writer where fill is 'zero' (they come back as zeros). Where it is 'loop' the
-      reader must have cut them off, or they loop as if they were part of the clip:
+      off by `Recordings.as_stored` where fill is 'zero' (they come back as zeros). Where it is
+      'loop' the reader must have cut them off, or they loop as if they were part of the clip:
       `normalise.normalise` cuts everybody alone, `normalise.cut_together` where the last person
       ends. A gap inside stays as zeros.
     facts: columns of the clip table beside name, label, persons and frames; int or str. The same
@@ -140,6 +141,11 @@ class Recordings:
   notes: tuple[str, ...] = ()
   warnings: tuple[str, ...] = ()
   parallel: bool = True
+
+  def as_stored(self, persons: Sequence[np.ndarray]) -> Persons:
+    """What a data set stores of the persons that `read` gives; windows depend on their lengths."""
+    persons = [np.asarray(person, dtype=np.float32) for person in persons]
+    return Persons(normalise.cut_ends(persons) if self.fill == "zero" else persons)
 
 
 def upright(layout: str, **fields: Any) -> Recordings:

@@ -109,6 +109,22 @@ def cut_together(persons: Sequence[np.ndarray]) -> list[np.ndarray]:
   return [person[:end] for person in persons]
 
 
+def cut_ends(persons: Sequence[np.ndarray]) -> list[np.ndarray]:
+  """Without untracked frames at everybody's end, and without the last people if never tracked.
+
+  For clips that are filled with zeros, in which everybody keeps the own place.
+
+  Args:
+    persons: [frame, joint, channel] each, zero where untracked.
+  """
+  lengths = [
+    int(tracked[-1]) + 1 if len(tracked := np.flatnonzero(p.any(axis=(1, 2)))) else 0
+    for p in persons
+  ]
+  count = max((m + 1 for m, length in enumerate(lengths) if length), default=0)
+  return [p[:n] for p, n in zip(persons[:count], lengths[:count], strict=True)]
+
+
 def _cut(person: np.ndarray) -> np.ndarray:
   """As the reference cuts: what follows the last frame; and gaps, where the first frame is one."""
   filled = np.flatnonzero(person.sum(axis=(1, 2)))

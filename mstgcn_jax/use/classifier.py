@@ -207,7 +207,8 @@ class Classifier:
         persons = facing.with_up(persons, self._axis(upward or self.upward), wanted)
       persons = normalise.normalise(persons, self._turned_by, by_sum=False, upward=wanted)
     elif raw:
-      persons = normalise.cut_together(persons)
+      ends = self.sampling.fill == "zero"  # as `data_prep` cuts such clips
+      persons = normalise.cut_ends(persons) if ends else normalise.cut_together(persons)
     if not any(person.any() for person in persons[: self.sampling.num_persons]):
       raise DataError("nobody is tracked in this recording: it has no joint that is not 0")
     return Persons(persons)

@@ -136,7 +136,8 @@ def _turned(read: Callable[[pathlib.Path], list[np.ndarray]], layout: str) -> _R
 def _read_kinetics(path: pathlib.Path) -> Recording:
   persons = kinetics.read_persons(path)
   skeleton, coordinates = skeletons.get("kinetics"), FRACTIONS.known()
-  return Recording(path.stem, Persons(persons), persons, skeleton, coordinates=coordinates)
+  stored = Persons(normalise.cut_ends(persons))  # as `kinetics.open_raw`'s fill is 'zero'
+  return Recording(path.stem, stored, persons, skeleton, coordinates=coordinates)
 
 
 def _read_array(path: pathlib.Path) -> Recording:
@@ -282,7 +283,7 @@ def _read_of_source(recordings: Recordings, key: Any) -> Recording:
   name = clip.name.removeprefix(f"{_UNLABELLED}/")
   return Recording(
     name,
-    clip.persons,
+    recordings.as_stored(clip.persons),
     list(clip.persons),
     recordings.skeleton,
     recordings.rotated,
