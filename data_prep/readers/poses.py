@@ -20,8 +20,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_prep import layouts, linking
-from data_prep.decode import formats, people
+from data_prep import layouts, linking, raw_files
+from data_prep.decode import formats, mediapipe, people
 from data_prep.decode.people import Poses
 from data_prep.readers import exchange, tables
 from data_prep.readers.interface import FRACTIONS, Clip, Coordinates, Recordings
@@ -211,20 +211,30 @@ def _fractions(person: np.ndarray, units: str, picture: tuple[float, float] | No
 
 
 def _the_table(raw: pathlib.Path, args: argparse.Namespace) -> pathlib.Path | None:
-  """--labels, or the one CSV in --raw with the columns name and label."""
+  """--labels, or the one CSV in --raw that is no recording; DataError where it lists no labels."""
   if args.labels is not None:
     if not args.labels.is_file():
       raise DataError(f"--labels {args.labels} is no file")
     return args.labels
-  found = []
-  for path in sorted(raw.glob("*.csv")):
+  found = [
+    path
+    for path in sorted(raw.iterdir())
+    if path.suffix.lower() == ".csv" and path.is_file() and not raw_files.is_hidden(path.name)
+    if not mediapipe.recognise_table(path)
+  ]
+  if len(found) > 1:
+    raise DataError(
+      f"--raw {raw} holds several tables ({found[0].name}, {found[1].name}); name that of labels "
+      "with --labels"
+    )
+  for path in found:
     try:
       tables.read_table(path)
-      found.append(path)
-    except DataError:
-      continue
-  if len(found) > 1:
-    raise DataError(f"--raw {raw} holds several tables of labels; name one with --labels")
+    except DataError as error:
+      raise DataError(
+        f"{error}. It is taken for the table of labels; mend it, name another with --labels, or "
+        "move it away"
+      ) from error
   return found[0] if found else None
 
 
