@@ -148,7 +148,12 @@ def decode(
   """A recording of one file, or of one file per frame, in the format of this name."""
   kind = FORMATS[name]
   if kind.decode is not None:
-    (path,) = paths
+    path, *others = paths
+    if others:
+      raise DataError(
+        f"{path.name} and {others[0].name} are of one clip; expected one file a clip: move one "
+        "away, or rename it"
+      )
     if name == "mediapipe":
       return mediapipe.decode(path, coordinates, hands=hands)
     return kind.decode(path)
