@@ -7,11 +7,15 @@ for `image_id` and, where it follows people, `idx`; its formats `open` and `cmu`
 {"12.jpg": {"people" or "bodies": …}} in the form of OpenPose.
 """
 
+import math
 import pathlib
 from typing import Any
 
 from data_prep.decode import openpose, people
 from data_prep.decode.people import Frames, Person, Poses
+from mstgcn_jax.errors import DataError
+
+_SIDES = ("width", "height")
 
 
 def recognise(content: Any) -> str:
@@ -33,7 +37,7 @@ def decode(path: pathlib.Path) -> Poses:
   content = people.load_json(path)
   with people.taken_for(path, "a list of key points by picture"):
     if isinstance(content, dict) and "annotations" in content:
-      return _annotated(content)
+      return _annotated(content, path)
     if isinstance(content, dict):
       found = {name: openpose.frame(one) for name, one in content.items()}
     else:
@@ -43,7 +47,7 @@ def decode(path: pathlib.Path) -> Poses:
     return Poses(_in_order(found))
 
 
-def _annotated(content: dict[str, Any]) -> Poses:
+def _annotated(content: dict[str, Any], path: pathlib.Path) -> Poses:
   images = {image["id"]: image for image in content["images"]}
   found: dict[str, list[Person]] = {str(images[key].get("file_name", key)): [] for key in images}
   for one in content["annotations"]:
@@ -53,9 +57,22 @@ def _annotated(content: dict[str, Any]) -> Poses:
     image = images[one["image_id"]]
     person = people.person(points, visible.clip(0, 2) / 2, _number(one))
     found[str(image.get("file_name", image["id"]))].append(person)
-  sizes = {(image.get("width"), image.get("height")) for image in images.values()}
-  (size,) = sizes if len(sizes) == 1 else ((None, None),)
+  sizes = {tuple(_side(image, side, path) for side in _SIDES) for image in images.values()}
+  (size,) = sizes if len(sizes) == 1 else ((0, 0),)
   return Poses(_in_order(found), picture=size if all(size) else None)
+
+
+def _side(image: dict[str, Any], side: str, path: pathlib.Path) -> float:
+  """A picture's width or height in pixels; 0 where the file does not say."""
+  value = image.get(side)
+  if value is None:
+    return 0
+  if type(value) not in (int, float) or not 0 <= value < math.inf:
+    raise DataError(
+      f"{path.name}: an image has the {side} {value!r:.40}; expected a number of pixels, "
+      "or none, and then --image-size"
+    )
+  return value
 
 
 def _person(one: dict[str, Any]) -> Person:
