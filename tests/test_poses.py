@@ -319,6 +319,48 @@ def test_a_table_gives_labels_and_facts_and_sizes_of_pictures(tmp_path, capsys):
   assert "gives it no label" in report and "v7,there are no key points for it" in report
 
 
+def test_a_table_of_labels_that_cannot_be_read_is_not_passed_over(tmp_path, capsys):
+  raw = tmp_path / "raw"
+  write(raw, files.coco_results, "coco", clips=1)
+  (raw / "Labels.CSV").write_bytes("name,label\nclip0,gehört\n".encode("latin-1"))
+  prepare(raw, status=1)
+  said = capsys.readouterr().err
+  assert "is not UTF-8 text" in said and "with --labels, or move it away" in said
+  (raw / "Labels.CSV").write_text("name,label\nwalk/clip0,gehen\n")
+  assert prepare(raw).class_names == ("gehen",)
+
+
+def test_two_files_of_one_clip_are_named(tmp_path):
+  for ending in ("csv", "json"):
+    (tmp_path / f"a.{ending}").touch()
+  paths = sorted(tmp_path.iterdir())
+  with pytest.raises(DataError, match=r"a\.csv and a\.json are of one clip"):
+    formats.decode(paths, "mediapipe")
+
+
+@pytest.mark.parametrize("width", ["640", -640, float("inf"), float("nan"), True, [640]])
+def test_a_picture_of_no_size_is_refused_by_its_file(tmp_path, width):
+  files.coco_annotations(tmp_path / "clip", files.seen("coco", 2, frames=3))
+  path = tmp_path / "clip.json"
+  content = json.loads(path.read_text())
+  for image in content["images"]:
+    image["width"] = width
+  path.write_text(json.dumps(content))
+  with pytest.raises(DataError, match=r"clip\.json: an image has the width .* --image-size"):
+    formats.decode([path], "coco")
+
+
+@pytest.mark.parametrize("name", ["mediapipe", "mmpose"])
+def test_people_of_one_frame_in_objects_of_their_own_are_all_there(tmp_path, name):
+  landmarks = lambda i: {"landmarks": [{"x": 0.1 + i / 9, "y": 0.2}] * 33}
+  instances = lambda i: {"instances": [{"keypoints": [[1 + i, 2]] * 17}]}
+  one = landmarks if name == "mediapipe" else instances
+  number = "frame" if name == "mediapipe" else "frame_id"
+  path = tmp_path / "clip.json"
+  path.write_text(json.dumps([{number: t, **one(i)} for t in range(3) for i in range(2)]))
+  assert [len(frame) for frame in formats.decode([path], name).frames] == [2, 2, 2]
+
+
 def test_a_table_names_clips_in_folders_that_have_a_dot(tmp_path):
   raw = tmp_path / "raw"
   for i in range(2):

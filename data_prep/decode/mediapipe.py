@@ -152,7 +152,7 @@ def _from_json(content: Any) -> Found:
       found = _people(frame)
       parts = {"": _numbered(found, {})} if found is not None else {}
     for kind, people_ in parts.items():
-      numbered.setdefault(kind, {})[number] = people_
+      numbered.setdefault(kind, {}).setdefault(number, []).extend(people_)
   result = {kind: people.by_number(found) for kind, found in numbered.items()}
   return {kind: frames for kind, frames in result.items() if any(frames)}
 

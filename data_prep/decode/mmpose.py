@@ -41,7 +41,8 @@ def decode(path: pathlib.Path) -> Poses:
       content = content["instance_info"]
     found: dict[int, list[Person]] = {}
     for i, frame in enumerate(content):
-      found[int(frame.get("frame_id", i))] = people.tracked(map(_person, frame["instances"]))
+      some = people.tracked(map(_person, frame["instances"]))
+      found.setdefault(int(frame.get("frame_id", i)), []).extend(some)  # there may be one a person
     return _poses(people.by_number(found), _LAYOUTS.get(name.lower().replace("_", ""), ""))
 
 
