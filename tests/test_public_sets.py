@@ -289,3 +289,26 @@ def test_a_clip_twice_in_a_split_stays_two(tmp_path):
   data = prepare("jhmdb", raw)
   assert len(data) == 4
   assert sorted(data.table["split_1"].tolist()) == ["train", "train", "val", "val"]
+
+
+@pytest.mark.parametrize("source", ["utkinect", "shrec17_14", "msr_action3d", "jhmdb"])
+def test_a_joint_with_one_coordinate_nan_is_untracked(tmp_path, source):
+  raw = tmp_path / "raw"
+  write = {"utkinect": write_utkinect, "shrec17_14": write_shrec, "msr_action3d": write_msr}
+  write.get(source, write_jhmdb)(raw)
+  frame, joint = 2, 5
+  if source == "jhmdb":
+    for path in raw.iterdir():
+      content = pickle.loads(path.read_bytes())
+      for pose in content["pose"]:
+        pose[frame, joint, 1] = np.nan
+      path.write_bytes(pickle.dumps(content))
+  else:
+    row, column = (frame * 20 + joint, 1) if source == "msr_action3d" else (frame, 3 * joint + 1)
+    endings = ("joints_*.txt", "skeletons_world.txt", "*3D.txt")
+    for path in (path for ending in endings for path in raw.rglob(ending)):
+      rows = [line.split(" ") for line in path.read_text().splitlines()]
+      rows[row][column + (source == "utkinect")] = "nan"
+      path.write_text("\n".join(map(" ".join, rows)))
+  person = prepare(source, raw, "--max-bad", 40).read([0])[0][0]
+  assert not person[frame, joint].any() and person[frame].any(-1).sum() == len(person[frame]) - 1

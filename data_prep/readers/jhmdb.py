@@ -112,6 +112,6 @@ def read_recording(pose: _Pose) -> Clip:
   skeleton = skeletons.get("jhmdb")
   if pose.joints.ndim != 3 or pose.joints.shape[1:] != (skeleton.num_joints, 2):
     raise DataError(f"the pose has the shape {pose.joints.shape}; expected (frames, 15, 2)")
-  person = np.nan_to_num(pose.joints, nan=0.0) * np.float32([1, -1])
+  person = exchange.without_nan(pose.joints) * np.float32([1, -1])
   persons = normalise.cut_together([person + np.float32(0)])
   return Clip(pose.name, pose.label, persons, pose.facts)

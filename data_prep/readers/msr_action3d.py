@@ -14,6 +14,7 @@ import numpy as np
 
 from data_prep import raw_files
 from data_prep.decode import numbers
+from data_prep.readers import exchange
 from data_prep.readers.interface import Clip, Recordings, upright
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
@@ -70,8 +71,8 @@ def read_recording(path: pathlib.Path) -> Clip:
   found = numbers.rows(raw_files.read(path), 4)
   if len(found) % skeleton.num_joints:
     raise DataError(f"has {len(found)} lines; expected {skeleton.num_joints} a frame")
-  found = np.nan_to_num(found, nan=0.0).reshape(-1, skeleton.num_joints, 4)
-  person, confidence = found[..., :3], found[..., 3]
+  found = found.reshape(-1, skeleton.num_joints, 4)
+  person, confidence = exchange.without_nan(found[..., :3]), np.nan_to_num(found[..., 3], nan=0.0)
   if confidence.any():
     person = person * (confidence > 0)[..., None]
   raw_files.check_finite(person)

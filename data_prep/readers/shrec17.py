@@ -14,6 +14,7 @@ import numpy as np
 
 from data_prep import raw_files
 from data_prep.decode import numbers
+from data_prep.readers import exchange
 from data_prep.readers.interface import Clip, Recordings, upright
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
@@ -108,7 +109,7 @@ def read_recording(gesture: _Gesture) -> Clip:
   """One gesture, the hand's back (wrist to palm) upright."""
   skeleton = skeletons.get("shrec")
   found = numbers.rows(raw_files.read(gesture.path), 3 * skeleton.num_joints)
-  hand = np.nan_to_num(found, nan=0.0).reshape(-1, skeleton.num_joints, 3)
+  hand = exchange.without_nan(found.reshape(-1, skeleton.num_joints, 3))
   raw_files.check_finite(hand)
   facts = {
     "subject": gesture.subject,

@@ -15,6 +15,7 @@ import numpy as np
 
 from data_prep import raw_files
 from data_prep.decode import numbers
+from data_prep.readers import exchange
 from data_prep.readers.interface import Clip, Recordings, upright
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
@@ -101,7 +102,7 @@ def read_recording(span: _Span) -> Clip:
   person = found[inside, 1:].reshape(-1, skeleton.num_joints, 3)
   if not len(person):
     raise DataError(f"{span.path.name} has no frame in {span.first} to {span.last}")
-  person = np.nan_to_num(person, nan=0.0)
+  person = exchange.without_nan(person)
   raw_files.check_finite(person)
   sequence = span.name.rsplit("_", 1)[0]
   subject, repetition = map(int, _RECORDING.fullmatch(sequence).groups())
