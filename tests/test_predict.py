@@ -367,6 +367,42 @@ def test_a_long_recording_is_cut_into_windows_that_the_classifier_sees(run, tmp_
   np.testing.assert_allclose(segment.probabilities, expected, atol=1e-5)
 
 
+def nw_ucla_file(folder):
+  """A recording that its source turns: one person who moves, unseen in the first two frames."""
+  joints = np.random.default_rng(0).normal(size=(14, 20, 3))
+  joints[:2] = 0
+  path = folder / "a01_s01_e00_v01.json"
+  path.write_text(json.dumps({"skeletons": joints.tolist()}))
+  return path
+
+
+def test_windows_of_a_recording_that_comes_turned_are_not_turned_again(tmp_path, monkeypatch):
+  skeleton = skeletons.get("nw_ucla")
+  run = write_run(tmp_path / "run", skeleton=skeleton, center=skeleton.center)
+  with recordings.find(nw_ucla_file(tmp_path), "nw_ucla") as found:
+    recording = found.read[0]()
+  predictor, seen = Predictor(run), []
+  right = predictor.probabilities
+  monkeypatch.setattr(
+    predictor, "probabilities", lambda clips: right(seen.append(c) or c for c in clips)
+  )
+  predictor.segments(recording, Windows(8, 4), Naming("abc"))
+  stored = recording.persons[0]
+  assert len(stored) == 12 and len(seen) == 2
+  for clip, start in zip(seen, (0, 4), strict=True):
+    expected = predictor.classifier.from_recording(Persons([stored[start : start + 8]]))
+    np.testing.assert_array_equal(clip, expected)
+
+
+def test_turned_joints_are_not_taken_for_those_that_a_run_wants_as_recorded(tmp_path):
+  options = {"rotated": False, "center": None, "skeleton": skeletons.get("nw_ucla")}
+  predictor = Predictor(write_run(tmp_path / "run", **options))
+  with recordings.find(nw_ucla_file(tmp_path), "nw_ucla") as found:
+    recording = found.read[0]()
+  with pytest.raises(ConfigError, match="trained on joints as they were recorded; add -- --as-is"):
+    predictor.whole(recording)
+
+
 def test_everybody_gets_a_label_where_asked(ntu_run, tmp_path, capsys):
   people = np.random.default_rng(0).normal(size=(3, 9, 25, 3)).astype(np.float32)
   people[1] = 0  # never there

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from mstgcn_jax.data import normalise
 from mstgcn_jax.data.data_set import Persons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.evaluation import calibration, fusion
@@ -161,9 +162,10 @@ class Predictor:
   ) -> list[Prediction]:
     """Successive parts of a recording, each of one label, by a sliding window.
 
-    Every window is a clip of its own, turned by its own first frames. A moment's probabilities are
-    the mean of those of the windows that it is in; successive moments of one label are a segment,
-    whose probabilities are their mean. Where no window shows anybody there is none.
+    Every window is a clip of its own, turned by its own first frames unless the recording comes
+    turned as a whole. A moment's probabilities are the mean of those of the windows that it is in;
+    successive moments of one label are a segment, whose probabilities are their mean. Where no
+    window shows anybody there is none.
     """
     self._as_stored(recording)  # refuses what does not fit
     found = []
@@ -173,7 +175,8 @@ class Predictor:
         for start, end in cut(max(map(len, group)), windows)
         if any(body[start:end].any() for body in group)
       ]
-      clips = (self._clip(recording, [body[a:b] for body in group]) for a, b in spans)
+      parts = (self._part(recording, [body[a:b] for body in group]) for a, b in spans)
+      clips = (self._clip(recording, part) for part in parts)
       joined = join(spans, self.probabilities(clips), naming)
       found += [Prediction(p, person, start, end) for start, end, p in joined]
     if not found:
@@ -189,10 +192,24 @@ class Predictor:
         f"the {mine.num_joints} of {mine.name}"
       )
     if recording.rotated and self.classifier.rotated is False:
+      if recording.turned:
+        raise ConfigError(
+          f"{recording.name}: its source turns joints upright, and this run was trained on joints "
+          "as they were recorded; add -- --as-is where the source takes it, or give a .npy array"
+        )
       return recording.recorded
     if recording.rotated is False and self.classifier.rotated:
       return list(recording.persons)
     return recording.persons
+
+  def _part(self, recording: Recording, persons: list[np.ndarray]) -> Sequence[np.ndarray]:
+    """A window of `recorded`: to be turned, or, as a second turn would be another, merely cut."""
+    if not recording.turned:
+      return persons
+    if self.classifier.sampling.fill == "zero":
+      return Persons(normalise.cut_ends(persons))
+    unturned = dataclasses.replace(self.classifier.skeleton, vertical=None, horizontal=None)
+    return Persons(normalise.normalise(persons, unturned, by_sum=False))
 
   def _clip(self, recording: Recording, persons: Sequence[np.ndarray]) -> np.ndarray:
     try:

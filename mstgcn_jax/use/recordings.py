@@ -42,6 +42,7 @@ class Recording:
     persons: [frame, joint, channel] each, the main person first: `Persons`, as the source's data
       sets store them, or a list of what was recorded.
     recorded: the same people where frame t is the same moment for all, not to be taken for stored.
+    turned: whether `recorded`, too, have been or may have been turned: the source gives no others.
     skeleton: layout of the joints; None where the file does not say.
     rotated: whether `persons` have been turned; None where somebody else may have done so.
     coordinates: what the numbers of `recorded` are, as `DataSet.coordinates`; empty where the file
@@ -54,6 +55,7 @@ class Recording:
   skeleton: Skeleton | None = None
   rotated: bool | None = False
   coordinates: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  turned: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -288,6 +290,7 @@ def _read_of_source(recordings: Recordings, key: Any) -> Recording:
     recordings.skeleton,
     recordings.rotated,
     recordings.coordinates.known(),
+    turned=recordings.rotated is not False,
   )
 
 
