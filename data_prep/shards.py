@@ -223,6 +223,7 @@ def write_metadata(
     "joint_at_zero": table.joint_at_zero,
     "rotated": recordings.rotated,
     "upward": recordings.upward,
+    "by_sum": recordings.by_sum,
     "scale": recordings.storage_scale,
     "coordinates": recordings.coordinates.known(),
     "citation": recordings.citation,

@@ -194,6 +194,17 @@ def test_a_preparation_that_nobody_wrote_is_damage(tmp_path, wrong):
     workdir_lib.read(write_run(tmp_path, preparation=wrong))
 
 
+def test_a_recording_is_turned_by_sum_where_its_data_set_was(tmp_path):
+  classify = Classifier(write_run(tmp_path, preparation={"by_sum": True}))
+  first, second = recording()
+  first[0] = first[4] = 0  # the reference moves the other frames together
+  second[2, 5] = (1, 1, -2)
+  stored = Persons(normalise.normalise([first, second], NTU, by_sum=True))
+  np.testing.assert_array_equal(
+    classify.from_recording([first, second]), classify.from_recording(stored)
+  )
+
+
 def test_persons_that_a_reader_has_turned_are_not_turned_again(classify):
   read = Clip("x", 0, normalise.normalise(list(recording()), NTU, by_sum=True)).persons
   first = classify.from_recording(read)[0]

@@ -13,6 +13,7 @@ from data_prep.readers.interface import Clip
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model import Constant, ModelConfig
 from mstgcn_jax.skeletons import Skeleton
+from mstgcn_jax.training import workdir
 from mstgcn_jax.training.experiment import own_network, set_up
 from mstgcn_jax.training.train_step import random_streams
 
@@ -159,3 +160,15 @@ def test_a_layer_of_ones_own_that_cannot_be_made_is_named_with_its_line():
     ConfigError, match=rf"made \(.*{__name__}\.py, line {line}: AttributeError: .*"
   ):
     of_layer("failing")
+
+
+@pytest.mark.parametrize("by_sum", [False, True])
+def test_a_run_knows_how_its_clips_were_turned(tmp_path, by_sum):
+  splits = ("train", "val")
+  clips = [Clip(f"c{i}", 0, [person((1, 3), (2, 4))], {"split": s}) for i, s in enumerate(splits)]
+  prepare(tmp_path, clips, skeleton=SKELETON, rotated=True, by_sum=by_sum)
+  changes = {"data.window": 2, "data.protocol": "given", "batch_size": 1, "eval_batch_size": 1}
+  config = tiny.config(tmp_path, **changes)
+  config.data.name = "fake"
+  set_up(config).facts().write(tmp_path)
+  assert workdir.read(tmp_path).by_sum is by_sum

@@ -112,6 +112,7 @@ class Recordings:
       None where somebody else has decided that before.
     upward: the recordings' axis about which `read` has turned the clip first, so that it faces the
       camera (`normalise.normalise`); '' where it has not.
+    by_sum: whether `read` has turned it as the reference does (`normalise.normalise`).
     storage_scale: coordinates times this are whole numbers in int16, which is then what is stored
       (1000 for three decimals); 0 stores float32. Where a clip turns out not to be exact, all are
       stored as float32.
@@ -134,6 +135,7 @@ class Recordings:
   center: int | None = None
   rotated: bool | None = False
   upward: str = ""
+  by_sum: bool = False
   storage_scale: float = 0
   coordinates: Coordinates = Coordinates()
   citation: str = ""

@@ -111,6 +111,7 @@ def open_recordings(
     keys=paths,
     read=functools.partial(read_recording, source=source, num_classes=len(class_names)),
     class_names=tuple(class_names),
+    by_sum=True,
     citation=citation,
     warnings=tuple(warnings),
   )

@@ -36,6 +36,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     keys=paths,
     read=read_recording,
     class_names=raw_files.labels("utd_mhad"),
+    by_sum=True,
     citation=_CITATION,
     published_clips=861,
     warnings=tuple(warnings),

@@ -66,6 +66,7 @@ class DataSet:
     rotated: whether the clips were turned, upright or to the front; None where they came as
       arrays that somebody else may have turned and centred.
     upward: the recordings' axis about which the clips were turned first, to the front; '' for none.
+    by_sum: whether they were turned as the reference does it (`normalise.normalise`).
     scale: stored whole numbers divided by this are coordinates; 0 where floats are stored.
     citation: BibTeX.
     missing_facts: of KNOWN_FACTS, those the source does not have.
@@ -100,6 +101,7 @@ class DataSet:
   copies: tuple[tuple[int, int], ...] = ()
   coordinates: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   upward: str = ""
+  by_sum: bool = False
 
   def __len__(self) -> int:
     return self.num_clips
@@ -409,6 +411,7 @@ def open_data_set(path: str | pathlib.Path) -> DataSet:
       copies=tuple((int(row), int(first)) for row, first in metadata.get("copies", ())),
       coordinates=metadata.get("coordinates", {}),
       upward=metadata.get("upward", ""),
+      by_sum=metadata.get("by_sum", False),
     )
     _check(opened)
     return opened

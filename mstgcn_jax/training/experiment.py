@@ -68,6 +68,7 @@ class Experiment:
       rotated=self.data_set.rotated,
       scored="score" in self.data_set.coordinates.get("channels", ()),
       upward=self.data_set.upward,
+      by_sum=self.data_set.by_sum,
       units=self.data_set.coordinates.get("units", ""),
       picture=tuple(self.data_set.coordinates.get("picture", ())),
       data_name=self.data_set.name,

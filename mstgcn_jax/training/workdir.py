@@ -17,7 +17,7 @@ from mstgcn_jax.skeletons import Skeleton
 FILE = "model.json"
 
 # How recordings were made the training clips; earlier runs know the first, or that and the second.
-_PREPARATION = ("rotated", "scored", "upward", "units", "picture")
+_PREPARATION = ("rotated", "scored", "upward", "by_sum", "units", "picture")
 
 # What `RunFacts.data_differences` says of a workdir from before data sets had an identity.
 UNKNOWN_DATA = (
@@ -39,6 +39,7 @@ class RunFacts:
     rotated: whether the training clips were turned upright; None where that is not known.
     scored: whether joints are x, y and a score, so that one of score 0 is not tracked.
     upward: the recordings' axis about which they were turned first, to the front; '' for none.
+    by_sum: whether they were turned as the reference does it; False where it was not recorded.
     units: of the training clips' coordinates; '' where unknown.
     picture: width and height in pixels of what fractions are of; () where unknown.
     data_name: the data set; None for an imported model, which doesn't know it.
@@ -53,6 +54,7 @@ class RunFacts:
   rotated: bool | None
   scored: bool = False
   upward: str = ""
+  by_sum: bool = False
   units: str = ""
   picture: tuple[float, ...] = ()
   data_name: str | None = None
@@ -216,12 +218,13 @@ def _parse(content: dict[str, Any]) -> RunFacts:
   )
 
 
-def _is_preparation(rotated, scored=False, upward="", units="", picture=()) -> bool:
+def _is_preparation(rotated, scored=False, upward="", by_sum=False, units="", picture=()) -> bool:
   """Whether these are `RunFacts`' values; a TypeError where one is missing or unknown."""
   return (
     rotated in (True, False, None)
     and scored in (True, False)
     and upward in ("", *facing.AXES)
+    and by_sum in (True, False)
     and isinstance(units, str)
     and len(picture) in (0, 2)
     and all(type(side) in (int, float) and side > 0 for side in picture)

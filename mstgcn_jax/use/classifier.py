@@ -88,6 +88,7 @@ class Classifier:
     self._turned_by = dataclasses.replace(self.skeleton, **unturned)
     self.scored = facts.scored
     self.upward = self._upward_in_training = facts.upward
+    self._by_sum = facts.by_sum
     self.units = facts.units
     self.picture = facts.picture
     # Flattened once: to do so at every call, as nnx.jit does, takes longer than a small network.
@@ -205,7 +206,7 @@ class Classifier:
     if raw and (self.rotated or self.sampling.center is not None):
       if wanted := self._upward_in_training:
         persons = facing.with_up(persons, self._axis(upward or self.upward), wanted)
-      persons = normalise.normalise(persons, self._turned_by, by_sum=False, upward=wanted)
+      persons = normalise.normalise(persons, self._turned_by, by_sum=self._by_sum, upward=wanted)
     elif raw:
       ends = self.sampling.fill == "zero"  # as `data_prep` cuts such clips
       persons = normalise.cut_ends(persons) if ends else normalise.cut_together(persons)

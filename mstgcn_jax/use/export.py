@@ -146,6 +146,7 @@ def metadata(run: _Run, to: str, weights: str) -> dict[str, Any]:
     "rotated": facts.rotated,
     "scored": facts.scored,
     "upward": facts.upward,
+    "by_sum": facts.by_sum,
     "units": facts.units,
     "picture": list(facts.picture),
     "trained_on": facts.data_name,
