@@ -151,6 +151,12 @@ def test_a_kinetics_clip_needs_no_list_of_labels(tmp_path):
     np.testing.assert_array_equal(one, other)
 
 
+def test_lists_of_kinetics_labels_are_no_recordings():
+  with recordings.find(GOLDEN / "kinetics_raw", "kinetics") as found:
+    names = [read().name for read in found.read]
+  assert names and not any("label" in name for name in names)
+
+
 @pytest.mark.parametrize("source", ["kinetics", "agcn"])
 def test_untracked_ends_are_cut_as_where_data_are_prepared(tmp_path, source):
   raw = tmp_path / "raw"

@@ -23,7 +23,7 @@ from mstgcn_jax.errors import DataError
 NUM_CLASSES = 400
 MAX_BODIES = 5  # further bodies of a frame are not read
 MAX_PERSONS = 2
-_LABELS = "_label.json"
+LABELS = "_label.json"
 _NUM_JOINTS = 18
 _FARTHEST = 10.0  # fractions of the image may lie outside of it, but not so far
 _DAMAGE = (*people.DAMAGE, RecursionError)
@@ -43,9 +43,9 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   """The clips that the `*_label.json` files in a folder list."""
   keys: list[Key] = []
   class_names = [f"class {i}" for i in range(NUM_CLASSES)]
-  paths, warnings = raw_files.find(raw, _LABELS)
+  paths, warnings = raw_files.find(raw, LABELS)
   for path in paths:
-    folder = path.with_name(path.name[: -len(_LABELS)])
+    folder = path.with_name(path.name[: -len(LABELS)])
     split = "train" if folder.name.endswith("train") else "val"
     keys += _read_labels(path, folder, split, class_names)
   if not keys:

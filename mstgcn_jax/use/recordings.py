@@ -185,7 +185,8 @@ def _readers(
     }
   if (ending := _PLAIN_SOURCES.get(source)) is None:
     return {}
-  files = [file for file in below if path.is_file() or file.suffix.lower() == ending]
+  is_one = lambda name: name.endswith(ending) and not name.endswith(kinetics.LABELS)
+  files = [file for file in below if path.is_file() or is_one(file.name.lower())]
   if not files:
     raise DataError(f"{path} holds no {ending} file, which {source} reads")
   return dict.fromkeys(files, _PLAIN[ending])
