@@ -36,6 +36,8 @@ from mstgcn_jax.data import data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
 _CHUNK = 16  # recordings a task of a worker
+_FILES = (data_set.METADATA, data_set.TABLE, data_set.REPORT)  # one at least is in a data set
+_SHARD = ".array_record"
 _FEW = 1000  # up to so many recordings, all are tried before giving up over bad ones
 _NOBODY = "nobody is tracked"
 _SHOWN = 5  # bad recordings printed
@@ -67,6 +69,7 @@ def prepare(source: Source, args: argparse.Namespace) -> None:
   try:
     with whole_files.only_writer(folder):
       _put_back(target)
+      _check_ours(target)
       if target.exists() and not args.overwrite:
         opened = _open_existing(target)
         clips = words.counted(len(opened), "clip")
@@ -139,6 +142,19 @@ def _open_existing(target: pathlib.Path) -> data_set.DataSet:
     return data_set.open_data_set(target)
   except DataError as error:
     raise DataError(f"{target} is there already, but damaged ({error})") from error
+
+
+def _check_ours(target: pathlib.Path) -> None:
+  """DataError where something else than a data set, even a damaged one, would be overwritten."""
+  if not target.is_dir():
+    found = [target] if target.exists() else []
+  else:
+    found = sorted(target.iterdir())
+  if found and not any(path.name in _FILES or _SHARD in path.name for path in found):
+    raise DataError(
+      f"{target} is no data set, but holds {found[0].name}, and would be replaced by one: move it "
+      "away, or give another --out or --name"
+    )
 
 
 def _old(target: pathlib.Path) -> pathlib.Path:
@@ -264,7 +280,7 @@ def _write(
   table = shards.Table(recordings)
   left_out: list[_Bad] = []
   num_bad, total = 0, len(recordings.keys)
-  allowed = args.max_bad / 100 * total
+  too_many = lambda: 100 * num_bad > args.max_bad * total  # a quotient might round below num_bad
   with shards.Shards(folder, compress=bool(recordings.storage_scale)) as files:
     for clip in _bar(_read_all(recordings, args.workers), total, args.name):
       if isinstance(clip, Clip) and not any(len(person) for person in clip.persons):
@@ -275,12 +291,12 @@ def _write(
       if isinstance(clip, _Bad):
         left_out.append(clip)
         num_bad += 1
-        if num_bad > allowed and total > _FEW:
+        if too_many() and total > _FEW:
           break
       else:
         files.add(shards.serialize(clip, features, recordings.storage_scale))
         table.add(clip)
-  if num_bad > allowed:
+  if too_many():
     raise DataError(_too_many_bad(left_out, num_bad, total, args))
   if not table.rows:
     raise DataError(_no_clip(left_out, num_bad, total, args))

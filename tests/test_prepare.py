@@ -60,6 +60,11 @@ def test_too_many_bad_recordings_are_fatal_and_nothing_is_written(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+def test_as_many_bad_recordings_as_allowed_are_not_too_many(tmp_path):
+  clips = [*prepared.random_clips(71), *[DataError("is torn")] * 29]  # 29 / 100 * 100 is below 29
+  assert len(prepared.prepare(tmp_path, clips, arguments_={"max_bad": 29.0})) == 71
+
+
 def test_recordings_in_which_nobody_is_tracked_are_not_bad(tmp_path):
   clips = [*prepared.random_clips(1), *(Clip(f"n{i}", 0, [], {}) for i in range(9))]
   assert len(prepared.prepare(tmp_path, clips)) == 1
@@ -381,6 +386,18 @@ def test_a_damaged_existing_data_set_asks_to_be_overwritten(tmp_path):
   assert (
     len(prepared.prepare(tmp_path, prepared.random_clips(3), arguments_={"overwrite": True})) == 3
   )
+
+
+def test_a_folder_that_is_no_data_set_is_not_overwritten(tmp_path):
+  mine = tmp_path / "fake" / "1.0.0" / "thesis.tex"
+  mine.parent.mkdir(parents=True)
+  mine.touch()
+  for overwrite in (False, True):
+    with pytest.raises(DataError, match=r"1\.0\.0 is no data set, but holds thesis\.tex.*move it"):
+      prepared.prepare(tmp_path, prepared.random_clips(3), arguments_={"overwrite": overwrite})
+  assert mine.exists()
+  mine.unlink()
+  assert len(prepared.prepare(tmp_path, prepared.random_clips(3), arguments_={"overwrite": True}))
 
 
 def test_a_folder_that_cannot_be_written_is_one_message(tmp_path, capsys):
