@@ -58,6 +58,26 @@ def test_own_clips_come_with_every_column_of_the_csv(tmp_path):
 
 
 @pytest.mark.parametrize(
+  ("listed", "there"),
+  [
+    ("take1", "Take1.NPY"),
+    ("Take1.NPY", "take1.npy"),
+    ("./more/take1.npy", "more/take1.npy"),
+    ("h\u00f6ren", "ho\u0308ren.npy"),
+    ("ho\u0308ren", "H\u00f6ren.npy"),
+  ],
+)
+def test_a_clip_is_found_by_a_name_that_is_spelt_otherwise(tmp_path, listed, there):
+  raw = tmp_path / "raw"
+  write_own(raw, f"name,label\n{listed},wave\nb,clap\n")
+  (raw / there).parent.mkdir(exist_ok=True)
+  (raw / "a.npy").rename(raw / there)
+  data = prepare("own", raw, tmp_path)
+  name = listed.removeprefix("./").removesuffix(".npy").removesuffix(".NPY")
+  assert data.table["name"].tolist() == [name, "b"]
+
+
+@pytest.mark.parametrize(
   "table",
   [
     "\ufeffname,label,subject\r\na.npy,wave,1\r\nb.npy,clap,2\r\n",

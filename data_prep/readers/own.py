@@ -10,6 +10,8 @@ import dataclasses
 import functools
 import os
 import pathlib
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -44,10 +46,13 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   labels, names = tables.labels(columns.pop("label"), args)
   names_of_clips = columns.pop("name")
   facts, warnings = tables.facts(table, columns, names_of_clips)
+  files = _files(raw)
   lines = []
   for name, label, fact in zip(names_of_clips, labels, facts, strict=True):
-    name = name.removesuffix(".npy")
-    lines.append(_Line(name, label, raw / f"{name}.npy", fact))
+    name = re.sub(r"\.npy$", "", name, flags=re.I)
+    while name.startswith("./"):
+      name = name[2:]
+    lines.append(_Line(name, label, _path(raw, name, files), fact))
   clips = _usual(lines)
   doubts = layouts.check_axes([clip.shape for clip in clips])
   warnings += doubts
@@ -110,6 +115,29 @@ def read_clip(
   else:
     persons = normalise.normalise(persons, skeleton, by_sum=False)
   return Clip(line.name, line.label, persons, line.facts)
+
+
+def _files(raw: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+  """The .npy files below --raw by `_folded` name."""
+  found: dict[str, list[pathlib.Path]] = {}
+  for path in raw_files.walk(raw):
+    if path.suffix.lower() == ".npy":
+      found.setdefault(_folded(path.relative_to(raw).with_suffix("").as_posix()), []).append(path)
+  return found
+
+
+def _folded(name: str) -> str:
+  """A name without case, and with one spelling of its accents, of which macOS uses another."""
+  return unicodedata.normalize("NFC", name).casefold()
+
+
+def _path(
+  raw: pathlib.Path, name: str, files: Mapping[str, Sequence[pathlib.Path]]
+) -> pathlib.Path:
+  """The clip's file: of this very name, or else the only one that is spelt otherwise."""
+  path = raw / f"{name}.npy"
+  alike = files.get(_folded(name), ())
+  return alike[0] if len(alike) == 1 and not os.path.exists(path) else path
 
 
 def _load(line: _Line) -> np.ndarray:
