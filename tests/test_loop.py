@@ -335,6 +335,23 @@ def test_evaluation_clips_that_are_copies_of_training_clips_are_mentioned(tiny_d
   assert "1 of 27 evaluation clips are copies of training clips (a1_s2_t1 is a1_s1_t1)" in line
 
 
+def test_held_out_clips_that_are_copies_of_training_clips_are_mentioned(tiny_data):
+  run = set_up(tiny.config(tiny_data, **{"data.holdout_subjects": (3,)}))
+  row, of = int(run.split.holdout[0]), int(run.split.train[0])
+  copied = dataclasses.replace(run.data_set, copies=((max(row, of), min(row, of)),))
+  (line,) = set(loop.notes(dataclasses.replace(run, data_set=copied))) - set(loop.notes(run))
+  assert "1 of 9 held-out clips are copies of training clips (a1_s3_t1 is a1_s1_t1)" in line
+
+
+def test_classes_without_a_training_clip_are_named(tiny_data):
+  run = set_up(tiny.config(tiny_data))
+  labels = run.data_set.table["label"]
+  train = run.split.train[labels[run.split.train] != 1]
+  split = dataclasses.replace(run.split, train=train)
+  (line,) = set(loop.notes(dataclasses.replace(run, split=split))) - set(loop.notes(run))
+  assert line.startswith("1 class evaluated without a training clip: medium; hardly any of their")
+
+
 def test_a_protocol_without_evaluation_clips_is_refused(tiny_data, tmp_path):
   config = tiny.config(tiny_data, **{"data.protocol": "leave_one_out:column=subject,value=77"})
   with pytest.raises(ConfigError, match="77"):

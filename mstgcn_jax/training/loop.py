@@ -290,13 +290,7 @@ def notes(run: Experiment) -> list[str]:
       f"data.num_persons is {persons}, but no clip has more than {words.counted(most, 'person')}: "
       "the others stay empty and cost as much as those who are there"
     )
-  if copies := run.data_set.copies_of(run.split.train, run.split.eval):
-    clips = words.counted(len(run.split.eval), "evaluation clip")
-    said = say_copies(list(copies.items()), run.data_set.column("name"))
-    lines.append(
-      f"{len(copies):,} of {clips} are copies of training clips ({said}); mstgcn evaluate says how "
-      "many of the others are right"
-    )
+  lines += _notes_of_split(run)
   if run.data_set.center is None:
     asked = {"center": run.config.data.center != "frame", "body_size": run.config.data.body_size}
     for field in (name for name, is_asked in asked.items() if is_asked):
@@ -312,6 +306,31 @@ def notes(run: Experiment) -> list[str]:
     lines.append(f"augment.mirror has no effect: the layout {layout} names no `mirror` pairs")
   if wanted.rotation != done.rotation:
     lines.append("augment.rotation has an effect about z only: the clips are taken to be flat")
+  return lines
+
+
+def _notes_of_split(run: Experiment) -> list[str]:
+  """What makes the figures of a split others than they seem, a line each."""
+  lines, split = [], run.split
+  consequences = (
+    ("evaluation", split.eval, "mstgcn evaluate says how many of the others are right"),
+    ("held-out", split.holdout, "what is fitted on these takes them for unseen"),
+  )
+  for kind, rows, consequence in consequences:
+    if copies := run.data_set.copies_of(split.train, rows):
+      clips = words.counted(len(rows), f"{kind} clip")
+      said = say_copies(list(copies.items()), run.data_set.column("name"))
+      lines.append(
+        f"{len(copies):,} of {clips} are copies of training clips ({said}); {consequence}"
+      )
+  labels = run.data_set.table["label"]
+  if len(untrained := np.setdiff1d(labels[split.eval], labels[split.train])):
+    some = [run.data_set.class_names[label] for label in untrained[:3]]
+    some += ["…"] if len(untrained) > len(some) else []
+    lines.append(
+      f"{words.counted(len(untrained), 'class')} evaluated without a training clip: "
+      f"{', '.join(some)}; hardly any of their clips can be right"
+    )
   return lines
 
 
