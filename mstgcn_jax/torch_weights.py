@@ -76,9 +76,10 @@ def load_state_dict(model: nnx.Module, state: Mapping[str, Any]) -> list[str]:
 
 
 def state_dict(model: nnx.Module) -> dict[str, np.ndarray]:
-  """A model's variables under the reference's names, complete: `load_state_dict` there takes it.
+  """A model's variables under the reference's names, complete.
 
-  Buffers that only the reference has get its initial values.
+  Buffers that only the reference has get its initial values. `load_state_dict` there takes it where
+  the network is a published one, with options that its code has (`model.unpublished` names others).
 
   Raises:
     ConfigError: the model has parameters without a counterpart: it is folded, or a layer of one's

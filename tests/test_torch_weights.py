@@ -26,6 +26,7 @@ from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import MSTGCN, ModelConfig, make_network, torch_names
 from mstgcn_jax.model.block import spatial_layer
 from mstgcn_jax.model.config import NETWORKS
+from mstgcn_jax.model.unpublished import unpublished
 from mstgcn_jax.training import checkpoints, loop
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
@@ -260,6 +261,41 @@ def test_import_and_export_keep_every_tensor(tmp_path, state, suffix, capsys):
     np.testing.assert_array_equal(back[name], value, err_msg=name)
   with pytest.raises(ConfigError, match="not empty"):
     import_checkpoint(tmp_path / f"in{suffix}", tmp_path / "train.yaml", workdir)
+
+
+@pytest.mark.parametrize(
+  ("fields", "found"),
+  [
+    ({"edge_weights": "learned"}, ["edge_weights=learned"]),
+    ({"graph": "ntu_rgbd_pyskl"}, ["graph=ntu_rgbd_pyskl"]),
+    ({"block_type": "ms/sep", "activation": "swish", "attention": "stja"}, ["block_type=ms/sep"]),
+    ({"network": "stgcnpp", "edge_weights": "added"}, ["edge_weights=added"]),
+    ({"network": "agcn", "activation": "swish"}, ["activation=swish"]),
+    ({"network": "agcn", "attention": "ja"}, ["attention=ja"]),
+    ({"network": "stgcn", "edge_weights": "fixed", "dropout": 0.5}, []),
+    ({"network": "stgcnpp", "graph": "ntu_rgbd_pyskl", "branches": ("1x1", (3, 1))}, []),
+  ],
+)
+def test_options_that_the_published_code_lacks_are_named(fields, found):
+  assert unpublished(ModelConfig(num_classes=5, **fields)) == found
+
+
+def test_export_of_a_network_that_the_reference_computes_otherwise_warns(tmp_path, state, capsys):
+  weights, reference, workdir = (tmp_path / name for name in ("w.safetensors", "r.yaml", "run"))
+  torch_weights.write_state_dict(state, weights)
+  reference.write_text(yaml.safe_dump({"model_args": ARGS}))
+  import_checkpoint(weights, reference, workdir)
+  facts = files.read_json(workdir / "model.json")
+  facts["model"]["edge_weights"] = "scaled"
+  files.write_json(workdir / "model.json", facts)
+  weights_main(["export", str(workdir), str(tmp_path / "out.safetensors")])
+  printed = capsys.readouterr().out
+  assert "warning: the reference has no edge_weights=scaled" in printed
+  assert "load_state_dict" not in printed
+  (workdir / "config.json").write_text("[]")
+  with pytest.raises(DataError, match=r"config\.json"):
+    weights_main(["export", str(workdir), str(tmp_path / "none.safetensors")])
+  assert not (tmp_path / "none.safetensors").exists()
 
 
 def as_published(config, block, *, rngs):

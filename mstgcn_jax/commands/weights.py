@@ -12,6 +12,7 @@ import pathlib
 from mstgcn_jax import torch_weights
 from mstgcn_jax.commands import process
 from mstgcn_jax.model.config import own_code
+from mstgcn_jax.model.unpublished import unpublished
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import devices
 from mstgcn_jax.training import workdir as workdir_lib
@@ -54,6 +55,9 @@ def _import(args) -> None:
 
 
 def _export(args) -> None:
+  # Read first: nothing is written of a run that is damaged.
+  stream = workdir_lib.read(args.workdir).stream(args.stream)
+  config = config_lib.read(pathlib.Path(args.workdir, "config.json"))
   model, step = weights.export_checkpoint(
     args.workdir,
     args.weights,
@@ -61,12 +65,15 @@ def _export(args) -> None:
     stream=args.stream,
     trust=args.trust,
   )
-  stream = workdir_lib.read(args.workdir).stream(args.stream)
-  what = (
-    "the reference has no counterpart of its own layers"
-    if own_code(model.config)
-    else "for load_state_dict of the reference's model"
-  )
+  otherwise = unpublished(model.config)
+  if own_code(model.config):
+    what = "the reference has no counterpart of its own layers"
+  elif otherwise:
+    what = "under the names of the reference's model"
+  else:
+    what = "for load_state_dict of the reference's model"
   print(f"{args.weights}: the state dict of stream {stream}, step {step}; {what}")
-  if config_lib.read(pathlib.Path(args.workdir, "config.json")).data.normalize:
+  if otherwise and not own_code(model.config):
+    print(f"warning: the reference has no {', '.join(otherwise)}, so it computes something else")
+  if config.data.normalize:
     print("warning: of clips normalised by the run's mean and deviation, which it does not hold")
