@@ -56,6 +56,15 @@ def test_whole_groups_change_neither_values_nor_gradients_nor_statistics(fields,
     assert np.linalg.norm(a - b) <= 2e-5 * np.linalg.norm(b) + 1e-6
 
 
+def test_a_block_0_that_makes_no_groups_runs_as_it_is():
+  config = _config(blocks=((3, 10, False, 1),))
+  model = MSTGCN(config, rngs=nnx.Rngs(0))
+  model.eval()
+  expected = model(CLIPS)
+  with platform.forced("gpu"):
+    np.testing.assert_allclose(model(CLIPS), expected, rtol=1e-4, atol=1e-5)
+
+
 def _widths(config: ModelConfig) -> list[int]:
   """Output channels of every block as it runs on a GPU."""
   blocks = nnx.eval_shape(lambda: MSTGCN(config, rngs=nnx.Rngs(0))).blocks

@@ -73,10 +73,12 @@ def narrow(x: jax.Array, config: ModelConfig) -> jax.Array:
 def _units(config: ModelConfig) -> tuple[tuple[int, int], ...]:
   """(channels of a group, channels with zeros) for all groups that are not whole; the least first.
 
-  Empty where all are, where layers have no groups or others over frames than over joints, and where
-  a block that changes the number of channels would no longer do so.
+  Empty where all are, where layers have no groups or others over frames than over joints, where
+  block 0 has no groups and channels that make none, and where a block that changes the number of
+  channels would no longer do so.
   """
   same = config.spatial_scales == config.temporal_scales
+  same &= not any(block.out_channels % config.temporal_scales for block in config.blocks)
   if config.block_type != "ms" or config.activation not in _ACTIVATIONS or not same:
     return ()
   groups = {block.out_channels // config.temporal_scales for block in config.blocks}
