@@ -44,11 +44,11 @@ def load_state_dict(model: nnx.Module, state: Mapping[str, Any]) -> list[str]:
     Names of the tensors that have no counterpart here, such as the normalisations that the
     reference owns without using them.
   Raises:
-    DataError: tensors are missing, have another shape, or another graph than the model; all such
-      tensors are named and the model is left as it was.
+    DataError: tensors are missing, have another shape, or another graph than the model, or are not
+      finite numbers; all such tensors are named and the model is left as it was.
     ConfigError: as `state_dict`.
   """
-  state = {name.removeprefix("module."): np.asarray(value) for name, value in state.items()}
+  state = {name: np.asarray(value) for name, value in torch_names.without_prefix(state).items()}
   _check_all_have_names(model)
   tensors = list(torch_names.tensors(model))
   constants = torch_names.constants(model)
@@ -62,10 +62,16 @@ def load_state_dict(model: nnx.Module, state: Mapping[str, Any]) -> list[str]:
   ]
   if wrong:
     raise DataError("the state dict is of another model: " + "; ".join(wrong))
-  for name, value in constants.items():
-    fixed = name.split(".")[-1] in ("A", "joints")
+  fixed = [name for name in constants if _is_fixed(name) and name in state]
+  bad = [name for name in [*(name for name, *_ in tensors), *fixed] if not _is_finite(state[name])]
+  if bad:
+    raise DataError(
+      f"the state dict is damaged: not all numbers of {', '.join(bad)} are real and finite"
+    )
+  for name in fixed:
     # The tolerance is bfloat16's; other graphs differ by more.
-    if fixed and name in state and not np.allclose(state[name], value, rtol=2**-8, atol=1e-6):
+    same = state[name].shape == constants[name].shape
+    if not (same and np.allclose(state[name], constants[name], rtol=2**-8, atol=1e-6)):
       raise DataError(f"{name} of the state dict is not what the model's skeleton gives")
   for name, variable, axes, _ in tensors:
     split = [variable.shape[axis] for axis in axes]
@@ -73,6 +79,16 @@ def load_state_dict(model: nnx.Module, state: Mapping[str, Any]) -> list[str]:
     variable.set_value(jnp.asarray(value, variable.dtype))
   used = {name for name in constants if UNUSED_THERE not in name}
   return sorted(state.keys() - {name for name, *_ in tensors} - used)
+
+
+def _is_fixed(name: str) -> bool:
+  """Whether a constant is the skeleton's, not a counter or a start value."""
+  return name.split(".")[-1] in ("A", "joints")
+
+
+def _is_finite(array: np.ndarray) -> bool:
+  real = any(jnp.issubdtype(array.dtype, kind) for kind in (np.floating, np.integer))
+  return real and bool(np.isfinite(array).all())
 
 
 def state_dict(model: nnx.Module) -> dict[str, np.ndarray]:
@@ -156,7 +172,8 @@ def write_state_dict(state: Mapping[str, np.ndarray], path: str | pathlib.Path) 
     ConfigError: PyTorch is needed and not installed.
   """
   path = pathlib.Path(path)
-  state = {name: np.ascontiguousarray(value) for name, value in state.items()}
+  # Not np.ascontiguousarray, which gives counters an axis.
+  state = {name: np.asarray(value, order="C") for name, value in state.items()}
   if path.suffix == ".safetensors":
     import safetensors.numpy
 

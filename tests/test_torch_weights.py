@@ -194,6 +194,23 @@ def test_missing_tensors_and_another_graph_are_named(model, state):
     torch_weights.load_state_dict(model, state | {name: state[name] + 1})
 
 
+def test_tensors_that_are_no_finite_numbers_or_there_twice_are_named(model, state):
+  name = "layers.0.msgcn.conv.A"
+  for key, value in (("fc.bias", np.nan), ("fc.bias", 1j), (name, np.inf)):
+    damaged = state | {key: np.full(state[key].shape, value)}
+    with pytest.raises(DataError, match=rf"not all numbers of {re_escape(key)} are real and fin"):
+      torch_weights.load_state_dict(model, damaged)
+  with pytest.raises(DataError, match=r"two of fc\.bias, one as module\.fc\.bias"):
+    torch_weights.load_state_dict(model, state | {"module.fc.bias": state["fc.bias"]})
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_counters_keep_their_shape_in_a_file(tmp_path, suffix):
+  torch_weights.write_state_dict({"num_batches_tracked": np.asarray(0)}, tmp_path / f"w{suffix}")
+  back = torch_weights.read_state_dict(tmp_path / f"w{suffix}")
+  assert back["num_batches_tracked"].shape == ()
+
+
 def re_escape(text):
   return text.replace(".", r"\.")
 

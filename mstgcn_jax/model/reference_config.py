@@ -6,6 +6,7 @@ from typing import Any
 
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.model import torch_names
 from mstgcn_jax.model.config import NETWORKS, ModelConfig
 
 # Graphs by the names of each code base.
@@ -78,7 +79,7 @@ def config_from_state_dict(network: str, state: Mapping[str, Any]) -> ModelConfi
       "YAML file that it was trained with instead of its name"
     )
   classifier, norm, adjacency = _CLASSIFIERS[network]
-  state = {name.removeprefix("module."): value for name, value in state.items()}
+  state = torch_names.without_prefix(state)
   matrices = _MATRICES.get(network, {})
   names = (classifier, norm, adjacency, *matrices.values())
   missing = [name for name in names if name not in state]

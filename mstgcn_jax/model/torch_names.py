@@ -5,11 +5,13 @@ other.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from flax import nnx
 
+from mstgcn_jax.errors import DataError
 from mstgcn_jax.model import Network
 from mstgcn_jax.model.activations import Acon, MetaAcon
 from mstgcn_jax.model.attention import PartGate
@@ -200,6 +202,18 @@ _TENSORS = {
   DynamicGraphConv: (_LEARNED, ("alpha", "alpha", (0,)), ("beta", "beta", (0,))),
   WithMeanJoint: (("share", "share", (0,)),),
 }
+
+
+def without_prefix(state: Mapping[str, Any]) -> dict[str, Any]:
+  """A state dict without the `module.` that DataParallel puts before names.
+
+  Raises:
+    DataError: a tensor is there with it and without.
+  """
+  prefix = "module."
+  if twice := [name for name in state if f"{prefix}{name}" in state]:
+    raise DataError(f"the state dict has two of {', '.join(twice)}, one as {prefix}{twice[0]}")
+  return {name.removeprefix(prefix): value for name, value in state.items()}
 
 
 def modules(model: nnx.Module) -> Iterator[tuple[str, nnx.Module]]:
