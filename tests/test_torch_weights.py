@@ -494,6 +494,9 @@ def test_a_state_dict_of_another_network_or_skeleton_is_refused():
     torch_weights.config_from_state_dict("agcn", state | {"l1.gcn1.PA": np.zeros((3, 9, 9))})
   with pytest.raises(ConfigError, match=r"network is 'mstgcn'; sizes follow .* give the YAML file"):
     torch_weights.config_from_state_dict("mstgcn", state)
+  with pytest.raises(DataError, match=r"data_bn\.weight has shape \(3, 75\)"):
+    damaged = state | {"data_bn.weight": np.zeros((3, 75))}
+    torch_weights.config_from_state_dict("agcn", damaged)
   _, state = of_network("pyskl_aagcn")
   with pytest.raises(DataError, match=r"not of 'pyskl_msg3d': it lacks backbone\.sgcn1\.0\.A"):
     torch_weights.config_from_state_dict("pyskl_msg3d", state)
@@ -513,6 +516,28 @@ def test_pyskls_file_becomes_a_workdir_by_the_networks_name_and_comes_back(tmp_p
   assert back.keys() == state.keys()
   for name, value in state.items():
     np.testing.assert_array_equal(back[name], value, err_msg=name)
+
+
+def test_what_a_name_does_not_tell_is_said_and_can_be_given(tmp_path, capsys):
+  _, state = of_network("ctrgcn", skeleton="utd_mhad", num_persons=1)
+  assert skeletons.get("utd_mhad").num_joints == 20
+  torch_weights.write_state_dict(state, tmp_path / "w.safetensors")
+  command = ["import", str(tmp_path / "w.safetensors"), "ctrgcn"]
+  weights_main([*command, str(tmp_path / "guessed")])
+  taken = "taken for nw_ucla (20 joints), 1 person, strategy spatial"
+  assert taken in capsys.readouterr().out
+  _, state = of_network("ctrgcn", skeleton="utd_mhad", num_persons=3, in_channels=2)
+  torch_weights.write_state_dict(state, tmp_path / "w.safetensors")
+  given = ["--skeleton", "utd_mhad", "--persons", "3"]
+  weights_main([*command, str(tmp_path / "given"), *given])
+  model = workdir_lib.read(tmp_path / "given").model
+  assert (model.skeleton.name, model.num_persons, model.in_channels) == ("utd_mhad", 3, 2)
+  with pytest.raises(DataError, match=r"120 features, which 20 joints of 7 persons do not divide"):
+    weights_main([*command, str(tmp_path / "none"), "--persons", "7"])
+  _, state = of_network("stgcn", skeleton="utd_mhad", num_persons=2)
+  torch_weights.write_state_dict(state, tmp_path / "w.safetensors")
+  with pytest.raises(DataError, match=r"skeleton gives\. .* was taken for nw_ucla .*--skeleton"):
+    weights_main([*command[:2], "stgcn", str(tmp_path / "none")])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
   mstgcn weights import WEIGHTS.pt REFERENCE.yaml WORKDIR [--stream joint]
   mstgcn weights import WEIGHTS.pth stgcnpp WORKDIR         (PYSKL's, by the network's name)
+      [--skeleton ntu_rgbd] [--persons 2]
   mstgcn weights export WORKDIR WEIGHTS.pt [--checkpoint newest]
 
 WEIGHTS may also be a .safetensors file, which does not need PyTorch.
@@ -11,7 +12,7 @@ import pathlib
 
 from mstgcn_jax import torch_weights
 from mstgcn_jax.commands import process
-from mstgcn_jax.model.config import own_code
+from mstgcn_jax.model.config import NETWORKS, own_code
 from mstgcn_jax.model.unpublished import unpublished
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import devices
@@ -30,6 +31,10 @@ def main(argv: list[str]) -> int:
   into.add_argument("--data-name", default="ntu60", help="prepared data set; default ntu60")
   into.add_argument("--window", type=int, default=300, help="frames that it sees; default 300")
   into.add_argument("--sampling", default="loop", help="which frames it sees; default loop")
+  into.add_argument(
+    "--skeleton", help="layout of the joints, where a name is given; a name or a .json file"
+  )
+  into.add_argument("--persons", type=int, help="in a clip, where a name is given")
   out = commands.add_parser("export", help="a workdir -> a PyTorch state dict")
   out.add_argument("workdir")
   out.add_argument("weights", help=".pt or .safetensors file to write")
@@ -42,12 +47,15 @@ def main(argv: list[str]) -> int:
 
 def _import(args) -> None:
   how = {name: getattr(args, name) for name in ("stream", "data_name", "window", "sampling")}
+  how |= {"skeleton": args.skeleton, "num_persons": args.persons}
   unused = weights.import_checkpoint(args.weights, args.yaml, args.workdir, **how)
   unexpected = [name for name in unused if torch_weights.UNUSED_THERE not in name]
   if len(unused) > len(unexpected):
     print(f"{len(unused) - len(unexpected)} tensors left out that the reference has and never uses")
   if unexpected:
     print(f"{len(unexpected)} tensors left out, without counterpart: {', '.join(unexpected)}")
+  if args.yaml in NETWORKS:
+    print(f"{args.weights}: {weights.taken_for(workdir_lib.read(args.workdir).model)}")
   print(
     f"{args.workdir}: ready for mstgcn evaluate, Classifier and --config.init_from; stream "
     f"{args.stream} of {args.data_name}, {args.window} frames by {args.sampling}"

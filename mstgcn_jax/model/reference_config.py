@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import torch_names
@@ -63,13 +65,23 @@ def config_from_reference(model_args: Mapping[str, Any]) -> ModelConfig:
 _BY_JOINTS = {25: "ntu_rgbd", 20: "nw_ucla", 18: "kinetics", 17: "coco"}
 
 
-def config_from_state_dict(network: str, state: Mapping[str, Any]) -> ModelConfig:
+def config_from_state_dict(
+  network: str,
+  state: Mapping[str, Any],
+  *,
+  skeleton: skeletons.Skeleton | str | None = None,
+  num_persons: int | None = None,
+) -> ModelConfig:
   """A published network of the sizes that a state dict has, by its name (`config.NETWORKS`).
 
   Args:
     state: name -> array, as the code base names them.
+    skeleton: None is the code bases' of as many joints; a state dict does not name it.
+    num_persons: None is as many as the input's norm has three channels for, or, where persons share
+      it, 2.
   Raises:
-    ConfigError: there is no such network, or MST-GCN's, which a state dict does not tell.
+    ConfigError: there is no such network, or MST-GCN's, which a state dict does not tell; or a size
+      makes no network.
     DataError: the state dict is of another network.
   """
   if network not in _CLASSIFIERS:
@@ -85,28 +97,46 @@ def config_from_state_dict(network: str, state: Mapping[str, Any]) -> ModelConfi
   missing = [name for name in names if name not in state]
   if missing:
     raise DataError(f"the state dict is not of {network!r}: it lacks {', '.join(missing)}")
-  classes, channels = state[classifier].shape[:2]
-  joints = state[adjacency].shape[-1]
-  if joints not in _BY_JOINTS:
+  sizes = {name: np.shape(state[name]) for name in names}
+  ranks = {classifier: (2, 4), norm: (1,), adjacency: (2, 3), **dict.fromkeys(matrices.values(), (2, 3))}
+  for name, allowed in ranks.items():
+    if len(sizes[name]) not in allowed or 0 in sizes[name]:
+      raise DataError(f"the state dict is not of {network!r}: {name} has shape {sizes[name]}")
+  classes, channels = sizes[classifier][:2]
+  joints, features = sizes[adjacency][-1], sizes[norm][0]
+  skeleton = _of_joints(joints, adjacency) if skeleton is None else skeletons.resolve(skeleton)
+  if skeleton.num_joints != joints:
+    raise DataError(f"{adjacency} is of {joints} joints; {skeleton.name} has {skeleton.num_joints}")
+  shared = NETWORKS[network].input_norm == "VC"  # which hides how many persons share it
+  if num_persons is None:
+    num_persons = 2 if shared else max(1, features // joints // 3)
+  persons = 1 if shared else num_persons
+  if persons < 1:
+    raise ConfigError(f"num_persons is {persons}; it must be a whole number of at least 1")
+  if features % (joints * persons):
     raise DataError(
-      f"{adjacency} is of {joints} joints; known are {', '.join(map(str, _BY_JOINTS))}"
+      f"{norm} has {features} features, which {joints} joints of {persons} persons do not divide"
     )
-  features, persons = state[norm].shape[0] // joints, 2  # a norm that persons share hides how many
-  if NETWORKS[network].input_norm == "MVC":
-    persons = max(1, features // 3)
-    features //= persons
   # PYSKL links NTU's joints in its own way, but for DG-STGCN, which draws its links.
-  other_links = joints == 25 and classifier == _OF_PYSKL[0] and network != "dgstgcn"
+  ntu, of_pyskl = skeleton.name == "ntu_rgbd", classifier == _OF_PYSKL[0]
+  other_links = ntu and of_pyskl and network != "dgstgcn"
   return ModelConfig(
     num_classes=classes,
     network=network,
-    skeleton=_BY_JOINTS[joints],
+    skeleton=skeleton,
     width=channels // 4,
     graph="ntu_rgbd_pyskl" if other_links else None,
-    **{field: len(state[name]) for field, name in matrices.items()},
-    num_persons=persons,
-    in_channels=features,
+    **{field: sizes[name][0] for field, name in matrices.items()},
+    num_persons=num_persons,
+    in_channels=features // (joints * persons),
   )
+
+
+def _of_joints(joints: int, name: str) -> skeletons.Skeleton:
+  if joints not in _BY_JOINTS:
+    known = ", ".join(map(str, _BY_JOINTS))
+    raise DataError(f"{name} is of {joints} joints; known are {known}: give the skeleton, too")
+  return skeletons.get(_BY_JOINTS[joints])
 
 
 # Names of the classifier's weight, the input norm's weight and an adjacency.

@@ -10,7 +10,7 @@ import yaml
 from flax import nnx
 from ml_collections import ConfigDict
 
-from mstgcn_jax import files, torch_weights
+from mstgcn_jax import files, torch_weights, words
 from mstgcn_jax.data import streams
 from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, DataError
@@ -39,6 +39,8 @@ def import_checkpoint(
   data_name: str = "ntu60",
   window: int = 300,
   sampling: str = "loop",
+  skeleton: str | None = None,
+  num_persons: int | None = None,
 ) -> list[str]:
   """Makes a workdir of a checkpoint of a published code base.
 
@@ -52,6 +54,8 @@ def import_checkpoint(
     stream: what the model was trained on (`mstgcn_jax.data.streams.STREAMS`).
     data_name: the prepared data set that it was trained on, which its YAML does not name.
     window, sampling: frames that it was trained to see, `config.default().data`.
+    skeleton, num_persons: of the clips, for a network's name: as of `config_from_state_dict`; a YAML
+      file says them.
   Returns:
     Names of the tensors without counterpart here.
   Raises:
@@ -65,9 +69,13 @@ def import_checkpoint(
   if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
     kind = "is not empty" if workdir.is_dir() else "is no folder"
     raise ConfigError(f"{workdir} exists and {kind}; give a new folder")
-  if str(reference) in NETWORKS:
+  by_name = str(reference) in NETWORKS
+  if by_name:
+    sizes = {"skeleton": skeleton, "num_persons": num_persons}
     state = torch_weights.read_state_dict(weights)
-    model_config = torch_weights.config_from_state_dict(str(reference), state)
+    model_config = torch_weights.config_from_state_dict(str(reference), state, **sizes)
+  elif skeleton is not None or num_persons is not None:
+    raise ConfigError(f"the skeleton and the number of persons are those of {reference}")
   else:
     model_config = torch_weights.config_from_reference(_model_args(pathlib.Path(reference)))
     state = torch_weights.read_state_dict(weights)
@@ -75,7 +83,15 @@ def import_checkpoint(
   config.data.window, config.data.sampling = window, sampling
   config_lib.validate(config)
   model = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
-  unused = torch_weights.load_state_dict(model, state)
+  try:
+    unused = torch_weights.load_state_dict(model, state)
+  except DataError as error:
+    if not by_name:
+      raise
+    raise DataError(
+      f"{error}. {weights} was {taken_for(model_config)}; give --skeleton or --persons where that "
+      "is wrong, and the YAML file where it was trained with other options"
+    ) from error
   try:
     workdir.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -86,6 +102,14 @@ def import_checkpoint(
   config_lib.write(config, workdir / "config.json")
   _facts(config, model_config).write(workdir)
   return unused
+
+
+def taken_for(model: ModelConfig) -> str:
+  """What a state dict alone does not tell of its network, in words."""
+  return (
+    f"taken for {model.skeleton.name} ({model.skeleton.num_joints} joints), "
+    f"{words.counted(model.num_persons, 'person')}, strategy {model.strategy}"
+  )
 
 
 def _initial_state(model: nnx.Module, config: ConfigDict) -> TrainState:
