@@ -518,6 +518,30 @@ def test_pyskls_file_becomes_a_workdir_by_the_networks_name_and_comes_back(tmp_p
     np.testing.assert_array_equal(back[name], value, err_msg=name)
 
 
+@pytest.mark.parametrize(
+  ("change", "field"),
+  [
+    ({"num_stages": "10"}, "num_stages"),
+    ({"inflate_stages": 5}, "inflate_stages"),
+    ({"down_stages": None}, "down_stages"),
+    ({"base_channels": None}, "base_channels"),
+    ({"tcn_ms_cfg": 5}, "tcn_ms_cfg"),
+    ({"type": "DGSTGCN", "gcn_ratio": "a"}, "gcn_ratio"),
+    ({"type": ["STGCN"]}, "type"),
+    ({"graph_cfg": {"layout": ["coco"]}}, "layout"),
+    ({"graph_cfg": {"layout": "coco", "mode": ["spatial"]}}, "mode"),
+  ],
+)
+def test_arguments_of_pyskl_of_a_wrong_kind_are_named(change, field):
+  backbone = {"type": "STGCN", "gcn_adaptive": "init", "gcn_with_res": True, "tcn_type": "mstcn"}
+  backbone |= {"graph_cfg": {"layout": "coco", "mode": "spatial"}} | change
+  if backbone["type"] == "DGSTGCN":
+    backbone = {"type": "DGSTGCN", "graph_cfg": backbone["graph_cfg"]} | change
+  args = {"network": "stgcnpp", "backbone": backbone, "cls_head": {"num_classes": 5}}
+  with pytest.raises(ConfigError, match=rf"{field} is "):
+    torch_weights.config_from_reference(args)
+
+
 def test_what_a_name_does_not_tell_is_said_and_can_be_given(tmp_path, capsys):
   _, state = of_network("ctrgcn", skeleton="utd_mhad", num_persons=1)
   assert skeletons.get("utd_mhad").num_joints == 20

@@ -50,7 +50,7 @@ def config_from_reference(model_args: Mapping[str, Any]) -> ModelConfig:
   """
   args = dict(model_args)
   network = args.get("network", "mstgcn")
-  if network not in _READERS:
+  if str(network) not in _READERS:
     allowed = ", ".join(_READERS)
     raise ConfigError(f"model_args: network is {network!r}; it must be one of {allowed}")
   for name in _REMARKS:
@@ -98,7 +98,12 @@ def config_from_state_dict(
   if missing:
     raise DataError(f"the state dict is not of {network!r}: it lacks {', '.join(missing)}")
   sizes = {name: np.shape(state[name]) for name in names}
-  ranks = {classifier: (2, 4), norm: (1,), adjacency: (2, 3), **dict.fromkeys(matrices.values(), (2, 3))}
+  ranks = {
+    classifier: (2, 4),
+    norm: (1,),
+    adjacency: (2, 3),
+    **dict.fromkeys(matrices.values(), (2, 3)),
+  }
   for name, allowed in ranks.items():
     if len(sizes[name]) not in allowed or 0 in sizes[name]:
       raise DataError(f"the state dict is not of {network!r}: {name} has shape {sizes[name]}")
@@ -274,7 +279,7 @@ def _backbone_kind(backbone: dict[str, Any]) -> dict[str, Any]:
     for name, value in (("gcn_type", "dggcn"), ("tcn_type", "dgmstcn")):
       _only(backbone, name, value, "backbone.")
     ratio = backbone.pop("gcn_ratio", 0.25)
-    if not 0 < ratio <= 1 or (1 / ratio) % 1:
+    if type(ratio) not in (int, float) or not 0 < ratio <= 1 or (1 / ratio) % 1:
       raise ConfigError(
         f"model_args: backbone.gcn_ratio is {ratio!r}; it must be 1 / a whole number"
       )
@@ -287,6 +292,8 @@ def _branches(backbone: dict[str, Any]) -> dict[str, Any]:
   branches = backbone.pop("tcn_ms_cfg", None)
   if branches is None:
     return {}
+  if not isinstance(branches, list | tuple):
+    raise ConfigError(f"model_args: backbone.tcn_ms_cfg is {branches!r}; it must be a list")
   return {"branches": tuple(tuple(b) if isinstance(b, list | tuple) else b for b in branches)}
 
 
@@ -302,9 +309,9 @@ def _three_stages(backbone: dict[str, Any]) -> dict[str, Any]:
 
 def _stages(backbone: dict[str, Any]) -> dict[str, Any]:
   """Blocks of a PYSKL backbone, whose stages (from 1) widen and take every other frame at will."""
-  width, in_channels = backbone.pop("base_channels", 64), backbone.pop("in_channels", 3)
-  stages = backbone.pop("num_stages", 10)
-  inflate, down = backbone.pop("inflate_stages", [5, 8]), backbone.pop("down_stages", [5, 8])
+  width, in_channels = _number(backbone, "base_channels", 64), _number(backbone, "in_channels", 3)
+  stages = _number(backbone, "num_stages", 10)
+  inflate, down = _numbers(backbone, "inflate_stages"), _numbers(backbone, "down_stages")
   _only(backbone, "ch_ratio", 2, "backbone.")
   blocks, channels = [(in_channels, width, False, 1)], width
   for stage in range(2, stages + 1):
@@ -312,6 +319,20 @@ def _stages(backbone: dict[str, Any]) -> dict[str, Any]:
     blocks.append((channels, out, True, 2 if stage in down else 1))
     channels = out
   return {"blocks": tuple(blocks), "in_channels": in_channels, "width": width}
+
+
+def _number(backbone: dict[str, Any], name: str, default: int) -> int:
+  value = backbone.pop(name, default)
+  if type(value) is not int or value < 1:
+    raise ConfigError(f"model_args: backbone.{name} is {value!r}; it must be a whole number from 1")
+  return value
+
+
+def _numbers(backbone: dict[str, Any], name: str) -> list[int]:
+  value = backbone.pop(name, [5, 8])
+  if not isinstance(value, list | tuple) or not all(type(i) is int for i in value):
+    raise ConfigError(f"model_args: backbone.{name} is {value!r}; it must be a list of stages")
+  return list(value)
 
 
 _READERS = {
@@ -384,7 +405,7 @@ def _mapping(args: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _one_of(name: str, value: Any, known: Mapping[str, str]) -> str:
-  if value not in known:
+  if str(value) not in known:
     raise ConfigError(f"model_args: {name} is {value!r}; it must be one of {', '.join(known)}")
   return known[value]
 

@@ -54,8 +54,8 @@ def import_checkpoint(
     stream: what the model was trained on (`mstgcn_jax.data.streams.STREAMS`).
     data_name: the prepared data set that it was trained on, which its YAML does not name.
     window, sampling: frames that it was trained to see, `config.default().data`.
-    skeleton, num_persons: of the clips, for a network's name: as of `config_from_state_dict`; a YAML
-      file says them.
+    skeleton, num_persons: of the clips, for a network's name, as of `config_from_state_dict`; a
+      YAML file says them.
   Returns:
     Names of the tensors without counterpart here.
   Raises:
