@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -15,9 +16,11 @@ from test_classifier import write_run
 from mstgcn_jax import files
 from mstgcn_jax.commands import export as command
 from mstgcn_jax.errors import ConfigError, RunError
+from mstgcn_jax.evaluation import calibration
 from mstgcn_jax.model import ModelConfig, make_network, platform
 from mstgcn_jax.use import export, onnx_graph
 from mstgcn_jax.use.classifier import Classifier
+from mstgcn_jax.use.predict import Predictor
 
 BLOCKS = ((3, 8, False, 1), (8, 8, True, 2))
 
@@ -107,6 +110,33 @@ def test_how_clips_are_placed_is_beside_the_file(tmp_path):
   export.export(workdir, "stablehlo", tmp_path / "a.stablehlo")
   facts = files.read_json(tmp_path / "a.stablehlo.json")
   assert facts["origin"] == "first_frame" and facts["bone_parents"][0] == 1
+
+
+def test_calibrated_runs_are_exported_calibrated(workdir, tmp_path, capsys):
+  run = shutil.copytree(workdir, tmp_path / "run")
+  calibration.Calibration({"joint": 4.0}, 0, "clips").save(run)
+  assert command.main([str(run), "--to", "stablehlo", str(tmp_path / "a.stablehlo")]) == 0
+  assert "calibrated: temperature 4" in capsys.readouterr().out
+  assert files.read_json(tmp_path / "a.stablehlo.json")["temperature"] == 4
+  got = export.FORMATS["stablehlo"][2](tmp_path / "a.stablehlo")(clips())
+  np.testing.assert_allclose(got, Predictor(run).probabilities(clips()), atol=export.TOLERANCE)
+  assert np.abs(got - Classifier(run)(clips())).max() > 0.01
+
+
+@pytest.mark.parametrize("to", ["stablehlo", "onnx"])
+def test_a_run_in_float64_takes_and_gives_float32(tmp_path, to):
+  if to == "onnx":
+    pytest.importorskip("onnxruntime", reason="of the extra 'export'")
+  path = tmp_path / f"run.{to}"
+  with jax.enable_x64(True):
+    mean, std = np.zeros((25, 3)), np.ones((25, 3))
+    options = {"dtype": "float64", "normalization": {"mean": mean, "std": std}}
+    run = write_run(tmp_path / "run", block_type="ms", spatial_scales=2, blocks=BLOCKS, **options)
+    export.export(run, to, path)
+    expected = np.asarray(Classifier(run)(clips()))
+  got = export.FORMATS[to][2](path)(clips())
+  assert expected.dtype == np.float64 and got.dtype == np.float32
+  np.testing.assert_allclose(got, expected, atol=export.TOLERANCE)
 
 
 @pytest.mark.parametrize(("to", "out"), [("savedmodel", "saved"), ("tflite", "run.tflite")])

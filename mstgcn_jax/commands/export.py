@@ -8,6 +8,7 @@ What is written is compared with the run on 100 clips. docs/export.md has the re
 
 import pathlib
 
+from mstgcn_jax import files
 from mstgcn_jax.commands import process
 
 
@@ -26,7 +27,10 @@ def main(argv: list[str]) -> int:
 
   options = {"checkpoint": args.checkpoint, "stream": args.stream, "trust": args.trust}
   comparison = export.export(args.workdir, args.to, args.out, quantize=args.quantize, **options)
-  print(f"wrote {args.out} and {args.out.name}.json beside it")
+  beside = args.out.with_name(f"{args.out.name}.json")
+  print(f"wrote {args.out} and {beside.name} beside it")
+  if (temperature := files.read_json(beside)["temperature"]) != 1:
+    print(f"probabilities are calibrated: temperature {temperature:.3g}, as those of predict")
   if comparison.difference is None:
     print("not compared with the run: onnxruntime is not installed")
   else:

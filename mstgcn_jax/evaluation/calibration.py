@@ -128,6 +128,29 @@ def load(workdir: pathlib.Path) -> Calibration | None:
     ) from error
 
 
+def of_run(workdir: pathlib.Path, name: str, step: int) -> tuple[float, str]:
+  """Temperature of a run's stream or fusion at a step, 1 where none was fitted, and that in words.
+
+  Raises:
+    DataError: as `load`.
+  """
+  found = load(workdir)
+  if found is None or name not in found.temperatures:
+    return 1.0, (
+      f"probabilities are not calibrated: {command(workdir)} does it, where the run held training "
+      "subjects out"
+    )
+  if found.step != step:
+    return 1.0, (
+      f"probabilities are not calibrated: {workdir / FILE} is for step {found.step}, this is step "
+      f"{step}"
+    )
+  temperature = found.temperatures[name]
+  return temperature, (
+    f"probabilities are calibrated: temperature {temperature:.3g}, fitted on {found.fitted_on}"
+  )
+
+
 def command(workdir: pathlib.Path) -> str:
   """What to type so that a run's temperatures are fitted and written."""
   return f"mstgcn evaluate {shlex.quote(str(workdir))} --calibrate"

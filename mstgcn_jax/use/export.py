@@ -20,6 +20,7 @@ from mstgcn_jax import files
 from mstgcn_jax.data import streams
 from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, RunError, first_line
+from mstgcn_jax.evaluation import calibration
 from mstgcn_jax.model import Network, platform
 from mstgcn_jax.training import checkpoints, experiment
 from mstgcn_jax.training import workdir as workdir_lib
@@ -60,8 +61,9 @@ class _Run:
   """A run as two functions of clips, and what is known of it.
 
   Attributes:
-    exact: probabilities by the network as it was trained, computed in float32.
+    exact: probabilities by the network as it was trained, computed in float32, calibrated.
     folded: the same function, norms and adjacencies folded into the weights.
+    temperature: that they are calibrated by; 1 where the run is not.
   """
 
   exact: Callable[[jax.Array], jax.Array]
@@ -70,6 +72,7 @@ class _Run:
   stream: str
   shape: tuple[int, ...]
   step: int
+  temperature: float
 
 
 def export(
@@ -151,6 +154,7 @@ def metadata(run: _Run, to: str, weights: str) -> dict[str, Any]:
     "picture": list(facts.picture),
     "trained_on": facts.data_name,
     "step": run.step,
+    "temperature": run.temperature,
     "versions": {"mstgcn-jax": _version("mstgcn-jax")}
     | {name: _version(name) for name in packages[to]},
   } | ({"opset": onnx_graph.OPSET} if to == "onnx" else {})
@@ -195,19 +199,21 @@ def _remove(path: pathlib.Path) -> None:
 def _load(workdir, checkpoint, stream, trust) -> _Run:
   facts = workdir_lib.read(workdir)
   stream = facts.stream(stream)
-  # Most of what runs exported files doesn't compute in bfloat16.
-  dtype = "float32" if facts.model.dtype == "bfloat16" else None
+  # Most of what runs exported files doesn't compute in bfloat16, or in float64.
   model, variables, step = checkpoints.load_trained(
-    workdir, checkpoint=checkpoint, stream=stream, trust=trust, dtype=dtype
+    workdir, checkpoint=checkpoint, stream=stream, trust=trust, dtype="float32"
   )
-  skeleton, normalization = facts.model.skeleton, variables["normalization"]
+  nnx.update(model, _in_float32(nnx.state(model)))
+  skeleton, normalization = facts.model.skeleton, _in_float32(variables["normalization"])
+  temperature, _ = calibration.of_run(pathlib.Path(workdir), stream, step)
 
   def probabilities(model: nnx.Module) -> Callable[[jax.Array], jax.Array]:
     graph, state = nnx.split(model)
 
     def of_clips(clips: jax.Array) -> jax.Array:
       x = model_input(clips, (stream,), 0, skeleton, facts.joint_at_zero, normalization)
-      return jax.nn.softmax(nnx.merge(graph, state)(x))
+      logits = nnx.merge(graph, state)(x)
+      return jax.nn.softmax(logits if temperature == 1 else logits / temperature)
 
     return of_clips
 
@@ -220,7 +226,13 @@ def _load(workdir, checkpoint, stream, trust) -> _Run:
     stream=stream,
     shape=(sampling.num_persons, sampling.window, skeleton.num_joints, channels),
     step=step,
+    temperature=temperature,
   )
+
+
+def _in_float32(tree: Any) -> Any:
+  """Arrays of a run in float64 as float32, all others as they are."""
+  return jax.tree.map(lambda x: x.astype(np.float32) if x.dtype == np.float64 else x, tree)
 
 
 def _clips(workdir: str | pathlib.Path, run: _Run) -> tuple[np.ndarray, str]:

@@ -98,24 +98,9 @@ class Predictor:
     }
     self.classifier = next(iter(self._classifiers.values()))
     self.class_names = self.classifier.class_names
-    self.temperature, self.calibrated = self._temperature(pathlib.Path(workdir))
-
-  def _temperature(self, workdir: pathlib.Path) -> tuple[float, str]:
     name = fusion.headline_name(self._classifiers)
-    found = calibration.load(workdir)
-    if found is None or name not in found.temperatures:
-      return 1.0, (
-        f"probabilities are not calibrated: {calibration.command(workdir)} does it, where the run "
-        "held training subjects out"
-      )
-    if found.step != self.classifier.step:
-      return 1.0, (
-        f"probabilities are not calibrated: {workdir / calibration.FILE} is for step {found.step}, "
-        f"this is step {self.classifier.step}"
-      )
-    temperature = found.temperatures[name]
-    return temperature, (
-      f"probabilities are calibrated: temperature {temperature:.3g}, fitted on {found.fitted_on}"
+    self.temperature, self.calibrated = calibration.of_run(
+      pathlib.Path(workdir), name, self.classifier.step
     )
 
   def probabilities(self, clips: Iterable[np.ndarray]) -> np.ndarray:
