@@ -206,6 +206,11 @@ def test_a_config_survives_json_and_can_be_hashed(network):
     ({"gates": 1}, "gates is 1; it must be true or false"),
     ({"network": "stgcnpp", "width": 4}, "block 0 has 4 channels, fewer than its 6 branches"),
     ({"block_type": "msg3d/basic", "width": 4}, "block 1 has 4 channels, fewer than its 6"),
+    ({"block_type": "msg3d/ctrgcn", "width": 4}, "block 1 has 4 channels, fewer than its 6"),
+    (
+      {"attention": "ja", "skeleton": {"name": "dot", "joints": ["a"], "inward": []}},
+      "attention is 'ja', which needs 2 joints; 'dot' has 1",
+    ),
     ({"network": "pyskl_msg3d", "windows": (3, 4)}, r"windows is \(3, 4\); give odd numbers"),
     ({"network": "pyskl_msg3d", "g3d_scales": 0}, "g3d_scales is 0"),
   ],

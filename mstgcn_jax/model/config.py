@@ -386,8 +386,10 @@ def _check_channels(c: ModelConfig) -> None:
       ("spatial_scales", c.spatial_scales, c.layer_types[0], c_in, c_out),
       ("temporal_scales", c.temporal_scales, c.layer_types[1], c_out, c_out),
     )
-    if c.layer_types[1] in NEIGHBOURS[3:] or c.layer_types[0] == "msg3d":  # those of branches
-      least = len(c.branches or ()) or (4 if "ctrgcn" in c.layer_types[1] else 6)
+    temporal = {c.layer_types[1]} & set(NEIGHBOURS[3:])  # those of branches
+    if of_branches := temporal | {c.layer_types[0]} & {"msg3d"}:
+      default = max(4 if "ctrgcn" in kind else 6 for kind in of_branches)
+      least = len(c.branches or ()) or default
       if c_out < least:
         raise ConfigError(f"block {i} has {c_out} channels, fewer than its {least} branches")
     for field, scales, kind, *channels in layers:
@@ -403,6 +405,8 @@ def _check_channels(c: ModelConfig) -> None:
       raise _reduces_too_far(c, c_out, i)
     if i and c.attention == "ca" and c_out < 4:
       raise ConfigError(f"attention is 'ca', which needs 4 channels; block {i} has {c_out}")
+    if i and c.attention == "ja" and c.skeleton.num_joints < 2:
+      raise ConfigError(f"attention is 'ja', which needs 2 joints; {c.skeleton.name!r} has 1")
 
 
 def _reduces_too_far(c: ModelConfig, channels: int, index: int) -> ConfigError:
