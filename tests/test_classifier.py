@@ -234,10 +234,36 @@ def test_a_recording_is_placed_as_the_training_data_were(tmp_path):
   assert files.read_json(workdir / "model.json")["input"] == facts["input"] | {"views": 1}
 
 
+def test_an_upward_axis_is_refused_where_nothing_is_turned_about_it(classify):
+  with pytest.raises(ConfigError, match=r"upward is 'y'; .* no such axis: leave it out"):
+    classify.from_recording(recording(), upward="y")
+  with pytest.raises(ConfigError, match="upward is 'up'; expected one of x"):
+    classify.from_recording(recording(), upward="up")
+
+
+def test_arrays_of_jax_are_taken_of_every_type(classify):
+  joints = jax.numpy.asarray(recording())
+  np.testing.assert_array_equal(
+    classify.from_recording(joints), classify.from_recording(recording())
+  )
+  half = jax.numpy.asarray(clips(), jax.numpy.bfloat16)
+  np.testing.assert_array_equal(classify(half), classify(half.astype(np.float32)))
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 12, 25, 3), (1, 0, 2, 12, 25, 3)])
+def test_no_clip_is_refused(classify, shape):
+  for function in (classify, classify.features):
+    with pytest.raises(ConfigError, match="there is none; give at least one"):
+      function(np.zeros(shape))
+
+
 def test_a_row_that_a_data_set_does_not_have_is_refused(classify, tiny_data):
   data_set = open_data_set(tiny_data / "tiny")
   for row in (-1, len(data_set)):
     with pytest.raises(ConfigError, match=f"row is {row}; tiny has {len(data_set)} clips"):
+      classify.from_data_set(data_set, row)
+  for row in ("a", None, 0.5):
+    with pytest.raises(ConfigError, match=f"row is {row!r}; expected a clip's number"):
       classify.from_data_set(data_set, row)
 
 

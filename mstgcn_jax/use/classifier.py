@@ -116,7 +116,7 @@ class Classifier:
         (`from_recording` and `from_data_set` give such clips); any number of frames; 0 where
         nothing is tracked. Or [batch, view, person, …]: the mean over a clip's views.
     Raises:
-      ConfigError: another shape.
+      ConfigError: another shape, or no clip.
       DataError: a coordinate is not finite.
     """
     return self._mean_over_views(self._probabilities, clips)
@@ -134,6 +134,8 @@ class Classifier:
 
   def _mean_over_views(self, function, clips: jax.Array) -> jax.Array:
     clips = self._checked(clips, "[batch, person, frame, joint, channel]")
+    if 0 in clips.shape[:-4]:
+      raise ConfigError(f"clips have the shape {clips.shape}: there is none; give at least one")
     if clips.ndim == 6:
       of_views = self._mean_over_views(function, clips.reshape(-1, *clips.shape[2:]))
       return of_views.reshape(*clips.shape[:2], -1).mean(1)
@@ -155,6 +157,8 @@ class Classifier:
     """
     if not isinstance(data_set, DataSet):
       raise ConfigError(f"data_set is {data_set!r:.60}; expected what `open_data_set` returns")
+    if isinstance(row, bool) or not isinstance(row, int | np.integer):
+      raise ConfigError(f"row is {row!r:.60}; expected a clip's number, from 0 on")
     if not 0 <= row < len(data_set):
       raise ConfigError(f"row is {row}; {data_set.name} has {len(data_set)} clips, from 0 on")
     if data_set.skeleton.joints != self.skeleton.joints:
@@ -176,9 +180,9 @@ class Classifier:
         fractions of the picture where the training data's are. What the readers of `data_prep` give
         (`ntu.read_recording(…).persons`) and what `DataSet.read` gives has been. 0 where nothing is
         tracked, be it the score alone where channels are x, y and score.
-      upward: in place of the attribute, for this recording.
+      upward: in place of the attribute, for this recording; of runs that turn it about that axis.
     Raises:
-      ConfigError: another shape, or no such axis.
+      ConfigError: another shape, no such axis, or one for a run that turns about none.
       DataError: a coordinate is not finite, nobody is tracked, or joints are in pixels that do not
         fit `picture`.
     """
@@ -193,6 +197,15 @@ class Classifier:
   ) -> Persons:
     """The persons of a recording as the training data's are stored."""
     raw = not isinstance(persons, Persons)
+    up, wanted = upward or self.upward, self._upward_in_training
+    if (up or wanted) and up not in facing.AXES:
+      raise ConfigError(f"upward is {up!r}; expected one of {', '.join(facing.AXES)}")
+    if up and not wanted:
+      raise ConfigError(
+        f"upward is {up!r}; the training data were turned about no such axis: leave it out"
+      )
+    if getattr(persons, "ndim", 0) and hasattr(persons, "__array__"):  # JAX's, too
+      persons = np.asarray(persons)
     if isinstance(persons, np.ndarray) and persons.ndim == 3:
       persons = [persons]
     if not isinstance(persons, np.ndarray | Sequence) or isinstance(persons, str):
@@ -204,8 +217,8 @@ class Classifier:
       persons = [skeletons.without_unscored(person) for person in persons]
     persons = self.as_fractions(persons) if raw else persons
     if raw and (self.rotated or self.sampling.center is not None):
-      if wanted := self._upward_in_training:
-        persons = facing.with_up(persons, self._axis(upward or self.upward), wanted)
+      if wanted:
+        persons = facing.with_up(persons, up, wanted)
       persons = normalise.normalise(persons, self._turned_by, by_sum=self._by_sum, upward=wanted)
     elif raw:
       ends = self.sampling.fill == "zero"  # as `data_prep` cuts such clips
@@ -213,11 +226,6 @@ class Classifier:
     if not any(person.any() for person in persons[: self.sampling.num_persons]):
       raise DataError("nobody is tracked in this recording: it has no joint that is not 0")
     return Persons(persons)
-
-  def _axis(self, name: str) -> str:
-    if name not in facing.AXES:
-      raise ConfigError(f"upward is {name!r}; expected one of {', '.join(facing.AXES)}")
-    return name
 
   def as_fractions(self, persons: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
     """Persons in pixels as fractions of the picture, where the run takes these.
@@ -249,7 +257,9 @@ class Classifier:
     try:
       with np.errstate(over="ignore"):
         found = np.asarray(array)
-        found = found.astype(np.float32) if found.dtype.kind in "iufb" else None
+        kinds = (np.bool_, np.integer, np.floating)  # JAX's bfloat16, too
+        number = any(jnp.issubdtype(found.dtype, kind) for kind in kinds)
+        found = found.astype(np.float32) if number else None
     except (TypeError, ValueError):  # lists of unequal lengths
       found = None
     expected = (self.skeleton.num_joints, self.channels)

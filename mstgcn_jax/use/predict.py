@@ -197,8 +197,9 @@ class Predictor:
     return Persons(normalise.normalise(persons, unturned, by_sum=False))
 
   def _clip(self, recording: Recording, persons: Sequence[np.ndarray]) -> np.ndarray:
+    up = recording.coordinates.get("up") if self.classifier.upward else None
     try:
-      return self.classifier.from_recording(persons, upward=recording.coordinates.get("up"))
+      return self.classifier.from_recording(persons, upward=up)
     except (ConfigError, DataError) as error:
       raise type(error)(f"{recording.name}: {error}") from error
 
