@@ -208,3 +208,12 @@ def test_a_config_that_was_damaged_on_the_disk_is_named(change, tmp_path):
 def test_numbers_and_nouns_agree():
   assert [words.counted(n, "clip") for n in (0, 1, 1200)] == ["0 clips", "1 clip", "1,200 clips"]
   assert words.counted(2, "class") == "2 classes"
+
+
+def test_a_stream_that_doubles_channels_needs_an_even_number_of_them():
+  config = config_lib.default()
+  config.streams, config.model.blocks = ("joint+bone",), ((7, 8, False, 1),)
+  with pytest.raises(ConfigError, match=r"blocks is \(\(7.* even .*joint\+bone doubles a joint's"):
+    config_lib.validate(config)
+  config.model.blocks = ((6, 8, False, 1),)
+  config_lib.validate(config)

@@ -366,6 +366,8 @@ def validate(config: ConfigDict) -> None:
   blocks = config.model.blocks
   lists = all(isinstance(b, list | tuple) and b and type(b[0]) is int for b in blocks or ())
   require(lists, "model.blocks", "(in_channels, out_channels, residual, stride) of each block")
+  even = not blocks or blocks[0][0] % min(times) == 0
+  require(even, "model.blocks", f"of even in_channels first: {names[0]} doubles a joint's channels")
   model_config(
     config,
     skeleton=config.model.graph or "ntu_rgbd",  # the data's fits its own graph, or set_up says not
