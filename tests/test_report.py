@@ -4,6 +4,7 @@ import base64
 import html.parser
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 
@@ -282,6 +283,24 @@ def test_of_several_streams_the_fused_score_is_explained(network, tiny_data, mon
   frame = len(found[0]) // 2
   # Motion counts half.
   assert (found[0, frame, 3], found[0, frame, 5], found[0, frame].sum()) == (1, 0.5, 1.5)
+
+
+def test_a_clip_may_have_a_name_that_every_object_has():
+  if (node := shutil.which("node")) is None:
+    pytest.skip("nothing is wrong: this test needs Node.js")
+  page = (pathlib.Path(report.__file__).parent / "page.js").read_text()
+  (line,) = (line for line in page.splitlines() if line.startswith("const moves ="))
+  code = f"{line} const run = {{ moving: {{ clips: {{ a: 1 }} }} }};"
+  code += "console.log(moves(run, 'a'), moves(run, 'constructor'))"
+  done = subprocess.run([node, "-e", code], capture_output=True, text=True, check=True)
+  assert done.stdout.split() == ["true", "false"]
+
+
+@pytest.mark.parametrize("content", [[], {"data": []}])
+def test_a_config_that_is_none_is_named(run, tmp_path, content):
+  files.write_json(run / "config.json", content)
+  with pytest.raises(DataError, match=r"config\.json is damaged"):
+    report.write([run], tmp_path / "report.html")
 
 
 def test_what_is_broken_is_named(run, tmp_path):

@@ -107,7 +107,7 @@ def gather(
       f"{workdir}/scores.npz has {logits.shape[0]} clips of {logits.shape[1]} classes, or scores "
       f"that are no numbers; expected finite ones of {len(classes)} classes"
     )
-  config = files.read_json(workdir / "config.json")
+  config = _config(workdir / "config.json")
   predicted = metrics.predictions(logits, labels)
   sure = metrics.softmax(logits)[np.arange(len(labels)), predicted]
   curves, notes = _curves(workdir / "metrics.csv")
@@ -145,6 +145,14 @@ def gather(
     "counted": len(labels),
     "moving": moving,
   }, notes + missing
+
+
+def _config(path: pathlib.Path) -> Mapping[str, Any]:
+  """A run's config, of whatever version."""
+  config = files.read_json(path)
+  if not isinstance(config, Mapping) or not isinstance(config.get("data", {}), Mapping):
+    raise DataError(f"{path} is damaged; expected the fields of a config, and of its data")
+  return config
 
 
 def worst_first(right: np.ndarray, sure: np.ndarray) -> np.ndarray:

@@ -294,6 +294,9 @@ function skeleton(run, name) {
   return canvas;
 }
 
+// Names are people's own: "constructor" is one that every object seems to have.
+const moves = (run, name) => Boolean(run.moving.clips) && Object.hasOwn(run.moving.clips, name);
+
 function card(run, [name, label, predicted, sure]) {
   const right = label === predicted, { decided } = run.moving.clips[name];
   return make("div", { class: "clip" }, skeleton(run, name), make("div", { class: "faint name" }, name),
@@ -317,17 +320,17 @@ function decides(run) {
 }
 
 function listed(run, clips) {
-  const moves = clips.filter(([name]) => run.moving.clips && run.moving.clips[name]);
-  const still = clips.filter((clip) => !moves.includes(clip));
+  const moving = clips.filter(([name]) => moves(run, name));
+  const still = clips.filter(([name]) => !moves(run, name));
   const words = ([name, label, predicted, sure]) => `${name}: ${run.classes[predicted]}, ${percent(sure)}`;
-  return [...(moves.length ? decides(run) : []), make("div", { class: "clips" }, ...moves.map((clip) => card(run, clip))),
+  return [...(moving.length ? decides(run) : []), make("div", { class: "clips" }, ...moving.map((clip) => card(run, clip))),
     make("ul", { class: "names" }, ...still.slice(0, 300).map((clip) => make("li", {}, words(clip)))),
     ...(still.length > 300 ? [make("p", {}, `and ${still.length - 300} more`)] : [])];
 }
 
 function mistakes(run) {
   const wrong = run.clips.filter(([, label, predicted]) => label !== predicted);
-  const drawn = run.clips.filter(([name]) => run.moving.clips && run.moving.clips[name]);
+  const drawn = run.clips.filter(([name]) => moves(run, name));
   if (!drawn.length) {
     return section("Worst mistakes", wrong.length ? "The surest first; the data set was not there to draw them from." : "There are none.", ...listed(run, wrong.slice(0, 50)));
   }
@@ -339,10 +342,9 @@ function mistakes(run) {
 function confused(run) {
   if (!run.pairs.length) return section("Most confused", "No class was taken for another.");
   const shown = make("div", { id: "pair" });
-  const moves = (clip) => run.moving.clips && run.moving.clips[clip[0]];
-  const part = (clip, said) => (!clip ? make("p", {}, `No clip of ${run.classes[said]} is right.`) : moves(clip) ? card(run, clip)
+  const part = (clip, said) => (!clip ? make("p", {}, `No clip of ${run.classes[said]} is right.`) : moves(run, clip[0]) ? card(run, clip)
     : make("p", {}, `${clip[0]}: ${run.classes[clip[1]]}, said ${run.classes[clip[2]]} with ${percent(clip[3])}. It is not drawn here.`));
-  const show = (pair) => shown.replaceChildren(...(moves(pair.wrong) ? decides(run) : []),
+  const show = (pair) => shown.replaceChildren(...(moves(run, pair.wrong[0]) ? decides(run) : []),
     make("div", { class: "clips pair" }, part(pair.wrong), part(pair.right, pair.said)));
   show(run.pairs[0]);
   const sum = (label) => run.confusion[label].reduce((a, b) => a + b, 0);
