@@ -90,23 +90,8 @@ def config_from_state_dict(
       f"network is {network!r}; sizes follow from a state dict for {allowed}; of mstgcn give the "
       "YAML file that it was trained with instead of its name"
     )
+  sizes = _shapes(network, torch_names.without_prefix(state))
   classifier, norm, adjacency = _CLASSIFIERS[network]
-  state = torch_names.without_prefix(state)
-  matrices = _MATRICES.get(network, {})
-  names = (classifier, norm, adjacency, *matrices.values())
-  missing = [name for name in names if name not in state]
-  if missing:
-    raise DataError(f"the state dict is not of {network!r}: it lacks {', '.join(missing)}")
-  sizes = {name: np.shape(state[name]) for name in names}
-  ranks = {
-    classifier: (2, 4),
-    norm: (1,),
-    adjacency: (2, 3),
-    **dict.fromkeys(matrices.values(), (2, 3)),
-  }
-  for name, allowed in ranks.items():
-    if len(sizes[name]) not in allowed or 0 in sizes[name]:
-      raise DataError(f"the state dict is not of {network!r}: {name} has shape {sizes[name]}")
   classes, channels = sizes[classifier][:2]
   joints, features = sizes[adjacency][-1], sizes[norm][0]
   skeleton = _of_joints(joints, adjacency) if skeleton is None else skeletons.resolve(skeleton)
@@ -131,10 +116,24 @@ def config_from_state_dict(
     skeleton=skeleton,
     width=channels // 4,
     graph="ntu_rgbd_pyskl" if other_links else None,
-    **{field: sizes[name][0] for field, name in matrices.items()},
+    **{field: sizes[name][0] for field, name in _MATRICES.get(network, {}).items()},
     num_persons=num_persons,
     in_channels=features // (joints * persons),
   )
+
+
+def _shapes(network: str, state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+  """Shapes of the tensors that tell a network's sizes, each of a rank that it may have."""
+  classifier, norm, adjacency = _CLASSIFIERS[network]
+  matrices = _MATRICES.get(network, {}).values()
+  ranks = {classifier: (2, 4), norm: (1,)} | dict.fromkeys((adjacency, *matrices), (2, 3))
+  if missing := [name for name in ranks if name not in state]:
+    raise DataError(f"the state dict is not of {network!r}: it lacks {', '.join(missing)}")
+  shapes = {name: np.shape(state[name]) for name in ranks}
+  for name, shape in shapes.items():
+    if len(shape) not in ranks[name] or 0 in shape:
+      raise DataError(f"the state dict is not of {network!r}: {name} has shape {shape}")
+  return shapes
 
 
 def _of_joints(joints: int, name: str) -> skeletons.Skeleton:

@@ -1,7 +1,8 @@
 """Workdirs made of published PyTorch checkpoints, and state dicts of workdirs."""
 
+import contextlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -54,8 +55,7 @@ def import_checkpoint(
     stream: what the model was trained on (`mstgcn_jax.data.streams.STREAMS`).
     data_name: the prepared data set that it was trained on, which its YAML does not name.
     window, sampling: frames that it was trained to see, `config.default().data`.
-    skeleton, num_persons: of the clips, for a network's name, as of `config_from_state_dict`; a
-      YAML file says them.
+    skeleton, num_persons: for a network's name, as of `config_from_state_dict`.
   Returns:
     Names of the tensors without counterpart here.
   Raises:
@@ -69,29 +69,14 @@ def import_checkpoint(
   if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
     kind = "is not empty" if workdir.is_dir() else "is no folder"
     raise ConfigError(f"{workdir} exists and {kind}; give a new folder")
-  by_name = str(reference) in NETWORKS
-  if by_name:
-    sizes = {"skeleton": skeleton, "num_persons": num_persons}
-    state = torch_weights.read_state_dict(weights)
-    model_config = torch_weights.config_from_state_dict(str(reference), state, **sizes)
-  elif skeleton is not None or num_persons is not None:
-    raise ConfigError(f"the skeleton and the number of persons are those of {reference}")
-  else:
-    model_config = torch_weights.config_from_reference(_model_args(pathlib.Path(reference)))
-    state = torch_weights.read_state_dict(weights)
+  sizes = {"skeleton": skeleton, "num_persons": num_persons}
+  model_config, state = _read(weights, reference, sizes)
   config = config_lib.from_model(model_config, stream, data_name)
   config.data.window, config.data.sampling = window, sampling
   config_lib.validate(config)
   model = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
-  try:
+  with _said_what_for(model_config, weights, reference):
     unused = torch_weights.load_state_dict(model, state)
-  except DataError as error:
-    if not by_name:
-      raise
-    raise DataError(
-      f"{error}. {weights} was {taken_for(model_config)}; give --skeleton or --persons where that "
-      "is wrong, and the YAML file where it was trained with other options"
-    ) from error
   try:
     workdir.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -102,6 +87,35 @@ def import_checkpoint(
   config_lib.write(config, workdir / "config.json")
   _facts(config, model_config).write(workdir)
   return unused
+
+
+def _read(
+  weights: str | pathlib.Path, reference: str | pathlib.Path, sizes: dict[str, Any]
+) -> tuple[ModelConfig, dict[str, Any]]:
+  """The network that a checkpoint is of, and its state dict."""
+  if str(reference) in NETWORKS:
+    state = torch_weights.read_state_dict(weights)
+    return torch_weights.config_from_state_dict(str(reference), state, **sizes), state
+  if any(value is not None for value in sizes.values()):
+    raise ConfigError(f"{reference} says the skeleton and the persons; leave them out")
+  model_config = torch_weights.config_from_reference(_model_args(pathlib.Path(reference)))
+  return model_config, torch_weights.read_state_dict(weights)
+
+
+@contextlib.contextmanager
+def _said_what_for(
+  model: ModelConfig, weights: str | pathlib.Path, reference: str | pathlib.Path
+) -> Iterator[None]:
+  """Adds to errors of loading a state dict what its network was taken for by its name."""
+  try:
+    yield
+  except DataError as error:
+    if str(reference) not in NETWORKS:
+      raise
+    raise DataError(
+      f"{error}. {weights} was {taken_for(model)}; give --skeleton or --persons where that is "
+      "wrong, and the YAML file where it was trained with other options"
+    ) from error
 
 
 def taken_for(model: ModelConfig) -> str:
