@@ -250,6 +250,12 @@ def test_options_of_the_source_stand_behind_dashes(run, tmp_path, capsys, xyz):
     ("a.npy", ["--stride", "1"], ConfigError, "give --window-seconds"),
     ("a.npy", ["--unknown-below", "80"], ConfigError, "no probability"),
     ("a.npy", ["--fps", "nan"], ConfigError, "--fps nan"),
+    (
+      "a.json",
+      ["--source", "utkinect"],
+      DataError,
+      "with labels; .* as a .npy array",
+    ),
     ("empty", [], DataError, "empty is an empty folder"),
   ],
 )
@@ -380,6 +386,25 @@ def nw_ucla_file(folder):
   path = folder / "a01_s01_e00_v01.json"
   path.write_text(json.dumps({"skeletons": joints.tolist()}))
   return path
+
+
+def test_a_recording_of_nw_ucla_needs_no_name_that_says_its_class(tmp_path):
+  labelled = nw_ucla_file(tmp_path)
+  with recordings.find(labelled, "nw_ucla") as found:
+    expected = found.read[0]().persons
+  mine = labelled.rename(tmp_path / "mine.json")
+  with recordings.find(mine, "nw_ucla") as found:
+    recording = found.read[0]()
+  assert recording.name == "mine"
+  np.testing.assert_array_equal(recording.persons[0], expected[0])
+
+
+def test_annotations_without_labels_are_read(tmp_path):
+  keypoint = np.random.default_rng(0).normal(size=(1, 9, 20, 3)).astype(np.float32)
+  one = {"frame_dir": "mine", "total_frames": 9, "keypoint": keypoint}
+  (tmp_path / "mine.pkl").write_bytes(pickle.dumps([one, one | {"label": -1}]))
+  with recordings.find(tmp_path / "mine.pkl", options=["--skeleton", "nw_ucla"]) as found:
+    assert [read().name for read in found.read] == ["mine", "mine"]
 
 
 def test_windows_of_a_recording_that_comes_turned_are_not_turned_again(tmp_path, monkeypatch):

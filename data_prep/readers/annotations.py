@@ -67,13 +67,19 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
       "the key points have three channels, so img_shape is not used: they are taken as 3-D "
       "coordinates. Pixels belong into two channels, their scores into keypoint_score"
     )
+  labelled = not getattr(args, "unlabelled", False)
   return Recordings(
     keys=annotations,
     read=functools.partial(
-      read_annotation, skeleton=skeleton, dimensions=dimensions, scored=scored, as_is=as_is
+      read_annotation,
+      skeleton=skeleton,
+      dimensions=dimensions,
+      scored=scored,
+      as_is=as_is,
+      labelled=labelled,
     ),
     skeleton=skeleton,
-    class_names=exchange.class_names(args, _labels(contents)),
+    class_names=exchange.class_names(args, _labels(contents)) if labelled else ("unlabelled",),
     channels=dimensions + scored,
     fill="loop",
     center=None if as_is else skeleton.center,
@@ -93,16 +99,22 @@ def _coordinates(skeleton: Skeleton, dimensions: int, scored: bool, as_is: bool)
 
 
 def read_annotation(
-  annotation: _Annotation, *, skeleton: Skeleton, dimensions: int, scored: bool, as_is: bool
+  annotation: _Annotation,
+  *,
+  skeleton: Skeleton,
+  dimensions: int,
+  scored: bool,
+  as_is: bool,
+  labelled: bool = True,
 ) -> Clip:
   """One clip: 3-D upright unless `as_is`; 2-D as x/width - 0.5, 0.5 - y/height and the score."""
   content = annotation.content
   if not isinstance(content, dict):
     raise DataError(f"the annotation is a {type(content).__name__}, not a dict")
-  for field in ("frame_dir", "label"):
+  for field in ("frame_dir", "label") if labelled else ("frame_dir",):
     if field not in content:
       raise DataError(f"the annotation has no {field!r}")
-  label = _label(content)
+  label = _label(content) if labelled else 0
   if not exchange.is_label(label):
     raise DataError(f"label {exchange.shown(label)} is not one class number")
   if not exchange.is_name(content["frame_dir"]):

@@ -167,7 +167,9 @@ class Source:
   Attributes:
     name: the command's word, and by default the data set's folder.
     help: one line.
-    open_raw: (--raw as a path that exists, parsed arguments) -> Recordings.
+    open_raw: (--raw as a path that exists, parsed arguments) -> Recordings. The arguments have
+      `unlabelled`, true, where a run is to label the recordings: what labels they have is then of
+      no account.
     add_arguments: adds the source's own options to its parser.
     makes_raw: True where `open_raw` creates what --raw names (the command then does not ask that it
       exists).

@@ -36,7 +36,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   return upright(
     "nw_ucla",
     keys=paths,
-    read=read_recording,
+    read=read_unlabelled if getattr(args, "unlabelled", False) else read_recording,
     class_names=raw_files.labels("nw_ucla"),
     citation=_CITATION,
     published_clips=1494,
@@ -57,11 +57,21 @@ def read_recording(path: pathlib.Path) -> Clip:
   for field, expected in (("file_name", path.stem), ("label", label + 1)):
     if field in content and content[field] != expected:
       raise DataError(f"{field} is {content[field]!r}; expected {expected!r} by the file's name")
+  facts = {"subject": subject, "camera": view, "replication": take}
+  return Clip(path.stem, label, _persons(content), facts)
+
+
+def read_unlabelled(path: pathlib.Path) -> Clip:
+  """A recording of any name; its class is 0, whatever it shows."""
+  return Clip(path.stem, 0, _persons(_content(raw_files.read(path))))
+
+
+def _persons(content: dict[str, Any]) -> list[np.ndarray]:
+  """The one person of a recording, turned upright."""
   skeleton = skeletons.get("nw_ucla")
   person = _person(content["skeletons"], skeleton.num_joints)
   raw_files.check_finite(person)
-  persons = normalise.normalise([person.astype(np.float32)], skeleton, by_sum=False)
-  return Clip(path.stem, label, persons, {"subject": subject, "camera": view, "replication": take})
+  return normalise.normalise([person.astype(np.float32)], skeleton, by_sum=False)
 
 
 def _content(data: bytes) -> dict[str, Any]:

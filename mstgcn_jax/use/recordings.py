@@ -29,6 +29,13 @@ from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
 
 _UNLABELLED = "unlabelled"  # the class of a source that insists on one
+_LABELLED_SOURCES = (
+  *("utkinect", "shrec17_14", "shrec17_28", "msr_action3d", "jhmdb", "agcn", "ctrgcn"),
+)
+_LABELLED = (  # what these say, where they find nothing
+  ". This source reads recordings as its set has them, with labels; joints of others can be given "
+  "as a .npy array"
+)
 _NUMPY = b"\x93NUMPY"
 _MAX_LINE = 10_000_000  # bytes of a frame in JSON; more is no frame
 
@@ -263,7 +270,7 @@ def _open(
   parser = argparse.ArgumentParser(prog=f"options of --source {name}", add_help=False)
   source.add_arguments(parser)
   args = parser.parse_args(options)
-  args.usual_picture = picture or None
+  args.usual_picture, args.unlabelled = picture or None, True
   try:
     return source.open_raw(path, args)
   except DataError as error:
@@ -278,7 +285,8 @@ def _open(
       for ours in (folder / _UNLABELLED / path.name, f"--raw {folder}", folder):
         says = says.replace(str(ours), str(path))
       says = says.replace(f"{_UNLABELLED}/", "")
-      raise DataError(f"{name}: {says}") from other
+      hint = _LABELLED if name in _LABELLED_SOURCES else ""
+      raise DataError(f"{name}: {says}{hint}") from other
 
 
 def _read_of_source(recordings: Recordings, key: Any) -> Recording:
