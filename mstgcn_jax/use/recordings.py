@@ -29,8 +29,8 @@ from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
 
 _UNLABELLED = "unlabelled"  # the class of a source that insists on one
-_LABELLED_SOURCES = (
-  *("utkinect", "shrec17_14", "shrec17_28", "msr_action3d", "jhmdb", "agcn", "ctrgcn"),
+_LABELLED_SOURCES = frozenset(
+  ("utkinect", "shrec17_14", "shrec17_28", "msr_action3d", "jhmdb", "agcn", "ctrgcn")
 )
 _LABELLED = (  # what these say, where they find nothing
   ". This source reads recordings as its set has them, with labels; joints of others can be given "
