@@ -260,9 +260,9 @@ def test_between_the_frames_of_a_window_importance_lies_between():
 
 
 def test_of_several_streams_the_fused_score_is_explained(network, tiny_data, monkeypatch):
+  sampling, data_set = Classifier(network).sampling, open_data_set(tiny_data / "tiny")
   facts = files.read_json(network / "model.json")
   files.write_json(network / "model.json", facts | {"streams": ["joint", "joint_motion"]})
-  sampling, data_set = Classifier(network).sampling, open_data_set(tiny_data / "tiny")
 
   class Fake:
     def __init__(self, workdir, *, checkpoint, stream, trust):
