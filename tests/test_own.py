@@ -72,7 +72,7 @@ def test_a_clip_is_found_by_a_name_that_is_spelt_otherwise(tmp_path, listed, the
   write_own(raw, f"name,label\n{listed},wave\nb,clap\n")
   (raw / there).parent.mkdir(exist_ok=True)
   (raw / "a.npy").rename(raw / there)
-  data = prepare("own", raw, tmp_path)
+  data = prepare("own", raw)
   name = listed.removeprefix("./").removesuffix(".npy").removesuffix(".NPY")
   assert data.table["name"].tolist() == [name, "b"]
 
