@@ -46,13 +46,14 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   labels, names = tables.labels(columns.pop("label"), args)
   names_of_clips = columns.pop("name")
   facts, warnings = tables.facts(table, columns, names_of_clips)
-  files = _files(raw)
+  files = [path for path in raw_files.walk(raw) if path.suffix.lower() == ".npy"]
+  spelt = _by_spelling(raw, files)
   lines = []
   for name, label, fact in zip(names_of_clips, labels, facts, strict=True):
     name = re.sub(r"\.npy$", "", name, flags=re.I)
     while name.startswith("./"):
       name = name[2:]
-    lines.append(_Line(name, label, _path(raw, name, files), fact))
+    lines.append(_Line(name, label, _path(raw, name, spelt), fact))
   clips = _usual(lines)
   doubts = layouts.check_axes([clip.shape for clip in clips])
   warnings += doubts
@@ -65,7 +66,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   coordinates, more = _coordinates(clips, skeleton, as_is)
   if as_is and coordinates.channels[:2] == ("x", "y") and "z" not in coordinates.channels:
     warnings += layouts.corner_warnings(clips)
-  warnings += _unlisted_warnings(raw, table, lines)
+  warnings += _unlisted_warnings(raw, table, lines, files)
   unused = sorted(set(range(len(names))) - set(labels))
   if unused and args.classes is None:
     some = f"{len(unused)} of {len(names)} classes have no clip, such as {names[unused[0]]}"
@@ -117,12 +118,11 @@ def read_clip(
   return Clip(line.name, line.label, persons, line.facts)
 
 
-def _files(raw: pathlib.Path) -> dict[str, list[pathlib.Path]]:
-  """The .npy files below --raw by `_folded` name."""
+def _by_spelling(raw: pathlib.Path, files: Sequence[pathlib.Path]) -> dict[str, list[pathlib.Path]]:
+  """Files below --raw by `_folded` name."""
   found: dict[str, list[pathlib.Path]] = {}
-  for path in raw_files.walk(raw):
-    if path.suffix.lower() == ".npy":
-      found.setdefault(_folded(path.relative_to(raw).with_suffix("").as_posix()), []).append(path)
+  for path in files:
+    found.setdefault(_folded(path.relative_to(raw).with_suffix("").as_posix()), []).append(path)
   return found
 
 
@@ -132,11 +132,11 @@ def _folded(name: str) -> str:
 
 
 def _path(
-  raw: pathlib.Path, name: str, files: Mapping[str, Sequence[pathlib.Path]]
+  raw: pathlib.Path, name: str, spelt: Mapping[str, Sequence[pathlib.Path]]
 ) -> pathlib.Path:
   """The clip's file: of this very name, or else the only one that is spelt otherwise."""
   path = raw / f"{name}.npy"
-  alike = files.get(_folded(name), ())
+  alike = spelt.get(_folded(name), ())
   return alike[0] if len(alike) == 1 and not os.path.exists(path) else path
 
 
@@ -202,14 +202,16 @@ def _coordinates(
   return Coordinates(names), (said.removesuffix("; "),) if said else ()
 
 
-def _unlisted_warnings(raw: pathlib.Path, table: pathlib.Path, lines: Sequence[_Line]) -> list[str]:
+def _unlisted_warnings(
+  raw: pathlib.Path, table: pathlib.Path, lines: Sequence[_Line], files: Sequence[pathlib.Path]
+) -> list[str]:
   """A line to print where there are clips that the table does not list."""
-  found, _ = raw_files.find(raw, ".npy")
   listed = {os.path.normpath(line.path) for line in lines}
-  unlisted = [path for path in found if os.path.normpath(path) not in listed]
+  unlisted = [path for path in files if os.path.normpath(path) not in listed]
+  unlisted = [path for path in unlisted if not raw_files.is_pointer(path)]
   if not unlisted:
     return []
-  first = unlisted[0].relative_to(raw)
+  first = min(unlisted, key=lambda path: (path.name, str(path))).relative_to(raw)
   return [f"{len(unlisted):,} .npy files are not in {table.name}, such as {first}"]
 
 
