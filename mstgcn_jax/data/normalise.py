@@ -5,6 +5,7 @@ arrays: looping and centring are left to `temporal_sampling`, because person 1 i
 on person 0 at the same frame of *its* loop; the rotations are fixed per clip and commute with both.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
@@ -84,6 +85,11 @@ def normalise(
 def turns(skeleton: Skeleton) -> bool:
   """Whether `normalise` turns clips of this layout, about any axis."""
   return skeleton.vertical is not None or skeleton.horizontal is not None
+
+
+def unturned(skeleton: Skeleton) -> Skeleton:
+  """The layout by which `normalise` cuts clips and does not turn them."""
+  return dataclasses.replace(skeleton, vertical=None, horizontal=None)
 
 
 def fractions(pixels: np.ndarray, picture: tuple[float, float]) -> np.ndarray:

@@ -84,8 +84,7 @@ class Classifier:
     self.sampling = facts.sampling
     self._joint_at_zero = facts.joint_at_zero
     self.rotated = facts.rotated
-    unturned = {} if facts.rotated else {"vertical": None, "horizontal": None}
-    self._turned_by = dataclasses.replace(self.skeleton, **unturned)
+    self._turned_by = self.skeleton if facts.rotated else normalise.unturned(self.skeleton)
     self.scored = facts.scored
     self.upward = self._upward_in_training = facts.upward
     self._by_sum = facts.by_sum

@@ -98,6 +98,7 @@ class Predictor:
     }
     self.classifier = next(iter(self._classifiers.values()))
     self.class_names = self.classifier.class_names
+    self._unturned = normalise.unturned(self.classifier.skeleton)
     name = fusion.headline_name(self._classifiers)
     self.temperature, self.calibrated = calibration.of_run(
       pathlib.Path(workdir), name, self.classifier.step
@@ -193,8 +194,7 @@ class Predictor:
       return persons
     if self.classifier.sampling.fill == "zero":
       return Persons(normalise.cut_ends(persons))
-    unturned = dataclasses.replace(self.classifier.skeleton, vertical=None, horizontal=None)
-    return Persons(normalise.normalise(persons, unturned, by_sum=False))
+    return Persons(normalise.normalise(persons, self._unturned, by_sum=False))
 
   def _clip(self, recording: Recording, persons: Sequence[np.ndarray]) -> np.ndarray:
     up = recording.coordinates.get("up") if self.classifier.upward else None
