@@ -297,14 +297,19 @@ def test_options_that_the_published_code_lacks_are_named(fields, found):
   assert unpublished(ModelConfig(num_classes=5, **fields)) == found
 
 
-def test_export_of_a_network_that_the_reference_computes_otherwise_warns(tmp_path, state, capsys):
+def imported(tmp_path, state, **model):
+  """The workdir of `state`, with these fields of its network in place of the imported ones."""
   weights, reference, workdir = (tmp_path / name for name in ("w.safetensors", "r.yaml", "run"))
   torch_weights.write_state_dict(state, weights)
   reference.write_text(yaml.safe_dump({"model_args": ARGS}))
   import_checkpoint(weights, reference, workdir)
   facts = files.read_json(workdir / "model.json")
-  facts["model"]["edge_weights"] = "scaled"
-  files.write_json(workdir / "model.json", facts)
+  files.write_json(workdir / "model.json", facts | {"model": facts["model"] | model})
+  return workdir
+
+
+def test_export_of_a_network_that_the_reference_computes_otherwise_warns(tmp_path, state, capsys):
+  workdir = imported(tmp_path, state, edge_weights="scaled")
   weights_main(["export", str(workdir), str(tmp_path / "out.safetensors")])
   printed = capsys.readouterr().out
   assert "warning: the reference has no edge_weights=scaled" in printed
@@ -320,13 +325,7 @@ def as_published(config, block, *, rngs):
 
 
 def test_export_of_a_run_with_layers_of_ones_own_asks_for_trust(tmp_path, state, capsys):
-  weights, reference, workdir = (tmp_path / name for name in ("w.safetensors", "r.yaml", "run"))
-  torch_weights.write_state_dict(state, weights)
-  reference.write_text(yaml.safe_dump({"model_args": ARGS}))
-  import_checkpoint(weights, reference, workdir)
-  facts = files.read_json(workdir / "model.json")
-  facts["model"]["block_type"] = f"{__name__}:as_published/ms"
-  files.write_json(workdir / "model.json", facts)
+  workdir = imported(tmp_path, state, block_type=f"{__name__}:as_published/ms")
   export = ["export", str(workdir), str(tmp_path / "out.safetensors")]
   with pytest.raises(ConfigError, match="--trust"):
     weights_main(export)

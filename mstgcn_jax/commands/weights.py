@@ -73,15 +73,15 @@ def _export(args) -> None:
     stream=args.stream,
     trust=args.trust,
   )
-  otherwise = unpublished(model.config)
+  otherwise = []
   if own_code(model.config):
     what = "the reference has no counterpart of its own layers"
-  elif otherwise:
+  elif otherwise := unpublished(model.config):
     what = "under the names of the reference's model"
   else:
     what = "for load_state_dict of the reference's model"
   print(f"{args.weights}: the state dict of stream {stream}, step {step}; {what}")
-  if otherwise and not own_code(model.config):
+  if otherwise:
     print(f"warning: the reference has no {', '.join(otherwise)}, so it computes something else")
   if config.data.normalize:
     print("warning: of clips normalised by the run's mean and deviation, which it does not hold")
