@@ -149,6 +149,16 @@ def test_a_bad_line_ends_the_pipe_with_its_number(workdir, monkeypatch):
     command.main([str(workdir)])
 
 
+def test_what_is_wrong_with_the_frames_looked_at_is_said_of_the_newest(tmp_path):
+  options = {"rotated": False, "center": None, "skeleton": skeletons.get("coco")}
+  fractions = {"units": "image fractions"}
+  predictor = Predictor(write_run(tmp_path, preparation=fractions, **options))
+  stream, naming = Stream(predictor.classifier), Naming(predictor.class_names)
+  pixels = lines_of(np.full((1, 12, 17, 3), 300.0))
+  with pytest.raises(DataError, match=r"^frame 12: joints reach 300, 300: pixels"):
+    list(command.answers(pixels, stream, predictor, naming, 3))
+
+
 def test_a_socket_answers_one_client_after_the_other_and_says_what_is_wrong(
   workdir, classify, tmp_path, monkeypatch
 ):

@@ -63,10 +63,11 @@ def answers(
   """JSON lines of answers to JSON lines of frames, of a stream that begins anew."""
   stream.clear()
   for frame in frames_of(lines):
+    number = stream.count + 1
     try:
       clip = stream.take(frame)
     except (ConfigError, DataError) as error:
-      raise type(error)(f"frame {stream.count + 1}: {error}") from error
+      raise type(error)(f"frame {number}: {error}") from error
     if clip is None:
       continue
     (probabilities,) = predictor.probabilities([clip])

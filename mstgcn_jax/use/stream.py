@@ -85,7 +85,8 @@ class Stream:
         come back. Of those in the window, the first are looked at, as many as the run takes.
     Raises:
       ConfigError: another shape.
-      DataError: a coordinate is not finite, or beyond reason. The frame is not taken.
+      DataError: a coordinate is not finite, or beyond reason; the frame is not taken. Or the frames
+        to be looked at are in pixels that do not fit the classifier's `picture`.
     """
     clip = self.take(frame)
     return None if clip is None else np.asarray(self.classifier(clip[None]))[0]
