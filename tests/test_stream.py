@@ -210,7 +210,12 @@ def test_a_socket_that_nobody_listens_on_any_more_is_taken_over(tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-  ("where", "said"), [("99999", "no port"), ("file", "is there already, and no socket")]
+  ("where", "said"),
+  [
+    ("99999", "no port"),
+    ("0", "expected 1 to 65535"),
+    ("file", "is there already, and no socket"),
+  ],
 )
 def test_a_place_where_nothing_can_listen_is_named(tmp_path, monkeypatch, where, said):
   monkeypatch.chdir(tmp_path)

@@ -92,7 +92,7 @@ def listening(where: str) -> Iterator[socket.socket]:
     DataError: another program listens there.
   """
   if where.isdecimal():
-    if not 0 <= int(where) < 65536:
+    if not 0 < int(where) < 65536:
       raise ConfigError(f"--socket {where} is no port; expected 1 to 65535, or a path")
     try:
       with socket.create_server(("127.0.0.1", int(where))) as server:
