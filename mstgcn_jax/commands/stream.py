@@ -20,7 +20,7 @@ from typing import BinaryIO
 from mstgcn_jax.commands import process
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.use.predict import Naming, Predictor
-from mstgcn_jax.use.recordings import frames_of
+from mstgcn_jax.use.recordings import frames_of, lines_of
 from mstgcn_jax.use.stream import Stream
 
 
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
   stream = Stream(predictor.classifier, frames=args.frames, hop=args.hop)
   naming = Naming(predictor.class_names, args.unknown_below)
   print(predictor.calibrated, file=sys.stderr)
-  answer = lambda lines: answers(lines, stream, predictor, naming, args.top)
+  answer = lambda pipe: answers(lines_of(pipe), stream, predictor, naming, args.top)
   if args.socket is None:
     for line in answer(sys.stdin.buffer):
       print(line, flush=True)
@@ -134,13 +134,13 @@ def _remove_dead(path: pathlib.Path) -> None:
 
 def serve(connection: socket.socket, answer) -> None:
   """Answers the frames of one client until it ends; what is wrong with them is answered, too."""
-  with connection, connection.makefile("rb") as lines, contextlib.suppress(OSError):
-    _write_answers(lines, connection, answer)
+  with connection, connection.makefile("rb") as pipe, contextlib.suppress(OSError):
+    _write_answers(pipe, connection, answer)
 
 
-def _write_answers(lines: BinaryIO, connection: socket.socket, answer) -> None:
+def _write_answers(pipe: BinaryIO, connection: socket.socket, answer) -> None:
   try:
-    for line in answer(lines):
+    for line in answer(pipe):
       connection.sendall(line.encode() + b"\n")
   except (ConfigError, DataError) as error:
     connection.sendall(json.dumps({"error": str(error)}).encode() + b"\n")

@@ -323,6 +323,11 @@ def read_pipe(stdin: BinaryIO) -> Recording:
   return _from_array("-", stack_frames(frames))
 
 
+def lines_of(pipe: BinaryIO) -> Iterator[bytes]:
+  """The lines that come in; no more is held of one without end than `parse_frame` refuses."""
+  return iter(lambda: pipe.readline(_MAX_LINE + 1), b"")
+
+
 def frames_of(lines: Iterable[bytes]) -> Iterator[np.ndarray]:
   """The frames of JSON lines; DataError names the line. Empty lines do not count."""
   for number, line in enumerate(lines, 1):
@@ -342,7 +347,7 @@ def parse_frame(line: bytes) -> np.ndarray:
   """
   expected = "expected [[x, y, z], …] of one person, or a list of such"
   if len(line) > _MAX_LINE:
-    raise DataError(f"is {len(line):,} bytes long; {expected}")
+    raise DataError(f"is longer than {_MAX_LINE:,} bytes; {expected}")
   try:
     value = json.loads(line)
   except (ValueError, RecursionError) as error:
