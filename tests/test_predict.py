@@ -91,6 +91,14 @@ def test_a_pipe_gives_what_the_file_gives(run, tmp_path, capsys, monkeypatch, ki
   assert row["recording"] == "-" and row["top"] == expected["top"]
 
 
+def test_a_command_without_standard_input_reads_files(run, tmp_path, capsys, monkeypatch):
+  np.save(tmp_path / "a.npy", own())
+  monkeypatch.setattr(sys, "stdin", None)  # as of programs that a service starts
+  assert [row["recording"] for row in predicted(capsys, run, tmp_path / "a.npy")] == ["a"]
+  with pytest.raises(ConfigError, match="standard input is closed"):
+    command.main([str(run), "-"])
+
+
 def test_a_folder_is_predicted_file_by_file_and_a_bad_one_is_said(run, tmp_path, capsys):
   for i in range(3):
     np.save(tmp_path / f"{i}.npy", own((0, i, 0)))

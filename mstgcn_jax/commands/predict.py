@@ -41,7 +41,8 @@ def main(argv: list[str]) -> int:
   process.start()
   bad: list[str] = []
   picture = workdir.read(args.run).picture
-  with recordings.find(args.recording, args.source, options, sys.stdin.buffer, picture) as found:
+  stdin = process.standard_input() if args.recording == "-" else None
+  with recordings.find(args.recording, args.source, options, stdin, picture) as found:
     for note in found.notes:
       print(note, file=sys.stderr)
     if args.show and len(found.read) != 1:

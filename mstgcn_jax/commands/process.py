@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line
 
@@ -67,6 +68,13 @@ def check_label_arguments(args: argparse.Namespace) -> None:
     raise ConfigError(f"--top {args.top} names no class; expected 1 or more")
   if not 0 <= args.unknown_below <= 1:
     raise ConfigError(f"--unknown-below {args.unknown_below} is no probability from 0 to 1")
+
+
+def standard_input() -> BinaryIO:
+  """What is piped into the command; ConfigError where it was started with nothing there."""
+  if sys.stdin is None:
+    raise ConfigError("standard input is closed; expected frames, or a recording, from there")
+  return sys.stdin.buffer
 
 
 @contextlib.contextmanager

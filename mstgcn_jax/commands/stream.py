@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
   print(predictor.calibrated, file=sys.stderr)
   answer = lambda pipe: answers(lines_of(pipe), stream, predictor, naming, args.top)
   if args.socket is None:
-    for line in answer(sys.stdin.buffer):
+    for line in answer(process.standard_input()):
       print(line, flush=True)
     return 0
   with listening(args.socket) as server:
