@@ -361,6 +361,14 @@ def test_a_gap_without_anybody_parts_segments_of_one_label():
   assert [(start, end) for start, end, _ in joined] == [(0, 4), (6, 10)]
 
 
+def test_a_network_whose_numbers_are_not_finite_gives_no_label(run, monkeypatch):
+  predictor = Predictor(run)
+  classify = lambda clips: np.full((len(clips), len(predictor.class_names)), np.nan)
+  monkeypatch.setattr(predictor, "_classifiers", {"joint": classify})
+  with pytest.raises(DataError, match="gives no finite numbers: its training diverged"):
+    predictor.probabilities([np.zeros((1, 20, 5, 3), np.float32)])
+
+
 def test_what_is_less_probable_than_the_threshold_is_unknown():
   naming = Naming(("a", "b", "c"), unknown_below=0.6)
   p = np.array([[0.5, 0.3, 0.2], [0.3, 0.55, 0.15], [0.1, 0.9, 0]])

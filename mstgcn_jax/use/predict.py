@@ -105,7 +105,10 @@ class Predictor:
     )
 
   def probabilities(self, clips: Iterable[np.ndarray]) -> np.ndarray:
-    """Class probabilities, float64 [clip, class], of clips as `Classifier.from_recording` gives."""
+    """Class probabilities, float64 [clip, class], of clips as `Classifier.from_recording` gives.
+
+    DataError where the network's numbers are not finite.
+    """
     clips = iter(clips)
     first = list(itertools.islice(clips, 2))
     # Two shapes are compiled: one clip, which may have to be fast, and a full batch.
@@ -116,7 +119,13 @@ class Predictor:
   def _of_batch(self, clips: np.ndarray) -> np.ndarray:
     found = {name: classify(clips) for name, classify in self._classifiers.items()}
     logs = {name: _log(np.asarray(values)) for name, values in found.items()}
-    return calibration.apply(fusion.headline(fusion.with_fused(logs)), self.temperature)
+    probabilities = calibration.apply(fusion.headline(fusion.with_fused(logs)), self.temperature)
+    if not np.isfinite(probabilities).all():
+      raise DataError(
+        f"the network of step {self.classifier.step} gives no finite numbers: its training "
+        "diverged; take another --checkpoint, or train with a smaller optimizer.learning_rate"
+      )
+    return probabilities
 
   def whole(self, recording: Recording, *, per_person: bool = False) -> list[Prediction]:
     """One prediction for a recording, seen as evaluation sees a clip; or one for each person.
