@@ -1,6 +1,7 @@
 """Which form of a computation is traced, and what lowering makes of it."""
 
 import contextlib
+import threading
 import types
 
 import jax
@@ -51,3 +52,12 @@ def test_by_default_and_for_one_device_that_is_the_form_of_the_device(device, op
   with platform.of(described):
     assert operations(lowered("onnx", device)) == {"tanh"}
     assert platform.on_gpu() == (jax.default_backend() == "gpu")
+
+
+def test_a_thread_is_not_told_what_another_traces():
+  found = []
+  with platform.forced("onnx"):
+    thread = threading.Thread(target=lambda: found.append(operations(lowered(None, "cpu"))))
+    thread.start()
+    thread.join()
+  assert found == [{"sine"}]

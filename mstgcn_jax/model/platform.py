@@ -8,14 +8,16 @@ exported files, has convolutions over channels, frames and joints in an order of
 """
 
 import contextlib
+import contextvars
 import functools
 from collections.abc import Callable, Iterator
 
 import jax
 from jax import lax
 
-_forced: list[str] = []
-_devices: list[str] = []
+# Of the thread: a file may be exported beside another's classification.
+_forced = contextvars.ContextVar("forced", default="")
+_device = contextvars.ContextVar("device", default="any")
 
 
 def by_platform(
@@ -35,7 +37,7 @@ def by_platform(
   by_name = {"cpu": cpu, "gpu": gpu, "onnx": onnx or gpu, "tflite": tflite or cpu}
 
   def chosen(*arrays: jax.Array, **options) -> jax.Array:
-    form = (_forced or _devices or ["any"])[-1]
+    form = _forced.get() or _device.get()
     if form != "any":
       return by_name[form](*arrays, **options)
     forms = {"cpu": functools.partial(cpu, **options), "default": functools.partial(gpu, **options)}
@@ -49,12 +51,12 @@ def on_gpu() -> bool:
 
   For what has to be known while tracing.
   """
-  return (_forced[-1] if _forced else jax.default_backend()) == "gpu"
+  return (_forced.get() or jax.default_backend()) == "gpu"
 
 
 def of(device: jax.Device) -> contextlib.AbstractContextManager[None]:
   """Traces the forms of that device alone inside the context, where none are `forced`."""
-  return _within(_devices, "cpu" if device.platform == "cpu" else "gpu")
+  return _within(_device, "cpu" if device.platform == "cpu" else "gpu")
 
 
 def forced(form: str) -> contextlib.AbstractContextManager[None]:
@@ -68,9 +70,9 @@ def forced(form: str) -> contextlib.AbstractContextManager[None]:
 
 
 @contextlib.contextmanager
-def _within(forms: list[str], form: str) -> Iterator[None]:
-  forms.append(form)
+def _within(forms: contextvars.ContextVar[str], form: str) -> Iterator[None]:
+  before = forms.set(form)
   try:
     yield
   finally:
-    forms.pop()
+    forms.reset(before)
