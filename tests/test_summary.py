@@ -1,6 +1,7 @@
 """The table of layers."""
 
 import math
+import threading
 
 import jax
 import pytest
@@ -11,6 +12,7 @@ from mstgcn_jax.commands import evaluate
 from mstgcn_jax.commands.summary import main as summary_main
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model import ModelConfig, make_network, summary
+from mstgcn_jax.model.temporal import TemporalConv
 
 
 def test_the_published_configuration_has_the_published_parameters_and_flops():
@@ -130,6 +132,19 @@ class Own(nnx.Module):
 
 def scaled(config, block, *, rngs):
   return Own(config, block, rngs=rngs, scaled=True)
+
+
+def test_what_other_threads_compute_meanwhile_is_not_counted():
+  calls = {cls: cls.__call__ for cls in summary._COUNTED}
+  layer, x = TemporalConv(4, 4, rngs=nnx.Rngs(0)), jax.numpy.zeros((2, 5, 8, 4))
+  with summary._counting() as flops:
+    thread = threading.Thread(target=lambda: layer(x))
+    thread.start()
+    thread.join()
+    assert flops == []
+    layer(x)
+  assert flops == [layer.flops(x.shape)]
+  assert {cls: cls.__call__ for cls in summary._COUNTED} == calls
 
 
 def test_layers_of_ones_own_are_counted_or_marked():

@@ -7,6 +7,7 @@ multiply-add, as the publication counts them; in layers of your own also `nnx.Li
 import contextlib
 import dataclasses
 import math
+import threading
 from collections.abc import Iterator
 
 import jax
@@ -24,6 +25,7 @@ from mstgcn_jax.model.temporal import TemporalConv
 
 _INFERRED = (AttentionGraphConv, ChannelwiseGraphConv, DynamicGraphConv)
 _COUNTED = (TemporalConv, GraphConv, DepthwiseGraphConv, HopsGraphConv, *_INFERRED, nnx.Linear)
+_PATCHING = threading.Lock()  # `_counting` exchanges methods of classes, which all threads have
 # Without their FLOPs, as the publication counts.
 _ELEMENTWISE = (BatchNorm, Acon, MetaAcon, WithMeanJoint)
 
@@ -130,20 +132,21 @@ def _uncounted(layer: nnx.Module) -> tuple[str, ...]:
 def _counting() -> Iterator[list[int]]:
   """A list that every convolution called in the block appends its FLOPs to.
 
-  Those inside of one that is counted are among its own.
+  Those inside of one that is counted are among its own; those that other threads call are not.
   """
   counts: list[int] = []
   inside: list[nnx.Module] = []
-  originals = {cls: cls.__call__ for cls in _COUNTED}
-  side_by_side = neighbours.side_by_side
+  thread = threading.get_ident()
 
   def counted_together(convs, x, **options):
-    if not inside:
+    if not inside and threading.get_ident() == thread:
       counts.append(sum(conv.flops(x.shape) for conv in convs))
     return side_by_side(convs, x, **options)
 
   def counted(call):
     def counting(module, *args, **kwargs):
+      if threading.get_ident() != thread:
+        return call(module, *args, **kwargs)
       if not inside:
         counts.append(_flops(module, args[0].shape))
       inside.append(module)
@@ -154,15 +157,18 @@ def _counting() -> Iterator[list[int]]:
 
     return counting
 
-  try:
-    for cls, call in originals.items():
-      cls.__call__ = counted(call)
-    neighbours.side_by_side = counted_together
-    yield counts
-  finally:
-    neighbours.side_by_side = side_by_side
-    for cls, call in originals.items():
-      cls.__call__ = call
+  with _PATCHING:
+    originals = {cls: cls.__call__ for cls in _COUNTED}
+    side_by_side = neighbours.side_by_side
+    try:
+      for cls, call in originals.items():
+        cls.__call__ = counted(call)
+      neighbours.side_by_side = counted_together
+      yield counts
+    finally:
+      neighbours.side_by_side = side_by_side
+      for cls, call in originals.items():
+        cls.__call__ = call
 
 
 def _flops(module: nnx.Module, shape: tuple[int, ...]) -> int:
