@@ -193,6 +193,8 @@ def test_frames_may_be_numbered_from_anywhere_in_steps():
   one = person([[1, 2]], None)
   frames = by_number({11: [one], 5: [one], 7: []})
   assert [len(people) for people in frames] == [1, 0, 0, 1]
+  frames = by_number({0: [one], 6: [one], 10: [one], 24: [one]})  # even numbers by chance
+  assert [t for t, people in enumerate(frames) if people] == [0, 6, 10, 24]
   assert by_number({}) == [] and len(by_number({7: [one]})) == 1
   with pytest.raises(DataError, match="numbered from 0 to 10000000000001"):
     by_number({0: [one], 10**13 + 1: [one], 3: [one]})

@@ -83,12 +83,16 @@ def tracked(people: Iterable[Person]) -> list[Person]:
 def by_number(found: Mapping[int, list[Any]]) -> list[list[Any]]:
   """Frames from people by frame number; frames without anybody are there, and empty.
 
-  Numbers may start anywhere, and count every second, third, … frame of the video.
+  Numbers may start anywhere, and count every second, third, … frame of the video: where most of
+  the frames with people are that far apart. Otherwise people are merely missing in between.
   """
   if not found:
     return []
   numbers = np.array(sorted(found))
-  step = int(np.gcd.reduce(np.diff(numbers))) if len(numbers) > 1 else 1
+  apart = np.diff(numbers)
+  step = int(np.gcd.reduce(apart)) if len(apart) else 1
+  if 2 * (apart == step).sum() < len(apart):
+    step = 1
   places = (numbers - numbers[0]) // step
   if places[-1] >= _MOST_FRAMES:
     raise DataError(
