@@ -11,7 +11,7 @@ import pytest
 import stick_poses
 from formats import prepare as prepare_source
 
-from data_prep.decode import formats, mediapipe
+from data_prep.decode import formats, mediapipe, ultralytics
 from data_prep.look import info
 from data_prep.readers import poses
 from mstgcn_jax.data import protocols
@@ -253,6 +253,22 @@ def test_boxes_without_key_points_are_nobody(tmp_path):
     content["annotations"] += [{"id": 9999, "image_id": 7, "bbox": [0, 0, 9, 9]}]
     clip.with_suffix(".json").write_text(json.dumps(content))
   assert prepare(tmp_path / "raw").table["persons"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+  ("last", "numbers"),
+  [
+    ([[1], [2]], [1, 2]),
+    ([[0.9, 1], [1, 4]], [1, 4]),
+    ([[1], [1]], [None, None]),
+    ([[1], [0.9]], [None, None]),
+  ],
+)
+def test_a_confidence_of_1_is_not_taken_for_a_track_of_ultralytics(tmp_path, last, numbers):
+  lines = [[0, 0.5, 0.5, 0.2, 0.6, *[0.5, 0.5, 0.9] * 17, *rest] for rest in last]
+  (tmp_path / "clip_1.txt").write_text("\n".join(" ".join(map(str, line)) for line in lines))
+  found = ultralytics.decode(tmp_path / "clip_1.txt")
+  assert [person.number for person in found] == numbers
 
 
 def test_missing_key_points_are_untracked(tmp_path):

@@ -30,13 +30,14 @@ def decode(path: pathlib.Path) -> list[Person]:
   """The people of a frame, in fractions of the picture."""
   found = []
   with people.taken_for(path, "a frame of Ultralytics'"):
-    for line in raw_files.read(path).decode("ascii").splitlines():
-      if not line.strip():
-        continue
-      numbers = np.array([float(text) for text in line.split()])
-      # 0, 1 or 2 numbers follow the key points: confidence, number
-      rest = (len(numbers) - _BOX) % 3
-      points = numbers[_BOX : len(numbers) - rest]
-      number = int(numbers[-1]) if rest and numbers[-1] >= 1 and numbers[-1] % 1 == 0 else None
+    lines = raw_files.read(path).decode("ascii").splitlines()
+    rows = [np.array([float(text) for text in line.split()]) for line in lines if line.strip()]
+    last = [row[-1] for row in rows]
+    # A confidence of 1 looks like a number, but everybody has another number.
+    numbered = all(x >= 1 and x % 1 == 0 for x in last) and len(set(last)) == len(last)
+    for row in rows:
+      rest = (len(row) - _BOX) % 3  # behind the key points: confidence, number, both or neither
+      points = row[_BOX : len(row) - rest]
+      number = int(row[-1]) if rest and numbered else None
       found.append(people.person(*people.triples(points), number))
   return people.tracked(found)
