@@ -173,6 +173,8 @@ class Source:
     add_arguments: adds the source's own options to its parser.
     makes_raw: True where `open_raw` creates what --raw names (the command then does not ask that it
       exists).
+    labelled: True where recordings are read only as their set has them, with labels, in its lists
+      or names; a run can then label no others.
   """
 
   name: str
@@ -180,3 +182,4 @@ class Source:
   open_raw: Callable[[pathlib.Path, argparse.Namespace], Recordings]
   add_arguments: Callable[[argparse.ArgumentParser], None] = no_arguments
   makes_raw: bool = False
+  labelled: bool = False

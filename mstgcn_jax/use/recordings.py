@@ -29,10 +29,7 @@ from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
 
 _UNLABELLED = "unlabelled"  # the class of a source that insists on one
-_LABELLED_SOURCES = frozenset(
-  ("utkinect", "shrec17_14", "shrec17_28", "msr_action3d", "jhmdb", "agcn", "ctrgcn")
-)
-_LABELLED = (  # what these say, where they find nothing
+_LABELLED = (  # what sources say that read labelled recordings only, where they find nothing
   ". This source reads recordings as its set has them, with labels; joints of others can be given "
   "as a .npy array"
 )
@@ -285,7 +282,7 @@ def _open(
       for ours in (folder / _UNLABELLED / path.name, f"--raw {folder}", folder):
         says = says.replace(str(ours), str(path))
       says = says.replace(f"{_UNLABELLED}/", "")
-      hint = _LABELLED if name in _LABELLED_SOURCES else ""
+      hint = _LABELLED if source.labelled else ""
       raise DataError(f"{name}: {says}{hint}") from other
 
 
