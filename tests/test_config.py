@@ -154,6 +154,9 @@ def test_a_graph_of_another_count_of_joints_than_ntus_is_left_to_the_data():
   config_lib.validate(typed("model.graph=msr_action3d"))  # of 20
 
 
+ONE = ((3, 8, False, 1),)
+
+
 @pytest.mark.parametrize(
   ("fields", "said"),
   [
@@ -169,6 +172,11 @@ def test_a_graph_of_another_count_of_joints_than_ntus_is_left_to_the_data():
      ["spatial_scales", "layer_type", "reduction"]),
     ({"attention": "pa", "reduction": 4}, []),
     ({"network": "tcn:TCN", "reduction": 4}, []),
+    # Block 0 has no attention, no dropout and, in MST-GCN, a type of its own.
+    ({"blocks": ONE, "attention": "stja", "reduction": 4, "block_type": "sep", "dropout": 0.5},
+     ["block_type", "attention", "reduction"]),
+    ({"blocks": ONE, "spatial_scales": 2, "edge_weights": "fixed"}, ["spatial_scales"]),
+    ({"blocks": ONE, "network": "stgcn", "block_type": "sep", "dropout": 0.5}, ["dropout"]),
   ],
 )  # fmt: skip
 def test_a_field_that_no_layer_of_the_network_reads_is_named(fields, said):

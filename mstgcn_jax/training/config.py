@@ -425,8 +425,16 @@ _READS_EDGE_WEIGHTS = _AROUND_ONE_CONVOLUTION | {"stgcnpp"}  # the others' adjac
 def _layers(model: ConfigDict) -> tuple[str, str, str | None]:
   """Spatial and temporal layer, and the first block's type where it is of another."""
   published = NETWORKS[model.network]
-  spatial, _, temporal = (model.block_type or published.block_type).partition("/")
-  return spatial, temporal or spatial, published.first_block
+  first = published.first_block
+  block_type = model.block_type or published.block_type
+  if first and _has_one_block(model):
+    block_type = first
+  spatial, _, temporal = block_type.partition("/")
+  return spatial, temporal or spatial, first
+
+
+def _has_one_block(model: ConfigDict) -> bool:
+  return len(model.blocks or NETWORKS[model.network].layout) == 1
 
 
 def _learns_no_adjacency(model: ConfigDict) -> bool:
@@ -442,8 +450,12 @@ def _read_by_layers(model: ConfigDict) -> dict[str, bool]:
     return {}
   spatial, temporal, first = _layers(model)
   types = {spatial, temporal, first}
-  reduces = model.attention in ("stja", "stcja", "pa")
+  one_block, published = _has_one_block(model), NETWORKS[model.network]
+  reduces = not one_block and model.attention in ("stja", "stcja", "pa")
   return {
+    "block_type": not (one_block and published.first_block),
+    "attention": not one_block,
+    "dropout": not (one_block and published.dropout_in_blocks),
     "spatial_scales": spatial in ("ms", "ms_bottle"),
     "temporal_scales": temporal in ("ms", "ms_bottle"),
     "layer_type": "ms" in types,
@@ -453,7 +465,7 @@ def _read_by_layers(model: ConfigDict) -> dict[str, bool]:
     "gates": spatial == "aagcn",
     "branches": temporal in ("ctrgcn", "pyskl_ctrgcn", "stgcnpp", "dgstgcn") or "msg3d" in types,
     **dict.fromkeys(("gcn_scales", "g3d_scales", "windows"), spatial == "msg3d"),
-    "subsets": (model.strategy or NETWORKS[model.network].strategy) == RANDOM,
+    "subsets": (model.strategy or published.strategy) == RANDOM,
     "edge_weights": bool({spatial, first} & _READS_EDGE_WEIGHTS),
     "kernel_size": bool({temporal, first} & (_AROUND_ONE_CONVOLUTION | {"agcn", "aagcn"})),
   }
