@@ -132,6 +132,8 @@ def test_a_value_that_makes_no_sense_is_refused(text, message):
       "optimizer.freeze_adjacency_through has no effect: model.edge_weights is 'fixed'",
     ),
     (["model.width=64"], "model.width has no effect: model.blocks says"),
+    (["augment.openpose_match=1"], "augment.openpose_match has no effect"),  # of one person
+    (["augment.openpose_match=1", "data.num_persons=2"], None),
     (["init_ignore=classifier"], "init_ignore has no effect: init_from is empty"),
     (["init_ignore=classifier", "init_from=runs/other"], None),
   ],

@@ -407,6 +407,8 @@ def notes(config: ConfigDict) -> list[str]:
       f"learned adjacencies never learn: optimizer.freeze_adjacency_through is "
       f"{o.freeze_adjacency_through}, epochs {config.epochs}"
     )
+  if config.augment.openpose_match and config.data.num_persons == 1:
+    lines.append("augment.openpose_match has no effect: data.num_persons is 1")
   if config.init_ignore and not config.init_from:
     lines.append("init_ignore has no effect: init_from is empty, so that everything starts fresh")
   if config.model.blocks is not None and config.model.width != ModelConfig.width:
