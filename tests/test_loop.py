@@ -424,6 +424,16 @@ def test_the_same_clips_of_other_subjects_are_refused(copy, tmp_path):
     loop.train(tiny.config(data, epochs=4), copy)
 
 
+def test_normalisation_by_the_clips_before_is_mentioned(tiny_data, tmp_path, capsys):
+  config = lambda data, **changes: tiny.config(data, **{"data.normalize": True} | changes)
+  loop.train(config(tiny_data, epochs=1), tmp_path / "run")
+  assert "mean and deviation" not in capsys.readouterr().out
+  other = tiny.prepare(tmp_path / "data", first_subject=2)
+  loop.train(config(other, epochs=2, allow_config_change=True), tmp_path / "run")
+  said = capsys.readouterr().out
+  assert "data.normalize goes on with the mean and deviation of the clips before" in said
+
+
 def test_data_prepared_again_are_the_same(copy, tmp_path):
   assert loop.train(tiny.config(tiny.prepare(tmp_path / "data"), epochs=4), copy)
   assert tiny.arrays(copy)[0] == 24

@@ -123,6 +123,8 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -
   multihost_utils.assert_equal(np.int32(step), "processes restored different steps")
   for what in changed:
     _log.info("note: going on with another config, %s", what)
+  if config.data.normalize and any(what.startswith("data") for what in changed):
+    _log.info("note: data.normalize goes on with the mean and deviation of the clips before")
   other = any(map(_is_measured_otherwise, changed))
   if other:  # figures from before, and an early end by them, are of other clips or another network
     progress = checkpoints.Progress()
