@@ -19,6 +19,7 @@ from mstgcn_jax import files
 from mstgcn_jax.errors import ConfigError, DataError, RunError
 from mstgcn_jax.model import ModelConfig
 from mstgcn_jax.training import checkpoints, loop, run_log, train_step
+from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training.experiment import set_up
 
 
@@ -137,6 +138,18 @@ def test_flipped_facts_of_a_checkpoint_are_damage(copy):
   path.write_text(path.read_text().replace('"since_best": ', '"since_best": 1'))
   with pytest.raises(DataError, match="its facts are not those that were written"):
     checkpoints.load_variables(copy)
+
+
+def test_a_loop_of_ones_own_cannot_leave_the_normalisation_out(tiny_data, tmp_path):
+  run = set_up(tiny.config(tiny_data, **{"data.normalize": True}))
+  states = {"joint": run.initial_states()["joint"].replace(normalization=None)}
+  with checkpoints.make_manager(tmp_path) as manager:
+    checkpoints.save(manager, 0, states, checkpoints.Progress())
+  run.facts().write(tmp_path)
+  assert checkpoints.load_variables(tmp_path)  # nothing says that its clips were normalised
+  config_lib.write(run.config, tmp_path / "config.json")
+  with pytest.raises(DataError, match="has no mean and deviation, although"):
+    checkpoints.load_variables(tmp_path)
 
 
 def test_a_stream_that_a_checkpoint_lacks_is_named(copy):

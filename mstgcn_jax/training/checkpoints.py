@@ -30,6 +30,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from mstgcn_jax import files
 from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line
 from mstgcn_jax.model import ModelConfig, make_network
+from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import devices
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.train_step import EvalVariables, TrainState, saved_eval_variables
@@ -454,7 +455,8 @@ def load_variables(
   A run may write into the workdir meanwhile.
 
   Raises:
-    DataError: not a workdir, no such checkpoint, or a damaged one.
+    DataError: not a workdir, no such checkpoint, a damaged one, or one without the normalisation
+      that the run's config asks for.
     ConfigError: it is in float64, and JAX_ENABLE_X64 is not set.
   """
   facts = workdir_lib.read(workdir)
@@ -475,8 +477,21 @@ def load_variables(
           f"checkpoint {step} of {workdir} has no stream {', '.join(missing)}, which "
           f"{workdir_lib.FILE} there names"
         )
+      if _normalizes(workdir) and any(tree[name].get("normalization") is None for name in tree):
+        raise DataError(
+          f"checkpoint {step} of {workdir} has no mean and deviation, although config.json there "
+          "has data.normalize=True; save states with `normalization`, as "
+          "`Experiment.initial_states` gives it"
+        )
       return tree, step
     # A run beside has deleted it, having written newer ones.
+
+
+def _normalizes(workdir: str | pathlib.Path) -> bool:
+  """Whether a run's config says so; not where it has none, or one of another version."""
+  with contextlib.suppress(DataError):
+    return config_lib.read(pathlib.Path(workdir) / "config.json").data.normalize
+  return False
 
 
 def load_model(
