@@ -200,6 +200,15 @@ def test_a_network_that_drops_within_its_blocks_is_evaluated(tiny_data, tmp_path
   np.testing.assert_allclose(found.logits, trained.logits, rtol=1e-5, atol=1e-6)
 
 
+def test_a_run_on_the_graph_of_a_file_is_evaluated_without_the_file(tiny_data, tmp_path):
+  file = tmp_path / "mine.json"
+  files.write_json(file, tiny.SKELETON.to_dict() | {"name": "mine"})
+  loop.train(tiny.config(tiny_data, epochs=1, **{"model.graph": str(file)}), tmp_path / "run")
+  file.unlink()
+  found = evaluate_lib.evaluate(tmp_path / "run").scores["joint"]
+  np.testing.assert_array_equal(found.logits, Scores.load(tmp_path / "run/scores.npz").logits)
+
+
 def test_what_was_trained_in_bfloat16_is_evaluated_in_float32_on_a_cpu(four_streams, tmp_path):
   workdir = shutil.copytree(four_streams, tmp_path / "run")
   for name in ("config.json", "model.json"):

@@ -136,6 +136,8 @@ def evaluate(
   trained = config_lib.read(workdir / "config.json")
   for model in (facts.model, trained.model):
     workdir_lib.check_trusted(model, trust)
+  with trained.ignore_type():  # as recorded: the file that the config names may be gone
+    trained.model.graph = facts.model.graph
   run = _set_up(trained, protocol, data_set)
   notes = _check_fit(workdir, facts, run)
   tree, step = checkpoints.load_variables(workdir, checkpoint)
