@@ -1,7 +1,6 @@
 """Runs: results, resuming, refusal; each on the tiny experiment."""
 
 import concurrent.futures
-import dataclasses
 import json
 import logging
 import pathlib
@@ -11,20 +10,18 @@ import signal
 import subprocess
 import time
 
-import jax
 import numpy as np
 import pytest
 import tiny
 from kill_test import compare
 
-from mstgcn_jax import files, skeletons
+from mstgcn_jax import files
 from mstgcn_jax.errors import ConfigError, DataError, RunError
 from mstgcn_jax.evaluation import metrics
 from mstgcn_jax.evaluation.scores import Scores
-from mstgcn_jax.training import checkpoints, loop, run_log
+from mstgcn_jax.training import checkpoints, loop, preemption, run_log
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
-from mstgcn_jax.training.experiment import set_up
 
 
 def test_a_run_leaves_the_files_of_its_contract(finished):
@@ -112,7 +109,7 @@ def test_sigterm_saves_and_exits_with_75(tiny_data, tmp_path):
   time.sleep(0.5)
   process.send_signal(signal.SIGTERM)
   output = process.stdout.read()
-  assert process.wait() == loop.EXIT_PREEMPTED == 75, output
+  assert process.wait() == preemption.EXIT_PREEMPTED == 75, output
   step, _ = tiny.arrays(tmp_path / "run")
   assert f"saved step {step}" in output
   rows = list(run_log.read_metrics(tmp_path / "run/metrics.csv"))
@@ -144,7 +141,7 @@ def test_an_epoch_is_saved_before_it_is_evaluated(tiny_data, tmp_path, finished,
 
 def test_asked_to_end_a_run_doesnt_evaluate_first(tiny_data, tmp_path, finished):
   workdir = tmp_path / "run"
-  with pytest.raises(loop.Preempted, match="saved step 18"):
+  with pytest.raises(preemption.Preempted, match="saved step 18"):
     loop.train(tiny.config(tiny_data), workdir, stop=StopAfter(17))  # heeded at the last step
   rows = list(run_log.read_metrics(workdir / "metrics.csv"))
   assert [r["split"] for r in rows].count("eval") == 2 and int(rows[-1]["step"]) == 18
@@ -154,17 +151,6 @@ def test_asked_to_end_a_run_doesnt_evaluate_first(tiny_data, tmp_path, finished)
 
 
 # --- asked to end
-
-
-def test_the_first_ctrl_c_is_noted_and_the_second_ends(capfd):
-  before = signal.getsignal(signal.SIGINT)  # ignored where a shell started the tests with &
-  with loop.StopSignal() as stop:
-    signal.raise_signal(signal.SIGINT)
-    assert stop.received
-    assert "Ctrl-C once more ends at once" in capfd.readouterr().err
-    with pytest.raises(KeyboardInterrupt):
-      signal.raise_signal(signal.SIGINT)
-  assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_ctrl_c_saves_the_step(tiny_data, tmp_path, monkeypatch):
@@ -177,7 +163,7 @@ def test_ctrl_c_saves_the_step(tiny_data, tmp_path, monkeypatch):
     return read_step(record, step, outputs)
 
   monkeypatch.setattr(loop, "_read_step", interrupted)
-  with pytest.raises(loop.Preempted, match="the same command goes on from there"):
+  with pytest.raises(preemption.Preempted, match="the same command goes on from there"):
     loop.train(tiny.config(tiny_data, epochs=9), tmp_path / "run")
   assert checkpoints.load_variables(tmp_path / "run")[1] == steps[-1] < 9 * 6
 
@@ -225,34 +211,6 @@ def test_a_refused_start_from_another_run_leaves_nothing(tiny_data, tmp_path):
 def test_memory_may_be_saved_on_resuming(copy, tiny_data, capsys):
   loop.train(tiny.config(tiny_data, **{"model.remat": True}), copy)
   assert "this run is finished" in capsys.readouterr().out
-
-
-def test_the_start_says_what_it_runs_on_and_what_has_no_effect(tiny_data):
-  changes = {"data.num_persons": 2, "optimizer.schedule": "cosine", "model.dtype": "bfloat16"}
-  run = set_up(tiny.config(tiny_data, **changes))
-  assert f"on {jax.device_count()} cpu device" in loop.describe(run, 0, 18)
-  assert "27 training, 27 evaluation clips, 3 classes" in loop.describe(run, 0, 18)
-  assert loop.notes(run) == [
-    "optimizer.decay_epochs has no effect: optimizer.schedule is 'cosine'",
-    "data.num_persons is 2, but no clip has more than 1 person: the others stay empty and cost as "
-    "much as those who are there",
-    "model.dtype is bfloat16 on a CPU: most are slower in it, and with jaxlib from 0.11 on some "
-    "networks come out wrong (docs/networks.md)",
-  ]
-
-
-def test_the_start_says_what_these_data_do_not_allow(tmp_path):
-  bare = skeletons.Skeleton("bare", tuple("abcdefghijklmnopqrst"), bone_parents=(0,) * 20)
-  tiny.prepare(tmp_path, skeleton=bare, center=None)
-  asked = {"data.center": "first_frame", "data.body_size": True, "augment.mirror": 0.5}
-  fitted = {"augment.dimensions": 0, "augment.rotation": (0.3, 0.3, 0.3)}
-  run = set_up(tiny.config(tmp_path, **asked, **fitted))
-  assert loop.notes(run) == [
-    "data.center has no effect: the clips of tiny are not centred",
-    "data.body_size has no effect: the clips of tiny are not centred",
-    "augment.mirror has no effect: the layout bare names no `mirror` pairs",
-    "augment.rotation has an effect about z only: the clips are taken to be flat",
-  ]
 
 
 # --- one flipped bit
@@ -328,30 +286,6 @@ def test_evaluation_clips_that_are_trained_on_are_mentioned(tiny_data, tmp_path,
   assert "; 54 clips are trained on and evaluated" in capsys.readouterr().out
 
 
-def test_evaluation_clips_that_are_copies_of_training_clips_are_mentioned(tiny_data):
-  run = set_up(tiny.config(tiny_data))
-  copied = dataclasses.replace(run.data_set, copies=((9, 0),))  # subject 1 trains, 2 does not
-  (line,) = set(loop.notes(dataclasses.replace(run, data_set=copied))) - set(loop.notes(run))
-  assert "1 of 27 evaluation clips are copies of training clips (a1_s2_t1 is a1_s1_t1)" in line
-
-
-def test_held_out_clips_that_are_copies_of_training_clips_are_mentioned(tiny_data):
-  run = set_up(tiny.config(tiny_data, **{"data.holdout_subjects": (3,)}))
-  row, of = int(run.split.holdout[0]), int(run.split.train[0])
-  copied = dataclasses.replace(run.data_set, copies=((max(row, of), min(row, of)),))
-  (line,) = set(loop.notes(dataclasses.replace(run, data_set=copied))) - set(loop.notes(run))
-  assert "1 of 9 held-out clips are copies of training clips (a1_s3_t1 is a1_s1_t1)" in line
-
-
-def test_classes_without_a_training_clip_are_named(tiny_data):
-  run = set_up(tiny.config(tiny_data))
-  labels = run.data_set.table["label"]
-  train = run.split.train[labels[run.split.train] != 1]
-  split = dataclasses.replace(run.split, train=train)
-  (line,) = set(loop.notes(dataclasses.replace(run, split=split))) - set(loop.notes(run))
-  assert line.startswith("1 class evaluated without a training clip: medium; hardly any of their")
-
-
 def test_a_protocol_without_evaluation_clips_is_refused(tiny_data, tmp_path):
   config = tiny.config(tiny_data, **{"data.protocol": "leave_one_out:column=subject,value=77"})
   with pytest.raises(ConfigError, match="77"):
@@ -365,55 +299,6 @@ def test_resuming_does_not_need_what_the_run_started_from(finished, tiny_data, t
   shutil.rmtree(source)
   loop.train(tiny.config(tiny_data, **(changes | {"epochs": 2})), tmp_path / "run")
   assert tiny.arrays(tmp_path / "run")[0] == 12
-
-
-def test_what_init_from_learned_of_other_joints_classes_and_streams_is_mentioned(
-  finished, tiny_data, tmp_path
-):
-  facts = workdir_lib.read(finished)
-  notes = lambda **changes: loop.start_notes(
-    set_up(tiny.config(tiny_data, init_from=str(tmp_path), **changes))
-  )
-  facts.write(tmp_path)
-  assert notes() == []
-  files.write_json(tmp_path / "config.json", files.read_json(finished / "config.json"))
-  assert notes() == []
-  assert notes(**{"data.normalize": True, "data.body_size": True}) == [
-    "init_from was trained on clips with data.body_size=False; these are with data.body_size=True",
-    "init_from was trained on clips with data.normalize=False; these are with data.normalize=True",
-  ]
-  dataclasses.replace(facts, units="px").write(tmp_path)
-  assert notes() == []  # these clips' units are not known
-  run = set_up(tiny.config(tiny_data, init_from=str(tmp_path)))
-  in_metres = dataclasses.replace(run.data_set, coordinates={"units": "m"})
-  assert loop.start_notes(dataclasses.replace(run, data_set=in_metres)) == [
-    "init_from was trained on clips in px; these are in m"
-  ]
-  joints = facts.model.skeleton.joints
-  shuffled = dataclasses.replace(facts.model.skeleton, joints=joints[::-1], name="shuffled")
-  other = dataclasses.replace(
-    facts,
-    model=dataclasses.replace(facts.model, skeleton=shuffled),
-    class_names=facts.class_names[::-1],
-    streams=("bone",),
-  )
-  other.write(tmp_path)
-  layout, stream, classes = notes()
-  assert "joints of shuffled, these clips those of utd_mhad" in layout
-  assert stream == "init_from was trained on bone, not joint" and "classes" in classes
-  assert notes(init_ignore=("classifier",)) == [layout, stream]
-  assert notes(init_ignore=("classifier", "norm_in", "learned_adjacency")) == [stream]
-  dataclasses.replace(facts, rotated=True, joint_at_zero=None, scored=True).write(tmp_path)
-  turned, centred, scored = notes()
-  assert turned.endswith("on clips turned upright; these are not turned")
-  assert centred.endswith("on clips not centred; these are centred at joint 2")
-  assert scored.endswith("on clips of coordinates and a score; these are of coordinates alone")
-  other.write(tmp_path)
-  assert notes(**{"model.activation": "swish"})[0] == (
-    "init_from's network is another one (activation: relu in the run, swish here)"
-  )
-  dataclasses.replace(other, data_name=None).write(tmp_path)  # imported: its classes are numbers
-  assert notes() == [layout, stream]
 
 
 def test_the_same_clips_of_other_subjects_are_refused(copy, tmp_path):
@@ -517,7 +402,7 @@ def test_a_full_disk_under_metrics_csv_says_so(copy, tiny_data, monkeypatch):
 
 
 class StopAfter:
-  """A `loop.StopSignal` that comes at the given step."""
+  """A `StopSignal` that comes at the given step."""
 
   def __init__(self, steps: int):
     self.left = steps
@@ -530,7 +415,7 @@ class StopAfter:
 
 def test_a_run_shortened_to_before_its_checkpoint_is_evaluated_where_it_is(tiny_data, tmp_path):
   workdir = tmp_path / "run"
-  with pytest.raises(loop.Preempted):
+  with pytest.raises(preemption.Preempted):
     loop.train(tiny.config(tiny_data, eval_every=9), workdir, stop=StopAfter(8))
   step, _ = tiny.arrays(workdir)
   assert step > 6
@@ -555,7 +440,7 @@ def test_with_every_option_an_interrupted_run_ends_bitwise_equal(tiny_data, tmp_
   config = tiny.config(tiny_data, **changes)
   loop.train(config, tmp_path / "whole")
   for steps in (2, 2):
-    with pytest.raises(loop.Preempted):
+    with pytest.raises(preemption.Preempted):
       loop.train(config, tmp_path / "stopped", stop=StopAfter(steps))
   loop.train(config, tmp_path / "stopped")
   assert tiny.arrays(tmp_path / "stopped") == tiny.arrays(tmp_path / "whole")
@@ -582,14 +467,6 @@ def test_without_a_terminal_progress_is_plain_lines(tmp_path, capsys, monkeypatc
   assert not any("\r" in line for line in lines)
 
 
-def test_sigterm_between_two_runs_of_a_command_is_heeded():
-  with loop.StopSignal() as stop:
-    stop.check("nothing")
-    signal.raise_signal(signal.SIGTERM)
-    with pytest.raises(loop.Preempted, match="asked to end: seeds before 1 are finished"):
-      stop.check("seeds before 1 are finished")
-
-
 def test_early_stopping_ends_the_run_and_it_stays_ended(tiny_data, tmp_path, capsys):
   changes = {"optimizer.learning_rate": 1e-9, "early_stopping": 2, "epochs": 9}
   loop.train(tiny.config(tiny_data, **changes), tmp_path / "run")
@@ -610,7 +487,7 @@ def test_early_stopping_ends_the_run_and_it_stays_ended(tiny_data, tmp_path, cap
 
 def test_early_stopping_set_within_an_epoch_waits_for_an_evaluation(tiny_data, tmp_path, capsys):
   changes = {"optimizer.learning_rate": 1e-9, "epochs": 9}
-  with pytest.raises(loop.Preempted):
+  with pytest.raises(preemption.Preempted):
     loop.train(tiny.config(tiny_data, **changes), tmp_path / "run", stop=StopAfter(3 * 6 + 1))
   assert tiny.arrays(tmp_path / "run")[0] % 6
   loop.train(tiny.config(tiny_data, **changes, early_stopping=1), tmp_path / "run")

@@ -13,7 +13,7 @@ from mstgcn_jax import words
 from mstgcn_jax.commands import process
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.training import config as config_lib
-from mstgcn_jax.training import distributed
+from mstgcn_jax.training import distributed, preemption
 
 _USAGE = "mstgcn train --config FILE|NAME [--workdir DIR] [--config.FIELD=VALUE …]"
 _FLAGS = {
@@ -90,9 +90,9 @@ def main(argv: list[str]) -> int:
 
   try:
     loop.train(config, workdir)
-  except loop.Preempted as reason:
+  except preemption.Preempted as reason:
     print(reason)
-    return loop.EXIT_PREEMPTED
+    return preemption.EXIT_PREEMPTED
   return 0
 
 

@@ -4,11 +4,8 @@ import collections
 import contextlib
 import dataclasses
 import logging
-import os
 import pathlib
-import signal
 import statistics
-import threading
 from typing import Any
 
 import jax
@@ -16,33 +13,27 @@ import numpy as np
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from mstgcn_jax import files, words
-from mstgcn_jax.data.data_set import say_copies
+from mstgcn_jax import files
 from mstgcn_jax.errors import ConfigError, DataError, RunError
 from mstgcn_jax.evaluation import fusion, metrics, plots
-from mstgcn_jax.training import checkpoints, devices, optimizer, predict, run_log, train_step
+from mstgcn_jax.training import checkpoints, notes, optimizer, predict, run_log, train_step
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.experiment import Experiment, set_up
+from mstgcn_jax.training.preemption import Preempted, StopSignal
 from mstgcn_jax.training.watchdog import Watchdog
 
 # Steps between dispatching a step and reading its figures, so that devices never wait for the
 # host.
 LAG = 2
-# Exit status after SIGTERM or Ctrl-C: sysexits' EX_TEMPFAIL, "try again later".
-EXIT_PREEMPTED = 75
 _log = logging.getLogger("mstgcn_jax")
-
-
-class Preempted(Exception):
-  """The run was asked to end, has saved, and goes on when started again."""
 
 
 def train(
   config: ConfigDict | str | pathlib.Path,
   workdir: str | pathlib.Path,
   *,
-  stop: "StopSignal | None" = None,
+  stop: StopSignal | None = None,
 ) -> predict.Figures:
   """Trains in `workdir`, from its newest good checkpoint where there is one.
 
@@ -77,7 +68,7 @@ def train(
     return (_train_seeds if config.seeds else _train_seed)(config, workdir, stop)
 
 
-def _train_seeds(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -> predict.Figures:
+def _train_seeds(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> predict.Figures:
   found = []
   for seed in config.seeds:
     stop.check(f"seeds before {seed} are finished")
@@ -105,7 +96,7 @@ def _train_seeds(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") 
 
 
 # Long: what happens in a run, and in which order, is read here from top to bottom.
-def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -> predict.Figures:
+def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> predict.Figures:
   # Data, model, optimiser.
   run = set_up(config)
   total_steps = config.epochs * run.steps_per_epoch
@@ -140,8 +131,8 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: "StopSignal") -
   if is_first:
     config_lib.write(config, workdir / "config.json")
     run.facts().write(workdir)
-  _log.info("%s", describe(run, step, total_steps))
-  for line in notes(run) + (start_notes(run) if step == 0 else []):
+  _log.info("%s", notes.describe(run, step, total_steps))
+  for line in notes.of_run(run) + (notes.of_start(run) if step == 0 else []):
     _log.info("note: %s", line)
 
   # Steps.
@@ -259,159 +250,6 @@ def _is_measured_otherwise(what: str) -> bool:
   return what.startswith(("data", "model")) and not what.startswith(
     ("model.dropout", "model.dtype")
   )
-
-
-def describe(run: Experiment, step: int, total_steps: int) -> str:
-  """What is about to happen, in a line."""
-  config, split = run.config, run.split
-  start = f"resuming from step {step} of {total_steps}" if step else f"{total_steps} steps"
-  hidden = int((run.data_set.table["persons"] > config.data.num_persons).sum())
-  held = f" and {len(split.holdout):,} held-out" if len(split.holdout) else ""
-  evaluated = words.counted(len(split.eval), f"evaluation{held} clip")
-  both = int(np.isin(split.eval, split.train).sum())
-  parts = [
-    f"{run.data_set.name} ({config.data.protocol}), {', '.join(config.streams)}: "
-    f"{len(split.train):,} training, {evaluated}, {words.counted(run.task.num_classes, 'class')}",
-    devices.in_words(),
-    start,
-  ]
-  if hidden:
-    seen = config.data.num_persons
-    parts.append(f"of {words.counted(hidden, 'clip')} with more people, {seen} seen")
-  if both:
-    parts.append(f"{both:,} {'clip is' if both == 1 else 'clips are'} trained on and evaluated")
-  return "; ".join(parts)
-
-
-def notes(run: Experiment) -> list[str]:
-  """What the config says and has no effect, with these data, a line each."""
-  lines = config_lib.notes(run.config)
-  most, persons = int(run.data_set.table["persons"].max()), run.config.data.num_persons
-  if most < persons:
-    lines.append(
-      f"data.num_persons is {persons}, but no clip has more than {words.counted(most, 'person')}: "
-      "the others stay empty and cost as much as those who are there"
-    )
-  lines += _notes_of_split(run)
-  if run.data_set.center is None:
-    asked = {"center": run.config.data.center != "frame", "body_size": run.config.data.body_size}
-    for field in (name for name, is_asked in asked.items() if is_asked):
-      lines.append(f"data.{field} has no effect: the clips of {run.data_set.name} are not centred")
-  if devices.dtype_for_use(run.model_config.dtype) != run.model_config.dtype:
-    lines.append(
-      "model.dtype is bfloat16 on a CPU: most are slower in it, and with jaxlib from 0.11 on some "
-      "networks come out wrong (docs/networks.md)"
-    )
-  wanted, done = config_lib.augmentation(run.config), run.task.augmentation
-  if wanted.mirror != done.mirror:
-    layout = run.data_set.skeleton.name
-    lines.append(f"augment.mirror has no effect: the layout {layout} names no `mirror` pairs")
-  if wanted.rotation != done.rotation:
-    lines.append("augment.rotation has an effect about z only: the clips are taken to be flat")
-  return lines
-
-
-def _notes_of_split(run: Experiment) -> list[str]:
-  """What makes the figures of a split others than they seem, a line each."""
-  lines, split = [], run.split
-  consequences = (
-    ("evaluation", split.eval, "mstgcn evaluate says how many of the others are right"),
-    ("held-out", split.holdout, "what is fitted on these takes them for unseen"),
-  )
-  for kind, rows, consequence in consequences:
-    if copies := run.data_set.copies_of(split.train, rows):
-      clips = words.counted(len(rows), f"{kind} clip")
-      said = say_copies(list(copies.items()), run.data_set.column("name"))
-      lines.append(
-        f"{len(copies):,} of {clips} are copies of training clips ({said}); {consequence}"
-      )
-  labels = run.data_set.table["label"]
-  if len(untrained := np.setdiff1d(labels[split.eval], labels[split.train])):
-    some = [run.data_set.class_names[label] for label in untrained[:3]]
-    some += ["…"] if len(untrained) > len(some) else []
-    lines.append(
-      f"{words.counted(len(untrained), 'class')} evaluated without a training clip: "
-      f"{', '.join(some)}; hardly any of their clips can be right"
-    )
-  return lines
-
-
-def start_notes(run: Experiment) -> list[str]:
-  """In what `init_from` was trained on something else although its tensors fit, a line each."""
-  config = run.config
-  if not config.init_from:
-    return []
-  lines, facts = [], workdir_lib.read(config.init_from)
-  differences = facts.clip_differences(run.facts())
-  if (path := pathlib.Path(config.init_from) / "config.json").is_file():
-    said = [f"with data.normalize={c.data.normalize}" for c in (config_lib.read(path), config)]
-    differences += [tuple(said)] if len(set(said)) == 2 else []
-  for was, now in differences:
-    lines.append(f"init_from was trained on clips {was}; these are {now}")
-  others = ("num_classes", "skeleton", "num_persons", "dropout")  # said below, or free
-  model = [
-    what for what in facts.model_differences(run.model_config) if not what.startswith(others)
-  ]
-  if model:
-    lines.append(
-      f"init_from's network is another one ({'; '.join(model[:4])}{'; …' * (len(model) > 4)})"
-    )
-  there, here = facts.model.skeleton, run.data_set.skeleton
-  ignored = lambda name: any(part in name for part in config.init_ignore)
-  by_joint = ("norm_in.scale", "learned_adjacency")
-  if there.joints != here.joints and not all(map(ignored, by_joint)):
-    lines.append(
-      f"init_from has joints of {there.name}, these clips those of {here.name}: what it learned of "
-      "one joint is taken for another's; init_ignore can keep learned_adjacency and norm_in fresh"
-    )
-  if other := [name for name in config.streams if name not in facts.streams]:
-    lines.append(f"init_from was trained on {', '.join(facts.streams)}, not {', '.join(other)}")
-  known = facts.data_name is not None  # an imported model's classes are numbers
-  if (
-    known
-    and not ignored("classifier.kernel")
-    and facts.class_names != tuple(run.data_set.class_names)
-  ):
-    lines.append(
-      "init_from's classes, or their order, are not those of these data: what it learned of one is "
-      "taken for another's; init_ignore=('classifier',) starts the classifier fresh"
-    )
-  return lines
-
-
-class StopSignal:
-  """Notes SIGTERM and Ctrl-C instead of dying of them, so that the loop can save first.
-
-  A second Ctrl-C ends at once. Outside the main thread, where Python allows no handlers, nothing
-  is noted.
-  """
-
-  def __init__(self):
-    self.received = False
-    self._previous = {}
-
-  def __enter__(self):
-    if threading.current_thread() is threading.main_thread():
-      for number in (signal.SIGTERM, signal.SIGINT):
-        self._previous[number] = signal.signal(number, self._note)
-    return self
-
-  def _note(self, number, _):
-    if number == signal.SIGINT:
-      if self.received:
-        raise KeyboardInterrupt
-      # Not print: the main thread may be in the middle of it.
-      os.write(2, b"\nsaving and ending after this step; Ctrl-C once more ends at once\n")
-    self.received = True
-
-  def check(self, done: str) -> None:
-    """Raises Preempted if any process was asked to end; to be called by all of them."""
-    if np.any(multihost_utils.process_allgather(np.int32(self.received))):
-      raise Preempted(f"asked to end: {done}; the same command goes on from there")
-
-  def __exit__(self, *_):
-    for number, previous in self._previous.items():
-      signal.signal(number, previous)
 
 
 def _read_step(record: run_log.Recorder, step: int, outputs) -> bool:

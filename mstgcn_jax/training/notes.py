@@ -1,0 +1,130 @@
+"""What a run says of itself at its start: what is trained on what, and what has no effect."""
+
+import pathlib
+
+import numpy as np
+
+from mstgcn_jax import words
+from mstgcn_jax.data.data_set import say_copies
+from mstgcn_jax.training import config as config_lib
+from mstgcn_jax.training import devices
+from mstgcn_jax.training import workdir as workdir_lib
+from mstgcn_jax.training.experiment import Experiment
+
+
+def describe(run: Experiment, step: int, total_steps: int) -> str:
+  """What is about to happen, in a line."""
+  config, split = run.config, run.split
+  start = f"resuming from step {step} of {total_steps}" if step else f"{total_steps} steps"
+  hidden = int((run.data_set.table["persons"] > config.data.num_persons).sum())
+  held = f" and {len(split.holdout):,} held-out" if len(split.holdout) else ""
+  evaluated = words.counted(len(split.eval), f"evaluation{held} clip")
+  both = int(np.isin(split.eval, split.train).sum())
+  parts = [
+    f"{run.data_set.name} ({config.data.protocol}), {', '.join(config.streams)}: "
+    f"{len(split.train):,} training, {evaluated}, {words.counted(run.task.num_classes, 'class')}",
+    devices.in_words(),
+    start,
+  ]
+  if hidden:
+    seen = config.data.num_persons
+    parts.append(f"of {words.counted(hidden, 'clip')} with more people, {seen} seen")
+  if both:
+    parts.append(f"{both:,} {'clip is' if both == 1 else 'clips are'} trained on and evaluated")
+  return "; ".join(parts)
+
+
+def of_run(run: Experiment) -> list[str]:
+  """What the config says and has no effect, with these data, a line each."""
+  lines = config_lib.notes(run.config)
+  most, persons = int(run.data_set.table["persons"].max()), run.config.data.num_persons
+  if most < persons:
+    lines.append(
+      f"data.num_persons is {persons}, but no clip has more than {words.counted(most, 'person')}: "
+      "the others stay empty and cost as much as those who are there"
+    )
+  lines += _of_split(run)
+  if run.data_set.center is None:
+    asked = {"center": run.config.data.center != "frame", "body_size": run.config.data.body_size}
+    for field in (name for name, is_asked in asked.items() if is_asked):
+      lines.append(f"data.{field} has no effect: the clips of {run.data_set.name} are not centred")
+  if devices.dtype_for_use(run.model_config.dtype) != run.model_config.dtype:
+    lines.append(
+      "model.dtype is bfloat16 on a CPU: most are slower in it, and with jaxlib from 0.11 on some "
+      "networks come out wrong (docs/networks.md)"
+    )
+  wanted, done = config_lib.augmentation(run.config), run.task.augmentation
+  if wanted.mirror != done.mirror:
+    layout = run.data_set.skeleton.name
+    lines.append(f"augment.mirror has no effect: the layout {layout} names no `mirror` pairs")
+  if wanted.rotation != done.rotation:
+    lines.append("augment.rotation has an effect about z only: the clips are taken to be flat")
+  return lines
+
+
+def _of_split(run: Experiment) -> list[str]:
+  """What makes the figures of a split others than they seem, a line each."""
+  lines, split = [], run.split
+  consequences = (
+    ("evaluation", split.eval, "mstgcn evaluate says how many of the others are right"),
+    ("held-out", split.holdout, "what is fitted on these takes them for unseen"),
+  )
+  for kind, rows, consequence in consequences:
+    if copies := run.data_set.copies_of(split.train, rows):
+      clips = words.counted(len(rows), f"{kind} clip")
+      said = say_copies(list(copies.items()), run.data_set.column("name"))
+      lines.append(
+        f"{len(copies):,} of {clips} are copies of training clips ({said}); {consequence}"
+      )
+  labels = run.data_set.table["label"]
+  if len(untrained := np.setdiff1d(labels[split.eval], labels[split.train])):
+    some = [run.data_set.class_names[label] for label in untrained[:3]]
+    some += ["…"] if len(untrained) > len(some) else []
+    lines.append(
+      f"{words.counted(len(untrained), 'class')} evaluated without a training clip: "
+      f"{', '.join(some)}; hardly any of their clips can be right"
+    )
+  return lines
+
+
+def of_start(run: Experiment) -> list[str]:
+  """In what `init_from` was trained on something else although its tensors fit, a line each."""
+  config = run.config
+  if not config.init_from:
+    return []
+  lines, facts = [], workdir_lib.read(config.init_from)
+  differences = facts.clip_differences(run.facts())
+  if (path := pathlib.Path(config.init_from) / "config.json").is_file():
+    said = [f"with data.normalize={c.data.normalize}" for c in (config_lib.read(path), config)]
+    differences += [tuple(said)] if len(set(said)) == 2 else []
+  for was, now in differences:
+    lines.append(f"init_from was trained on clips {was}; these are {now}")
+  others = ("num_classes", "skeleton", "num_persons", "dropout")  # said below, or free
+  model = [
+    what for what in facts.model_differences(run.model_config) if not what.startswith(others)
+  ]
+  if model:
+    lines.append(
+      f"init_from's network is another one ({'; '.join(model[:4])}{'; …' * (len(model) > 4)})"
+    )
+  there, here = facts.model.skeleton, run.data_set.skeleton
+  ignored = lambda name: any(part in name for part in config.init_ignore)
+  by_joint = ("norm_in.scale", "learned_adjacency")
+  if there.joints != here.joints and not all(map(ignored, by_joint)):
+    lines.append(
+      f"init_from has joints of {there.name}, these clips those of {here.name}: what it learned of "
+      "one joint is taken for another's; init_ignore can keep learned_adjacency and norm_in fresh"
+    )
+  if other := [name for name in config.streams if name not in facts.streams]:
+    lines.append(f"init_from was trained on {', '.join(facts.streams)}, not {', '.join(other)}")
+  known = facts.data_name is not None  # an imported model's classes are numbers
+  if (
+    known
+    and not ignored("classifier.kernel")
+    and facts.class_names != tuple(run.data_set.class_names)
+  ):
+    lines.append(
+      "init_from's classes, or their order, are not those of these data: what it learned of one is "
+      "taken for another's; init_ignore=('classifier',) starts the classifier fresh"
+    )
+  return lines

@@ -1,0 +1,112 @@
+"""What is said at the start of a run; on the tiny experiment."""
+
+import dataclasses
+
+import jax
+import tiny
+
+from mstgcn_jax import files, skeletons
+from mstgcn_jax.training import notes
+from mstgcn_jax.training import workdir as workdir_lib
+from mstgcn_jax.training.experiment import set_up
+
+
+def test_the_start_says_what_it_runs_on_and_what_has_no_effect(tiny_data):
+  changes = {"data.num_persons": 2, "optimizer.schedule": "cosine", "model.dtype": "bfloat16"}
+  run = set_up(tiny.config(tiny_data, **changes))
+  assert f"on {jax.device_count()} cpu device" in notes.describe(run, 0, 18)
+  assert "27 training, 27 evaluation clips, 3 classes" in notes.describe(run, 0, 18)
+  assert notes.of_run(run) == [
+    "optimizer.decay_epochs has no effect: optimizer.schedule is 'cosine'",
+    "data.num_persons is 2, but no clip has more than 1 person: the others stay empty and cost as "
+    "much as those who are there",
+    "model.dtype is bfloat16 on a CPU: most are slower in it, and with jaxlib from 0.11 on some "
+    "networks come out wrong (docs/networks.md)",
+  ]
+
+
+def test_the_start_says_what_these_data_do_not_allow(tmp_path):
+  bare = skeletons.Skeleton("bare", tuple("abcdefghijklmnopqrst"), bone_parents=(0,) * 20)
+  tiny.prepare(tmp_path, skeleton=bare, center=None)
+  asked = {"data.center": "first_frame", "data.body_size": True, "augment.mirror": 0.5}
+  fitted = {"augment.dimensions": 0, "augment.rotation": (0.3, 0.3, 0.3)}
+  run = set_up(tiny.config(tmp_path, **asked, **fitted))
+  assert notes.of_run(run) == [
+    "data.center has no effect: the clips of tiny are not centred",
+    "data.body_size has no effect: the clips of tiny are not centred",
+    "augment.mirror has no effect: the layout bare names no `mirror` pairs",
+    "augment.rotation has an effect about z only: the clips are taken to be flat",
+  ]
+
+
+def test_evaluation_clips_that_are_copies_of_training_clips_are_mentioned(tiny_data):
+  run = set_up(tiny.config(tiny_data))
+  copied = dataclasses.replace(run.data_set, copies=((9, 0),))  # subject 1 trains, 2 does not
+  (line,) = set(notes.of_run(dataclasses.replace(run, data_set=copied))) - set(notes.of_run(run))
+  assert "1 of 27 evaluation clips are copies of training clips (a1_s2_t1 is a1_s1_t1)" in line
+
+
+def test_held_out_clips_that_are_copies_of_training_clips_are_mentioned(tiny_data):
+  run = set_up(tiny.config(tiny_data, **{"data.holdout_subjects": (3,)}))
+  row, of = int(run.split.holdout[0]), int(run.split.train[0])
+  copied = dataclasses.replace(run.data_set, copies=((max(row, of), min(row, of)),))
+  (line,) = set(notes.of_run(dataclasses.replace(run, data_set=copied))) - set(notes.of_run(run))
+  assert "1 of 9 held-out clips are copies of training clips (a1_s3_t1 is a1_s1_t1)" in line
+
+
+def test_classes_without_a_training_clip_are_named(tiny_data):
+  run = set_up(tiny.config(tiny_data))
+  labels = run.data_set.table["label"]
+  train = run.split.train[labels[run.split.train] != 1]
+  split = dataclasses.replace(run.split, train=train)
+  (line,) = set(notes.of_run(dataclasses.replace(run, split=split))) - set(notes.of_run(run))
+  assert line.startswith("1 class evaluated without a training clip: medium; hardly any of their")
+
+
+def test_what_init_from_learned_of_other_joints_classes_and_streams_is_mentioned(
+  finished, tiny_data, tmp_path
+):
+  facts = workdir_lib.read(finished)
+  said = lambda **changes: notes.of_start(
+    set_up(tiny.config(tiny_data, init_from=str(tmp_path), **changes))
+  )
+  facts.write(tmp_path)
+  assert said() == []
+  files.write_json(tmp_path / "config.json", files.read_json(finished / "config.json"))
+  assert said() == []
+  assert said(**{"data.normalize": True, "data.body_size": True}) == [
+    "init_from was trained on clips with data.body_size=False; these are with data.body_size=True",
+    "init_from was trained on clips with data.normalize=False; these are with data.normalize=True",
+  ]
+  dataclasses.replace(facts, units="px").write(tmp_path)
+  assert said() == []  # these clips' units are not known
+  run = set_up(tiny.config(tiny_data, init_from=str(tmp_path)))
+  in_metres = dataclasses.replace(run.data_set, coordinates={"units": "m"})
+  assert notes.of_start(dataclasses.replace(run, data_set=in_metres)) == [
+    "init_from was trained on clips in px; these are in m"
+  ]
+  joints = facts.model.skeleton.joints
+  shuffled = dataclasses.replace(facts.model.skeleton, joints=joints[::-1], name="shuffled")
+  other = dataclasses.replace(
+    facts,
+    model=dataclasses.replace(facts.model, skeleton=shuffled),
+    class_names=facts.class_names[::-1],
+    streams=("bone",),
+  )
+  other.write(tmp_path)
+  layout, stream, classes = said()
+  assert "joints of shuffled, these clips those of utd_mhad" in layout
+  assert stream == "init_from was trained on bone, not joint" and "classes" in classes
+  assert said(init_ignore=("classifier",)) == [layout, stream]
+  assert said(init_ignore=("classifier", "norm_in", "learned_adjacency")) == [stream]
+  dataclasses.replace(facts, rotated=True, joint_at_zero=None, scored=True).write(tmp_path)
+  turned, centred, scored = said()
+  assert turned.endswith("on clips turned upright; these are not turned")
+  assert centred.endswith("on clips not centred; these are centred at joint 2")
+  assert scored.endswith("on clips of coordinates and a score; these are of coordinates alone")
+  other.write(tmp_path)
+  assert said(**{"model.activation": "swish"})[0] == (
+    "init_from's network is another one (activation: relu in the run, swish here)"
+  )
+  dataclasses.replace(other, data_name=None).write(tmp_path)  # imported: its classes are numbers
+  assert said() == [layout, stream]

@@ -1,0 +1,26 @@
+"""How a run is asked to end."""
+
+import signal
+
+import pytest
+
+from mstgcn_jax.training import preemption
+
+
+def test_the_first_ctrl_c_is_noted_and_the_second_ends(capfd):
+  before = signal.getsignal(signal.SIGINT)  # ignored where a shell started the tests with &
+  with preemption.StopSignal() as stop:
+    signal.raise_signal(signal.SIGINT)
+    assert stop.received
+    assert "Ctrl-C once more ends at once" in capfd.readouterr().err
+    with pytest.raises(KeyboardInterrupt):
+      signal.raise_signal(signal.SIGINT)
+  assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_sigterm_between_two_runs_of_a_command_is_heeded():
+  with preemption.StopSignal() as stop:
+    stop.check("nothing")
+    signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(preemption.Preempted, match="asked to end: seeds before 1 are finished"):
+      stop.check("seeds before 1 are finished")
