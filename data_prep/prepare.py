@@ -222,6 +222,8 @@ def _name_of(key: Any) -> str:
 
 def _check(clip: Clip, recordings: Recordings) -> None:
   joints, classes = recordings.skeleton.num_joints, len(recordings.class_names)
+  if clip.label == -1:
+    raise DataError("it has no label; expected a name, or a number from 0")
   if not 0 <= clip.label < classes:
     raise DataError(f"label {clip.label} is outside 0..{classes - 1}")
   for person in clip.persons:

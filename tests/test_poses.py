@@ -332,7 +332,7 @@ def test_a_table_gives_labels_and_facts_and_sizes_of_pictures(tmp_path, capsys):
   (raw / "clips.csv").write_text("\n".join(lines))
   data = prepare(raw, "--overwrite", "--max-bad", 70)
   report = (data.path / REPORT).read_text()
-  assert "gives it no label" in report and "v7,there are no key points for it" in report
+  assert "it has no label" in report and "v7,there are no key points for it" in report
 
 
 def test_a_table_of_labels_that_cannot_be_read_is_not_passed_over(tmp_path, capsys):
@@ -396,6 +396,13 @@ def test_a_recording_to_be_labelled_is_of_the_runs_picture(tmp_path):
     np.testing.assert_array_equal(person, as_asked)
   assert np.abs(large[0] - persons()[0]).max() > 0.1  # 640x480 holds the key points, too
   np.testing.assert_array_equal(persons(picture=(320.0, 240.0))[0], persons()[0])  # does not
+
+
+def test_a_recording_to_be_labelled_needs_no_label_in_the_table_of_others(tmp_path):
+  write(tmp_path / "raw", files.openpose, "body_25")
+  (tmp_path / "raw" / "clips.csv").write_text("name,label\nwalk/clip0,\nwalk/clip1,walk")
+  with recordings.find(tmp_path / "raw", "poses") as found:
+    assert [read().name for read in found.read] == ["walk/clip0", "walk/clip1"]
 
 
 def _first(finding) -> recordings.Recording:

@@ -78,7 +78,8 @@ def report(data_set) -> list[list[str]]:
 @pytest.mark.parametrize(
   ("clip", "reason"),
   [
-    (Clip("x", -1, [body(2)], FACTS), "label -1 is outside 0..5"),
+    (Clip("x", -1, [body(2)], FACTS), "it has no label; expected"),
+    (Clip("x", -2, [body(2)], FACTS), "label -2 is outside 0..5"),
     (
       Clip("x", 0, [body(2), body(2)[..., :2]], FACTS),
       "a person has the shape (2, 25, 2); expected",

@@ -47,7 +47,7 @@ class Clip:
 
   Attributes:
     name: unique in the data set, without folder and ending, such as 'S001C003P008R002A058'.
-    label: class, counted from 0.
+    label: class, counted from 0; -1 where it has none: bad, unless a run is to give it one.
     persons: float32 [frames_m, joint, channel] each, the main person first; zero where untracked.
       Frame t is the same moment for all. Frames in which a person is untracked at its end are cut
       off by `Recordings.as_stored` where fill is 'zero' (they come back as zeros). Where it is

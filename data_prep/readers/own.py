@@ -96,8 +96,6 @@ def read_clip(
   line: _Line, *, skeleton: Skeleton, channels: int, as_is: bool, scored: bool = False
 ) -> Clip:
   """One clip, upright unless `as_is`; a joint is untracked where it is NaN or `scored` 0."""
-  if line.label < 0:
-    raise DataError("the CSV gives it no label; expected a name, or a number from 0")
   array = _load(line)
   if array.ndim == 3:
     array = array[None]

@@ -163,8 +163,6 @@ def read_recording(recording: _Recording, *, how: _How) -> Clip:
   """One clip: fractions of the picture and scores, or metres turned upright."""
   if not recording.paths:
     raise DataError("there are no key points for it below --raw")
-  if recording.label < 0:
-    raise DataError("the CSV gives it no label; expected a name, or a number from 0")
   poses = formats.decode(recording.paths, how.format, how.coordinates, hands=how.hands)
   frames = [[_body(person) for person in frame] for frame in poses.frames]
   for person in (person for frame in frames for person in frame):
