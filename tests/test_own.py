@@ -134,6 +134,13 @@ def test_numbered_labels_are_kept_and_may_be_named(tmp_path):
   assert [line.label for line in recordings.keys] == [2, 0]
 
 
+def test_a_clip_without_a_label_has_none_beside_a_classes_file_too(tmp_path):
+  write_own(tmp_path, "name,label\na,wave\nb,\n")
+  (tmp_path / "names.txt").write_text("clap\nwave\n")
+  recordings = own.open_raw(tmp_path, options(classes=tmp_path / "names.txt"))
+  assert [line.label for line in recordings.keys] == [1, -1]
+
+
 def test_named_labels_take_the_order_of_the_classes_file(tmp_path):
   write_own(tmp_path)
   (tmp_path / "names.txt").write_text("wave\nclap\n")

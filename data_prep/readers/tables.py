@@ -91,7 +91,7 @@ def labels(texts: list[str], args: argparse.Namespace) -> tuple[list[int], tuple
     return values, exchange.class_names(args, values)
   if args.classes is not None:
     names = exchange.class_names(args, [0])
-    unknown = sorted(set(texts) - set(names))
+    unknown = sorted(set(texts) - {"", *names})
     if unknown:
       raise DataError(f"label {unknown[0]!r} is not among the names of {args.classes}")
   else:
