@@ -460,6 +460,12 @@ def test_a_damaged_json_clip_says_what_is_wrong(content, reason):
     parse_json(json.dumps(content).encode())
 
 
+def test_bytes_that_are_no_json_are_not_spelled_out():
+  with pytest.raises(DataError, match="is not a Kinetics-skeleton clip") as refused:
+    parse_json(b"\x93" * 10_000)
+  assert len(str(refused.value)) < 300
+
+
 _JSON = st.recursive(
   st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
   lambda inner: (

@@ -85,7 +85,7 @@ def _read_labels(
       class_names[label] = class_name
       keys.append((folder / f"{name}.json", split, label, bool(facts["has_skeleton"])))
   except (OSError, *_DAMAGE) as error:
-    raise DataError(f"{path} is not a list of Kinetics-skeleton labels ({error!r})") from error
+    raise DataError(f"{path} is not a list of Kinetics-skeleton labels ({error!r:.200})") from error
   return keys
 
 
@@ -113,7 +113,7 @@ def read_persons(path: pathlib.Path, label: int | None = None) -> list[np.ndarra
       raise ValueError(f"label_index {content['label_index']}, but {label} in the list of labels")
     bodies = _bodies(content["data"])
   except _DAMAGE as error:
-    raise DataError(f"is not a Kinetics-skeleton clip ({error!r})") from error
+    raise DataError(f"is not a Kinetics-skeleton clip ({error!r:.200})") from error
   if bodies[..., :2].any() and not bodies[..., 2].any():
     raise DataError(f"the score is {exchange.NO_SCORE}")
   farthest = np.abs(bodies[..., :2]).max(initial=0)

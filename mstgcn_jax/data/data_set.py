@@ -177,7 +177,7 @@ class DataSet:
         except (ValueError, IndexError, KeyError) as error:
           raise DataError(
             f"{self.path / self.shards[shard]['file']}: clip {rows[place]} is not what was written "
-            f"({error!r}); prepare the data set again with --overwrite or copy it again"
+            f"({error!r:.200}); prepare the data set again with --overwrite or copy it again"
           ) from error
     return clips
 
@@ -417,8 +417,8 @@ def open_data_set(path: str | pathlib.Path) -> DataSet:
     return opened
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     raise DataError(
-      f"{path} is not a whole prepared data set ({METADATA}: {error!r}); prepare it again with "
-      "--overwrite"
+      f"{path} is not a whole prepared data set ({METADATA}: {error!r:.200}); prepare it again "
+      "with --overwrite"
     ) from error
 
 
