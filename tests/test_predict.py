@@ -315,6 +315,13 @@ def test_what_is_wrong_with_a_pipe_is_said_with_its_line(run, monkeypatch, data,
     command.main([str(run), "-"])
 
 
+@pytest.mark.parametrize("flags", [["--source", "poses"], ["--", "--keep", "score"]])
+def test_what_is_of_files_is_refused_for_a_pipe(run, monkeypatch, flags):
+  pipe(monkeypatch, b"[[1, 2, 3]]")
+  with pytest.raises(ConfigError, match="--source and its options are of files"):
+    command.main([str(run), "-", *flags])
+
+
 def test_a_number_too_large_for_float32_is_no_warning_of_numpys():
   with warnings.catch_warnings():
     warnings.simplefilter("error")

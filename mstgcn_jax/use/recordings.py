@@ -103,8 +103,10 @@ def find(
   if str(path) == "-":
     if stdin is None:
       raise ConfigError("'-' stands for standard input, which is not read here")
-    if source is not None:
-      raise ConfigError("--source reads files; from standard input comes an array, or JSON lines")
+    if source is not None or options:
+      raise ConfigError(
+        "--source and its options are of files; from standard input comes an array, or JSON lines"
+      )
     yield Found([functools.partial(read_pipe, stdin)])
     return
   path = pathlib.Path(path)
