@@ -226,6 +226,7 @@ def write_metadata(
     "by_sum": recordings.by_sum,
     "scale": recordings.storage_scale,
     "coordinates": recordings.coordinates.known(),
+    "reading": dict(recordings.reading),
     "citation": recordings.citation,
     "columns": table.columns,
     "missing_facts": [fact for fact in data_set.KNOWN_FACTS if fact not in table.columns],

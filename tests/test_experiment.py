@@ -163,12 +163,13 @@ def test_a_layer_of_ones_own_that_cannot_be_made_is_named_with_its_line():
 
 
 @pytest.mark.parametrize("by_sum", [False, True])
-def test_a_run_knows_how_its_clips_were_turned(tmp_path, by_sum):
-  splits = ("train", "val")
+def test_a_run_knows_how_its_clips_were_turned_and_read(tmp_path, by_sum):
+  splits, reading = ("train", "val"), {"poses": ["--keep", "score"]}
   clips = [Clip(f"c{i}", 0, [person((1, 3), (2, 4))], {"split": s}) for i, s in enumerate(splits)]
-  prepare(tmp_path, clips, skeleton=SKELETON, rotated=True, by_sum=by_sum)
+  prepare(tmp_path, clips, skeleton=SKELETON, rotated=True, by_sum=by_sum, reading=reading)
   changes = {"data.window": 2, "data.protocol": "given", "batch_size": 1, "eval_batch_size": 1}
   config = tiny.config(tmp_path, **changes)
   config.data.name = "fake"
   set_up(config).facts().write(tmp_path)
-  assert workdir.read(tmp_path).by_sum is by_sum
+  facts = workdir.read(tmp_path)
+  assert facts.by_sum is by_sum and facts.reading == reading

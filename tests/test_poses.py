@@ -405,6 +405,23 @@ def test_a_recording_to_be_labelled_needs_no_label_in_the_table_of_others(tmp_pa
     assert [read().name for read in found.read] == ["walk/clip0", "walk/clip1"]
 
 
+def test_a_recording_to_be_labelled_is_read_as_the_runs_data_were(tmp_path):
+  write(tmp_path / "raw", files.openpose, "body_25")
+  reading = prepare(tmp_path / "raw", "--persons", "1", "--keep", "score").reading
+  clip = tmp_path / "raw" / "walk" / "clip0"
+  persons = lambda **said: _first(recordings.find(clip, "poses", **said)).persons
+  assert len(persons()) == 2 and len(persons(reading=reading)) == 1
+  assert len(persons(reading=reading, options=["--persons", "2"])) == 2
+
+
+def test_a_recording_has_the_coordinates_that_the_runs_data_have(tmp_path):
+  files.mediapipe_json(tmp_path / "raw" / "walk" / "clip0", stick_poses.people(10, 0, FRAMES))
+  reading = prepare(tmp_path / "raw", "--coordinates", "world").reading
+  path = tmp_path / "raw" / "walk" / "clip0.json"
+  assert _first(recordings.find(path, "poses")).rotated is False  # of the picture
+  assert _first(recordings.find(path, "poses", reading=reading)).rotated
+
+
 def _first(finding) -> recordings.Recording:
   with finding as found:
     return found.read[0]()

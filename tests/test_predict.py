@@ -242,6 +242,12 @@ def test_options_of_the_source_stand_behind_dashes(run, tmp_path, capsys, xyz):
   argv = [str(run), str(tmp_path / "wave.xyz"), "--source", "xyz", "--format", "json"]
   assert command.main([*argv, "--", "--upside-down"]) == 0
   assert json.loads(capsys.readouterr().out)[0]["top"] == expected["top"]
+  shutil.copytree(run, tmp_path / "run")  # the same of a run whose training data were so read
+  facts = files.read_json(tmp_path / "run/model.json")
+  facts["preparation"]["reading"] = {"xyz": ["--upside-down"]}
+  files.write_json(tmp_path / "run/model.json", facts)
+  (known,) = predicted(capsys, tmp_path / "run", tmp_path / "wave.xyz", "--source", "xyz")
+  assert known["top"] == expected["top"]
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,8 @@ class Recordings:
       (1000 for three decimals); 0 stores float32. Where a clip turns out not to be exact, all are
       stored as float32.
     coordinates: what the numbers of a joint are; `info` says it, `show` draws by it.
+    reading: source -> those of its options, as on the command line, by which a run that was trained
+      on these reads recordings of that source.
     citation: of the recordings, as BibTeX.
     published_clips: clips of the published data set; where the number prepared differs, the command
       says by how many. 0 where there is no such number.
@@ -138,6 +140,7 @@ class Recordings:
   by_sum: bool = False
   storage_scale: float = 0
   coordinates: Coordinates = Coordinates()
+  reading: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
   citation: str = ""
   published_clips: int = 0
   notes: tuple[str, ...] = ()

@@ -154,6 +154,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     rotated=_turned(how) and normalise.turns(how.skeleton),
     upward=how.up if _turned(how) else "",
     coordinates=coordinates,
+    reading={"poses": _options(how)},
     notes=(*notes, *more),
     warnings=tuple(warnings),
   )
@@ -184,6 +185,15 @@ def read_recording(recording: _Recording, *, how: _How) -> Clip:
   else:
     persons = normalise.cut_together(persons)
   return Clip(recording.name, recording.label, persons, recording.facts)
+
+
+def _options(how: _How) -> list[str]:
+  """What has to be asked for, so that others are read as these."""
+  kept = ["--persons", str(how.persons), "--keep", how.keep, "--max-gap", str(how.max_gap)]
+  part = "hands" if how.hands else "body"
+  coordinates = "world" if how.dimensions == 3 else "image"
+  as_is = ["--as-is"] if how.as_is else []
+  return [*kept, "--part", part, "--coordinates", coordinates, *as_is]
 
 
 def _turned(how: _How) -> bool:

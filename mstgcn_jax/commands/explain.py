@@ -82,8 +82,10 @@ def _clip(args: argparse.Namespace, predictor: Predictor) -> tuple[str, np.ndarr
     label = data.class_names[data.table["label"][row]]
     clip = predictor.classifier.from_data_set(data, row)
     return str(data.table["name"][row]), clip, f" (labelled {label})"
-  picture = predictor.classifier.picture
-  with recordings.find(args.what, args.source, picture=picture) as found:
+  facts = workdir_lib.read(args.run)
+  with recordings.find(
+    args.what, args.source, picture=facts.picture, reading=facts.reading
+  ) as found:
     if len(found.read) != 1:
       raise ConfigError(f"{args.what} holds {len(found.read)} recordings; one is explained")
     recording = found.read[0]()

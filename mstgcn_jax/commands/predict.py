@@ -40,9 +40,11 @@ def main(argv: list[str]) -> int:
     show.check_ending("--show", args.show)
   process.start()
   bad: list[str] = []
-  picture = workdir.read(args.run).picture
+  facts = workdir.read(args.run)
   stdin = process.standard_input() if args.recording == "-" else None
-  with recordings.find(args.recording, args.source, options, stdin, picture) as found:
+  with recordings.find(
+    args.recording, args.source, options, stdin, facts.picture, facts.reading
+  ) as found:
     for note in found.notes:
       print(note, file=sys.stderr)
     if args.show and len(found.read) != 1:

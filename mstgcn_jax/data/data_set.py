@@ -78,6 +78,7 @@ class DataSet:
       in the data twice, whatever their names and labels are.
     coordinates: what the numbers of a joint are, as far as the source says: 'channels', 'units',
       'up' (the axis that points up) and 'picture' (its width and height, of fractions).
+    reading: source -> options by which a run reads recordings of that source as these were.
   """
 
   path: pathlib.Path
@@ -102,6 +103,7 @@ class DataSet:
   coordinates: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   upward: str = ""
   by_sum: bool = False
+  reading: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
   def __len__(self) -> int:
     return self.num_clips
@@ -412,6 +414,7 @@ def open_data_set(path: str | pathlib.Path) -> DataSet:
       coordinates=metadata.get("coordinates", {}),
       upward=metadata.get("upward", ""),
       by_sum=metadata.get("by_sum", False),
+      reading=metadata.get("reading", {}),
     )
     _check(opened)
     return opened

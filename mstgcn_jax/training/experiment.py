@@ -71,6 +71,7 @@ class Experiment:
       by_sum=self.data_set.by_sum,
       units=self.data_set.coordinates.get("units", ""),
       picture=tuple(self.data_set.coordinates.get("picture", ())),
+      reading=self.data_set.reading,
       data_name=self.data_set.name,
       data_identity=self.data_set.identity,
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mstgcn_jax import files
@@ -17,7 +18,7 @@ from mstgcn_jax.skeletons import Skeleton
 FILE = "model.json"
 
 # How recordings were made the training clips; earlier runs know the first, or that and the second.
-_PREPARATION = ("rotated", "scored", "upward", "by_sum", "units", "picture")
+_PREPARATION = ("rotated", "scored", "upward", "by_sum", "units", "picture", "reading")
 
 # What `RunFacts.data_differences` says of a workdir from before data sets had an identity.
 UNKNOWN_DATA = (
@@ -42,6 +43,7 @@ class RunFacts:
     by_sum: whether they were turned as the reference does it; False where it was not recorded.
     units: of the training clips' coordinates; '' where unknown.
     picture: width and height in pixels of what fractions are of; () where unknown.
+    reading: source -> options by which its recordings are read as the training data were.
     data_name: the data set; None for an imported model, which doesn't know it.
     data_identity: its content (`DataSet.identity`); None where it was not recorded.
   """
@@ -57,6 +59,7 @@ class RunFacts:
   by_sum: bool = False
   units: str = ""
   picture: tuple[float, ...] = ()
+  reading: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
   data_name: str | None = None
   data_identity: dict[str, Any] | None = None
 
@@ -218,7 +221,9 @@ def _parse(content: dict[str, Any]) -> RunFacts:
   )
 
 
-def _is_preparation(rotated, scored=False, upward="", by_sum=False, units="", picture=()) -> bool:
+def _is_preparation(
+  rotated, scored=False, upward="", by_sum=False, units="", picture=(), reading=None
+) -> bool:
   """Whether these are `RunFacts`' values; a TypeError where one is missing or unknown."""
   return (
     rotated in (True, False, None)
@@ -228,6 +233,8 @@ def _is_preparation(rotated, scored=False, upward="", by_sum=False, units="", pi
     and isinstance(units, str)
     and len(picture) in (0, 2)
     and all(type(side) in (int, float) and side > 0 for side in picture)
+    and isinstance(reading or {}, dict)
+    and all(isinstance(text, str) for options in (reading or {}).values() for text in options)
   )
 
 

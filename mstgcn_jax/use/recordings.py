@@ -82,6 +82,7 @@ def find(
   options: Sequence[str] = (),
   stdin: BinaryIO | None = None,
   picture: tuple[float, ...] = (),
+  reading: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[Found]:
   """The recordings in a file or folder, or the one that comes from a pipe.
 
@@ -91,6 +92,7 @@ def find(
     options: of that source, as on the command line of its preparation.
     picture: width and height in pixels of what key points are in, where neither the files nor the
       options say; () leaves it to the source to find one that holds them.
+    reading: source -> options that hold where `options` do not say otherwise (`RunFacts.reading`).
   Raises:
     ConfigError: an unknown source, or a wrong option of it.
     DataError: nothing is there, or it is of no known kind.
@@ -120,7 +122,7 @@ def find(
     return
   name = source or _source_of(path, below)
   with contextlib.ExitStack() as stack:
-    recordings = _open(path, name, options, picture, stack)
+    recordings = _open(path, name, [*(reading or {}).get(name, ()), *options], picture, stack)
     read = [functools.partial(_read_of_source, recordings, key) for key in recordings.keys]
     yield Found(read, (*recordings.notes, *recordings.warnings))
 
