@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import functools
 import json
+import shutil
 
 import estimator_files as files
 import numpy as np
@@ -253,6 +254,15 @@ def test_boxes_without_key_points_are_nobody(tmp_path):
     content["annotations"] += [{"id": 9999, "image_id": 7, "bbox": [0, 0, 9, 9]}]
     clip.with_suffix(".json").write_text(json.dumps(content))
   assert prepare(tmp_path / "raw").table["persons"].tolist() == [1, 1]
+
+
+def test_two_files_of_one_frame_are_named(tmp_path):
+  write(tmp_path / "raw", files.openpose, "body_25")
+  folder = tmp_path / "raw" / "walk" / "clip0"
+  shutil.copy(folder / "clip0_000000000003_keypoints.json", folder / "clip0_3_keypoints.json")
+  data = prepare(tmp_path / "raw", "--max-bad", "25")
+  said = "clip0_000000000003_keypoints.json and clip0_3_keypoints.json are of one frame"
+  assert len(data) == 3 and said in (data.path / REPORT).read_text()
 
 
 @pytest.mark.parametrize(

@@ -157,12 +157,15 @@ def decode(
     if name == "mediapipe":
       return mediapipe.decode(path, coordinates, hands=hands)
     return kind.decode(path)
-  numbers = [int(_FRAME_FILE.fullmatch(path.name)["number"]) for path in paths]
   options = {"hands": hands} if name == "openpose" else {}
-  found = {
-    number: kind.decode_frame(path, **options) for number, path in zip(numbers, paths, strict=True)
-  }
-  frames = people.by_number(found)
+  by_number: dict[int, pathlib.Path] = {}
+  for path in paths:
+    other = by_number.setdefault(int(_FRAME_FILE.fullmatch(path.name)["number"]), path)
+    if other is not path:
+      raise DataError(f"{other.name} and {path.name} are of one frame of one clip; rename one")
+  frames = people.by_number(
+    {number: kind.decode_frame(path, **options) for number, path in by_number.items()}
+  )
   return Poses(frames, kind.units if kind.units != "pixels" else _units(frames))
 
 
