@@ -69,6 +69,13 @@ def test_too_little_memory_is_one_line(ends, capfd):
   assert ends == [1] and line.startswith("error: the device's memory is too small (RESOURCE_EXH")
 
 
+def test_an_array_that_no_memory_holds_is_one_line(ends, capfd):
+  with pytest.raises(Ended), process.errors_in_one_line():
+    np.zeros((2, 10**12, 25, 3), np.float32)  # as of `mstgcn stream --frames 1000000000000`
+  (line,) = capfd.readouterr().err.splitlines()
+  assert ends == [1] and line.startswith("error: the computer's memory is too small (Unable to all")
+
+
 def test_other_errors_keep_their_traceback():
   with pytest.raises(RuntimeError, match="a bug"), process.errors_in_one_line():
     raise RuntimeError("a bug")

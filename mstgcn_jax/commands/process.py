@@ -79,7 +79,7 @@ def standard_input() -> BinaryIO:
 
 @contextlib.contextmanager
 def errors_in_one_line() -> Iterator[None]:
-  """Ends the process with 2 after a ConfigError, with 1 after a DataError, RunError or OSError.
+  """Ends the process with 2 after a ConfigError, with 1 after other errors that users can mend.
 
   What the libraries' background threads fail of meanwhile (most often of what the error says, a
   full disk) is no page of text beside it, but a line if the command itself ends well.
@@ -98,6 +98,8 @@ def errors_in_one_line() -> Iterator[None]:
       _end(1, f"{error.filename} is a file; a folder is needed there")
     except OSError as error:
       _end(1, f"{error.filename}: {error.strerror}" if error.filename else error)
+    except MemoryError as error:
+      _end(1, f"the computer's memory is too small ({first_line(error)})")
     except RuntimeError as error:
       if "RESOURCE_EXHAUSTED" not in str(error):
         raise
