@@ -231,6 +231,16 @@ def test_a_socket_that_nobody_listens_on_any_more_is_taken_over(tmp_path, monkey
     assert path.is_socket()
 
 
+def test_a_socket_of_another_kind_that_is_in_use_is_left_alone(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as used:
+    used.bind("s")
+    with pytest.raises(DataError, match="--socket s: "), command.listening("s"):
+      pass
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+      client.connect("s")
+
+
 @pytest.mark.parametrize(
   ("where", "said"),
   [

@@ -126,10 +126,12 @@ def _remove_dead(path: pathlib.Path) -> None:
   with socket.socket(socket.AF_UNIX) as client:
     try:
       client.connect(str(path))
-    except OSError:
+    except ConnectionRefusedError:
       path.unlink()
-    else:
-      raise DataError(f"--socket {path}: another program listens there")
+      return
+    except OSError as error:  # of another kind, or somebody else's
+      raise DataError(f"--socket {path}: {error.strerror}") from error
+  raise DataError(f"--socket {path}: another program listens there")
 
 
 def serve(connection: socket.socket, answer) -> None:
