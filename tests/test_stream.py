@@ -141,6 +141,15 @@ def test_the_command_answers_json_lines_with_json_lines(workdir, classify, capsy
   assert len(answers[-1]["top"]) == 2
 
 
+def test_a_pipe_that_ends_before_the_first_answer_says_so(workdir, capsys, monkeypatch):
+  stdin = io.TextIOWrapper(io.BytesIO(b"".join(lines_of(recording(frames=11)))))
+  monkeypatch.setattr(sys, "stdin", stdin)
+  assert command.main([str(workdir)]) == 0
+  said = capsys.readouterr()
+  assert said.out == ""
+  assert "the first is due at frame 12, the input ended after 11" in said.err
+
+
 def test_a_bad_line_ends_the_pipe_with_its_number(workdir, monkeypatch):
   monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"[]\n[[1, 2, 3]]\nx\n")))
   with pytest.raises(ConfigError, match="frame 2: the frame has the shape"):

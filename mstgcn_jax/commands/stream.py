@@ -36,6 +36,12 @@ def main(argv: list[str]) -> int:
   if args.socket is None:
     for line in answer(process.standard_input()):
       print(line, flush=True)
+    if stream.count < stream.frames:
+      print(
+        f"no answer: the first is due at frame {stream.frames}, the input ended after "
+        f"{stream.count}; --frames looks at fewer",
+        file=sys.stderr,
+      )
     return 0
   with listening(args.socket) as server:
     print(f"listening on {args.socket}; end with Ctrl-C", file=sys.stderr, flush=True)
