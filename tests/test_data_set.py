@@ -396,6 +396,11 @@ def test_a_missing_data_set_says_how_to_prepare_it(tmp_path):
     open_data_set(tmp_path / "ntu60")
 
 
+def test_a_data_set_that_is_given_as_the_folder_of_data_sets_is_said(folder):
+  with pytest.raises(DataError, match=r"but \S*/fake is one; the folder of data sets is"):
+    open_data_set(folder.parent / "fake")
+
+
 def test_a_folder_above_data_sets_says_what_lies_below(folder):
   with pytest.raises(DataError, match=r"holds no prepared data set .*; below it: .*/fake/1\.0\.0"):
     open_data_set(folder.parent.parent)

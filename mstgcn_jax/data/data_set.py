@@ -429,6 +429,12 @@ def _version_folder(path: pathlib.Path) -> pathlib.Path:
   if (path / METADATA).is_file():
     return path
   if not path.is_dir():
+    above = path.parent
+    if any(above.glob(f"[0-9]*/{METADATA}")):
+      raise DataError(
+        f"there is no data set {path}, but {above} is one; the folder of data sets is "
+        f"{above.parent}"
+      )
     raise DataError(
       f"there is no data set {path}; prepare it: mstgcn prepare SOURCE --raw DIR --out DATA_DIR"
     )
