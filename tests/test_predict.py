@@ -258,7 +258,7 @@ def test_options_of_the_source_stand_behind_dashes(run, tmp_path, capsys, xyz):
     ("a.npy", [], DataError, r"a.npy is not a .npy array"),
     ("a.skeleton", [], DataError, r"a.skeleton: .*line 1 should be the number of frames"),
     ("a.mat", [], DataError, r"a.mat: "),
-    ("a.json", [], DataError, r"poses: \S*a.json holds files of .* the first is a.json\)"),
+    ("a.json", [], DataError, r"poses: \S*a.json holds files of .*; --source NAME"),
     ("a.bvh", ["--source", "utd_mhd"], ConfigError, "'utd_mhd' is unknown; did you mean utd_mhad"),
     ("a.npy", ["--show", "a.avi"], ConfigError, "must end in .gif, .png or .mp4"),
     ("a.npy", ["--stride", "1"], ConfigError, "give --window-seconds"),

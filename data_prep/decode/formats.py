@@ -84,7 +84,7 @@ def recognise(raw: pathlib.Path, paths: Sequence[pathlib.Path]) -> str:
   raise ConfigError(
     f"--raw {raw} holds files of no pose estimator that is known here (looked at {unknown}, the "
     f"first is {paths[0].relative_to(raw) if paths else 'none'}); known are "
-    f"{', '.join(one.called for one in FORMATS.values())}: docs/data.md shows how each writes; the "
+    f"{'; '.join(one.called for one in FORMATS.values())}. docs/data.md shows how each writes; the "
     "source own reads arrays"
   )
 
