@@ -423,6 +423,11 @@ def test_a_mistake_on_the_command_line_ends_in_one_line(tmp_path, state, mistake
   assert "\n" not in str(caught.value)
 
 
+def test_a_mistyped_name_of_a_network_is_put_right(tmp_path):
+  with pytest.raises(DataError, match=r"stgcnp does not exist; did you mean .*stgcnpp.*YAML file"):
+    weights_main(["import", "w.pt", "stgcnp", str(tmp_path / "run")])
+
+
 def test_what_names_a_network_instead_of_a_yaml_names_none_that_is_refused(tmp_path):
   (tmp_path / "r.yaml").write_text("epochs: 5\n")
   with pytest.raises(DataError, match="has no mapping 'model_args'") as caught:

@@ -154,17 +154,23 @@ def _facts(config: ConfigDict, model: ModelConfig) -> workdir_lib.RunFacts:
 
 
 def _model_args(path: pathlib.Path) -> Mapping[str, Any]:
+  # MST-GCN's weights do not tell its sizes.
+  names = [name for name in NETWORKS if name != "mstgcn"]
+  if not path.exists():
+    hint = words.did_you_mean(str(path), names)
+    raise DataError(
+      f"{path} does not exist{hint}; expected the YAML file of the training run, or one of "
+      f"{', '.join(names)}"
+    )
   files.check_is_file(path)
   try:
     content = yaml.safe_load(path.read_text())
   except (OSError, ValueError, yaml.YAMLError) as error:
     raise DataError(f"{path} is not YAML ({' '.join(str(error).split())})") from error
   if not isinstance(content, Mapping) or not isinstance(content.get("model_args"), Mapping):
-    # MST-GCN's weights do not tell its sizes.
-    named = ", ".join(name for name in NETWORKS if name != "mstgcn")
     raise DataError(
       f"{path} has no mapping 'model_args'; give the YAML file of the training run, or one of "
-      f"{named}"
+      f"{', '.join(names)}"
     )
   # The class that the code base trained; MST-GCN's, where it is none of the others'.
   network = _CLASSES.get(str(content.get("model")))
