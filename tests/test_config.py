@@ -215,6 +215,18 @@ def test_a_config_that_was_damaged_on_the_disk_is_named(change, tmp_path):
     config_lib.read(tmp_path / "config.json")
 
 
+def test_a_runs_config_is_taken_as_a_file_of_configs_is(tmp_path):
+  config_lib.write(typed("model.width=12"), tmp_path / "config.json")
+  again = config_lib.load(tmp_path / "config.json", [("seed", "7")])
+  assert again.to_dict() == typed("model.width=12", "seed=7").to_dict()
+
+
+def test_a_config_named_without_its_ending_is_found_and_said(tmp_path):
+  (tmp_path / "mine.py").write_text("")
+  with pytest.raises(ConfigError, match=r"mine does not exist, .*; did you mean \S*mine\.py\?"):
+    config_lib.load(tmp_path / "mine")
+
+
 def test_numbers_and_nouns_agree():
   assert [words.counted(n, "clip") for n in (0, 1, 1200)] == ["0 clips", "1 clip", "1,200 clips"]
   assert words.counted(2, "class") == "2 classes"

@@ -166,7 +166,6 @@ def test_layers_of_ones_own_are_counted_or_marked():
      "  c.modell = 1\n  return c\n", r"a\.py, line 5: AttributeError: .*modell"),
     ("a.py", "def get_config(:", r"a\.py.*SyntaxError"),
     ("a.py", "def get_config():\n  pass", r"returns None"),
-    ("config.json", "{}", r"config\.json is no Python file"),
     ("train.yaml", "a: 1", r"train\.yaml is no Python file"),
   ],
 )  # fmt: skip

@@ -126,14 +126,15 @@ def shipped() -> dict[str, pathlib.Path]:
 
 
 def load(path: str | pathlib.Path, changes: Iterable[tuple[str, str]] = ()) -> ConfigDict:
-  """The config that a file's `get_config()` returns.
+  """The config that a file's `get_config()` returns, or that a run has left as config.json.
 
   Args:
     path: the file, or the name of a shipped one, such as 'ntu_joint'.
     changes: fields to set in it and the texts typed for them, as of `override`.
   Raises:
-    ConfigError: the file is missing, is no Python file, fails, or has no `get_config`; or a change
-      is wrong.
+    ConfigError: the file is missing, is neither, fails, or has no `get_config`; or a change is
+      wrong.
+    DataError: as `read`.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -141,11 +142,23 @@ def load(path: str | pathlib.Path, changes: Iterable[tuple[str, str]] = ()) -> C
     if name not in known:
       if path.is_dir():
         raise ConfigError(f"config file {path} is a folder; name the Python file (.py)")
-      hint = words.did_you_mean(path.stem, known)
+      named = path.with_name(f"{path.name}.py")
+      hint = f"; did you mean {named}?" if named.is_file() else words.did_you_mean(path.stem, known)
       raise ConfigError(f"config file {path} does not exist, nor one of that name here{hint}")
     path = known[name]
-  if path.suffix != ".py":
-    raise ConfigError(f"config file {path} is no Python file (.py), as those in configs/ are")
+  if path.suffix not in (".py", ".json"):
+    raise ConfigError(
+      f"config file {path} is no Python file (.py), as those in configs/ are, nor a run's "
+      "config.json"
+    )
+  config = read(path) if path.suffix == ".json" else _run(path)
+  for name, text in changes:
+    override(config, name, text)
+  return config
+
+
+def _run(path: pathlib.Path) -> ConfigDict:
+  """What `get_config()` of a Python file returns."""
   spec = importlib.util.spec_from_file_location(path.stem, path)
   module = importlib.util.module_from_spec(spec)
   try:
@@ -161,8 +174,6 @@ def load(path: str | pathlib.Path, changes: Iterable[tuple[str, str]] = ()) -> C
     raise ConfigError(f"config file {place}: {type(error).__name__}: {message}") from error
   if not isinstance(config, ConfigDict):
     raise ConfigError(f"config file {path}: get_config() returns {config!r}, not a config")
-  for name, text in changes:
-    override(config, name, text)
   return config
 
 
