@@ -49,6 +49,7 @@ def test_seeds_that_ended_early_are_drawn_with_the_others(tmp_path, monkeypatch)
   plots.curves_of_several({"ours": [long, short]}, tmp_path / "curves.png")
   *_, mean = drawn[0].axes[0].lines
   np.testing.assert_allclose(mean.get_xydata(), [[1, 30]])
+  assert mean.get_marker() == "."  # a line of one evaluation would not be seen
   assert mean.get_label() == "ours: 65.0 %"  # of 90 and 40, where each ended
 
 

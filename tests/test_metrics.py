@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from mstgcn_jax.evaluation import metrics, plots
 from mstgcn_jax.evaluation.scores import Scores
@@ -75,6 +76,13 @@ def test_class_names_are_no_formulas_and_of_any_alphabet(tmp_path, recwarn):
   names = ("give_$5_or_$10", "挥手")
   plots.confusion_matrix(np.eye(2), names, tmp_path / "matrix.png", title="x")
   assert (tmp_path / "matrix.png").stat().st_size and not recwarn.list
+
+
+def test_a_title_wider_than_the_picture_of_few_classes_is_whole(tmp_path):
+  path = tmp_path / "matrix.png"
+  plots.confusion_matrix(np.eye(2), ("a", "b"), path, title="own_recordings, cross_subject " * 3)
+  pixels = imread(path)[..., :3]
+  assert (pixels[:, [0, -1]] == 1).all()  # nothing is cut at the sides
 
 
 def test_confusions():

@@ -111,7 +111,8 @@ def curves_of_several(runs: Mapping[str, Sequence[Curves]], path: pathlib.Path) 
     length = min(map(len, shown))
     mean = np.mean([top1[:length] for top1 in shown], axis=0)
     last = np.mean([top1[-1] for top1 in shown])
-    ax.plot(epochs[:length], mean, color=f"C{number}", lw=1.8, label=f"{name}: {last:.1f} %")
+    style = {"color": f"C{number}", "lw": 1.8, "marker": ".", "ms": 4}  # one evaluation is a dot
+    ax.plot(epochs[:length], mean, label=f"{name}: {last:.1f} %", **style)
   ax.set(xlabel="epoch", ylabel="top-1, %", ylim=(0, 101))
   ax.grid(alpha=0.3)
   ax.legend(title="last epoch, mean over seeds", fontsize=8)
@@ -137,7 +138,8 @@ def deletion_curves(
 def _save(fig: Figure, path: pathlib.Path) -> None:
   with files.written_whole(path) as aside, warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Glyph")  # class names in an alphabet that the font lacks
-    fig.savefig(aside, dpi=130, format="png")
+    # "tight" is wider where a title is: few classes make a small picture.
+    fig.savefig(aside, dpi=130, format="png", bbox_inches="tight")
 
 
 def _highest_shown(train: np.ndarray, losses: np.ndarray) -> float | None:
