@@ -102,6 +102,13 @@ def test_the_page_holds_the_figures_of_the_run(run, tmp_path):
   assert (evaluated["epoch"], evaluated["top1"]) == ([1, 2], [0.4, 0.6])
 
 
+def test_curves_are_of_training_and_evaluation(run):
+  with open(run / "metrics.csv", "a") as file:
+    file.write("4,2,holdout,joint,0.6,0.7,1.0,0.7,,\n")
+  content, _ = report.gather(run, "run", drawn=1)
+  assert [curve["split"] for curve in content["curves"]] == ["train", "eval"]
+
+
 def test_mistakes_come_first_the_surest_before_the_others(run, tmp_path):
   report.write([run], tmp_path / "report.html")
   clips = content(tmp_path / "report.html")[0]["clips"]

@@ -174,13 +174,15 @@ def _names(paths: Sequence[pathlib.Path]) -> list[str]:
 
 
 def _curves(path: pathlib.Path) -> tuple[list[dict[str, Any]], list[str]]:
-  """Loss and top-1 over epochs for each split and stream, of a metrics.csv."""
+  """Loss and top-1 over epochs in training and evaluation, of each stream of a metrics.csv."""
   if not path.exists():
     return [], [f"no curves, {path.name} is not there"]
   found = run_log.read_curves(path)
   steps = plots.steps_per_epoch(found)
   curves = []
   for (split, stream), curve in found.items():
+    if split == "holdout":  # as in learning_curves.png
+      continue
     columns = {"epoch": curve["step"] / steps, "loss": curve["loss"], "top1": curve["top1"]}
     if split == "train":
       columns = {name: _thinned(values) for name, values in columns.items()}
