@@ -257,6 +257,14 @@ def test_another_computation_goes_on_where_allowed(copy, tiny_data):
   assert tiny.arrays(copy)[0] == 24
 
 
+def test_how_far_a_run_is_with_batches_of_another_size_is_said(copy, tiny_data, capsys):
+  changes = {"batch_size": 8, "allow_config_change": True, "epochs": 5}
+  loop.train(tiny.config(tiny_data, **changes), copy)
+  said = capsys.readouterr().out
+  assert "steps so far count as 6 of 5 epochs now" in said  # 18, of 3 an epoch
+  assert "this run is finished" in said
+
+
 def test_another_model_in_the_workdir_is_refused(finished, tiny_data):
   with pytest.raises(ConfigError, match=r"model\.kernel_size: 5 -> 3"):
     loop.train(tiny.config(tiny_data, **{"model.kernel_size": 3}), finished)
