@@ -17,7 +17,4 @@ def get_config():
   c = config.load(pathlib.Path(__file__).with_name("own_recordings.py"))
   c.data.name = "msr_action3d"
   c.data.protocol = "cross_subject"
-  c.epochs = 300  # about 280 training clips: 2,400 steps
-  c.eval_every = 20
-  c.optimizer.warmup_epochs = 24
   return c

@@ -3,7 +3,7 @@
 mstgcn prepare nw_ucla --raw DIR --out data
 mstgcn train --config nw_ucla_joint
 
-All else is as in own_recordings.py, whose epochs are for these 1,020 training clips: 4,340 steps.
+All else is as in own_recordings.py.
 """
 
 import pathlib

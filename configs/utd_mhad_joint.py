@@ -16,6 +16,4 @@ def get_config():
   c.data.name = "utd_mhad"
   c.data.protocol = "cross_subject"
   c.eval_batch_size = 43
-  c.epochs = 340  # 431 training clips: 4,420 steps
-  c.optimizer.warmup_epochs = 27
   return c

@@ -19,7 +19,4 @@ def get_config():
   c.data.name = "utkinect"
   c.data.protocol = "leave_one_out:column=sequence,value=s01_e01"
   c.eval_batch_size = 10
-  c.epochs = 300  # about 190 training clips: 1,500 steps
-  c.eval_every = 20
-  c.optimizer.warmup_epochs = 24
   return c

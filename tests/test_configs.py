@@ -89,7 +89,7 @@ def start(name: str, data_dir: pathlib.Path, workdir: pathlib.Path, channels: in
   config.model.blocks = ((channels, 8, False, 1), (8, 8, True, 1))
   config.data.window = 16
   config.batch_size = config.eval_batch_size = 4
-  config.epochs = 1
+  config.epochs, config.min_steps_per_epoch = 1, 0
   results = loop.train(config, workdir)
   assert all(np.isfinite(row["loss"]) for row in results.values())
   return Scores.load(workdir / "scores.npz")

@@ -93,6 +93,16 @@ def test_a_longer_run_goes_on_and_equals_one_that_was_planned_longer(copy, tiny_
   assert (copy / "metrics.csv").read_bytes() == (tmp_path / "planned/metrics.csv").read_bytes()
 
 
+def test_a_long_epoch_is_several_passes(tiny_data, tmp_path):
+  for name, epochs, least in (("one", 1, 18), ("three", 3, 5)):  # a pass has six steps
+    config = tiny.config(tiny_data, epochs=epochs, min_steps_per_epoch=least)
+    config.optimizer.warmup_epochs, config.optimizer.decay_epochs = 0, ()
+    loop.train(config, tmp_path / name)
+  assert tiny.arrays(tmp_path / "one") == tiny.arrays(tmp_path / "three")
+  rows = [run_log.read_metrics(tmp_path / name / "metrics.csv") for name in ("one", "three")]
+  assert [{int(row["epoch"]) for row in run} for run in rows] == [{1}, {1, 2, 3}]
+
+
 def test_killed_runs_end_bitwise_equal(tmp_path):
   # SIGKILL and SIGTERM at random moments; kill_test.py does the same with twenty.
   kills, different = compare(kills=4, seed=0, root=tmp_path, epochs=24)

@@ -32,7 +32,7 @@ _FOREVER = np.iinfo(np.int64).max
 
 
 def steps_per_epoch(num_clips: int, batch_size: int) -> int:
-  """Training batches per epoch; the last partial one is dropped."""
+  """Training batches in a pass over the clips; the last partial one is dropped."""
   steps = num_clips // batch_size
   if not steps:
     raise ConfigError(

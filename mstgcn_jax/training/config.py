@@ -73,6 +73,7 @@ def default() -> ConfigDict:
   c.seed = 0
   c.seeds = ()  # e.g. (0, 1, 2): one run per seed, below WORKDIR/seed_N, and their mean
   c.epochs = 110
+  c.min_steps_per_epoch = 0  # an epoch of few clips passes through them until it has so many steps
   c.batch_size = 32  # of a step, over all devices and micro-batches
   c.eval_batch_size = 64
   c.streams = ("joint",)  # several: trained side by side on one reading of the data
@@ -346,6 +347,7 @@ def validate(config: ConfigDict) -> None:
     require(1 <= config[field] < 2**31, field, "at least 1, below 2**31")
   for field in ("window", "num_persons", "views"):
     require(config.data[field] >= 1, f"data.{field}", "at least 1")
+  require(0 <= config.min_steps_per_epoch < 2**31, "min_steps_per_epoch", "0 or more, below 2**31")
   for field in ("save_every_steps", "early_stopping", "stream_devices", "profile_steps"):
     require(config[field] >= 0, field, "0 or more")
   is_seed = lambda seed: type(seed) is int and 0 <= seed < 2**32  # of which JAX makes a key

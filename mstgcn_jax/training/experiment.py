@@ -44,7 +44,7 @@ class Experiment:
 
   Attributes:
     sampling: how a clip becomes the windows that the network sees.
-    steps_per_epoch: full training batches in an epoch.
+    steps_per_epoch: full training batches of the clips, or `config.min_steps_per_epoch` if more.
     meshes: stream -> the devices that it sits on.
   """
 
@@ -207,9 +207,10 @@ def set_up(
     abstract = own_network(model_config, sampling.window)
   else:
     abstract = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
-  steps_per_epoch = (
-    input_pipeline.steps_per_epoch(len(split.train), config.batch_size) if train else 0
-  )
+  steps_per_epoch = 0
+  if train:
+    one_pass = input_pipeline.steps_per_epoch(len(split.train), config.batch_size)
+    steps_per_epoch = max(one_pass, config.min_steps_per_epoch)
   if steps_per_epoch * config.epochs >= 2**31:
     raise ConfigError(f"epochs is {config.epochs}: more than 2**31 steps; take fewer")
   task = train_step.Task(
