@@ -47,6 +47,7 @@ def train(*arguments: str) -> tuple[int, str]:
   ("arguments", "status", "said"),
   [
     ([], 2, "--config is missing"),
+    (["quickstart"], 2, "'quickstart'; the config is named by --config, its fields are set by"),
     (["--config=no_such_file.py"], 2, "config file no_such_file.py does not exist"),
     (["--config", "setup.cfg"], 2, "config file setup.cfg is no Python file"),
     (["--config", "configs"], 2, "config file configs is a folder; name the Python file (.py)"),

@@ -39,7 +39,10 @@ def parse(argv: list[str]) -> tuple[dict[str, str], ConfigDict | None]:
   for argument in arguments:
     name, equals, value = argument.lstrip("-").partition("=")
     if not argument.startswith("-"):
-      raise ConfigError(f"unexpected argument {argument!r}; fields are set by --config.FIELD=VALUE")
+      raise ConfigError(
+        f"unexpected argument {argument!r}; the config is named by --config, its fields are set by "
+        "--config.FIELD=VALUE"
+      )
     if name not in _FLAGS:
       raise ConfigError(
         f"no such flag: --{name}{words.did_you_mean(name, _FLAGS)}\nusage: {_USAGE}"
