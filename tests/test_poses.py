@@ -491,7 +491,7 @@ def test_other_files_and_no_files_say_what_is_known(tmp_path, capsys):
   assert "but b.mp4: a video; run a pose estimator" in capsys.readouterr().err
   (raw / "a" / "b.json").write_text('{"version": 1}')
   prepare(raw, status=2)
-  assert "known are OpenPose, AlphaPose" in capsys.readouterr().err
+  assert "known are OpenPose; AlphaPose" in capsys.readouterr().err
   prepare_source("own", raw, status=1)
   assert "the source poses reads them" in capsys.readouterr().err
 

@@ -270,11 +270,14 @@ def test_options_of_the_source_stand_behind_dashes(run, tmp_path, capsys, xyz):
       DataError,
       "with labels; .* as a .npy array",
     ),
+    ("unknown", [], ConfigError, r"^\S*unknown holds files of .*; --source NAME"),
     ("empty", [], DataError, "empty is an empty folder"),
   ],
 )
 def test_what_is_wrong_is_said_in_one_line(run, tmp_path, name, flags, kind, said):
-  (tmp_path / "empty").mkdir()
+  for folder in ("empty", "unknown"):
+    (tmp_path / folder).mkdir()
+  (tmp_path / "unknown" / "a.json").write_text("{}")
   for ending in ("npy", "skeleton", "mat", "bvh", "json"):
     (tmp_path / f"a.{ending}").write_text("no recording\n")
   with pytest.raises(kind, match=said) as error:

@@ -126,8 +126,8 @@ def find(
     given = [*(reading or {}).get(name, ()), *options]
     try:
       recordings = _open(path, name, given, picture, stack)
-    except DataError as error:
-      raise DataError(f"{error}{hint}") from error
+    except (ConfigError, DataError) as error:
+      raise type(error)(f"{str(error).replace('--raw ', '')}{hint}") from error
     read = [functools.partial(_read_of_source, recordings, key) for key in recordings.keys]
     yield Found(read, (*recordings.notes, *recordings.warnings))
 
@@ -288,7 +288,7 @@ def _open(
       return dataclasses.replace(source.open_raw(folder, args), warnings=())
     except (ConfigError, DataError) as other:
       says = str(other if path.is_file() else error)
-      for ours in (folder / _UNLABELLED / path.name, f"--raw {folder}", f"--raw {path}", folder):
+      for ours in (folder / _UNLABELLED / path.name, f"--raw {folder}", folder):
         says = says.replace(str(ours), str(path))
       says = says.replace(f"{_UNLABELLED}/", "")
       hint = _LABELLED if source.labelled else ""
