@@ -5,7 +5,8 @@
 
 The split comes from the pickle: `xsub_train` and `xsub_val` there are column `split_xsub` here,
 `train` and `val` are --config.data.protocol=given. A clip is seen as one frame from each of 100
-equal segments (Duan et al., PYSKL, 2022); --config.data.views=10 averages ten such views of it.
+equal segments (Duan et al., PYSKL, 2022); --config.data.views=10 averages ten such views of it. For
+hundreds of clips instead of tens of thousands: --config poses --config.data.name=pyskl.
 """
 
 from mstgcn_jax import config
