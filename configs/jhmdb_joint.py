@@ -7,13 +7,11 @@ The published figure is the mean over --config.data.protocol=given:column=split_
 All else is as in own_recordings.py.
 """
 
-import pathlib
-
 from mstgcn_jax import config
 
 
 def get_config():
-  c = config.load(pathlib.Path(__file__).with_name("own_recordings.py"))
+  c = config.load("own_recordings")
   c.data.name = "jhmdb"
   c.data.protocol = "given:column=split_1"
   c.data.window = 32

@@ -8,13 +8,11 @@ them, are --config.data.protocol=given:column=split_as1, split_as2 and split_as3
 own_recordings.py.
 """
 
-import pathlib
-
 from mstgcn_jax import config
 
 
 def get_config():
-  c = config.load(pathlib.Path(__file__).with_name("own_recordings.py"))
+  c = config.load("own_recordings")
   c.data.name = "msr_action3d"
   c.data.protocol = "cross_subject"
   return c

@@ -7,13 +7,11 @@ As 2s-AGCN's, with a warm-up in which the learned adjacencies stand still. Its f
 here.
 """
 
-import pathlib
-
 from mstgcn_jax import config
 
 
 def get_config():
-  c = config.load(pathlib.Path(__file__).with_name("ntu_agcn.py"))
+  c = config.load("ntu_agcn")
   c.model.network = "aagcn"
   c.optimizer.warmup_epochs = 5
   c.optimizer.freeze_adjacency_through = 5

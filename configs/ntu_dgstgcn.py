@@ -6,13 +6,11 @@ As ST-GCN++'s, longer and with rotations by up to 0.2 rad. It has not been run o
 recordings here.
 """
 
-import pathlib
-
 from mstgcn_jax import config
 
 
 def get_config():
-  c = config.load(pathlib.Path(__file__).with_name("ntu_stgcnpp.py"))
+  c = config.load("ntu_stgcnpp")
   c.model.network = "dgstgcn"
   c.model.graph = None
   c.epochs = 150

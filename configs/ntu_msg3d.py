@@ -6,12 +6,10 @@ ntu_stgcnpp.py's recipe with PYSKL's form of MS-G3D (Liu et al., CVPR 2020). It 
 the real recordings here.
 """
 
-import pathlib
-
 from mstgcn_jax import config
 
 
 def get_config():
-  c = config.load(pathlib.Path(__file__).with_name("ntu_stgcnpp.py"))
+  c = config.load("ntu_stgcnpp")
   c.model.network = "pyskl_msg3d"
   return c

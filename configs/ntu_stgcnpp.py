@@ -6,13 +6,11 @@ ntu_mstgcn_modern.py without rotation and scale, with PYSKL's links of the hands
 of 16 clips on each of 8 GPUs, here of all 128. It has not been run on the real recordings here.
 """
 
-import pathlib
-
 from mstgcn_jax import config
 
 
 def get_config():
-  c = config.load(pathlib.Path(__file__).with_name("ntu_mstgcn_modern.py"))
+  c = config.load("ntu_mstgcn_modern")
   c.model.network = "stgcnpp"
   c.model.graph = "ntu_rgbd_pyskl"
   c.augment.rotation = (0.0, 0.0, 0.0)

@@ -6,12 +6,10 @@
 All else is as in nw_ucla_joint.py.
 """
 
-import pathlib
-
 from mstgcn_jax import config
 
 
 def get_config():
-  c = config.load(pathlib.Path(__file__).with_name("nw_ucla_joint.py"))
+  c = config.load("nw_ucla_joint")
   c.streams = ("joint", "bone", "joint_motion", "bone_motion")
   return c

@@ -8,13 +8,11 @@ joints and channels are the data's. All else is as in own_recordings.py, which e
 third of its steps.
 """
 
-import pathlib
-
 from mstgcn_jax import config
 
 
 def get_config():
-  c = config.load(pathlib.Path(__file__).with_name("own_recordings.py"))
+  c = config.load("own_recordings")
   c.data.name = "poses"  # or what you gave to data_prep as --name
 
   # Single clips are drawn for the test: accuracy comes out higher than on people never seen. With a

@@ -6,12 +6,10 @@ mstgcn train --config shrec17_28_joint
 All else is as in shrec17_14_joint.py.
 """
 
-import pathlib
-
 from mstgcn_jax import config
 
 
 def get_config():
-  c = config.load(pathlib.Path(__file__).with_name("shrec17_14_joint.py"))
+  c = config.load("shrec17_14_joint")
   c.data.name = "shrec17_28"
   return c

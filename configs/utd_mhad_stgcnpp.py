@@ -3,13 +3,11 @@
 mstgcn compare utd_mhad_joint utd_mhad_stgcnpp --seeds 0 1 2
 """
 
-import pathlib
-
 from mstgcn_jax import config
 
 
 def get_config():
-  c = config.load(pathlib.Path(__file__).with_name("utd_mhad_joint.py"))
+  c = config.load("utd_mhad_joint")
   c.model.network = "stgcnpp"
   c.model.width = 28  # 0.25 to 0.35 million parameters
   return c

@@ -6,12 +6,10 @@
 All else is as in utd_mhad_joint.py.
 """
 
-import pathlib
-
 from mstgcn_jax import config
 
 
 def get_config():
-  c = config.load(pathlib.Path(__file__).with_name("utd_mhad_joint.py"))
+  c = config.load("utd_mhad_joint")
   c.streams = ("joint", "bone", "joint_motion", "bone_motion")
   return c

@@ -9,13 +9,11 @@ The published figure (Xia, Chen and Aggarwal 2012) is the mean over all 20 recor
 train with cross_subject. All else is as in own_recordings.py.
 """
 
-import pathlib
-
 from mstgcn_jax import config
 
 
 def get_config():
-  c = config.load(pathlib.Path(__file__).with_name("own_recordings.py"))
+  c = config.load("own_recordings")
   c.data.name = "utkinect"
   c.data.protocol = "leave_one_out:column=sequence,value=s01_e01"
   c.eval_batch_size = 10

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import pickle
+import shutil
 
 import estimator_files
 import jax
@@ -59,6 +60,11 @@ def test_published_configs_describe_the_published_network(name, facts, parameter
   abstract = nnx.eval_shape(lambda: MSTGCN(model, rngs=nnx.Rngs(0)))
   params = jax.tree.leaves(nnx.state(abstract, nnx.Param))
   assert sum(leaf.size for leaf in params) == parameters
+
+
+def test_a_copy_in_another_folder_inherits_as_the_shipped_one_does(tmp_path):
+  copied = shutil.copy(CONFIGS / "poses.py", tmp_path / "mine.py")
+  assert config_lib.load(copied).to_dict() == config_lib.load("poses").to_dict()
 
 
 def test_ntu_120_differs_from_ntu_60_in_its_data_only():
