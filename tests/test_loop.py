@@ -267,11 +267,13 @@ def test_another_computation_goes_on_where_allowed(copy, tiny_data):
   assert tiny.arrays(copy)[0] == 24
 
 
-def test_how_far_a_run_is_with_batches_of_another_size_is_said(copy, tiny_data, capsys):
-  changes = {"batch_size": 8, "allow_config_change": True, "epochs": 5}
+@pytest.mark.parametrize("change", [{"batch_size": 8}, {"min_steps_per_epoch": 12}])
+def test_how_far_a_run_is_with_epochs_of_other_lengths_is_said(copy, tiny_data, capsys, change):
+  changes = {**change, "allow_config_change": True, "epochs": 1}
   loop.train(tiny.config(tiny_data, **changes), copy)
   said = capsys.readouterr().out
-  assert "steps so far count as 6 of 5 epochs now" in said  # 18, of 3 an epoch
+  length = change.get("min_steps_per_epoch", 3)
+  assert f"steps so far count as {18 / length:g} of 1 epochs now" in said
   assert "this run is finished" in said
 
 

@@ -112,13 +112,8 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> 
     changed = check_same_run(workdir, run)
     step, states, progress = checkpoints.restore_newest(manager, run.abstract_states())
   multihost_utils.assert_equal(np.int32(step), "processes restored different steps")
-  for what in changed:
-    _log.info("note: going on with another config, %s", what)
-  if any(what.startswith(("batch_size", "data")) for what in changed):
-    done = step / run.steps_per_epoch
-    _log.info("note: steps so far count as %.4g of %d epochs now", done, config.epochs)
-  if config.data.normalize and any(what.startswith("data") for what in changed):
-    _log.info("note: data.normalize goes on with the mean and deviation of the clips before")
+  for line in notes.of_resumption(run, step, changed):
+    _log.info("note: %s", line)
   other = any(map(_is_measured_otherwise, changed))
   if other:  # figures from before, and an early end by them, are of other clips or another network
     progress = checkpoints.Progress()

@@ -1,6 +1,7 @@
 """What a run says of itself at its start: what is trained on what, and what has no effect."""
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -84,6 +85,18 @@ def _of_split(run: Experiment) -> list[str]:
       f"{words.counted(len(untrained), 'class')} evaluated without a training clip: "
       f"{', '.join(some)}; hardly any of their clips can be right"
     )
+  return lines
+
+
+def of_resumption(run: Experiment, step: int, changed: Sequence[str]) -> list[str]:
+  """What it means to go on although that changed (`loop.check_same_run`), a line each."""
+  lines = [f"going on with another config, {what}" for what in changed]
+  of_data = any(what.startswith("data") for what in changed)
+  if of_data or any(what.startswith(("batch_size", "min_steps_per_epoch")) for what in changed):
+    done = step / run.steps_per_epoch
+    lines.append(f"steps so far count as {done:.4g} of {run.config.epochs} epochs now")
+  if of_data and run.config.data.normalize:
+    lines.append("data.normalize goes on with the mean and deviation of the clips before")
   return lines
 
 
