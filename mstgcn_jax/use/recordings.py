@@ -288,7 +288,7 @@ def _open(
       return dataclasses.replace(source.open_raw(folder, args), warnings=())
     except (ConfigError, DataError) as other:
       says = str(other if path.is_file() else error)
-      for ours in (folder / _UNLABELLED / path.name, f"--raw {folder}", folder):
+      for ours in (folder / _UNLABELLED / path.name, folder):
         says = says.replace(str(ours), str(path))
       says = says.replace(f"{_UNLABELLED}/", "")
       hint = _LABELLED if source.labelled else ""
