@@ -216,9 +216,10 @@ def test_a_config_that_was_damaged_on_the_disk_is_named(change, tmp_path):
 
 
 def test_a_runs_config_is_taken_as_a_file_of_configs_is(tmp_path):
-  config_lib.write(typed("model.width=12"), tmp_path / "config.json")
+  config_lib.write(typed("model.width=12", "allow_config_change=1"), tmp_path / "config.json")
   again = config_lib.load(tmp_path / "config.json", [("seed", "7")])
   assert again.to_dict() == typed("model.width=12", "seed=7").to_dict()
+  assert config_lib.name_of("runs/x/config.json") == "x" and config_lib.name_of("a/b.py") == "b"
 
 
 def test_a_config_named_without_its_ending_is_found_and_said(tmp_path):

@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     raise ConfigError(f"config.{min(fields)} is set by --seeds here, for all configs alike")
   configs = {}
   for path in args.configs:
-    name = pathlib.Path(path).stem
+    name = config_lib.name_of(path)
     if name in configs:
       raise ConfigError(f"two configs are called {name}; rename one of the files")
     configs[name] = config_lib.load(path, changes)

@@ -87,7 +87,7 @@ def main(argv: list[str]) -> int:
     heartbeat_timeout=config.heartbeat_timeout,
   )
   process.start()
-  workdir = pathlib.Path(given.get("workdir") or f"runs/{pathlib.Path(given['config']).stem}")
+  workdir = pathlib.Path(given.get("workdir") or f"runs/{config_lib.name_of(given['config'])}")
   with process.interrupted_at_once():
     from mstgcn_jax.training import loop  # after distributed: it touches devices and TensorFlow
 

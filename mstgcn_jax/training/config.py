@@ -152,10 +152,20 @@ def load(path: str | pathlib.Path, changes: Iterable[tuple[str, str]] = ()) -> C
       f"config file {path} is no Python file (.py), as those in configs/ are, nor a run's "
       "config.json"
     )
-  config = read(path) if path.suffix == ".json" else _run(path)
+  if path.suffix == ".json":
+    config = read(path)
+    config.allow_config_change = False  # was said of resuming that run, not of others
+  else:
+    config = _run(path)
   for name, text in changes:
     override(config, name, text)
   return config
+
+
+def name_of(path: str | pathlib.Path) -> str:
+  """What a config is called: as its file, or as the workdir whose config.json it is."""
+  path = pathlib.Path(path).absolute()
+  return path.parent.name if path.name == "config.json" else path.stem
 
 
 def _run(path: pathlib.Path) -> ConfigDict:
