@@ -20,8 +20,8 @@ def get_config():
   c.data.protocol = "kfold:column=name,k=5,fold=0"
   c.data.num_persons = 1  # 2 for what people do together
 
-  # Places in the picture are not centred. For world coordinates, which are, take "first_frame" and
-  # True.
+  # Places in the picture are not centred. For joints in 3-D of h36m and hands, which are, take
+  # "first_frame" and True; MediaPipe's body has no joint to centre at.
   c.data.center = "frame"
   c.data.body_size = False
 
