@@ -222,6 +222,14 @@ def test_a_runs_config_is_taken_as_a_file_of_configs_is(tmp_path):
   assert config_lib.name_of("runs/x/config.json") == "x" and config_lib.name_of("a/b.py") == "b"
 
 
+def test_code_that_a_runs_config_names_is_imported_where_it_is_said_again(tmp_path):
+  config_lib.write(typed("model.block_type=mine:Layer/ms"), tmp_path / "config.json")
+  with pytest.raises(ConfigError, match=r"say so by --config.model.block_type=mine:Layer/ms"):
+    config_lib.load(tmp_path / "config.json")
+  changes = [("seed", "1"), ("model.block_type", "mine:Layer/ms")]
+  assert config_lib.load(tmp_path / "config.json", changes).model.block_type == "mine:Layer/ms"
+
+
 def test_a_config_named_without_its_ending_is_found_and_said(tmp_path):
   (tmp_path / "mine.py").write_text("")
   with pytest.raises(ConfigError, match=r"mine does not exist, .*; did you mean \S*mine\.py\?"):

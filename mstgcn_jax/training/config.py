@@ -12,7 +12,7 @@ import importlib.util
 import math
 import pathlib
 import shlex
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -126,15 +126,15 @@ def shipped() -> dict[str, pathlib.Path]:
   return {path.stem: path for path in sorted(folder.glob("*.py"))} if folder else {}
 
 
-def load(path: str | pathlib.Path, changes: Iterable[tuple[str, str]] = ()) -> ConfigDict:
+def load(path: str | pathlib.Path, changes: Sequence[tuple[str, str]] = ()) -> ConfigDict:
   """The config that a file's `get_config()` returns, or that a run has left as config.json.
 
   Args:
     path: the file, or the name of a shipped one, such as 'ntu_joint'.
     changes: fields to set in it and the texts typed for them, as of `override`.
   Raises:
-    ConfigError: the file is missing, is neither, fails, or has no `get_config`; or a change is
-      wrong.
+    ConfigError: the file is missing, is neither, fails, or has no `get_config`; a config.json names
+      code that `changes` do not name, too; or a change is wrong.
     DataError: as `read`.
   """
   path = pathlib.Path(path)
@@ -152,11 +152,17 @@ def load(path: str | pathlib.Path, changes: Iterable[tuple[str, str]] = ()) -> C
       f"config file {path} is no Python file (.py), as those in configs/ are, nor a run's "
       "config.json"
     )
-  if path.suffix == ".json":
+  if path.suffix == ".py":
+    config = _run(path)
+  else:
     config = read(path)
     config.allow_config_change = False  # was said of resuming that run, not of others
-  else:
-    config = _run(path)
+    code = own_code(config.model)
+    field = "model.network" if code == config.model.network else "model.block_type"
+    if code and (field, code) not in changes:
+      raise ConfigError(
+        f"{path} names code of its own, {code!r}; if you trust it, say so by {typed(field, code)}"
+      )
   for name, text in changes:
     override(config, name, text)
   return config
