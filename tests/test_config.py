@@ -228,6 +228,8 @@ def test_code_that_a_runs_config_names_is_imported_where_it_is_said_again(tmp_pa
     config_lib.load(tmp_path / "config.json")
   changes = [("seed", "1"), ("model.block_type", "mine:Layer/ms")]
   assert config_lib.load(tmp_path / "config.json", changes).model.block_type == "mine:Layer/ms"
+  ours = [("model.block_type", "ms")]
+  assert config_lib.load(tmp_path / "config.json", ours).model.block_type == "ms"
 
 
 def test_a_config_named_without_its_ending_is_found_and_said(tmp_path):

@@ -157,14 +157,14 @@ def load(path: str | pathlib.Path, changes: Sequence[tuple[str, str]] = ()) -> C
   else:
     config = read(path)
     config.allow_config_change = False  # was said of resuming that run, not of others
-    code = own_code(config.model)
+  for name, text in changes:
+    override(config, name, text)
+  if path.suffix == ".json" and (code := own_code(config.model)):
     field = "model.network" if code == config.model.network else "model.block_type"
-    if code and (field, code) not in changes:
+    if (field, code) not in changes:
       raise ConfigError(
         f"{path} names code of its own, {code!r}; if you trust it, say so by {typed(field, code)}"
       )
-  for name, text in changes:
-    override(config, name, text)
   return config
 
 
