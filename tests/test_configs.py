@@ -120,6 +120,15 @@ def test_ntu120_starts_on_skeleton_files(tmp_path):
   assert scores.logits.shape == (classes, 120)
 
 
+def test_the_modern_recipe_starts_on_generated_clips(tmp_path):
+  raw = tmp_path / "raw"
+  skeleton_files.generate(raw, performers=3, repetitions=1, cameras=1, frames=24)
+  prepare("ntu60", "--raw", raw, "--out", tmp_path)
+  scores = start("ntu_mstgcn_modern.py", tmp_path, tmp_path / "run", channels=3)
+  assert all("P003" in name for name in scores.names.tolist())  # performers 1 and 2 train
+  assert scores.logits.shape == (len(skeleton_files.CLASS_NAMES), 60)
+
+
 def test_kinetics_starts_on_json_files(tmp_path):
   raw = tmp_path / "raw"
   for part, count in (("train", 8), ("val", 3)):
