@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +29,10 @@ def relative_error(a, b) -> float:
   return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
-class GoldenFile:
+class Reference:
   """One golden file: the published code's arrays (`self[...]`), and our network with its state."""
 
-  def __init__(self, name: str, dtype: str):
+  def __init__(self, name: str, dtype: str = "float32"):
     self.arrays = np.load(golden(f"{name}.npz"))
     config = torch_weights.config_from_reference(json.loads(str(self["config"])))
     self.config = dataclasses.replace(config, dtype=dtype)
@@ -66,6 +67,54 @@ class GoldenFile:
     features = jnp.transpose(features, (0, 1, 4, 2, 3))
     return logits, features.reshape(-1, *features.shape[2:])
 
+  def first_step(self):
+    """Logits and loss of the first step of training."""
+    self.model.train()
+    graphdef, state = nnx.split(self.model)
+    logits = jax.jit(HERE(lambda state, x: nnx.merge(graphdef, state)(x)))(state, self.clips)
+    return logits, self._loss(logits)
+
+  def train(self, flipped: Sequence[float] = ()):
+    """Three steps of the published code's optimiser.
+
+    Args:
+      flipped: inputs of ReLUs which the published code rounded to the other side of 0.
+
+    Returns:
+      Losses; logits and gradients of the first step; the state after the third, the latter two
+      under the published names.
+    """
+    self.model.train()
+    if flipped:
+      _flip_relus(self.model, flipped)
+    graphdef, *variables = nnx.split(self.model, nnx.Param, nnx.BatchStat)
+    params, stats = map(nnx.to_pure_dict, variables)
+
+    def loss(params, stats):
+      model = nnx.merge(graphdef, params, stats)
+      model.train()
+      logits = model(self.clips)
+      return self._loss(logits), (logits, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
+
+    @jax.jit
+    @HERE
+    def step(params, stats, momentum):
+      (loss_value, (logits, stats)), grads = jax.value_and_grad(loss, has_aux=True)(params, stats)
+      updates, momentum = OPTIMIZER.update(grads, momentum, params)
+      return loss_value, logits, grads, optax.apply_updates(params, updates), stats, momentum
+
+    momentum = OPTIMIZER.init(params)
+    losses = []
+    for i in range(3):
+      loss_value, logits, grads, params, stats, momentum = step(params, stats, momentum)
+      losses.append(loss_value)
+      if i == 0:
+        first_logits, first_grads = logits, self.named(grads)
+    return np.array(losses), first_logits, first_grads, self.named(params, stats)
+
+  def _loss(self, logits):
+    return optax.softmax_cross_entropy_with_integer_labels(logits, self.labels).mean()
+
   def named(self, params, stats=None) -> dict[str, np.ndarray]:
     """Variables, or gradients in their place, under the published names."""
     for kind, values in ((nnx.Param, params), (nnx.BatchStat, stats)):
@@ -76,130 +125,17 @@ class GoldenFile:
     return torch_weights.state_dict(self.model)
 
 
-class Reference(GoldenFile):
-  """A golden file of MST-GCN."""
+def _flip_relus(model: nnx.Module, inputs: Sequence[float]) -> None:
+  """Gives ReLUs at these inputs, to 1e-10, the derivative of the other side of 0."""
 
-  def __init__(self, name: str, dtype: str = "float32"):
-    super().__init__(f"model/{name}", dtype)
+  def relu(x):
+    flips = functools.reduce(jnp.logical_or, (jnp.abs(x - value) < 1e-10 for value in inputs))
+    sloped = jnp.where((x > 0) ^ flips, x, 0)
+    return jnp.maximum(jax.lax.stop_gradient(x), 0) + sloped - jax.lax.stop_gradient(sloped)
 
-  def first_step(self):
-    """Logits and loss of the first step of training."""
-    self.model.train()
-    graphdef, state = nnx.split(self.model)
-    run = jax.jit(HERE(lambda state, x: nnx.merge(graphdef, state)(x)))
-    logits = run(state, self.clips)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, self.labels)
-    return logits, losses.mean()
-
-  def train(self, tolerance: float):
-    """Three steps of the reference's optimiser.
-
-    Args:
-      tolerance: relative error of the gradients at which no more ReLUs at 0 are decided.
-    Returns:
-      Losses; logits and gradients of the first step; the state after the third, the latter two
-      under the reference's names.
-    """
-    run = Training(self)
-    variables = run.params, run.stats
-
-    @jax.jit
-    def update(grads, momentum, params):
-      updates, momentum = OPTIMIZER.update(grads, momentum, params)
-      return optax.apply_updates(params, updates), momentum
-
-    momentum = OPTIMIZER.init(run.params)
-    losses = []
-    for step in range(3):
-      grads, (loss, stats, logits, inputs) = run.gradient(*variables)
-      losses.append(loss)
-      if step == 0:
-        first_logits = logits
-        grads = run.decide_kinks(grads, inputs, tolerance)
-        first_grads = self.named(grads)
-      params, momentum = update(grads, momentum, variables[0])
-      variables = params, stats
-    return np.array(losses), first_logits, first_grads, self.named(*variables)
-
-
-class Training:
-  """Loss and gradient of a model, with a hand on the input of every ReLU.
-
-  Where the exact input of a ReLU is within float32 rounding of 0, its sign in the reference, and so
-  its derivative, is a matter of luck, and one such element in 100,000 moves gradients by up to a
-  percent. A 'nudge' is added to a ReLU's input; it moves such elements, and no others, to the other
-  side of 0.
-  """
-
-  def __init__(self, reference: Reference):
-    model = reference.model
-    model.train()
-    self.reference = reference
-    graphdef, *variables = nnx.split(model, nnx.Param, nnx.BatchStat)
-    self.params, self.stats = map(nnx.to_pure_dict, variables)
-    self.expected = reference.group("grad/")
-
-    def loss(params, stats, nudges=None):
-      inputs = []
-
-      def relu_of_array(x):
-        x = x + nudges[len(inputs)] if nudges else x
-        inputs.append(x)
-        return jnp.where(x > 0, x, 0)
-
-      relu = functools.partial(jax.tree.map, relu_of_array)
-      model = nnx.merge(graphdef, params, stats)
-      model.train()
-      for _, module in list(nnx.iter_modules(model)):
-        if getattr(module, "activation", None) in (jax.nn.relu, PLAIN["relu"], RELU_OF_SUM):
-          module.activation = relu
-      logits = model(reference.clips)
-      losses = optax.softmax_cross_entropy_with_integer_labels(logits, reference.labels)
-      loss = losses.mean()
-      return loss, (loss, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)), logits, inputs)
-
-    gradient = HERE(jax.grad(loss, has_aux=True))
-    self.gradient = jax.jit(gradient)
-    # Compiled well: some networks run it dozens of times.
-    self.trial_gradient = jax.jit(gradient, compiler_options={"xla_backend_optimization_level": 3})
-
-  def decide_kinks(self, grads, inputs, tolerance: float):
-    """Gradients, once the ReLUs at 0 are decided as the reference's rounding decided them.
-
-    At most four groups of equal elements are decided, each the one that helps most.
-    """
-    inputs = [np.asarray(x) for x in inputs]
-    nudges = [np.zeros_like(x) for x in inputs]
-    groups: dict = {}
-    for i, x in enumerate(inputs):
-      for index in map(tuple, np.argwhere(np.abs(x) < 2e-5)):
-        # An absent person's frames are alike, so that several elements share their luck.
-        nudge = -np.copysign(abs(x[index]) + 3e-5, x[index])
-        groups.setdefault((i, round(2e7 * float(x[index]))), []).append((index, nudge))
-
-    def errors(grads):
-      return np.array(list(gradient_errors(self.reference.named(grads), self.expected).values()))
-
-    distance = lambda grads: np.mean(np.minimum(errors(grads), 0.1))
-
-    for _ in range(4):
-      if np.max(errors(grads)) < tolerance:
-        break
-      trials = []
-      for (i, value), elements in sorted(groups.items(), key=lambda g: abs(g[0][1]))[:24]:
-        trial = [nudge.copy() if i == j else nudge for j, nudge in enumerate(nudges)]
-        for index, nudge in elements:
-          trial[i][index] = nudge
-        found = self.trial_gradient(self.params, self.stats, trial)[0]
-        trials.append((distance(found), (i, value), trial, found))
-      if not trials:
-        break
-      best, key, trial, found = min(trials, key=lambda t: t[0])
-      if best > 0.9 * distance(grads):
-        break
-      nudges, grads = trial, found
-      del groups[key]
-    return grads
+  for _, module in list(nnx.iter_modules(model)):
+    if getattr(module, "activation", None) in (jax.nn.relu, PLAIN["relu"], RELU_OF_SUM):
+      module.activation = functools.partial(jax.tree.map, relu)
 
 
 def gradient_errors(grads, expected) -> dict[str, float]:

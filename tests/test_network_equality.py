@@ -12,8 +12,7 @@ import jax
 import numpy as np
 import pytest
 from golden import golden
-from network_reference import NetworkReference
-from reference import relative_error
+from reference import Reference, relative_error
 
 from mstgcn_jax import torch_weights
 from mstgcn_jax.model import platform
@@ -27,7 +26,7 @@ NAMES = (
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_network_evaluates_and_has_names_as_the_published_code(name):
-  reference = NetworkReference(name, "float32")
+  reference = Reference(f"networks/{name}")
   assert not reference.unused
   back = torch_weights.state_dict(reference.model)
   assert back.keys() == reference.state.keys()
@@ -55,7 +54,7 @@ def test_the_forms_for_gpus_train_as_the_published_code(name):
 
 def check_in_float64(name: str) -> None:
   with jax.enable_x64(True):
-    reference = NetworkReference(name, "float64")
+    reference = Reference(f"networks/{name}", "float64")
     evaluated, _ = reference.evaluate()
     losses, logits, grads, after = reference.train()
   assert relative_error(evaluated, reference["eval64/logits"]) < 1e-9
