@@ -7,18 +7,19 @@ import json
 import os
 import sys
 
+import jax
+import numpy as np
+import quick
+from flax import nnx
+
+from mstgcn_jax import skeletons
+from mstgcn_jax.data.augment import Augmentation
+from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.training import optimizer, train_step
+
 DTYPE = sys.argv[1]
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
-os.environ["JAX_ENABLE_X64"] = str(DTYPE == "float64")
-
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-from flax import nnx  # noqa: E402
-
-from mstgcn_jax import skeletons  # noqa: E402
-from mstgcn_jax.data.augment import Augmentation  # noqa: E402
-from mstgcn_jax.model import MSTGCN, ModelConfig  # noqa: E402
-from mstgcn_jax.training import optimizer, train_step  # noqa: E402
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {quick.FLAGS}"
+jax.config.update("jax_enable_x64", DTYPE == "float64")
 
 STEPS, BATCH = 20, 16
 

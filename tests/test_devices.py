@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import quick
 import tiny
 
 from mstgcn_jax.errors import ConfigError
@@ -86,7 +87,8 @@ def free_port() -> int:
 def start(data, workdir, *extra: str, processes: int, devices: int) -> list[subprocess.Popen]:
   """Starts a run of several processes with simulated devices each."""
   port = free_port()
-  env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+  flags = f"--xla_force_host_platform_device_count={devices} {quick.FLAGS}"
+  env = os.environ | {"XLA_FLAGS": flags}
   started = []
   for i in range(processes):
     argv = command(data, workdir, *extra)
