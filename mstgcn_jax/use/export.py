@@ -371,13 +371,17 @@ def _write_onnx(run: _Run, facts: dict[str, Any], out: pathlib.Path) -> None:
 def _in_float16(model: Any) -> Any:
   """An ONNX model with weights and arithmetic in float16, input and output still float32."""
   try:
-    from onnxruntime.transformers import float16
+    from onnxruntime.transformers import float16, onnx_model
   except ImportError as error:
     raise ConfigError(
       f"--quantize float16 needs onnxruntime ({error}); pip install 'mstgcn-jax[export]'"
     ) from error
   # What it leaves in float32 of its own accord, our maxima, onnxruntime has in float16, too.
-  return float16.convert_float_to_float16(model, keep_io_types=True, op_block_list=[])
+  model = float16.convert_float_to_float16(model, keep_io_types=True, op_block_list=[])
+  # Its casts of the input and the output stand behind all else, and ONNX asks for an order in which
+  # values come before their uses; onnxruntime alone does not.
+  onnx_model.OnnxModel.graph_topological_sort(model.graph)
+  return model
 
 
 def _load_onnx(path: pathlib.Path) -> _Clips | None:
