@@ -10,6 +10,7 @@ The reference cannot be run with ACON activations. Their tensors are named here 
 
 import pathlib
 import pickle
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,9 @@ __all__ = [
   "state_dict",
   "write_state_dict",
 ]
+
+# Where a checkpoint has its state dict: PYSKL's, and one as PyTorch's tutorials save it.
+_STATES = ("state_dict", "model_state_dict")
 
 
 def load_state_dict(model: nnx.Module, state: Mapping[str, Any]) -> list[str]:
@@ -143,19 +147,26 @@ def read_state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     if file.read(2)[:1] not in (b"P", b"\x80"):  # a zip archive, before PyTorch 1.6 a pickle
       raise DataError(f"{path} is not a PyTorch file")
   try:
-    state = torch.load(path, map_location="cpu", weights_only=True)
-  except pickle.UnpicklingError as error:
-    raise DataError(
-      f"{path} holds more than tensors, and running what it asks for could harm; not read. If you "
-      "trust its source, save its state dict alone: torch.save(model.state_dict(), path)"
-    ) from error
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")  # how to read a TorchScript program
+      state = torch.load(path, map_location="cpu", weights_only=True)
   except Exception as error:  # PyTorch raises many types for a file that is none of its own
     message = " ".join(str(error).split())
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in message:
+      raise DataError(
+        f"{path} holds more than tensors, and running what it asks for could harm; not read. If "
+        "you trust its source, save its state dict alone: torch.save(model.state_dict(), path)"
+      ) from error
     raise DataError(f"{path} is not a whole PyTorch file ({message})") from error
-  if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-    state = state["state_dict"]
-  if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+  for name in _STATES:
+    if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
+      state = state[name]
+  if not isinstance(state, Mapping):
     raise DataError(f"{path} is not a state dict, a mapping of names to tensors")
+  if others := [str(name) for name, v in state.items() if not isinstance(v, torch.Tensor)]:
+    raise DataError(
+      f"{path} is not a state dict, a mapping of names to tensors: it holds {', '.join(others)}"
+    )
   # NumPy has no bfloat16; nn.Parameters have to be detached.
   wide = lambda tensor: tensor.float() if tensor.dtype == torch.bfloat16 else tensor
   try:

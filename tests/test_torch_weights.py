@@ -7,6 +7,7 @@ import pathlib
 import pickle
 import subprocess
 import sys
+import zipfile
 
 import jax
 import numpy as np
@@ -226,6 +227,27 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path):
     with pytest.raises(DataError, match=name):
       torch_weights.read_state_dict(tmp_path / name)
   assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("name", ["state_dict", "model_state_dict"])
+def test_the_state_dict_of_a_checkpoint_is_found(tmp_path, name):
+  torch.save({"epoch": 3, name: {"fc.bias": torch.ones(2)}}, tmp_path / "w.pt")
+  assert torch_weights.read_state_dict(tmp_path / "w.pt")["fc.bias"].tolist() == [1, 1]
+
+
+def test_what_a_file_holds_that_is_no_tensor_is_named(tmp_path):
+  torch.save({"epoch": 3, "net": {}, "fc.bias": torch.ones(2)}, tmp_path / "w.pt")
+  with pytest.raises(DataError, match=r"names to tensors: it holds epoch, net$"):
+    torch_weights.read_state_dict(tmp_path / "w.pt")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_torchscript_program_is_refused_as_what_could_harm(tmp_path):
+  torch.save({}, tmp_path / "w.pt")
+  with zipfile.ZipFile(tmp_path / "w.pt", "a") as archive:
+    archive.writestr("w/constants.pkl", "")  # by which PyTorch knows one
+  with pytest.raises(DataError, match=r"more than tensors, and running .* could harm; not read"):
+    torch_weights.read_state_dict(tmp_path / "w.pt")
 
 
 def test_damaged_and_missing_files_are_named(tmp_path):
