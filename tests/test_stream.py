@@ -141,6 +141,15 @@ def test_the_command_answers_json_lines_with_json_lines(workdir, classify, capsy
   assert len(answers[-1]["top"]) == 2
 
 
+def test_all_streams_of_a_run_are_compiled_before_the_first_frame(workdir, monkeypatch):
+  computed = []
+  compute = lambda self, clips: computed.extend(clip.shape for clip in clips)
+  monkeypatch.setattr(Predictor, "probabilities", compute)
+  monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+  assert command.main([str(workdir), "--frames", "30"]) == 0
+  assert computed == [(2, 12, 25, 3)]
+
+
 def test_a_pipe_that_ends_before_the_first_answer_says_so(workdir, capsys, monkeypatch):
   stdin = io.TextIOWrapper(io.BytesIO(b"".join(lines_of(recording(frames=11)))))
   monkeypatch.setattr(sys, "stdin", stdin)

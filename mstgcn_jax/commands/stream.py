@@ -30,6 +30,7 @@ def main(argv: list[str]) -> int:
   process.start()
   predictor = Predictor(args.run, checkpoint=args.checkpoint, stream=args.stream, trust=args.trust)
   stream = Stream(predictor.classifier, frames=args.frames, hop=args.hop)
+  predictor.probabilities([stream.example()])  # compiles a run's other streams, too
   naming = Naming(predictor.class_names, args.unknown_below)
   print(predictor.calibrated, file=sys.stderr)
   answer = lambda pipe: answers(lines_of(pipe), stream, predictor, naming, args.top)

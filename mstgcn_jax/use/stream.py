@@ -61,7 +61,7 @@ class Stream:
         raise ConfigError(f"{name} is {value!r}; expected a whole number of 1 or more")
     self._layout = (workdir.skeleton.num_joints, workdir.channels)
     self.clear()
-    self._compile()
+    jax.block_until_ready(workdir(self.example()[None]))
 
   def clear(self) -> None:
     """Forgets all frames, as before the first."""
@@ -69,9 +69,9 @@ class Stream:
     self._ring = np.zeros((persons, self.frames, *self._layout), np.float32)
     self.count = 0
 
-  def _compile(self) -> None:
-    example = np.ones((1, self.frames, *self._layout), np.float32)
-    jax.block_until_ready(self.classifier(self.classifier.from_recording(example)[None]))
+  def example(self) -> np.ndarray:
+    """A clip as `take` gives them, of nobody: what takes them can be compiled with it."""
+    return self.classifier.from_recording(np.ones((1, self.frames, *self._layout), np.float32))
 
   def push(self, frame: np.ndarray) -> np.ndarray | None:
     """Takes a frame; probabilities [class] where one is due, else None.
