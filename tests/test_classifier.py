@@ -36,21 +36,24 @@ def write_run(
   preparation=None,
   **changes,
 ):
-  """A workdir of a network as it is initialised, as if it had been trained on such data."""
+  """A workdir of a network as it is initialised, as if it had been trained on such data.
+
+  Of several streams, given as a tuple, all have the same values.
+  """
+  streams = [stream] if isinstance(stream, str) else list(stream)
   config = ModelConfig(**(MODEL | changes))
   _, params, batch_stats = split_model(MSTGCN(config, rngs=nnx.Rngs(0)))
   zero = np.zeros((), np.int32)
   key = np.zeros(2, np.uint32)
   state = TrainState(zero, key, params, batch_stats, opt_state={}, normalization=normalization)
   with checkpoints.make_manager(workdir) as manager:
-    checkpoints.save(
-      manager, 0, {stream: jax.tree.map(jax.numpy.asarray, state)}, checkpoints.Progress()
-    )
+    states = dict.fromkeys(streams, jax.tree.map(jax.numpy.asarray, state))
+    checkpoints.save(manager, 0, states, checkpoints.Progress())
     checkpoints.wait(manager)
   facts = {
     "model": config.to_dict(),
     "class_names": ["a", "b", "c"],
-    "streams": [stream],
+    "streams": streams,
     "input": {"window": 12, "num_persons": config.num_persons, "sampling": "loop"},
     "loading": {"fill": "loop", "center": center},
     "preparation": {"rotated": rotated} | (preparation or {}),

@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 
@@ -112,14 +111,17 @@ def test_how_clips_are_placed_is_beside_the_file(tmp_path):
   assert facts["origin"] == "first_frame" and facts["bone_parents"][0] == 1
 
 
-def test_calibrated_runs_are_exported_calibrated(workdir, tmp_path, capsys):
-  run = shutil.copytree(workdir, tmp_path / "run")
+def test_calibrated_runs_are_exported_calibrated_by_one_stream(tmp_path, capsys):
+  run = write_run(tmp_path / "run", stream=("joint", "bone"))
   calibration.Calibration({"joint": 4.0}, 0, "clips").save(run)
   assert command.main([str(run), "--to", "stablehlo", str(tmp_path / "a.stablehlo")]) == 0
-  assert "calibrated: temperature 4" in capsys.readouterr().out
+  said = capsys.readouterr().out
+  assert "stream joint alone, of joint, bone: --stream names another" in said
+  assert "calibrated: temperature 4, as those of predict --stream joint" in said
   assert files.read_json(tmp_path / "a.stablehlo.json")["temperature"] == 4
   got = export.FORMATS["stablehlo"][2](tmp_path / "a.stablehlo")(clips())
-  np.testing.assert_allclose(got, Predictor(run).probabilities(clips()), atol=export.TOLERANCE)
+  expected = Predictor(run, stream="joint").probabilities(clips())
+  np.testing.assert_allclose(got, expected, atol=export.TOLERANCE)
   assert np.abs(got - Classifier(run)(clips())).max() > 0.01
 
 

@@ -10,6 +10,7 @@ import pathlib
 
 from mstgcn_jax import files
 from mstgcn_jax.commands import process
+from mstgcn_jax.training import workdir as workdir_lib
 
 
 def main(argv: list[str]) -> int:
@@ -29,8 +30,14 @@ def main(argv: list[str]) -> int:
   comparison = export.export(args.workdir, args.to, args.out, quantize=args.quantize, **options)
   beside = args.out.with_name(f"{args.out.name}.json")
   print(f"wrote {args.out} and {beside.name} beside it")
-  if (temperature := files.read_json(beside)["temperature"]) != 1:
-    print(f"probabilities are calibrated: temperature {temperature:.3g}, as those of predict")
+  facts, streams = files.read_json(beside), workdir_lib.read(args.workdir).streams
+  if len(streams) > 1:
+    print(f"stream {facts['stream']} alone, of {', '.join(streams)}: --stream names another")
+  if (temperature := facts["temperature"]) != 1:
+    print(
+      f"probabilities are calibrated: temperature {temperature:.3g}, as those of predict --stream "
+      f"{facts['stream']}"
+    )
   if comparison.difference is None:
     print("not compared with the run: onnxruntime is not installed")
   else:
