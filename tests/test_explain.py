@@ -9,6 +9,7 @@ from PIL import Image
 from prepared import prepare, random_clips
 from test_classifier import write_run
 
+from data_prep.look import show
 from mstgcn_jax.commands import embed as embed_command
 from mstgcn_jax.commands import explain as command
 from mstgcn_jax.data.data_set import open_data_set
@@ -138,6 +139,20 @@ def test_the_command_draws_a_clip_of_a_data_set_and_a_file(run, tiny_data, tmp_p
   np.save(tmp_path / "wave.npy", tiny.read((0, 1, 2), 20).persons[0])
   assert command.main([str(run), str(tmp_path / "wave.npy"), "--out", str(out)]) == 0
   assert capsys.readouterr().out.startswith("wave: ")
+
+
+def test_of_a_run_of_several_streams_the_one_that_is_explained_is_named(tmp_path, capsys):
+  run = write_run(tmp_path / "run", stream=("joint", "bone"))
+  np.save(tmp_path / "clip.npy", np.random.default_rng(0).normal(size=(2, 12, 25, 3)))
+  out = tmp_path / "why.png"
+  argv = [str(run), str(tmp_path / "clip.npy"), "--stream", "bone", "--out", str(out)]
+  assert command.main(argv) == 0
+  assert "% by stream bone\n" in capsys.readouterr().out
+  with Image.open(out) as picture:
+    pixels = np.asarray(picture.convert("RGB")).astype(int)
+  for color in show.COLORS[:2]:  # bones are as the legend says, in pale
+    tints = pixels[: picture.height // 8] - (np.array(color) // 3 + 170)
+    assert (np.abs(tints).max(-1) < 2).sum() > 100
 
 
 def test_the_command_draws_and_prints_deletion_curves(run, tiny_data, tmp_path, capsys):

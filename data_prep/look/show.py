@@ -126,7 +126,7 @@ def draw_persons(
     line: below the title.
     coordinates: what the channels are, as `DataSet.coordinates`.
     at_zero: joint of the first person that lies at 0 although it is tracked.
-    weights: [person, frame, joint] from 0 to 1: joints are drawn the larger and redder, bones grey.
+    weights: [person, frame, joint] from 0 to 1: joints are drawn the larger and redder, bones pale.
   """
   clip = padded(persons)
   scene = _Scene(clip, skeletons.tracked(clip, at_zero), skeleton, coordinates, weights)
@@ -328,7 +328,8 @@ class _Scene:
     for person, seen in enumerate(self.seen[:, frame]):
       places, depth = place(self.points[person, frame]), self.points[person, frame, :, 2]
       for child, parent in self._bones(seen):
-        color = self._color(person, child) if self.weights is None else _SHADOW
+        color = self._color(person, child)
+        color = color if self.weights is None else _pale(color)
         strokes.append((depth[[child, parent]].mean(), places[[child, parent]], color))
       for joint in np.flatnonzero(seen).tolist():
         how = self._color(person, joint), self._radius(joint, thick)
@@ -353,6 +354,10 @@ class _Scene:
     color = np.array(COLORS[person % len(COLORS)])
     right = joint in {right for _, right in self.skeleton.mirror}
     return tuple((color * (0.62 if right else 1)).astype(int).tolist())
+
+
+def _pale(color: tuple[int, ...]) -> tuple[int, ...]:
+  return tuple((np.array(color) // 3 + 170).tolist())
 
 
 def _stressed(weight: float, thick: float) -> tuple[tuple[int, ...], float]:

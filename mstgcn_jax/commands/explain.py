@@ -36,7 +36,8 @@ def main(argv: list[str]) -> int:
   if args.clips < 1:
     raise ConfigError(f"--clips {args.clips} is none; expected 1 or more")
   process.start()
-  stream = workdir_lib.read(args.run).stream(args.stream)
+  facts = workdir_lib.read(args.run)
+  stream = facts.stream(args.stream)
   predictor = Predictor(args.run, checkpoint=args.checkpoint, stream=stream, trust=args.trust)
   if args.deletion:
     _deletion(args, predictor, out)
@@ -44,6 +45,8 @@ def main(argv: list[str]) -> int:
   name, clip, label = _clip(args, predictor)
   found = explain.explain(predictor.classifier, clip)
   said = f"{predictor.class_names[found.target]} {100 * found.probability:.1f} %"
+  if len(facts.streams) > 1:  # which fused may say something else
+    said += f" by stream {stream}"
   print(f"{name}: {said}{label}")
   classify = predictor.classifier
   for method, importance in found.importance.items():
