@@ -16,6 +16,7 @@ from data_prep import prepare, shards
 from data_prep.look import info, show
 from data_prep.readers.interface import Source
 from data_prep.sources import SOURCES
+from mstgcn_jax import words
 from mstgcn_jax.errors import ConfigError, DataError
 
 
@@ -70,7 +71,9 @@ def _cpus() -> int:
 def parser(prog: str = "python -m data_prep") -> argparse.ArgumentParser:
   """The command's arguments, one sub-command per source beside `show` and `info`."""
   top = argparse.ArgumentParser(prog=prog, description=__doc__.splitlines()[0])
-  commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+  commands = top.add_subparsers(
+    dest="command", required=True, metavar="COMMAND", parser_class=words.Subcommand
+  )
   for source in SOURCES.values():
     command = commands.add_parser(source.name, help=source.help, description=source.help)
     _add_preparation_arguments(command, source)

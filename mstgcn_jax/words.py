@@ -1,5 +1,6 @@
-"""How messages put things: counted nouns, what a mistyped name may have meant."""
+"""How messages put things: counted nouns, what a mistyped name may have meant, unknown flags."""
 
+import argparse
 import difflib
 from collections.abc import Iterable
 
@@ -28,3 +29,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
   found += [full for full in known if last[full] in alike]
   found = list(dict.fromkeys(found))[:3]
   return f"; did you mean {', '.join(found)}?" if found else ""
+
+
+class Subcommand(argparse.ArgumentParser):
+  """A parser below another, such as that of `mstgcn weights import`, that names its own flags.
+
+  By itself argparse says of one that is unknown how the command above is used.
+  """
+
+  def parse_known_args(self, args=None, namespace=None):
+    found, unknown = super().parse_known_args(args, namespace)
+    if unknown:
+      self.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return found, unknown

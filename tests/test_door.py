@@ -71,6 +71,22 @@ def test_what_a_command_lacks_is_said_under_its_name(argv, ends, capsys):
   assert f"\nmstgcn {' '.join(argv)}: error: " in error
 
 
+@pytest.mark.parametrize(
+  "argv",
+  [
+    ["show", "data", "--lable=0"],
+    ["prepare", "ntu60", "--raw=a", "--out=b", "--lable=0"],
+    ["weights", "export", "a", "b.pt", "--lable=0"],
+  ],
+)
+def test_an_unknown_flag_is_said_under_the_commands_name(argv, capsys):
+  assert status_of(argv) == 2
+  command = " ".join(argv[: 1 if argv[0] == "show" else 2])
+  error = capsys.readouterr().err
+  assert error.startswith(f"usage: mstgcn {command} ")
+  assert error.endswith(f"\nmstgcn {command}: error: unrecognized arguments: --lable=0\n")
+
+
 def test_wrong_usage_is_2_and_bad_data_1(ends, tmp_path, capsys):
   with pytest.raises(Ended):
     door.main(["train", "--config", "quickstrat"])

@@ -10,7 +10,7 @@ WEIGHTS may also be a .safetensors file, which does not need PyTorch.
 
 import pathlib
 
-from mstgcn_jax import torch_weights
+from mstgcn_jax import torch_weights, words
 from mstgcn_jax.commands import process
 from mstgcn_jax.model.config import NETWORKS, own_code
 from mstgcn_jax.model.unpublished import unpublished
@@ -22,7 +22,7 @@ from mstgcn_jax.use import weights
 
 def main(argv: list[str]) -> int:
   parser = process.parser("weights", __doc__)
-  commands = parser.add_subparsers(dest="command", required=True)
+  commands = parser.add_subparsers(dest="command", required=True, parser_class=words.Subcommand)
   into = commands.add_parser("import", help="a PyTorch checkpoint -> a workdir")
   into.add_argument("weights", help=".pt or .safetensors file of the reference")
   into.add_argument("yaml", help="YAML file that it was trained with, or the network's name")
