@@ -272,9 +272,11 @@ def test_options_of_the_source_stand_behind_dashes(run, tmp_path, capsys, xyz):
     ),
     ("unknown", [], ConfigError, r"^\S*unknown holds files of .*; --source NAME"),
     ("empty", [], DataError, "empty is an empty folder"),
+    ("data", [], DataError, r"data is a prepared data set; .* mstgcn evaluate"),
   ],
 )
-def test_what_is_wrong_is_said_in_one_line(run, tmp_path, name, flags, kind, said):
+def test_what_is_wrong_is_said_in_one_line(run, tmp_path, tiny_data, name, flags, kind, said):
+  (tmp_path / "data").symlink_to(tiny_data / "tiny")
   for folder in ("empty", "unknown"):
     (tmp_path / folder).mkdir()
   (tmp_path / "unknown" / "a.json").write_text("{}")

@@ -16,7 +16,7 @@ import numpy as np
 from data_prep.look import show
 from data_prep.readers import exchange
 from mstgcn_jax.commands import process
-from mstgcn_jax.data.data_set import METADATA, DataSet, open_data_set
+from mstgcn_jax.data.data_set import DataSet, is_data_set, open_data_set
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.evaluation import plots
 from mstgcn_jax.training import config as config_lib
@@ -78,8 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _clip(args: argparse.Namespace, predictor: Predictor) -> tuple[str, np.ndarray, str]:
   """Name, clip as the network sees it, and what it is labelled as, where that is known."""
-  is_data = any(any(args.what.glob(f"{below}{METADATA}")) for below in ("", "[0-9]*/"))
-  if is_data or args.row is not None:
+  if is_data_set(args.what) or args.row is not None:
     data = open_data_set(args.what)
     row = _row(data, args.row)
     label = data.class_names[data.table["label"][row]]

@@ -370,6 +370,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
   return [words(name) for name in old if old[name] != new.get(name)]
 
 
+def is_data_set(path: pathlib.Path) -> bool:
+  """Whether a folder looks like what `open_data_set` opens."""
+  found = (*path.glob(METADATA), *path.glob(f"[0-9]*/{METADATA}"))
+  return any((metadata.parent / TABLE).is_file() for metadata in found)
+
+
 def open_data_set(path: str | pathlib.Path) -> DataSet:
   """Opens DATA_DIR/NAME/VERSION, or DATA_DIR/NAME where it holds one version.
 

@@ -24,7 +24,7 @@ from data_prep.readers.interface import FRACTIONS, Recordings
 from data_prep.sources import SOURCES
 from mstgcn_jax import skeletons, words
 from mstgcn_jax.data import normalise
-from mstgcn_jax.data.data_set import Persons
+from mstgcn_jax.data.data_set import Persons, is_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
 
@@ -114,6 +114,12 @@ def find(
   path = pathlib.Path(path)
   if not path.exists():
     raise DataError(f"{path} does not exist; expected a recording, or a folder of them")
+  if is_data_set(path):
+    raise DataError(
+      f"{path} is a prepared data set; expected a recording, or a folder of them. mstgcn evaluate "
+      "writes what a run says of a data set's clips (--data, --data-name, --protocol all), mstgcn "
+      "explain takes one"
+    )
   below = list(raw_files.walk(path)) if path.is_dir() else [path]
   readers = _readers(path, below, source)
   if readers and not options:
