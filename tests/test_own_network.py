@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny
 from flax import nnx
+from test_classifier import write_run
 
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model import ModelConfig, make_network, summary
@@ -73,6 +74,13 @@ def test_a_network_that_has_to_be_told_its_mode_is_set_up_and_counted(tiny_data)
   run = experiment.set_up(config)
   (row,) = summary.rows(run.model_config, frames=16)
   assert row.shape == (3,)
+
+
+def test_features_of_a_network_that_has_none_are_refused_by_its_name(tmp_path):
+  classify = Classifier(write_run(tmp_path / "run"))
+  classify.model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+  with pytest.raises(ConfigError, match=r"network Linear has no features\(clips\)"):
+    classify.features(np.ones((1, 2, 12, 25, 3), np.float32))
 
 
 def no_logits(config, *, rngs):

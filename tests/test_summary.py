@@ -184,3 +184,5 @@ def test_a_field_of_the_config_can_be_set_for_the_summary(capsys):
   )
   with pytest.raises(ConfigError, match=r"did you mean model\.width"):
     summary_main(["--config", "ntu_joint", "--config.model.wdth=16"])
+  with pytest.raises(ConfigError, match=r"data\.window is 0; it must be at least 1"):
+    summary_main(["--config", "ntu_joint", "--config.data.window=0"])

@@ -21,6 +21,7 @@ def main(argv: list[str]) -> int:
   unprepared.add_argument("--channels", type=int, help="of a joint; default 3")
   args = parser.parse_args(argv)
   config = config_lib.load(args.config, changes)
+  config_lib.validate(config)
   folder = pathlib.Path(config.data.dir) / config.data.name
   if folder.is_dir():
     data = open_data_set(folder)

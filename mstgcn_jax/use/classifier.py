@@ -127,8 +127,14 @@ class Classifier:
   def features(self, clips: jax.Array) -> jax.Array:
     """What the classifier sees of clips: the last block's channels, float32 [batch, channel].
 
-    The mean over persons, frames and joints. Arguments and errors as of a call.
+    The mean over persons, frames and joints. Arguments and errors as of a call; ConfigError, too,
+    where a network of one's own has none.
     """
+    if not hasattr(self.model, "features"):
+      raise ConfigError(
+        f"the run's network {type(self.model).__name__} has no features(clips); docs/networks.md "
+        "says what it gives"
+      )
     return self._mean_over_views(self._features, clips)
 
   def _mean_over_views(self, function, clips: jax.Array) -> jax.Array:
