@@ -340,7 +340,11 @@ def test_ensemble_refuses_what_does_not_match(four_streams, tmp_path):
   for weights in ([float("nan"), 1.0], [float("inf"), 1.0], [0.0, 0.0], [-1.0, 2.0]):
     with pytest.raises(ConfigError, match="expected finite numbers from 0, and one above 0"):
       fusion.fuse_runs([path, path], weights)
-  empty, from_one, named = (tmp_path / f"{name}.npz" for name in ("empty", "from_one", "named"))
+  names = ("empty", "from_one", "named", "infinite")
+  empty, from_one, named, infinite = (tmp_path / f"{name}.npz" for name in names)
+  Scores(scores.names, scores.labels, scores.logits + np.inf).save(infinite)
+  with pytest.raises(DataError, match=r"infinite\.npz holds scores that are not finite"):
+    fusion.fuse_runs([path, infinite])
   Scores(scores.names[:0], scores.labels[:0], scores.logits[:0]).save(empty)
   Scores(scores.names, scores.labels + 1, scores.logits).save(from_one)
   Scores(scores.names, scores.labels.astype(str), scores.logits).save(named)
@@ -353,6 +357,14 @@ def test_ensemble_refuses_what_does_not_match(four_streams, tmp_path):
   with pytest.raises(DataError, match="is not a scores file; expected") as error:
     fusion.fuse_runs([tmp_path / "text.npz"])
   assert "unsafely" not in str(error.value)  # numpy's advice on what is no archive
+
+
+def test_an_evaluation_whose_numbers_are_not_finite_says_so(four_streams, monkeypatch):
+  scores = Scores(np.array(["a"]), np.array([0]), np.full((1, 3), np.nan))
+  found = evaluate_lib.Evaluation({"joint": scores}, ("a", "b", "c"), "tiny", "all")
+  monkeypatch.setattr(evaluate_lib, "_evaluate", lambda *_: found)
+  with pytest.raises(DataError, match=r"network of step \d+ gives no finite numbers"):
+    evaluate_lib.evaluate(four_streams)
 
 
 def evaluated(classify, data_set, scores):

@@ -15,7 +15,7 @@ from mstgcn_jax.commands import explain as command
 from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.training import loop
-from mstgcn_jax.use import explain
+from mstgcn_jax.use import embed, explain
 from mstgcn_jax.use.classifier import Classifier
 
 
@@ -70,6 +70,16 @@ def test_gradient_times_input_of_a_linear_network_is_each_joints_share():
   total = (clip * weights).sum()
   slope = 1 / (1 + np.exp(total))  # of log sigmoid
   np.testing.assert_allclose(found, slope * (clip * weights).sum(-1), atol=1e-6)
+
+
+def test_a_network_whose_numbers_are_not_finite_is_neither_explained_nor_embedded(tiny_data):
+  classify, clip, _ = linear()
+  classify.weights, classify.step = np.nan, 7
+  with pytest.raises(DataError, match="network of step 7 gives no finite numbers"):
+    explain.explain(classify, clip)
+  classify.from_data_set, classify.features = lambda *_: clip, lambda clips: np.nan * clips
+  with pytest.raises(DataError, match="network of step 7 gives no finite numbers"):
+    embed.features(classify, open_data_set(tiny_data / "tiny"))
 
 
 def test_of_fused_streams_each_counts_by_its_share_of_the_probability():

@@ -57,6 +57,8 @@ class Scores:
     labels, classes = scores.labels, scores.logits.shape[1]
     if not n or labels.dtype.kind not in "iu" or scores.logits.dtype.kind not in "fiu":
       raise DataError(f"{path} holds no clips, or labels or logits that are no numbers")
+    if not np.isfinite(scores.logits).all():
+      raise DataError(f"{path} holds scores that are not finite: the run's training diverged")
     if not 0 <= labels.min() <= labels.max() < classes:
       raise DataError(
         f"{path} has {classes} classes and labels from {labels.min()} to {labels.max()}; they "

@@ -37,6 +37,14 @@ def in_batches(
     yield np.asarray(function(batch))[: len(some)]
 
 
+def diverged(step: int) -> DataError:
+  """What to raise where the network of a step gives numbers that are not finite."""
+  return DataError(
+    f"the network of step {step} gives no finite numbers: its training diverged; take another "
+    "--checkpoint, or train with a smaller optimizer.learning_rate"
+  )
+
+
 class Classifier:
   """Classifies clips of joints as a workdir's network does: stream, normalisation, network.
 

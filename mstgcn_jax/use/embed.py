@@ -6,7 +6,7 @@ import numpy as np
 
 from mstgcn_jax import files
 from mstgcn_jax.data.data_set import DataSet
-from mstgcn_jax.use.classifier import Classifier, in_batches
+from mstgcn_jax.use.classifier import Classifier, diverged, in_batches
 
 _AT_ONCE = 32  # clips that go through the network together
 
@@ -14,10 +14,14 @@ _AT_ONCE = 32  # clips that go through the network together
 def features(classify: Classifier, data_set: DataSet) -> np.ndarray:
   """`Classifier.features` of all clips of a data set, as evaluation sees them: [clip, channel].
 
-  ConfigError where it has another layout of joints than the run's.
+  ConfigError where it has another layout of joints than the run's, DataError where the network's
+  numbers are not finite.
   """
   clips = (classify.from_data_set(data_set, row) for row in range(len(data_set)))
-  return np.concatenate(list(in_batches(classify.features, clips, _AT_ONCE)))
+  found = np.concatenate(list(in_batches(classify.features, clips, _AT_ONCE)))
+  if not np.isfinite(found).all():
+    raise diverged(classify.step)
+  return found
 
 
 def save(path: pathlib.Path, found: np.ndarray, data_set: DataSet) -> None:

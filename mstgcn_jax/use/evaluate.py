@@ -21,6 +21,7 @@ from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.experiment import Experiment, make_split, set_up
 from mstgcn_jax.training.train_step import EvalVariables
 from mstgcn_jax.training.workdir import RunFacts
+from mstgcn_jax.use.classifier import diverged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +129,8 @@ def evaluate(
       has to have the same layout and classes.
     trust: allows importing layers of its own that the run names.
   Raises:
-    DataError: no workdir or data set, no such checkpoint, or a damaged one.
+    DataError: no workdir or data set, no such checkpoint, or a damaged one; or the network's
+      numbers are not finite.
     ConfigError: run, data and protocol don't fit each other, or the run is not trusted.
   """
   workdir = pathlib.Path(workdir)
@@ -152,6 +154,8 @@ def evaluate(
     if trained.data.holdout_subjects:
       selected_on = "held-out subjects"
   evaluation = _evaluate(run, variables)
+  if not all(np.isfinite(scores.logits).all() for scores in evaluation.scores.values()):
+    raise diverged(step)
   rows = _trained_rows(trained, facts, run)
   copies = run.data_set.copies_of(rows, run.split.eval)
   return dataclasses.replace(

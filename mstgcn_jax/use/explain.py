@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mstgcn_jax.skeletons import Skeleton
-from mstgcn_jax.use.classifier import Classifier, in_batches
+from mstgcn_jax.use.classifier import Classifier, diverged, in_batches
 
 BLOCKS = 8  # in time, that a joint is left out in
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
@@ -113,6 +113,8 @@ def explain(classify: Classifier, clip: np.ndarray, target: int | None = None) -
   """
   clip = middle_view(clip)
   found = probabilities(classify, [clip])[0]
+  if not np.isfinite(found).all():
+    raise diverged(classify.step)
   target = int(found.argmax()) if target is None else target
   importance = {name: method(classify, clip, target) for name, method in METHODS.items()}
   return Explanation(clip, target, float(found[target]), importance)

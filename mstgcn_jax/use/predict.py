@@ -12,7 +12,7 @@ from mstgcn_jax.data.data_set import Persons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.evaluation import calibration, fusion
 from mstgcn_jax.training import workdir as workdir_lib
-from mstgcn_jax.use.classifier import Classifier, in_batches
+from mstgcn_jax.use.classifier import Classifier, diverged, in_batches
 from mstgcn_jax.use.recordings import Recording
 
 UNKNOWN = "unknown"
@@ -121,10 +121,7 @@ class Predictor:
     logs = {name: _log(np.asarray(values)) for name, values in found.items()}
     probabilities = calibration.apply(fusion.headline(fusion.with_fused(logs)), self.temperature)
     if not np.isfinite(probabilities).all():
-      raise DataError(
-        f"the network of step {self.classifier.step} gives no finite numbers: its training "
-        "diverged; take another --checkpoint, or train with a smaller optimizer.learning_rate"
-      )
+      raise diverged(self.classifier.step)
     return probabilities
 
   def whole(self, recording: Recording, *, per_person: bool = False) -> list[Prediction]:
