@@ -81,7 +81,7 @@ if has tests; then
   workers=$("$PYTHON" -c 'import xdist' 2>/dev/null && echo "-n 12")
   # Values are compared in float32, so products must be, too.
   JAX_DEFAULT_MATMUL_PRECISION=highest XLA_PYTHON_CLIENT_MEM_FRACTION=0.07 \
-    run "$RUNNING" "$PYTHON" -m pytest $TESTS -k "not ($WITHOUT)" -q --tb=line $workers
+    run "$RUNNING" "$PYTHON" -m pytest $TESTS -k "not ($WITHOUT)" --tb=line $workers
 fi
 time_one_by_one torch_compile
 echo "done after $SECONDS s"

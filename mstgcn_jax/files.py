@@ -8,8 +8,6 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-import filelock
-
 from mstgcn_jax.errors import DataError
 
 
@@ -41,6 +39,8 @@ def only_writer(folder: pathlib.Path) -> Iterator[None]:
   Raises:
     DataError: another process holds the lock.
   """
+  import filelock  # here: what reads weights does without
+
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / ".lock"
   lock = filelock.FileLock(path, timeout=0)

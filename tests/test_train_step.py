@@ -299,7 +299,8 @@ def test_an_odd_last_clip_is_mixed_with_itself():
 def test_model_and_step_import_without_tensorflow():
   code = """
 import sys
-for name in ("tensorflow", "tensorflow_datasets", "ml_collections", "data_prep", "clu"):
+others = "ml_collections", "data_prep", "clu", "filelock", "orbax", "torch", "safetensors"
+for name in ("tensorflow", "tensorflow_datasets", *others):
   sys.modules[name] = None  # importing it now raises
 import mstgcn_jax.model, mstgcn_jax.training.train_step, mstgcn_jax.torch_weights
 import mstgcn_jax.data.streams, mstgcn_jax.data.augment
