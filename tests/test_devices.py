@@ -1,5 +1,6 @@
 """The same run on more devices and on more processes."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -10,14 +11,16 @@ import sys
 import time
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 import quick
 import tiny
+from jax.experimental import multihost_utils
 
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.evaluation.scores import Scores
-from mstgcn_jax.training import checkpoints, experiment, run_log
+from mstgcn_jax.training import checkpoints, distributed, experiment, run_log
 
 TESTS = pathlib.Path(__file__).parent
 
@@ -250,6 +253,34 @@ def test_processes_join_by_the_usual_environment(environment, one_each, devices)
   for rank, (status, output) in enumerate(finish(both, timeout=120)):
     assert status == 0, output
     assert output.splitlines()[-1] == f"{rank} 2 {devices[rank]}"
+
+
+@pytest.mark.parametrize(
+  ("others", "devices", "said"),
+  [
+    ({"seed": 0, "epochs": 3}, (1, 1), None),
+    ({"seed": 1, "epochs": 3}, (1, 1), "of this run differ in seed; all need the same"),
+    ({"seed": 0, "epoch": 3}, (1, 1), "of this run differ in their version"),
+    ({"seed": 0, "epochs": 3}, (1, 3), "of this run have 1, 3 devices; all need equally many"),
+  ],
+)
+def test_processes_that_would_compute_something_else_are_refused(
+  others, devices, said, monkeypatch
+):
+  placed = [
+    SimpleNamespace(process_index=i) for i, count in enumerate(devices) for _ in range(count)
+  ]
+  sums = []
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  monkeypatch.setattr(jax, "devices", lambda: placed)
+  gather = lambda ours: sums.append(ours) or np.stack([ours, ours])
+  monkeypatch.setattr(multihost_utils, "process_allgather", gather)
+  with contextlib.suppress(ConfigError):
+    distributed.check_alike(others)
+  gather = lambda ours: np.stack([sums.pop(0), ours])
+  monkeypatch.setattr(multihost_utils, "process_allgather", gather)
+  with pytest.raises(ConfigError, match=said) if said else contextlib.nullcontext():
+    distributed.check_alike({"seed": 0, "epochs": 3})
 
 
 def test_streams_on_a_device_each_are_evaluated_on_one(tiny_data, tmp_path):

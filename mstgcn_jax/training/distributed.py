@@ -1,9 +1,16 @@
 """Starting a run that spans several processes."""
 
+import collections
+import json
 import os
 import re
+import zlib
+from collections.abc import Mapping
+from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from mstgcn_jax.errors import ConfigError
 
@@ -64,6 +71,28 @@ def initialize(
     # Under a cluster's variables JAX gives a process the one GPU of its local rank.
     for platform in ("cuda", "rocm"):
       jax.config.update(f"jax_{platform}_visible_devices", "all")
+
+
+def check_alike(facts: Mapping[str, Any]) -> None:
+  """Raises ConfigError, in every process, where facts (fit for JSON) are not the same in all.
+
+  Such processes would train different networks, or wait for each other for ever. All need equally
+  many devices, too.
+  """
+  if jax.process_count() == 1:
+    return
+  devices = collections.Counter(device.process_index for device in jax.devices())
+  if len(set(devices.values())) > 1:
+    counts = ", ".join(str(devices[process]) for process in sorted(devices))
+    raise ConfigError(f"the processes of this run have {counts} devices; all need equally many")
+  # Names first: another version may have more of them, or fewer.
+  for held in ({"their version": sorted(facts)}, dict(sorted(facts.items()))):
+    sums = [zlib.crc32(json.dumps(value, sort_keys=True).encode()) for value in held.values()]
+    everyone = multihost_utils.process_allgather(np.asarray(sums, np.uint32))
+    different = (everyone != everyone[0]).any(0)
+    if different.any():
+      what = ", ".join(np.asarray(list(held))[different])
+      raise ConfigError(f"the processes of this run differ in {what}; all need the same")
 
 
 def _is_open_mpi_5() -> bool:

@@ -13,10 +13,18 @@ import numpy as np
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from mstgcn_jax import files
+from mstgcn_jax import __version__, files
 from mstgcn_jax.errors import ConfigError, DataError, RunError
 from mstgcn_jax.evaluation import fusion, metrics, plots
-from mstgcn_jax.training import checkpoints, notes, optimizer, predict, run_log, train_step
+from mstgcn_jax.training import (
+  checkpoints,
+  distributed,
+  notes,
+  optimizer,
+  predict,
+  run_log,
+  train_step,
+)
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.experiment import Experiment, set_up
@@ -59,11 +67,14 @@ def train(
     config = config_lib.load(config)
   config_lib.validate(config)
   checkpoints.check_path(workdir)
+  said = config_lib.flatten(config.to_dict()) | {"version": (__version__, jax.__version__)}
+  del said["data.dir"]  # a machine may have a copy of its own
   with contextlib.ExitStack() as stack:
     if stop is None:
       stop = stack.enter_context(StopSignal())
     if jax.process_index() == 0:  # of several processes the first one writes
       stack.enter_context(files.only_writer(workdir))
+    distributed.check_alike(said)
     stack.enter_context(run_log.logging_to(workdir, quiet=jax.process_index() != 0))
     return (_train_seeds if config.seeds else _train_seed)(config, workdir, stop)
 
@@ -99,6 +110,10 @@ def _train_seeds(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) ->
 def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> predict.Figures:
   # Data, model, optimiser.
   run = set_up(config)
+  there = workdir.is_dir(), checkpoints.exist(workdir)
+  distributed.check_alike(
+    {"data set": run.data_set.identity, "what is in the workdir (to be shared)": there}
+  )
   total_steps = config.epochs * run.steps_per_epoch
   # Before anything is written, since init_from may be refused.
   states = None if checkpoints.exist(workdir) else run.initial_states()
