@@ -148,8 +148,11 @@ def _value_and_gradients(form, function, *args):
     y, vjp = jax.vjp(function, *args)
     return y, vjp(jax.random.normal(jax.random.key(7), y.shape))
 
+  # Operation by operation where XLA for GPUs cannot compile it: in jax 0.10.2 a product that reads
+  # every second frame, of the form for CPUs.
+  run = both if form == "cpu" and platform.on_gpu() else jax.jit(both)
   with platform.forced(form):
-    return jax.jit(both)(*args)
+    return run(*args)
 
 
 def assert_forms_agree(module, x, forms=("cpu", "gpu")):
