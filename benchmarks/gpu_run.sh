@@ -17,6 +17,7 @@ RESUME=${RESUME:-}             # options for gpu_steps.py
 TESTS=${TESTS:-tests/test_model.py tests/test_alignment.py tests/test_train_step.py tests/test_equality.py}
 WITHOUT=${WITHOUT:-paper_size} # tests to leave out, as pytest's -k has them
 RUNNING=${RUNNING:-300}        # seconds after which a program is given up
+TESTING=${TESTING:-900}        # … and all tests together, which are compiled for longer than they run
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 export PYTHONPATH=$PWD JAX_PLATFORMS=$PLATFORM TF_CPP_MIN_LOG_LEVEL=2
@@ -26,10 +27,11 @@ export XLA_PYTHON_CLIENT_PREALLOCATE=false XLA_PYTHON_CLIENT_MEM_FRACTION=0.95
 
 has() { [[ $PARTS == *" $1 "* ]]; }
 
-# run SECONDS COMMAND...: its lines as they come; if it fails, the last of its errors.
+# run SECONDS COMMAND...: its lines as they come; if it fails, the last of its errors. Interrupted
+# when the time is up, pytest says what has failed so far.
 run() {
   local log; log=$(mktemp -p "$tmp")
-  timeout "$1" "${@:2}" 2>"$log" </dev/null && return
+  timeout --signal=INT --kill-after=20 "$1" "${@:2}" 2>"$log" </dev/null && return
   echo "failed ($?): ${*:2}"
   tail -n 4 "$log" | cut -c -300
 }
@@ -81,7 +83,7 @@ if has tests; then
   workers=$("$PYTHON" -c 'import xdist' 2>/dev/null && echo "-n 12")
   # Values are compared in float32, so products must be, too.
   JAX_DEFAULT_MATMUL_PRECISION=highest XLA_PYTHON_CLIENT_MEM_FRACTION=0.07 \
-    run "$RUNNING" "$PYTHON" -m pytest $TESTS -k "not ($WITHOUT)" --tb=line $workers
+    run "$TESTING" "$PYTHON" -m pytest $TESTS -k "not ($WITHOUT)" --tb=line $workers
 fi
 time_one_by_one torch_compile
 echo "done after $SECONDS s"
