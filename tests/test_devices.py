@@ -253,6 +253,9 @@ def test_processes_join_by_the_usual_environment(environment, one_each, devices)
   for rank, (status, output) in enumerate(finish(both, timeout=120)):
     assert status == 0, output
     assert output.splitlines()[-1] == f"{rank} 2 {devices[rank]}"
+    because = {_slurm: "SLURM_STEP_NUM_TASKS=2", _open_mpi_4: "OMPI_COMM_WORLD_SIZE=2"}
+    said = because.get(environment, f"localhost:{port}")
+    assert f"joining the other processes of this run ({said}) …" in output
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,8 @@ def initialize(
     num_processes = _number(num_processes, "OMPI_COMM_WORLD_SIZE")
     process_id = _number(process_id, "OMPI_COMM_WORLD_RANK")
   given = [x is not None for x in (coordinator, num_processes, process_id)]
-  in_cluster = any(
-    int(os.environ.get(name, "1")) > 1 for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-  )
+  launchers = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+  in_cluster = [name for name in launchers if int(os.environ.get(name, "1")) > 1]
   if not any(given) and not in_cluster:
     return
   if any(given) and not all(given) and not in_cluster:
@@ -50,6 +49,9 @@ def initialize(
       "give all of --coordinator, --num_processes and --process_id (or the variables "
       "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID), or none"
     )
+  # Said before: after five minutes without them JAX ends the process, and doesn't say where it was.
+  because = coordinator or f"{in_cluster[0]}={os.environ[in_cluster[0]]}"
+  print(f"joining the other processes of this run ({because}) …", flush=True)
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
   options = {}
   if all(given) and _is_open_mpi_5():  # of which JAX asks what is known here, by mpi4py
