@@ -259,6 +259,20 @@ def test_processes_join_by_the_usual_environment(environment, one_each, devices)
 
 
 @pytest.mark.parametrize(
+  ("coordinator", "process_id", "said"),
+  [
+    ("gpu01", 0, "--coordinator gpu01 names no port; it must be HOST:PORT"),
+    ("gpu01:1234", None, "give all of --coordinator, --num_processes and --process_id"),
+  ],
+)
+def test_a_coordinator_without_port_or_number_is_refused(coordinator, process_id, said):
+  with pytest.raises(ConfigError, match=said):
+    distributed.initialize(
+      coordinator=coordinator, num_processes=2, process_id=process_id, heartbeat_timeout=60
+    )
+
+
+@pytest.mark.parametrize(
   ("others", "devices", "said"),
   [
     ({"seed": 0, "epochs": 3}, (1, 1), None),

@@ -41,7 +41,7 @@ def initialize(
     process_id = _number(process_id, "OMPI_COMM_WORLD_RANK")
   given = [x is not None for x in (coordinator, num_processes, process_id)]
   launchers = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-  in_cluster = [name for name in launchers if int(os.environ.get(name, "1")) > 1]
+  in_cluster = [name for name in launchers if (_number(None, name) or 1) > 1]
   if not any(given) and not in_cluster:
     return
   if any(given) and not all(given) and not in_cluster:
@@ -49,6 +49,8 @@ def initialize(
       "give all of --coordinator, --num_processes and --process_id (or the variables "
       "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID), or none"
     )
+  if coordinator is not None and not re.search(r":\d+$", coordinator):
+    raise ConfigError(f"--coordinator {coordinator} names no port; it must be HOST:PORT")
   # Said before: after five minutes without them JAX ends the process, and doesn't say where it was.
   because = coordinator or f"{in_cluster[0]}={os.environ[in_cluster[0]]}"
   print(f"joining the other processes of this run ({because}) …", flush=True)
@@ -67,7 +69,8 @@ def initialize(
     )
   except (RuntimeError, ValueError) as error:
     raise ConfigError(
-      f"could not join the other processes: {error}. --coordinator HOST:PORT names the first one"
+      f"could not join the other processes ({str(error).rstrip('.')}); --coordinator HOST:PORT "
+      "names the first one"
     ) from error
   if _alone_on_its_machine():
     # Under a cluster's variables JAX gives a process the one GPU of its local rank.
