@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from mstgcn_jax import __version__, words
+from mstgcn_jax.errors import Preempted
 
 # Command -> function of `commands` that takes its arguments and returns the status; what it does.
 COMMANDS = {
@@ -34,7 +35,10 @@ def usage() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs a command; its exit status: 0, 1 after bad data or a failed run, 2 after wrong usage."""
+  """Runs a command; its exit status.
+
+  0, 1 after bad data or a failed run, 2 after wrong usage, 75 after a run that was asked to end.
+  """
   name, *rest = (sys.argv[1:] if argv is None else argv) or [""]
   if name in ("-h", "--help"):
     print(usage())
@@ -54,7 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     with process.interrupted_at_once():
       process.quiet_libraries()
       command = getattr(importlib.import_module(f"mstgcn_jax.commands.{module}"), function)
-    return command(rest)
+    try:
+      return command(rest)
+    except Preempted as reason:
+      print(reason)
+      return 75  # sysexits' EX_TEMPFAIL, "try again later"
 
 
 if __name__ == "__main__":

@@ -12,6 +12,10 @@ class RunError(Exception):
   """A run cannot go on (loss not finite, disk full); commands exit with 1."""
 
 
+class Preempted(Exception):
+  """A run was asked to end, has saved, and goes on when started again; commands exit with 75."""
+
+
 class ConfigError(ValueError):
   """A configuration field, flag or argument is wrong; commands exit with 2."""
 

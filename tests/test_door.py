@@ -4,13 +4,15 @@ import subprocess
 import sys
 
 import pytest
+import tiny
 from ending import Ended, catch_ends
 
 import mstgcn_jax
 from mstgcn_jax import __main__ as door
 from mstgcn_jax.commands import process, train
-from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.errors import ConfigError, Preempted
 from mstgcn_jax.training import config as config_lib
+from mstgcn_jax.training import loop
 
 
 @pytest.fixture
@@ -95,6 +97,19 @@ def test_wrong_usage_is_2_and_bad_data_1(ends, tmp_path, capsys):
     door.main(["evaluate", str(tmp_path)])
   assert ends == [2, 1] and capsys.readouterr().err.startswith("error: ")
   assert door.main(["info", str(tmp_path / "none")]) == 1
+
+
+@pytest.mark.parametrize("command", ["train --config", "compare"])
+def test_what_was_asked_to_end_says_so_and_ends_with_75(
+  command, ends, tiny_data, tmp_path, monkeypatch, capsys
+):
+  def train(*_, **__):
+    raise Preempted("asked to end: saved step 3")
+
+  monkeypatch.setattr(loop, "train", train)
+  argv = [*command.split(), str(tiny.CONFIG), "--workdir", str(tmp_path)]
+  assert door.main([*argv, f"--config.data.dir={tiny_data}"]) == 75 and not ends
+  assert capsys.readouterr().out == "asked to end: saved step 3\n"
 
 
 def test_a_shipped_config_is_found_by_name_from_any_folder(tmp_path, monkeypatch):

@@ -16,10 +16,10 @@ import tiny
 from kill_test import compare
 
 from mstgcn_jax import files
-from mstgcn_jax.errors import ConfigError, DataError, RunError
+from mstgcn_jax.errors import ConfigError, DataError, Preempted, RunError
 from mstgcn_jax.evaluation import metrics
 from mstgcn_jax.evaluation.scores import Scores
-from mstgcn_jax.training import checkpoints, loop, preemption, run_log
+from mstgcn_jax.training import checkpoints, loop, run_log
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
 
@@ -119,7 +119,7 @@ def test_sigterm_saves_and_exits_with_75(tiny_data, tmp_path):
   time.sleep(0.5)
   process.send_signal(signal.SIGTERM)
   output = process.stdout.read()
-  assert process.wait() == preemption.EXIT_PREEMPTED == 75, output
+  assert process.wait() == 75, output
   step, _ = tiny.arrays(tmp_path / "run")
   assert f"saved step {step}" in output
   rows = list(run_log.read_metrics(tmp_path / "run/metrics.csv"))
@@ -151,7 +151,7 @@ def test_an_epoch_is_saved_before_it_is_evaluated(tiny_data, tmp_path, finished,
 
 def test_asked_to_end_a_run_doesnt_evaluate_first(tiny_data, tmp_path, finished):
   workdir = tmp_path / "run"
-  with pytest.raises(preemption.Preempted, match="saved step 18"):
+  with pytest.raises(Preempted, match="saved step 18"):
     loop.train(tiny.config(tiny_data), workdir, stop=StopAfter(17))  # heeded at the last step
   rows = list(run_log.read_metrics(workdir / "metrics.csv"))
   assert [r["split"] for r in rows].count("eval") == 2 and int(rows[-1]["step"]) == 18
@@ -173,7 +173,7 @@ def test_ctrl_c_saves_the_step(tiny_data, tmp_path, monkeypatch):
     return read_step(record, step, outputs)
 
   monkeypatch.setattr(loop, "_read_step", interrupted)
-  with pytest.raises(preemption.Preempted, match="the same command goes on from there"):
+  with pytest.raises(Preempted, match="the same command goes on from there"):
     loop.train(tiny.config(tiny_data, epochs=9), tmp_path / "run")
   assert checkpoints.load_variables(tmp_path / "run")[1] == steps[-1] < 9 * 6
 
@@ -435,7 +435,7 @@ class StopAfter:
 
 def test_a_run_shortened_to_before_its_checkpoint_is_evaluated_where_it_is(tiny_data, tmp_path):
   workdir = tmp_path / "run"
-  with pytest.raises(preemption.Preempted):
+  with pytest.raises(Preempted):
     loop.train(tiny.config(tiny_data, eval_every=9), workdir, stop=StopAfter(8))
   step, _ = tiny.arrays(workdir)
   assert step > 6
@@ -460,7 +460,7 @@ def test_with_every_option_an_interrupted_run_ends_bitwise_equal(tiny_data, tmp_
   config = tiny.config(tiny_data, **changes)
   loop.train(config, tmp_path / "whole")
   for steps in (2, 2):
-    with pytest.raises(preemption.Preempted):
+    with pytest.raises(Preempted):
       loop.train(config, tmp_path / "stopped", stop=StopAfter(steps))
   loop.train(config, tmp_path / "stopped")
   assert tiny.arrays(tmp_path / "stopped") == tiny.arrays(tmp_path / "whole")
@@ -507,7 +507,7 @@ def test_early_stopping_ends_the_run_and_it_stays_ended(tiny_data, tmp_path, cap
 
 def test_early_stopping_set_within_an_epoch_waits_for_an_evaluation(tiny_data, tmp_path, capsys):
   changes = {"optimizer.learning_rate": 1e-9, "epochs": 9}
-  with pytest.raises(preemption.Preempted):
+  with pytest.raises(Preempted):
     loop.train(tiny.config(tiny_data, **changes), tmp_path / "run", stop=StopAfter(3 * 6 + 1))
   assert tiny.arrays(tmp_path / "run")[0] % 6
   loop.train(tiny.config(tiny_data, **changes, early_stopping=1), tmp_path / "run")

@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from mstgcn_jax.errors import Preempted
 from mstgcn_jax.training import preemption
 
 
@@ -22,5 +23,5 @@ def test_sigterm_between_two_runs_of_a_command_is_heeded():
   with preemption.StopSignal() as stop:
     stop.check("nothing")
     signal.raise_signal(signal.SIGTERM)
-    with pytest.raises(preemption.Preempted, match="asked to end: seeds before 1 are finished"):
+    with pytest.raises(Preempted, match="asked to end: seeds before 1 are finished"):
       stop.check("seeds before 1 are finished")

@@ -13,7 +13,7 @@ from mstgcn_jax import words
 from mstgcn_jax.commands import process
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.training import config as config_lib
-from mstgcn_jax.training import distributed, preemption
+from mstgcn_jax.training import distributed
 
 _USAGE = "mstgcn train --config FILE|NAME [--workdir DIR] [--config.FIELD=VALUE …]"
 _FLAGS = {
@@ -91,11 +91,7 @@ def main(argv: list[str]) -> int:
   with process.interrupted_at_once():
     from mstgcn_jax.training import loop  # after distributed: it touches devices and TensorFlow
 
-  try:
-    loop.train(config, workdir)
-  except preemption.Preempted as reason:
-    print(reason)
-    return preemption.EXIT_PREEMPTED
+  loop.train(config, workdir)
   return 0
 
 

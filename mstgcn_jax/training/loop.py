@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from mstgcn_jax import __version__, files
-from mstgcn_jax.errors import ConfigError, DataError, RunError
+from mstgcn_jax.errors import ConfigError, DataError, Preempted, RunError
 from mstgcn_jax.evaluation import fusion, metrics, plots
 from mstgcn_jax.training import (
   checkpoints,
@@ -28,7 +28,7 @@ from mstgcn_jax.training import (
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.experiment import Experiment, set_up
-from mstgcn_jax.training.preemption import Preempted, StopSignal
+from mstgcn_jax.training.preemption import StopSignal
 from mstgcn_jax.training.watchdog import Watchdog
 
 # Steps between dispatching a step and reading its figures, so that devices never wait for the

@@ -7,12 +7,7 @@ import threading
 import numpy as np
 from jax.experimental import multihost_utils
 
-# Exit status after SIGTERM or Ctrl-C: sysexits' EX_TEMPFAIL, "try again later".
-EXIT_PREEMPTED = 75
-
-
-class Preempted(Exception):
-  """The run was asked to end, has saved, and goes on when started again."""
+from mstgcn_jax.errors import Preempted
 
 
 class StopSignal:
