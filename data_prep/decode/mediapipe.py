@@ -86,10 +86,7 @@ def _of_one_kind(frames: Landmarks, hands: bool) -> Landmarks:
 def _chosen(found: Found, coordinates: str) -> Poses:
   """Image or world coordinates: as asked, as named in the file, or as the numbers are."""
   if "" in found:  # the file does not say
-    kind = "world" if _is_centred(found[""]) else "image"
-    if coordinates and coordinates != kind:
-      kind = coordinates
-    found = {kind: found[""]}
+    found = {coordinates or ("world" if _is_centred(found[""]) else "image"): found[""]}
   kind = coordinates or ("image" if "image" in found else "world")
   if kind not in found:
     raise ValueError(f"there are no {kind} coordinates, but {' and '.join(found)} ones")

@@ -22,6 +22,7 @@ from mstgcn_jax.errors import DataError
 
 MAX_BODIES = 4  # further bodies of a frame are not read
 MAX_PERSONS = 2
+_NUM_JOINTS = 25
 _JOINT_FIELDS = 12
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 _CITATION_60 = """@inproceedings{shahroudy2016ntu,
@@ -159,7 +160,7 @@ def read_bodies(path: pathlib.Path) -> list[np.ndarray]:
   return [body.astype(np.float32) for body in normalise.liveliest(bodies, MAX_PERSONS)]
 
 
-def parse(data: bytes, num_joints: int = 25) -> np.ndarray:
+def parse(data: bytes) -> np.ndarray:
   """The bodies of a `.skeleton` file, by their position in the frame.
 
   Returns:
@@ -180,7 +181,7 @@ def parse(data: bytes, num_joints: int = 25) -> np.ndarray:
   if num_frames > len(lines) - 1:
     raise DataError(f"ends after {len(lines)} lines, too few for {num_frames} frames: truncated?")
   fields: list[str] = []
-  places: list[tuple[int, int]] = []  # (body, frame) of every 3 * num_joints fields
+  places: list[tuple[int, int]] = []  # (body, frame) of every 3 * _NUM_JOINTS fields
   at = 1
   last_is_joint = False
   try:
@@ -189,9 +190,9 @@ def parse(data: bytes, num_joints: int = 25) -> np.ndarray:
       at += 1
       for body in range(num_bodies):
         joints = _whole_number(lines[at + 1], f"{at + 2} should be the number of joints")
-        if joints != num_joints:
-          raise DataError(f"line {at + 2}: a body has {joints} joints; expected {num_joints}")
-        end = at + 2 + num_joints
+        if joints != _NUM_JOINTS:
+          raise DataError(f"line {at + 2}: a body has {joints} joints; expected {_NUM_JOINTS}")
+        end = at + 2 + _NUM_JOINTS
         lines[end - 1]  # all of them are there
         if body < MAX_BODIES:
           places.append((body, frame))
@@ -206,11 +207,11 @@ def parse(data: bytes, num_joints: int = 25) -> np.ndarray:
   if last_is_joint and len(lines[-1].split()) != _JOINT_FIELDS:
     raise DataError(f"its last line has not {_JOINT_FIELDS} fields: truncated?")
   try:
-    values = np.array(list(map(float, fields))).reshape(len(places), num_joints, 3)
+    values = np.array(list(map(float, fields))).reshape(len(places), _NUM_JOINTS, 3)
   except ValueError as error:
     raise DataError(f"a joint's x, y, z are not three numbers ({error})") from None
   num_bodies = max((body for body, _ in places), default=-1) + 1
-  bodies = np.zeros((num_bodies, num_frames, num_joints, 3))
+  bodies = np.zeros((num_bodies, num_frames, _NUM_JOINTS, 3))
   if places:
     body_of, frame_of = np.array(places).T
     bodies[body_of, frame_of] = values
