@@ -2,7 +2,8 @@
 
 Top-1, top-5 and mean-class accuracy with bootstrap intervals, the expected calibration error, a
 table per class, the most confused pairs, confusion matrix and scores, below
-WORKDIR/evaluation_CHECKPOINT (and _PROTOCOL, if that is another than in training).
+WORKDIR/evaluation_CHECKPOINT (and _PROTOCOL, or _DATA_PROTOCOL, where these are others than in
+training).
 """
 
 import argparse
@@ -53,13 +54,13 @@ def main(argv: list[str]) -> int:
     data_set=_folder(trained, args),
     trust=args.trust,
   )
-  _print(evaluation)
+  text = _print(evaluation)
   data = trained.data
   names = [evaluation.data_name] if evaluation.data_name != data.name else []
   names += [evaluation.protocol] if names or evaluation.protocol != data.protocol else []
   what = "_".join(["evaluation", args.checkpoint, *names])
   out = workdir / re.sub(r"[^\w.-]+", "_", what)
-  _write(evaluation, out)
+  _write(evaluation, text, out)
   print(f"in {out}: report.txt, scores.npz, confusion_matrix.png")
   if args.calibrate:
     _calibrate(evaluation, workdir)
@@ -113,13 +114,16 @@ def _copies(copies: int, clips: int, others: dict[str, float] | None) -> str:
   return line
 
 
-def _print(evaluation: Evaluation) -> None:
+def _print(evaluation: Evaluation) -> str:
+  """Prints an evaluation, its notes first; its text."""
   for note in evaluation.notes:
     print(f"warning: {note}")
-  print(_text(evaluation))
+  text = _text(evaluation)
+  print(text)
+  return text
 
 
-def _write(evaluation: Evaluation, out: pathlib.Path) -> None:
+def _write(evaluation: Evaluation, text: str, out: pathlib.Path) -> None:
   """Scores, confusion matrices and the text of an evaluation, into the folder `out`."""
   e = evaluation
   out.mkdir(exist_ok=True)
@@ -133,4 +137,4 @@ def _write(evaluation: Evaluation, out: pathlib.Path) -> None:
       title=f"{e.data_name}, {e.protocol}, {name}, step {e.step}",
     )
   with files.written_whole(out / "report.txt") as aside:
-    aside.write_text(_text(e), encoding="utf-8")
+    aside.write_text(text, encoding="utf-8")

@@ -94,34 +94,39 @@ def most_confused(matrix: np.ndarray, count: int = 10) -> list[tuple[int, int, i
 
 
 def bootstrap_interval(
-  values: np.ndarray, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+  values: np.ndarray, *, level: float = 0.95, resamples: int = 2000
 ) -> tuple[float, float]:
   """Percentile bootstrap interval of the mean of `values` over clips.
 
-  It holds for other clips like these; it does not cover retraining with another seed.
+  It holds for other clips like these; it does not cover retraining with another seed. Equal values
+  give equal intervals.
   """
   values = np.asarray(values, np.float64)
-  rng = np.random.default_rng(seed)
+  rng = np.random.default_rng(0)
   means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(resamples)]
-  low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-  return float(low), float(high)
+  return _middle(means, level)
 
 
 def bootstrap_mean_class(
-  logits: np.ndarray, labels: np.ndarray, *, level: float = 0.95, resamples: int = 2000, seed=0
+  logits: np.ndarray, labels: np.ndarray, *, level: float = 0.95, resamples: int = 2000
 ) -> tuple[float, float]:
   """As `bootstrap_interval`, of the mean-class accuracy; a class that is not drawn doesn't count.
 
   Clips are drawn from all classes together: within a class of one clip there is nothing to draw.
   """
-  rng = np.random.default_rng(seed)
+  rng = np.random.default_rng(0)
   count = np.bincount(labels)
   share = np.nan_to_num(per_class(logits, labels)[: len(count)])
   # Of n resampled clips of a class of which a share p is right, Binomial(n, p) are right.
   drawn = rng.multinomial(len(labels), count / len(labels), resamples)
   right = rng.binomial(drawn, share)
   means = np.nanmean(np.where(drawn > 0, right / np.maximum(drawn, 1), np.nan), axis=1)
-  low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+  return _middle(means, level)
+
+
+def _middle(values: Sequence[float] | np.ndarray, level: float) -> tuple[float, float]:
+  """The ends between which this share of the values lies, as many below as above."""
+  low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
   return float(low), float(high)
 
 
