@@ -50,6 +50,9 @@ class _Bad:
   name: str
   reason: str
 
+  def __str__(self) -> str:
+    return f"{self.name}: {self.reason}"
+
 
 def prepare(source: Source, args: argparse.Namespace) -> None:
   """Writes args.out/args.name/VERSION from the recordings in args.raw; says what it did.
@@ -281,8 +284,9 @@ def _write(
   features = shards.features(recordings)
   table = shards.Table(recordings)
   left_out: list[_Bad] = []
-  num_bad, total = 0, len(recordings.keys)
-  too_many = lambda: 100 * num_bad > args.max_bad * total  # a quotient might round below num_bad
+  bad: list[_Bad] = []  # of these, all but the empty ones
+  total = len(recordings.keys)
+  too_many = lambda: 100 * len(bad) > args.max_bad * total  # a quotient might be rounded down
   with shards.Shards(folder, compress=bool(recordings.storage_scale)) as files:
     for clip in _bar(_read_all(recordings, args.workers), total, args.name):
       if isinstance(clip, Clip) and not any(len(person) for person in clip.persons):
@@ -292,77 +296,65 @@ def _write(
         clip = _Bad(clip.name, reason)
       if isinstance(clip, _Bad):
         left_out.append(clip)
-        num_bad += 1
+        bad.append(clip)
         if too_many() and total > _FEW:
           break
       else:
         files.add(shards.serialize(clip, features, recordings.storage_scale))
         table.add(clip)
   if too_many():
-    raise DataError(_too_many_bad(left_out, num_bad, total, args))
+    raise DataError(_too_many_bad(bad, total, args))
   if not table.rows:
-    raise DataError(_no_clip(left_out, num_bad, total, args))
+    raise DataError(_no_clip(bad, total, args))
   shard_infos = files.finish(args.name)
   table.write(folder / data_set.TABLE)
   shards.write_csv(
-    folder / data_set.REPORT, ("name", "reason"), [dataclasses.astuple(bad) for bad in left_out]
+    folder / data_set.REPORT, ("name", "reason"), [dataclasses.astuple(one) for one in left_out]
   )
   shards.write_metadata(recordings, features, folder, args.name, shard_infos, table)
   for path in folder.iterdir():
     _sync(path)
   _sync(folder)
-  return _summary(recordings, table, shard_infos, left_out, num_bad, args), table
+  _say_what_is_odd(recordings, table, left_out, args.name)
+  size = sum(info["bytes"] for info in shard_infos) / 1e6
+  notes = f" ({len(bad):,} bad and {len(left_out) - len(bad):,} without a body left out)"
+  summary = f"{words.counted(len(table.rows), 'clip')}, {size:,.1f} MB{notes if left_out else ''}"
+  return summary, table
 
 
-def _no_clip(left_out: Sequence[_Bad], num_bad: int, total: int, args: argparse.Namespace) -> str:
-  if not num_bad:
+def _no_clip(bad: Sequence[_Bad], total: int, args: argparse.Namespace) -> str:
+  if not bad:
     why = f"{_NOBODY} in any of {total:,} recordings"
   else:
-    first = _first_bad(left_out)
-    why = f"{num_bad:,} of {total:,} recordings could not be read (first: {first})"
-    why += f", and {_NOBODY} in the others" if num_bad < total else ""
+    why = f"{len(bad):,} of {total:,} recordings could not be read (first: {bad[0]})"
+    why += f", and {_NOBODY} in the others" if len(bad) < total else ""
   return f"{args.raw} holds no clip: {why}. Nothing was written."
 
 
-def _first_bad(left_out: Sequence[_Bad]) -> str:
-  first = next(bad for bad in left_out if bad.reason != _NOBODY)
-  return f"{first.name}: {first.reason}"
-
-
-def _too_many_bad(
-  left_out: Sequence[_Bad], num_bad: int, total: int, args: argparse.Namespace
-) -> str:
+def _too_many_bad(bad: Sequence[_Bad], total: int, args: argparse.Namespace) -> str:
   some = "at least " if total > _FEW else ""
-  enough = "" if some else f"; --max-bad {math.ceil(100 * num_bad / total)} would leave them out"
+  enough = "" if some else f"; --max-bad {math.ceil(100 * len(bad) / total)} would leave them out"
   return (
-    f"{some}{num_bad:,} of {total:,} recordings in {args.raw} could not be read (first: "
-    f"{_first_bad(left_out)}). Nothing was written; --max-bad {args.max_bad:g} allows "
-    f"{args.max_bad:g} %{enough}."
+    f"{some}{len(bad):,} of {total:,} recordings in {args.raw} could not be read (first: {bad[0]})."
+    f" Nothing was written; --max-bad {args.max_bad:g} allows {args.max_bad:g} %{enough}."
   )
 
 
-def _summary(
-  recordings: Recordings,
-  table: shards.Table,
-  shard_infos: Sequence[dict[str, Any]],
-  left_out: Sequence[_Bad],
-  num_bad: int,
-  args: argparse.Namespace,
-) -> str:
-  for bad in left_out[:_SHOWN]:
-    _say(f"{args.name}: left out {bad.name}: {bad.reason}")
+def _say_what_is_odd(
+  recordings: Recordings, table: shards.Table, left_out: Sequence[_Bad], name: str
+) -> None:
+  """Lines on what was left out, a number of clips that is not the published one, and copies."""
+  for one in left_out[:_SHOWN]:
+    _say(f"{name}: left out {one}")
   if len(left_out) > _SHOWN:
-    _say(f"{args.name}: … all {len(left_out):,} are listed in {data_set.REPORT}")
+    _say(f"{name}: … all {len(left_out):,} are listed in {data_set.REPORT}")
   more = len(table.rows) - recordings.published_clips
   if recordings.published_clips and more:
     _say(
-      f"{args.name}: warning: {words.counted(len(table.rows), 'clip')}, {abs(more):,} "
+      f"{name}: warning: {words.counted(len(table.rows), 'clip')}, {abs(more):,} "
       f"{'more' if more > 0 else 'fewer'} than the published {recordings.published_clips:,}"
     )
   if table.copies:
     said = data_set.say_copies(table.copies, [row[0] for row in table.rows])
     copies = words.counted(len(table.copies), "clip")
-    _say(f"{args.name}: warning: {copies} with the frames of an earlier one ({said})")
-  size = sum(info["bytes"] for info in shard_infos) / 1e6
-  notes = f" ({num_bad:,} bad and {len(left_out) - num_bad:,} without a body left out)"
-  return f"{words.counted(len(table.rows), 'clip')}, {size:,.1f} MB{notes if left_out else ''}"
+    _say(f"{name}: warning: {copies} with the frames of an earlier one ({said})")
