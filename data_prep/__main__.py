@@ -28,10 +28,9 @@ def percentage(text: str) -> float:
 
 
 def at_least_one(text: str) -> int:
-  value = int(text)
-  if value < 1:
-    raise argparse.ArgumentTypeError(f"{text} is too few; expected 1 or more")
-  return value
+  if not text.isdecimal() or int(text) < 1:
+    raise argparse.ArgumentTypeError(f"{text} is no whole number of 1 or more")
+  return int(text)
 
 
 def _add_preparation_arguments(parser: argparse.ArgumentParser, source: Source) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mstgcn_jax.errors import DataError
 
-_LARGEST = 1e9  # metres or pixels; beyond, squares and sums of them leave float32
+LARGEST = 1e9  # metres or pixels; beyond, squares and sums of them leave float32
 NOT_FINITE = "a finite number, and 0 where a joint is not tracked (np.nan_to_num makes NaN 0)"
 _POINTER = b"version https://git-lfs.github.com/"
 _POINTER_BYTES = 1024  # a pointer has some 130
@@ -88,11 +88,11 @@ def read(path: pathlib.Path) -> bytes:
 
 def check_finite(person: np.ndarray) -> None:
   """DataError where a coordinate of [frame, joint, channel] is no number, or beyond reason."""
-  finite = np.abs(person) <= _LARGEST  # false for NaN
+  finite = np.abs(person) <= LARGEST  # false for NaN
   if not finite.all():
     frame, joint, channel = np.argwhere(~finite)[0].tolist()
     value = person[frame, joint, channel]
-    expected = f"at most {_LARGEST:g}" if np.isfinite(value) else NOT_FINITE
+    expected = f"at most {LARGEST:g}" if np.isfinite(value) else NOT_FINITE
     raise DataError(
       f"frame {frame}, joint {joint} has the coordinate {value:g}; expected {expected}"
     )

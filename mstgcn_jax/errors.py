@@ -20,8 +20,8 @@ class ConfigError(ValueError):
   """A configuration field, flag or argument is wrong; commands exit with 2."""
 
 
-def first_line(error: Exception) -> str:
-  """What a library's error says first, for a message of one line; its middle may be left out."""
+def first_line(error: Exception | str) -> str:
+  """What a library says first, for a message of one line; its middle may be left out."""
   line = (str(error).strip().splitlines() or [repr(error)])[0]
   return line if len(line) <= 300 else f"{line[:140]} … {line[-140:]}"
 

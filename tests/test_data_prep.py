@@ -217,6 +217,12 @@ def test_wrong_usage_exits_with_2(arguments):
   assert exit_.value.code == 2
 
 
+def test_what_is_no_number_of_workers_is_said(capsys):
+  with pytest.raises(SystemExit):
+    run("ntu60", "--raw", "x", "--out", "y", "--workers", "all")
+  assert "all is no whole number of 1 or more" in capsys.readouterr().err
+
+
 def test_a_name_that_tfds_cannot_take_is_wrong_usage(tmp_path, capsys):
   raw = golden("data/bodies")
   assert run("ntu60", "--raw", raw, "--out", tmp_path, "--name", "My-Clips") == 2

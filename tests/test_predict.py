@@ -263,7 +263,8 @@ def test_options_of_the_source_stand_behind_dashes(run, tmp_path, capsys, xyz):
     ("a.npy", ["--show", "a.avi"], ConfigError, "must end in .gif, .png or .mp4"),
     ("a.npy", ["--stride", "1"], ConfigError, "give --window-seconds"),
     ("a.npy", ["--unknown-below", "80"], ConfigError, "no probability"),
-    ("a.npy", ["--fps", "nan"], ConfigError, "--fps nan"),
+    ("a.npy", ["--fps", "nan"], ConfigError, "--fps is nan; expected a number above 0"),
+    ("a.npy", ["--fps", "2e6"], ConfigError, r"--fps is 2e\+06; .*, below a million"),
     (
       "a.json",
       ["--source", "utkinect"],

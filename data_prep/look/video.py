@@ -48,5 +48,5 @@ def write(pictures: Sequence[Any], path: pathlib.Path, milliseconds: float) -> N
     frames = b"".join(picture.tobytes() for picture in pictures)
     done = subprocess.run(command, input=frames, capture_output=True, check=False)
     if done.returncode:
-      said = first_line(RuntimeError(done.stderr.decode(errors="replace")))
+      said = first_line(done.stderr.decode(errors="replace"))
       raise DataError(f"{path}: ffmpeg failed ({said})")

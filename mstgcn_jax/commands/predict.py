@@ -96,7 +96,9 @@ def _windows(args: argparse.Namespace) -> Windows | None:
   for flag in ("window_seconds", "stride", "fps"):
     value = getattr(args, flag)
     if value is not None and not 0 < value < 1e6:
-      raise ConfigError(f"--{flag.replace('_', '-')} {value} is not more than 0")
+      raise ConfigError(
+        f"--{flag.replace('_', '-')} is {value:g}; expected a number above 0, below a million"
+      )
   if args.window_seconds is None:
     if args.stride is not None:
       raise ConfigError("--stride is of a sliding window; give --window-seconds, too")

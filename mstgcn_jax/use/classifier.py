@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from data_prep.raw_files import LARGEST
 from mstgcn_jax import skeletons, words
 from mstgcn_jax.data import facing, normalise, streams
 from mstgcn_jax.data.data_set import DataSet, Persons
@@ -19,7 +20,6 @@ from mstgcn_jax.training import checkpoints
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.train_step import model_input
 
-LARGEST = 1e9  # a coordinate beyond is damage, as for data_prep
 _FRACTIONS_REACH = 2  # from the picture's middle: where most joints are beyond, they are in pixels
 _PIXELS_REACH = 1.25  # of the picture's size: where joints are beyond, it was a larger one
 

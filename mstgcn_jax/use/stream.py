@@ -5,9 +5,10 @@ import pathlib
 import jax
 import numpy as np
 
+from data_prep.raw_files import LARGEST
 from mstgcn_jax import skeletons, words
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.use.classifier import LARGEST, Classifier
+from mstgcn_jax.use.classifier import Classifier
 
 MAX_PERSONS = 64  # in one frame
 
