@@ -96,7 +96,7 @@ def missing(data: DataSet) -> tuple[float, float]:
   for start in tqdm.tqdm(starts, desc="reading", leave=False, disable=None):
     for persons in data.read(range(start, min(start + _CHUNK, len(data)))):
       for i, person in enumerate(persons):
-        (seen,) = skeletons.tracked(person[None], None if i else show.joint_at_zero(data))
+        (seen,) = skeletons.tracked(person[None], None if i else data.stored_joint_at_zero)
         some = seen.any(axis=-1)
         frames += some.size
         empty += int(some.size - some.sum())

@@ -103,7 +103,7 @@ def draw(data: DataSet, index: int, moments: int | None = None) -> tuple[list[An
     _facts(data, index),
     moments=moments,
     coordinates=data.coordinates,
-    at_zero=joint_at_zero(data),
+    at_zero=data.stored_joint_at_zero,
   )
 
 
@@ -151,11 +151,6 @@ def padded(persons: Sequence[np.ndarray]) -> np.ndarray:
   for row, person in zip(clip, persons, strict=True):
     row[: len(person)] = person
   return clip
-
-
-def joint_at_zero(data: DataSet) -> int | None:
-  """The joint that the stored clips are centred on: only where they came so."""
-  return data.joint_at_zero if data.rotated is None else None
 
 
 def _class_name(data: DataSet, index: int) -> str:

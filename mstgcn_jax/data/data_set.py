@@ -114,6 +114,11 @@ class DataSet:
     return np.int16 if self.scale else np.float32
 
   @property
+  def stored_joint_at_zero(self) -> int | None:
+    """As `joint_at_zero`, of the clips on the disk: centred only where they came so."""
+    return self.joint_at_zero if self.rotated is None else None
+
+  @property
   def num_coordinates(self) -> int:
     """How many of a joint's channels are coordinates, 2 or 3; 2 where nobody said what they are."""
     if names := self.coordinates.get("channels"):

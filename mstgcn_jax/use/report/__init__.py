@@ -301,7 +301,7 @@ def drawing(data_set: DataSet, row: int) -> dict[str, Any]:
   clip = show.padded(data_set.read([row])[0])
   step = -(-clip.shape[1] // _FRAMES)
   clip = clip[:, ::step]
-  seen = skeletons.tracked(clip, show.joint_at_zero(data_set))
+  seen = skeletons.tracked(clip, data_set.stored_joint_at_zero)
   points, flat = show.upright(clip, seen, data_set.skeleton, data_set.coordinates)
   low, high = (np.percentile(points[seen], q, axis=0) for q in (0.3, 99.7))
   middle, size = (low + high) / 2, max(float((high - low).max()), 1e-6)
