@@ -474,9 +474,9 @@ def test_a_run_too_short_to_profile_says_so(tiny_data, tmp_path, capsys):
 
 
 def test_without_a_terminal_progress_is_plain_lines(tmp_path, capsys, monkeypatch):
-  monkeypatch.setattr(run_log.Progress, "SECONDS_BETWEEN_LINES", 0.0)
+  monkeypatch.setattr(run_log.ProgressBar, "SECONDS_BETWEEN_LINES", 0.0)
   with run_log.logging_to(tmp_path):
-    progress = run_log.Progress(first=0, total=4, batch_size=8, enabled=True)
+    progress = run_log.ProgressBar(first=0, total=4, batch_size=8, enabled=True)
     for step in range(1, 4):
       progress.update(step, epoch=1, loss=0.25, learning_rate=0.1)
     progress.close()

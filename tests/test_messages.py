@@ -150,7 +150,7 @@ def test_a_bar_counts_from_the_end_of_the_first_step(columns, monkeypatch):
   terminal = Terminal(columns)
   monkeypatch.setattr(sys, "stdout", terminal)
   monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((columns, 24)))
-  progress = run_log.Progress(first=0, total=4, batch_size=8, enabled=True)
+  progress = run_log.ProgressBar(first=0, total=4, batch_size=8, enabled=True)
   assert terminal.text == ""  # no frozen bar while it compiles
   for step in (1, 2):
     progress.update(step, epoch=1, loss=0.25, learning_rate=0.1)

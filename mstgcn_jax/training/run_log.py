@@ -135,7 +135,7 @@ def read_curves(path: pathlib.Path) -> plots.Curves:
   }
 
 
-class Progress:
+class ProgressBar:
   """A live bar on a terminal; elsewhere a plain line now and then."""
 
   SECONDS_BETWEEN_LINES = 30.0
@@ -241,7 +241,9 @@ class Recorder:
     self._enabled = enabled
     self._workdir = workdir
     self._steps_per_epoch = steps_per_epoch
-    self.bar = Progress(first=first_step, total=total_steps, batch_size=batch_size, enabled=enabled)
+    self.bar = ProgressBar(
+      first=first_step, total=total_steps, batch_size=batch_size, enabled=enabled
+    )
     if enabled:
       with _says_why_not(workdir):
         self._file = MetricsFile(workdir / "metrics.csv", first_step, evaluated=evaluated)
