@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from data_prep.readers import exchange
+from data_prep import raw_values
 from data_prep.readers.interface import Coordinates
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
@@ -28,7 +28,7 @@ def channel_names(clips: Sequence[np.ndarray]) -> tuple[str, ...]:
   count = clips[0].shape[-1]
   if count > 3:
     return ()
-  scored = count == 3 and exchange.majority(is_score(clip[..., 2]) for clip in clips)
+  scored = count == 3 and raw_values.majority(is_score(clip[..., 2]) for clip in clips)
   return ("x", "y", "score") if scored else ("x", "y", "z")[:count]
 
 
@@ -39,7 +39,7 @@ def moves(skeleton: Skeleton) -> bool:
 
 def score_warnings(clips: Sequence[np.ndarray], skeleton: Skeleton) -> list[str]:
   """A line to print where clips [..., 3] to be turned or centred seem to hold x, y, score."""
-  if not moves(skeleton) or not exchange.majority(is_score(clip[..., 2]) for clip in clips):
+  if not moves(skeleton) or not raw_values.majority(is_score(clip[..., 2]) for clip in clips):
     return []
   return [
     "the third channel lies between 0 and 1, as a score does, but is turned or centred as a "
@@ -49,7 +49,7 @@ def score_warnings(clips: Sequence[np.ndarray], skeleton: Skeleton) -> list[str]
 
 def corner_warnings(clips: Sequence[np.ndarray]) -> list[str]:
   """A line to print where clips in the plane [..., x y (score)] seem to count from a corner."""
-  if not exchange.majority(clip.any() and clip[..., :2].min() >= 0 for clip in clips):
+  if not raw_values.majority(clip.any() and clip[..., :2].min() >= 0 for clip in clips):
     return []
   most = max(float(clip[..., :2].max()) for clip in clips)
   return [
@@ -67,7 +67,7 @@ def check_axes(shapes: Sequence[tuple[int, ...]]) -> list[str]:
   Raises:
     DataError: the last axis cannot be channels.
   """
-  shape = exchange.majority(shapes)
+  shape = raw_values.majority(shapes)
   shown_shape = f"the clips have the shape {shape}, or alike"
   if not 2 <= shape[-1] <= MAX_CHANNELS:
     places = ("channel, frame, joint", "channel, frame, joint, person")[len(shape) - 3]
@@ -147,7 +147,7 @@ def skeleton_for(
     DataError: the layout asked for has another number of joints.
   """
   # One number without end makes every mean NaN, and NaN passes for plausible.
-  clips = [exchange.without_nan(np.where(np.isfinite(clip), clip, np.nan)) for clip in clips]
+  clips = [raw_values.without_nan(np.where(np.isfinite(clip), clip, np.nan)) for clip in clips]
   num_joints = clips[0].shape[-2]
   if asked is not None:
     skeleton = skeletons.resolve(asked)
@@ -158,7 +158,7 @@ def skeleton_for(
       )
     return skeleton, ()
   known = [name for name in skeletons.names() if skeletons.get(name).num_joints == num_joints]
-  flat = clips[0].shape[-1] == 2 or exchange.majority(is_score(clip[..., 2]) for clip in clips)
+  flat = clips[0].shape[-1] == 2 or raw_values.majority(is_score(clip[..., 2]) for clip in clips)
   dimensions = 2 if flat else 3
   fitting = [name for name in known if not (flat and name in _DEPTH)]
   lengths = {name: _bone_length(clips, skeletons.get(name).inward, dimensions) for name in fitting}
@@ -235,7 +235,7 @@ def implausible(
       f"its bones would be {length / size:.2f} times as long as joints are from the middle of the "
       f"figure, and {whose} are at most {longest:g}"
     )
-  if up and exchange.majority(upside_down(clip, skeleton, up) for clip in clips):
+  if up and raw_values.majority(upside_down(clip, skeleton, up) for clip in clips):
     return f"heads would lie below feet, while {up} points up"
   return ""
 

@@ -27,8 +27,7 @@ from typing import Any
 
 import tqdm
 
-from data_prep import raw_files, shards
-from data_prep.readers import exchange
+from data_prep import raw_values, shards
 from data_prep.readers.interface import Clip, Recordings, Source
 from mstgcn_jax import files as whole_files
 from mstgcn_jax import words
@@ -136,7 +135,7 @@ def _compare(folder: pathlib.Path, table: shards.Table) -> None:
 
 def _check_class_names(names: Sequence[str]) -> None:
   for i, name in enumerate(names):
-    if not exchange.is_name(name) or name in names[:i]:
+    if not raw_values.is_name(name) or name in names[:i]:
       raise DataError(f"class {i} is named {name!r}; names must be printable and different")
 
 
@@ -236,7 +235,7 @@ def _check(clip: Clip, recordings: Recordings) -> None:
         f"{recordings.channels}): the joints of skeleton {recordings.skeleton.name} and their "
         "channels"
       )
-    raw_files.check_finite(person)
+    raw_values.check_finite(person)
 
 
 def _start_worker() -> None:

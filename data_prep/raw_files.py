@@ -8,8 +8,6 @@ import numpy as np
 
 from mstgcn_jax.errors import DataError
 
-LARGEST = 1e9  # metres or pixels; beyond, squares and sums of them leave float32
-NOT_FINITE = "a finite number, and 0 where a joint is not tracked (np.nan_to_num makes NaN 0)"
 _POINTER = b"version https://git-lfs.github.com/"
 _POINTER_BYTES = 1024  # a pointer has some 130
 _PULL = "`git lfs pull` fetches the file"
@@ -86,16 +84,20 @@ def read(path: pathlib.Path) -> bytes:
   return data
 
 
-def check_finite(person: np.ndarray) -> None:
-  """DataError where a coordinate of [frame, joint, channel] is no number, or beyond reason."""
-  finite = np.abs(person) <= LARGEST  # false for NaN
-  if not finite.all():
-    frame, joint, channel = np.argwhere(~finite)[0].tolist()
-    value = person[frame, joint, channel]
-    expected = f"at most {LARGEST:g}" if np.isfinite(value) else NOT_FINITE
-    raise DataError(
-      f"frame {frame}, joint {joint} has the coordinate {value:g}; expected {expected}"
-    )
+def map_npy(path: pathlib.Path) -> np.ndarray:
+  """A .npy file of numbers, mapped and not read; DataError where it is none or truncated."""
+  try:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+  except OSError as error:
+    raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+  except Exception as error:  # numpy raises many kinds on damaged headers
+    # Of what is no array at all numpy says that it is a pickle, and how to load it unsafely.
+    reason = "" if "allow_pickle" in str(error) else f" ({error})"
+    hint = pointer_hint(path) or reason
+    raise DataError(f"{path} is not a .npy array, or a truncated one{hint}") from error
+  if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":  # an .npz, renamed
+    raise DataError(f"{path} holds no array of numbers")
+  return array
 
 
 def labels(name: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from formats import (
   write_pickle,
 )
 
+from data_prep import raw_files
 from data_prep.decode import pickles
 from data_prep.readers import annotations, arrays, exchange
 from mstgcn_jax.errors import ConfigError, DataError
@@ -432,7 +433,7 @@ def test_a_pointer_of_git_lfs_is_named_in_place_of_a_damaged_file(tmp_path):
   for name in ("a.pkl", "a.npz", "train_data.npy"):
     (tmp_path / name).write_bytes(pointer)
   for read, name in (
-    *((pickles.load, "a.pkl"), (exchange.map_npy, "train_data.npy")),
+    *((pickles.load, "a.pkl"), (raw_files.map_npy, "train_data.npy")),
     (lambda path: arrays.open_ctrgcn(path, OPTIONS), "a.npz"),
   ):
     with pytest.raises(DataError, match="one: it is a Git LFS pointer, and `git lfs pull` fetches"):

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import stick_poses
 
-from data_prep import layouts
-from data_prep.readers import exchange
+from data_prep import layouts, raw_values
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import ConfigError, DataError
 
@@ -205,5 +204,6 @@ def test_clips_whose_axes_may_be_in_another_order_are_mentioned(shapes, hint):
 
 
 def test_many_items_are_looked_at_evenly_and_the_most_frequent_value_wins():
-  assert exchange.some(range(10), 4) == [0, 2, 5, 7] and exchange.some("abc", 3) == ["a", "b", "c"]
-  assert exchange.majority("abbc") == "b" and exchange.majority("ba") == "b"
+  assert raw_values.some(range(10), 4) == [0, 2, 5, 7]
+  assert raw_values.some("abc", 3) == ["a", "b", "c"]
+  assert raw_values.majority("abbc") == "b" and raw_values.majority("ba") == "b"

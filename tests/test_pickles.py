@@ -14,8 +14,9 @@ from formats import FUZZ, OPTIONS, annotation_file, read_all, write_pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_prep import raw_files
 from data_prep.decode import pickles
-from data_prep.readers import annotations, exchange
+from data_prep.readers import annotations
 from mstgcn_jax.errors import ConfigError, DataError
 
 
@@ -172,10 +173,10 @@ def test_a_pickle_that_is_called_an_array_does_not_run_either(tmp_path):
   path, target = tmp_path / "a.npy", tmp_path / "touched"
   path.write_bytes(pickle.dumps(_Shell(target)))
   with pytest.raises(DataError, match=r"a\.npy is not a \.npy array"):
-    exchange.map_npy(path)
+    raw_files.map_npy(path)
   np.save(path, np.array([_Shell(target)], dtype=object), allow_pickle=True)
   with pytest.raises(DataError, match=r"a\.npy is not a \.npy array"):
-    exchange.map_npy(path)
+    raw_files.map_npy(path)
   assert not target.exists()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import raw_files
+from data_prep import raw_files, raw_values
 from mstgcn_jax.errors import DataError
 
 _MOST_FRAMES = 200_000  # two hours at 30 frames a second; a number beyond is damage
@@ -71,7 +71,7 @@ def person(points: np.ndarray, scores: np.ndarray | None, number: int | None = N
   found |= np.isinf(points).any(axis=1)  # not missing, but damage
   points[~found] = 0
   scores[~found] = 0
-  raw_files.check_finite(points[None])
+  raw_values.check_finite(points[None])
   return Person(points, scores, number)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import layouts, raw_files
+from data_prep import layouts, raw_files, raw_values
 from data_prep.decode import pickles
 from data_prep.readers import exchange
 from data_prep.readers.interface import FRACTIONS, Clip, Coordinates, Recordings
@@ -48,18 +48,18 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     for name, content, fact in zip(names, contents, facts, strict=True)
   ]
   usual = _usual(contents)
-  keypoints = [_numbers(content, "keypoint", 4) for content in exchange.some(usual, _LOOKED_AT)]
+  keypoints = [_numbers(content, "keypoint", 4) for content in raw_values.some(usual, _LOOKED_AT)]
   doubts = layouts.check_axes([keypoint.shape for keypoint in keypoints])
   warnings += doubts
   dimensions = keypoints[0].shape[-1]
   flat = dimensions == 2
-  scored = flat and exchange.majority(_is_scored(content) for content in usual)
+  scored = flat and raw_values.majority(_is_scored(content) for content in usual)
   # y of a picture points down; which way 3-D coordinates do is not known
   up = "-y" if flat else ""
   skeleton, notes = layouts.skeleton_for(args.skeleton, keypoints, doubts, up=up, doubtful=True)
   as_is = flat or args.as_is
   if flat:
-    warnings += _image_warnings(exchange.some(usual, _LOOKED_AT))
+    warnings += _image_warnings(raw_values.some(usual, _LOOKED_AT))
   elif not as_is:
     warnings += layouts.score_warnings(keypoints, skeleton)
   if not flat and any(content.get("img_shape") is not None for content in usual):
@@ -115,14 +115,14 @@ def read_annotation(
     if field not in content:
       raise DataError(f"the annotation has no {field!r}")
   label = _label(content) if labelled else 0
-  if not exchange.is_label(label):
-    raise DataError(f"label {exchange.shown(label)} is not one class number")
-  if not exchange.is_name(content["frame_dir"]):
-    raise DataError(f"frame_dir {exchange.shown(content['frame_dir'])} is not a name")
+  if not raw_values.is_label(label):
+    raise DataError(f"label {raw_values.shown(label)} is not one class number")
+  if not raw_values.is_name(content["frame_dir"]):
+    raise DataError(f"frame_dir {raw_values.shown(content['frame_dir'])} is not a name")
   keypoint = _numbers(content, "keypoint", 4)
   frames = content.get("total_frames", keypoint.shape[1])
   if frames != keypoint.shape[1]:
-    found = exchange.shown(frames)
+    found = raw_values.shown(frames)
     raise DataError(f"total_frames is {found}, keypoint has {keypoint.shape[1]} frames")
   if keypoint.shape[2:] != (skeleton.num_joints, dimensions):
     raise DataError(
@@ -150,7 +150,7 @@ def _flat(content: Mapping[str, Any], keypoint: np.ndarray, scored: bool) -> np.
   if score.shape != keypoint.shape[:3]:
     raise DataError(f"keypoint_score has the shape {score.shape}, keypoint {keypoint.shape}")
   if keypoint.any() and not score.any():
-    raise DataError(f"keypoint_score is {exchange.NO_SCORE}")
+    raise DataError(f"keypoint_score is {raw_values.NO_SCORE}")
   score = score[..., None]
   return np.concatenate([clip, score], axis=-1) * (found & (score != 0))
 
@@ -162,7 +162,7 @@ def _image_size(content: Mapping[str, Any]) -> tuple[float, float]:
   except (KeyError, TypeError, ValueError, DataError):
     height = width = 0.0
   if not (0 < height < np.inf and 0 < width < np.inf):
-    found = exchange.shown(content.get("img_shape"))
+    found = raw_values.shown(content.get("img_shape"))
     raise DataError(f"img_shape is {found}; 2-D key points need (height, width)")
   return height, width
 
@@ -206,7 +206,7 @@ def _numbers(content: Mapping[str, Any], field: str, ndim: int) -> np.ndarray:
     elsewhere = ""
     if field == "keypoint" and "raw_file" in content:
       elsewhere = (
-        f"; raw_file names {exchange.shown(content['raw_file'])} for it, as PYSKL's Kinetics-400 "
+        f"; raw_file names {raw_values.shown(content['raw_file'])} for it, as PYSKL's Kinetics-400 "
         "does: only key points in the annotation itself are read"
       )
     raise DataError(f"the annotation has no {field!r}{elsewhere}")
@@ -221,8 +221,8 @@ def _numbers(content: Mapping[str, Any], field: str, ndim: int) -> np.ndarray:
     raise DataError(
       f"{field} holds {array.dtype} of the shape {array.shape}; expected {axes}{hint}"
     )
-  array = exchange.without_nan(array if ndim == 4 else array[..., None])
-  return exchange.as_float32(array if ndim == 4 else array[..., 0])
+  array = raw_values.without_nan(array if ndim == 4 else array[..., None])
+  return raw_values.as_float32(array if ndim == 4 else array[..., 0])
 
 
 def _is_scored(content: Any) -> bool:
@@ -295,14 +295,14 @@ def _unpack(path: pathlib.Path, content: Any) -> tuple[dict[str, list[str]], lis
 
 def _name(content: Any, index: int) -> str:
   name = content.get("frame_dir") if isinstance(content, dict) else None
-  return name if exchange.is_name(name) else f"annotation {index}"
+  return name if raw_values.is_name(name) else f"annotation {index}"
 
 
 def _usual(contents: Sequence[Any]) -> list[Any]:
   """Of some annotations, those of the layout that most have, and in which anybody is tracked."""
   shapes: dict[int, tuple[int, ...]] = {}
   problem = ""
-  for i, content in enumerate(some := exchange.some(contents, _LOOKED_AT)):
+  for i, content in enumerate(some := raw_values.some(contents, _LOOKED_AT)):
     try:
       keypoint = _numbers(content if isinstance(content, dict) else {}, "keypoint", 4)
       if keypoint.any():
@@ -314,7 +314,7 @@ def _usual(contents: Sequence[Any]) -> list[Any]:
       "no annotation has a keypoint array [person, frame, joint, 2 or 3] in which anybody is "
       f"tracked{problem}"
     )
-  usual = exchange.majority(shapes.values())
+  usual = raw_values.majority(shapes.values())
   return [some[i] for i, shape in shapes.items() if shape == usual]
 
 
@@ -330,10 +330,10 @@ def _label(content: Mapping[str, Any]) -> Any:
 
 def _labels(contents: Iterable[Any]) -> list[int]:
   found = [_label(content) for content in contents if isinstance(content, dict)]
-  labels = [label for label in found if exchange.is_label(label)]
+  labels = [label for label in found if raw_values.is_label(label)]
   if not labels:
     raise DataError(
-      f"no annotation has a class number as its label (first: {exchange.shown(found[0])}); "
+      f"no annotation has a class number as its label (first: {raw_values.shown(found[0])}); "
       "expected numbers from 0, and their names with --classes FILE"
     )
   return labels

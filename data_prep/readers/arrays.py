@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from data_prep import layouts, raw_files
+from data_prep import layouts, raw_files, raw_values
 from data_prep.decode import pickles
 from data_prep.readers import exchange
 from data_prep.readers.interface import Clip, Coordinates, Recordings
@@ -67,7 +67,9 @@ def open_agcn(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   for path in paths:
     array = _mapped(path)
     shapes.add(array.shape[1:])
-    clips += [array[i].transpose(3, 1, 2, 0) for i in exchange.some(range(len(array)), _LOOKED_AT)]
+    clips += [
+      array[i].transpose(3, 1, 2, 0) for i in raw_values.some(range(len(array)), _LOOKED_AT)
+    ]
     for index, (name, label) in enumerate(_names_and_labels(path, len(array))):
       names.append(name)
       labels.append(label)
@@ -134,12 +136,12 @@ def _axis_warnings(shapes: Iterable[tuple[int, ...]]) -> list[str]:
 
 def read_agcn(row: _Row) -> Clip:
   """One clip of the array, which is mapped into memory, not loaded."""
-  clip = exchange.as_float32(_mapped(pathlib.Path(row.part))[row.index])
+  clip = raw_values.as_float32(_mapped(pathlib.Path(row.part))[row.index])
   return Clip(row.name, row.label, list(clip.transpose(3, 1, 2, 0)), row.facts)
 
 
 def _mapped(path: pathlib.Path) -> np.ndarray:
-  array = exchange.map_npy(path)
+  array = raw_files.map_npy(path)
   if array.ndim != 5 or 0 in array.shape[1:] or not 2 <= array.shape[1] <= layouts.MAX_CHANNELS:
     raise DataError(
       f"{path} has the shape {array.shape}; expected [clip, channel, frame, joint, person]"
@@ -159,7 +161,7 @@ def _names_and_labels(path: pathlib.Path, count: int) -> list[tuple[str, int]]:
       f"{path.name} has {count} clips, {labels_path.name} beside it {len(names)} names and "
       f"{len(labels)} labels"
     )
-  if not all(map(exchange.is_name, names)) or not all(map(exchange.is_label, labels)):
+  if not all(map(raw_values.is_name, names)) or not all(map(raw_values.is_label, labels)):
     raise DataError(f"{labels_path}: expected names as text and labels as whole numbers")
   return [
     (name.removesuffix(".skeleton").removesuffix(".json"), label)
@@ -236,7 +238,7 @@ class _Archive:
     if frames is None:
       raise DataError("the archive is damaged before this clip")
     clip = (
-      exchange.as_float32(frames).reshape(len(frames), -1, self._joints, 3).transpose(1, 0, 2, 3)
+      raw_values.as_float32(frames).reshape(len(frames), -1, self._joints, 3).transpose(1, 0, 2, 3)
     )
     return Clip(row.name, row.label, list(clip), row.facts)
 

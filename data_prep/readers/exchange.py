@@ -1,24 +1,14 @@
-"""What the formats that people exchange have in common: options, and facts found in names."""
+"""What the formats that people exchange have in common: options, given splits, facts in names."""
 
 import argparse
-import collections
 import pathlib
 import re
-import reprlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
-import numpy as np
-
-from data_prep import raw_files
 from data_prep.readers import ntu
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import ConfigError, DataError
 
-NO_SCORE = (
-  "0 for every key point, so that none counts as tracked; write the estimator's scores, or 1 where "
-  "it gives none"
-)
 _MAX_CLASSES = 10_000
 _SPLIT = re.compile(
   r"(?P<protocol>.*?)[_-]?(?P<part>train[_-]?val(id|idation)?|train(ing)?|val(id|idation)?"
@@ -48,16 +38,6 @@ def add_turning_arguments(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def some(items: Sequence[Any], count: int) -> list[Any]:
-  """At most `count` of the items, evenly spread."""
-  return [items[i * len(items) // count] for i in range(count)] if len(items) > count else [*items]
-
-
-def majority(values: Iterable[Any]) -> Any:
-  """The most frequent of some values; of equally frequent ones the first."""
-  return collections.Counter(values).most_common(1)[0][0]
-
-
 def class_names(args: argparse.Namespace, labels: Iterable[int]) -> tuple[str, ...]:
   """Names from --classes, which must be enough for the labels; else the labels' numbers."""
   highest = max(labels, default=-1)
@@ -78,57 +58,6 @@ def class_names(args: argparse.Namespace, labels: Iterable[int]) -> tuple[str, .
       f"labels go up to {highest}, so {highest + 1} different ones are needed"
     )
   return names
-
-
-def map_npy(path: pathlib.Path) -> np.ndarray:
-  """A .npy file of numbers, mapped and not read; DataError where it is none or truncated."""
-  try:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-  except OSError as error:
-    raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-  except Exception as error:  # numpy raises many kinds on damaged headers
-    # Of what is no array at all numpy says that it is a pickle, and how to load it unsafely.
-    reason = "" if "allow_pickle" in str(error) else f" ({error})"
-    hint = raw_files.pointer_hint(path) or reason
-    raise DataError(f"{path} is not a .npy array, or a truncated one{hint}") from error
-  if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":  # an .npz, renamed
-    raise DataError(f"{path} holds no array of numbers")
-  return array
-
-
-def shown(value: Any) -> str:
-  """A stranger's value as messages show it: shortened, and never all of it spelled out first."""
-  try:
-    return reprlib.repr(value)
-  except (ValueError, RecursionError):  # a number of thousands of digits
-    return type(value).__name__
-
-
-def is_label(value: Any) -> bool:
-  """Whether this is a class number, not a truth value, a text or a number without end."""
-  return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31
-
-
-def is_name(value: Any) -> bool:
-  """Whether this is a text that can name a clip: not empty, and printable."""
-  return isinstance(value, str) and value != "" and value.isprintable()
-
-
-def as_float32(array: np.ndarray) -> np.ndarray:
-  """The numbers as float32; DataError if one is not finite."""
-  with np.errstate(over="ignore"):
-    numbers = array.astype(np.float32)
-  finite = np.isfinite(numbers)
-  if not finite.all():
-    value = float(array[~finite][0])
-    raise DataError(f"a coordinate is {value:g}; expected {raw_files.NOT_FINITE}")
-  return numbers
-
-
-def without_nan(array: np.ndarray) -> np.ndarray:
-  """Numbers [..., joint, channel] with 0 for every joint of which any channel is NaN: untracked."""
-  missing = np.isnan(array).any(axis=-1)
-  return np.where(missing[..., None], array.dtype.type(0), array) if missing.any() else array
 
 
 def ntu_facts(names: Collection[str]) -> list[dict[str, int]]:

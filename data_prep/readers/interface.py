@@ -20,6 +20,10 @@ must be a top-level function, or a `functools.partial` of one with small argumen
       persons = normalise.cut_together([np.load(path)])
       return Clip(name=path.stem, label=0, persons=persons, facts={"subject": 3})
 
+Readers share: `raw_files` (finding and reading files, published class names), `raw_values` (what is
+untracked, finite, a name), `normalise` (turning and cutting), `layouts` (which joints these are),
+`exchange` and `tables` (--skeleton, --classes, splits, CSVs).
+
 Errors: `open_raw` raises DataError where nothing can be prepared, ConfigError for a wrong option.
 `read` raises DataError for a bad recording: it is skipped, counted, listed in the report with the
 message as its reason, and is fatal only beyond --max-bad. Any other exception is a bug and stops

@@ -16,9 +16,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from data_prep import raw_files
+from data_prep import raw_files, raw_values
 from data_prep.decode import pickles
-from data_prep.readers import exchange
 from data_prep.readers.interface import Clip, Coordinates, Recordings
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
@@ -92,7 +91,7 @@ def _clips(path: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]:
     labels, poses = (pickles.as_list(content[field]) for field in ("label", "pose"))
   except (KeyError, TypeError) as error:
     raise DataError(f'{path} holds no {{"pose": …, "label": …}} as DD-Net has it') from error
-  if len(labels) != len(poses) or not all(map(exchange.is_name, labels)):
+  if len(labels) != len(poses) or not all(map(raw_values.is_name, labels)):
     raise DataError(f"{path} has {len(poses)} poses and {len(labels)} labels; expected a name each")
   for label, pose in zip(labels, poses, strict=True):
     array = pickles.as_array(pose)
@@ -112,6 +111,6 @@ def read_recording(pose: _Pose) -> Clip:
   skeleton = skeletons.get("jhmdb")
   if pose.joints.ndim != 3 or pose.joints.shape[1:] != (skeleton.num_joints, 2):
     raise DataError(f"the pose has the shape {pose.joints.shape}; expected (frames, 15, 2)")
-  person = exchange.without_nan(pose.joints) * np.float32([1, -1])
+  person = raw_values.without_nan(pose.joints) * np.float32([1, -1])
   persons = normalise.cut_together([person + np.float32(0)])
   return Clip(pose.name, pose.label, persons, pose.facts)

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import raw_files
+from data_prep import raw_files, raw_values
 from data_prep.decode import people
-from data_prep.readers import exchange
 from data_prep.readers.interface import FRACTIONS, Clip, Recordings
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import DataError
@@ -78,7 +77,7 @@ def _read_labels(
       if not 0 <= label < NUM_CLASSES:
         raise ValueError(f"label_index {label} of {name} is outside 0..{NUM_CLASSES - 1}")
       class_name = facts["label"]
-      if not exchange.is_name(name) or not exchange.is_name(class_name):
+      if not raw_values.is_name(name) or not raw_values.is_name(class_name):
         raise ValueError(f"{name!r} or its label {class_name!r} is not printable text")
       if class_names[label] not in (class_name, f"class {label}"):
         raise ValueError(f"label_index {label} is {class_names[label]!r}, and {class_name!r}")
@@ -115,7 +114,7 @@ def read_persons(path: pathlib.Path, label: int | None = None) -> list[np.ndarra
   except _DAMAGE as error:
     raise DataError(f"is not a Kinetics-skeleton clip ({error!r:.200})") from error
   if bodies[..., :2].any() and not bodies[..., 2].any():
-    raise DataError(f"the score is {exchange.NO_SCORE}")
+    raise DataError(f"the score is {raw_values.NO_SCORE}")
   farthest = np.abs(bodies[..., :2]).max(initial=0)
   if farthest > _FARTHEST:
     raise DataError(

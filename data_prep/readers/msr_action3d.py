@@ -12,9 +12,8 @@ import re
 
 import numpy as np
 
-from data_prep import raw_files
+from data_prep import raw_files, raw_values
 from data_prep.decode import numbers
-from data_prep.readers import exchange
 from data_prep.readers.interface import Clip, Recordings, upright
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
@@ -72,10 +71,10 @@ def read_recording(path: pathlib.Path) -> Clip:
   if len(found) % skeleton.num_joints:
     raise DataError(f"has {len(found)} lines; expected {skeleton.num_joints} a frame")
   found = found.reshape(-1, skeleton.num_joints, 4)
-  person, confidence = exchange.without_nan(found[..., :3]), np.nan_to_num(found[..., 3], nan=0.0)
+  person, confidence = raw_values.without_nan(found[..., :3]), np.nan_to_num(found[..., 3], nan=0.0)
   if confidence.any():
     person = person * (confidence > 0)[..., None]
-  raw_files.check_finite(person)
+  raw_values.check_finite(person)
   part = "train" if subject % 2 else "val"
   sets = {f"split_{name}": part if action in of else "" for name, of in _SETS.items()}
   person = person.astype(np.float32)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep import raw_files
+from data_prep import raw_files, raw_values
 from data_prep.readers.interface import Clip, Recordings, upright
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
@@ -156,7 +156,7 @@ def read_bodies(path: pathlib.Path) -> list[np.ndarray]:
   """
   bodies = parse(raw_files.read(path))
   for body in bodies:
-    raw_files.check_finite(body)
+    raw_values.check_finite(body)
   return [body.astype(np.float32) for body in normalise.liveliest(bodies, MAX_PERSONS)]
 
 

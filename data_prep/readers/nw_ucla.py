@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import raw_files
+from data_prep import raw_files, raw_values
 from data_prep.readers.interface import Clip, Recordings, upright
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
@@ -70,7 +70,7 @@ def _persons(content: dict[str, Any]) -> list[np.ndarray]:
   """The one person of a recording, turned upright."""
   skeleton = skeletons.get("nw_ucla")
   person = _person(content["skeletons"], skeleton.num_joints)
-  raw_files.check_finite(person)
+  raw_values.check_finite(person)
   return normalise.normalise([person.astype(np.float32)], skeleton, by_sum=False)
 
 

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_prep import layouts, raw_files
-from data_prep.readers import exchange, tables
+from data_prep import layouts, raw_files, raw_values
+from data_prep.readers import tables
 from data_prep.readers.interface import Clip, Coordinates, Recordings
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
@@ -105,7 +105,7 @@ def read_clip(
       f"the clip has the shape {array.shape}; expected [person, frame, {expected[0]} joints of "
       f"{skeleton.name}, {channels} channels] as most clips have"
     )
-  array = exchange.as_float32(exchange.without_nan(array[...]))
+  array = raw_values.as_float32(raw_values.without_nan(array[...]))
   if scored:
     array = skeletons.without_unscored(array)
   persons = list(array)
@@ -140,9 +140,9 @@ def _path(
 
 def _load(line: _Line) -> np.ndarray:
   name, path = pathlib.PurePath(line.name), line.path
-  if not exchange.is_name(line.name) or name.is_absolute() or ".." in name.parts:
+  if not raw_values.is_name(line.name) or name.is_absolute() or ".." in name.parts:
     raise DataError(f"{line.name!r} is not the name of a clip below --raw")
-  array = exchange.map_npy(path)
+  array = raw_files.map_npy(path)
   if array.ndim not in (3, 4) or 0 in array.shape:
     raise DataError(
       f"{path} has the shape {array.shape}; expected [frame, joint, channel] or "
@@ -155,16 +155,16 @@ def _usual(lines: Sequence[_Line]) -> list[np.ndarray]:
   """Of some clips, a few of the joints and channels that most have."""
   shapes: dict[int, tuple[int, ...]] = {}
   problem = ""
-  for i, line in enumerate(some := exchange.some(lines, _LOOKED_AT)):
+  for i, line in enumerate(some := raw_values.some(lines, _LOOKED_AT)):
     try:
       shapes[i] = _load(line).shape[-2:]
     except DataError as error:
       problem = problem or f" (first: {error})"
   if not shapes:
     raise DataError(f"no clip can be read{problem}")
-  usual = exchange.majority(shapes.values())
+  usual = raw_values.majority(shapes.values())
   alike = [some[i] for i, shape in shapes.items() if shape == usual]
-  return [exchange.without_nan(_load(line)[...]) for line in exchange.some(alike, _FEW)]
+  return [raw_values.without_nan(_load(line)[...]) for line in raw_values.some(alike, _FEW)]
 
 
 def _skeleton(
@@ -195,7 +195,7 @@ def _coordinates(
     return Coordinates(names), ()
   said = "the third channel lies between 0 and 1: taken for a score; " if "score" in names else ""
   for up, other in (("-y", "y"), ("y", "-y")):
-    if exchange.majority(layouts.upside_down(clip, skeleton, other) for clip in clips):
+    if raw_values.majority(layouts.upside_down(clip, skeleton, other) for clip in clips):
       return Coordinates(names, up=up), (f"{said}heads lie towards {up}: it is taken to point up",)
   return Coordinates(names), (said.removesuffix("; "),) if said else ()
 

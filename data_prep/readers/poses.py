@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_prep import layouts, linking, raw_files
+from data_prep import layouts, linking, raw_files, raw_values
 from data_prep.decode import formats, mediapipe, people
 from data_prep.decode.people import Poses
 from data_prep.readers import exchange, tables
@@ -332,7 +332,7 @@ def _look(
   """How to read the recordings, lines to print that say why, and what coordinates come out."""
   hands = args.part == "hands"
   some, problem = [], ""
-  for recording in exchange.some([one for one in recordings if one.paths], _LOOKED_AT):
+  for recording in raw_values.some([one for one in recordings if one.paths], _LOOKED_AT):
     try:
       poses = formats.decode(recording.paths, name, args.coordinates, hands=hands)
       if any(poses.frames):
@@ -342,7 +342,7 @@ def _look(
   if not some:
     raise DataError(f"no clip shows anybody{problem}")
   shapes = [one.points.shape for _, poses in some for frame in poses.frames for one in frame]
-  usual = exchange.majority(shapes)
+  usual = raw_values.majority(shapes)
   alike = [
     (recording, poses)
     for recording, poses in some

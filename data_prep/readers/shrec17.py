@@ -12,9 +12,8 @@ import pathlib
 
 import numpy as np
 
-from data_prep import raw_files
+from data_prep import raw_files, raw_values
 from data_prep.decode import numbers
-from data_prep.readers import exchange
 from data_prep.readers.interface import Clip, Recordings, upright
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
@@ -109,8 +108,8 @@ def read_recording(gesture: _Gesture) -> Clip:
   """One gesture, the hand's back (wrist to palm) upright."""
   skeleton = skeletons.get("shrec")
   found = numbers.rows(raw_files.read(gesture.path), 3 * skeleton.num_joints)
-  hand = exchange.without_nan(found.reshape(-1, skeleton.num_joints, 3))
-  raw_files.check_finite(hand)
+  hand = raw_values.without_nan(found.reshape(-1, skeleton.num_joints, 3))
+  raw_values.check_finite(hand)
   facts = {
     "subject": gesture.subject,
     "replication": gesture.trial,

@@ -8,6 +8,7 @@ import pathlib
 import re
 from collections.abc import Mapping
 
+from data_prep import raw_values
 from data_prep.readers import exchange
 from mstgcn_jax.errors import DataError
 
@@ -96,7 +97,7 @@ def labels(texts: list[str], args: argparse.Namespace) -> tuple[list[int], tuple
       raise DataError(f"label {unknown[0]!r} is not among the names of {args.classes}")
   else:
     names = tuple(sorted(set(texts) - {""}))
-    if not all(map(exchange.is_name, names)):
+    if not all(map(raw_values.is_name, names)):
       raise DataError("a label is not printable text")
   numbers = {name: i for i, name in enumerate(names)} | {"": -1}
   return [numbers[text] for text in texts], names

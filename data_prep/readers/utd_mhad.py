@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 
-from data_prep import raw_files
+from data_prep import raw_files, raw_values
 from data_prep.decode import matlab
 from data_prep.readers.interface import Clip, Recordings, upright
 from mstgcn_jax import skeletons
@@ -64,5 +64,5 @@ def read_bodies(path: pathlib.Path) -> list[np.ndarray]:
       f"d_skel has the shape {joints.shape}; expected ({skeleton.num_joints}, 3, frames)"
     )
   person = joints.transpose(2, 0, 1)
-  raw_files.check_finite(person)
+  raw_values.check_finite(person)
   return [person.astype(np.float32)]

@@ -13,9 +13,8 @@ import re
 
 import numpy as np
 
-from data_prep import raw_files
+from data_prep import raw_files, raw_values
 from data_prep.decode import numbers
-from data_prep.readers import exchange
 from data_prep.readers.interface import Clip, Recordings, upright
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
@@ -102,8 +101,8 @@ def read_recording(span: _Span) -> Clip:
   person = found[inside, 1:].reshape(-1, skeleton.num_joints, 3)
   if not len(person):
     raise DataError(f"{span.path.name} has no frame in {span.first} to {span.last}")
-  person = exchange.without_nan(person)
-  raw_files.check_finite(person)
+  person = raw_values.without_nan(person)
+  raw_values.check_finite(person)
   sequence = span.name.rsplit("_", 1)[0]
   subject, repetition = map(int, _RECORDING.fullmatch(sequence).groups())
   facts = {"subject": subject, "replication": repetition, "sequence": sequence}

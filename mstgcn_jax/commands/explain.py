@@ -13,8 +13,8 @@ import pathlib
 
 import numpy as np
 
+from data_prep import raw_values
 from data_prep.look import show
-from data_prep.readers import exchange
 from mstgcn_jax.commands import process
 from mstgcn_jax.data.data_set import DataSet, is_data_set, open_data_set
 from mstgcn_jax.errors import ConfigError
@@ -110,7 +110,7 @@ def _deletion(args: argparse.Namespace, predictor: Predictor, out: pathlib.Path)
   """Prints and draws deletion curves of the clips that the run was evaluated on."""
   data = open_data_set(args.what)
   config = config_lib.read(args.run / "config.json")
-  rows = exchange.some(experiment.make_split(config, data).eval.tolist(), args.clips)
+  rows = raw_values.some(experiment.make_split(config, data).eval.tolist(), args.clips)
   clips = [predictor.classifier.from_data_set(data, row) for row in rows]
   curves = explain.deletion_curves(predictor.classifier, clips)
   print(f"mean probability of the class of {len(clips)} evaluation clips, left out")

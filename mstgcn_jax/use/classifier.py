@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from data_prep.raw_files import LARGEST
+from data_prep.raw_values import LARGEST
 from mstgcn_jax import skeletons, words
 from mstgcn_jax.data import facing, normalise, streams
 from mstgcn_jax.data.data_set import DataSet, Persons

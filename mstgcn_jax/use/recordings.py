@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from data_prep import raw_files
-from data_prep.readers import exchange, kinetics, ntu, utd_mhad
+from data_prep import raw_files, raw_values
+from data_prep.readers import kinetics, ntu, utd_mhad
 from data_prep.readers.interface import FRACTIONS, Recordings
 from data_prep.sources import SOURCES
 from mstgcn_jax import skeletons, words
@@ -162,7 +162,7 @@ def _read_kinetics(path: pathlib.Path) -> Recording:
 
 
 def _read_array(path: pathlib.Path) -> Recording:
-  return _from_array(path.stem, exchange.map_npy(path))
+  return _from_array(path.stem, raw_files.map_npy(path))
 
 
 def _from_array(name: str, array: np.ndarray) -> Recording:
@@ -173,7 +173,7 @@ def _from_array(name: str, array: np.ndarray) -> Recording:
       "[person, frame, joint, channel]"
     )
   joints = array[None] if array.ndim == 3 else array
-  persons = list(exchange.as_float32(exchange.without_nan(joints)))
+  persons = list(raw_values.as_float32(raw_values.without_nan(joints)))
   return Recording(name, persons, persons)
 
 
@@ -368,7 +368,7 @@ def parse_frame(line: bytes) -> np.ndarray:
     with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite, later
       return _frame(value)
   except (IndexError, TypeError, ValueError, OverflowError) as error:
-    raise DataError(f"is {exchange.shown(value)} ({error}); {expected}") from error
+    raise DataError(f"is {raw_values.shown(value)} ({error}); {expected}") from error
 
 
 def _frame(value: Any) -> np.ndarray:
@@ -386,7 +386,7 @@ def _frame(value: Any) -> np.ndarray:
     for k, joint in enumerate(person or ()):
       if joint is not None:
         frame[i, k] = _numbers(joint, channels)
-  return exchange.without_nan(frame)
+  return raw_values.without_nan(frame)
 
 
 def _depth(value: Any) -> int:
@@ -401,7 +401,7 @@ def _depth(value: Any) -> int:
 def _numbers(joint: Any, channels: int) -> list[float]:
   numbers = isinstance(joint, list) and all(type(number) in (int, float) for number in joint)
   if not numbers or len(joint) != channels:
-    raise ValueError(f"a joint is {exchange.shown(joint)}")
+    raise ValueError(f"a joint is {raw_values.shown(joint)}")
   return joint
 
 

@@ -5,7 +5,7 @@ import pathlib
 import jax
 import numpy as np
 
-from data_prep.raw_files import LARGEST
+from data_prep.raw_values import LARGEST
 from mstgcn_jax import skeletons, words
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.use.classifier import Classifier
