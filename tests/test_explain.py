@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 from PIL import Image
-from prepared import prepare, random_clips
+from prepared import NTU, prepare, random_clips
 from test_classifier import write_run
 
 from data_prep.look import show
@@ -15,7 +15,7 @@ from mstgcn_jax.commands import explain as command
 from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.training import loop
-from mstgcn_jax.use import embed, explain
+from mstgcn_jax.use import drawing, embed, explain
 from mstgcn_jax.use.classifier import Classifier
 
 
@@ -131,6 +131,12 @@ def test_what_a_trained_network_calls_important_is_worth_more_than_chance(run, t
 def test_of_several_views_the_middle_one_is_explained():
   views = np.arange(3.0)[:, None, None, None, None] * np.ones((1, 2, 4, 5, 3))
   assert (explain.middle_view(views) == 1).all() and explain.middle_view(views[0]).shape[0] == 2
+
+
+def test_a_window_that_shows_nobody_is_not_drawn(tmp_path):
+  empty = explain.Explanation(np.zeros((2, 8, 25, 3)), 0, 0.5, {"occlusion": np.zeros((2, 8, 25))})
+  with pytest.raises(DataError, match="a: nobody is tracked in the window"):
+    drawing.explanation(empty, NTU, None, "a", tmp_path / "a.png", {})
 
 
 def test_the_command_draws_a_clip_of_a_data_set_and_a_file(run, tiny_data, tmp_path, capsys):

@@ -182,6 +182,14 @@ def test_the_joint_that_arrays_are_centred_on_is_drawn(tmp_path):
   assert (points[1, :, NTU.center] == -32768).all()  # the other one's is not known
 
 
+def test_a_clip_that_shows_nobody_in_the_frames_that_are_drawn_is_drawn(tmp_path):
+  joints = np.zeros((100, 25, 3), np.float32)  # of which every second frame is
+  joints[1::2] = np.random.default_rng(0).normal(size=(25, 3))
+  drawn = report.drawing(prepare(tmp_path, [Clip("a", 0, [joints], {})]), 0)
+  points = np.frombuffer(base64.b64decode(drawn["points"]), "<i2").reshape(drawn["shape"] + [3])
+  assert drawn["shape"] == [1, 50, 25] and (points == -32768).all()
+
+
 def test_the_clips_of_the_data_set_are_drawn(run, tmp_path, tiny_data):
   report.write([run], tmp_path / "report.html")
   moving = content(tmp_path / "report.html")[0]["moving"]

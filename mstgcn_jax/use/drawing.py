@@ -81,12 +81,15 @@ def explanation(
   """Draws, a method below the other, the skeleton and a map of joints and frames, as PNG.
 
   Only what speaks for the class is shown; the darkest red is the highest of each method.
+  DataError where nobody is tracked in the window, or it cannot be written.
 
   Args:
     at_zero: joint of the first person that lies at 0 although it is tracked.
     coordinates: what the channels are, as `DataSet.coordinates`.
   """
   tracked = [i for i, person in enumerate(found.clip) if person.any()]
+  if not tracked:
+    raise DataError(f"{title}: nobody is tracked in the window, so nothing can be drawn")
   parts = []
   for name, importance in found.importance.items():
     weights = np.maximum(importance, 0) / max(float(importance.max()), 1e-12)

@@ -299,14 +299,14 @@ def drawing(data_set: DataSet, row: int) -> dict[str, Any]:
   x to the right, y up, z towards who looks, from -30000 to 30000; `_UNTRACKED` where nothing is.
   """
   clip = show.padded(data_set.read([row])[0])
-  step = -(-clip.shape[1] // _FRAMES)
-  clip = clip[:, ::step]
   seen = skeletons.tracked(clip, data_set.stored_joint_at_zero)
   points, flat = show.upright(clip, seen, data_set.skeleton, data_set.coordinates)
+  # Of all frames: in those that are shown nobody may be.
   low, high = (np.percentile(points[seen], q, axis=0) for q in (0.3, 99.7))
   middle, size = (low + high) / 2, max(float((high - low).max()), 1e-6)
   scaled = np.clip((points - middle) / size * 30000, -32000, 32000)
-  scaled = np.where(seen[..., None], scaled, _UNTRACKED).astype("<i2")
+  step = -(-clip.shape[1] // _FRAMES)
+  scaled = np.where(seen[..., None], scaled, _UNTRACKED).astype("<i2")[:, ::step]
   return {
     "shape": list(scaled.shape[:3]),
     "flat": flat,
