@@ -1,5 +1,6 @@
 """Why: occlusion, gradient × input, deletion curves, their pictures; features and the projector."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -15,7 +16,7 @@ from mstgcn_jax.commands import explain as command
 from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.training import loop
-from mstgcn_jax.use import drawing, embed, explain
+from mstgcn_jax.use import drawing, embed, explain, recordings
 from mstgcn_jax.use.classifier import Classifier
 
 
@@ -171,6 +172,21 @@ def test_of_a_run_of_several_streams_the_one_that_is_explained_is_named(tmp_path
     assert (np.abs(tints).max(-1) < 2).sum() > 100
 
 
+def test_a_recording_is_read_as_predict_reads_it(run, tmp_path, capsys, monkeypatch):
+  persons, asked = tiny.read((0, 1, 2), 20).persons, []
+
+  @contextlib.contextmanager
+  def find(path, source, options, **_):
+    asked.extend([path.name, source, options])
+    yield recordings.Found([lambda: recordings.Recording("wave", persons, persons)], ("a note",))
+
+  monkeypatch.setattr(recordings, "find", find)
+  argv = [str(run), "wave.xyz", "--source", "xyz", "--out", str(tmp_path / "why.png")]
+  assert command.main([*argv, "--", "--keep", "score"]) == 0
+  assert asked == ["wave.xyz", "xyz", ["--keep", "score"]]
+  assert capsys.readouterr().err == "a note\n"
+
+
 def test_the_command_draws_and_prints_deletion_curves(run, tiny_data, tmp_path, capsys):
   out = tmp_path / "deletion.png"
   argv = [str(run), str(tiny_data / "tiny"), "--deletion", "--clips", "3", "--out", str(out)]
@@ -190,6 +206,7 @@ def test_the_command_draws_and_prints_deletion_curves(run, tiny_data, tmp_path, 
     ("absent", [], DataError, "does not exist"),
     ("absent", ["--deletion"], DataError, "there is no data set"),
     ("tiny", ["0", "--deletion"], ConfigError, "leave ROW out"),
+    ("tiny", ["0", "--source", "own"], ConfigError, "of a recording; .* is a data set"),
   ],
 )
 def test_what_is_wrong_is_said(run, tiny_data, what, flags, kind, said):

@@ -1,8 +1,9 @@
 """Which joints and frames decided: mstgcn explain runs/ntu_joint clip.skeleton --out why.png
 
-WHAT is a recording as `mstgcn predict` takes it, or a prepared data set with a ROW of its clip
-table, or a clip's name. In the picture joints are the larger and redder, the more the class owes to
-them: by occlusion (a joint is left out for an eighth of the window) and by gradient × input.
+WHAT is a recording as `mstgcn predict` takes it, with its source's options behind a --, or a
+prepared data set with a ROW of its clip table, or a clip's name. In the picture joints are the
+larger and redder, the more the class owes to them: by occlusion (a joint is left out for an eighth
+of the window) and by gradient × input.
 
 --deletion leaves out more and more of a data set's evaluation clips, the most important joints
 first or at random, and says and draws what becomes of the probability.
@@ -10,6 +11,7 @@ first or at random, and says and draws what becomes of the probability.
 
 import argparse
 import pathlib
+import sys
 
 import numpy as np
 
@@ -27,6 +29,7 @@ from mstgcn_jax.use.predict import Predictor
 
 
 def main(argv: list[str]) -> int:
+  argv, options = process.source_options(argv)
   args = _parser().parse_args(argv)
   out = args.out or pathlib.Path("deletion.png" if args.deletion else "explanation.png")
   if out.suffix.lower() != ".png":
@@ -42,7 +45,7 @@ def main(argv: list[str]) -> int:
   if args.deletion:
     _deletion(args, predictor, out)
     return 0
-  name, clip, label = _clip(args, predictor)
+  name, clip, label = _clip(args, options, predictor)
   found = explain.explain(predictor.classifier, clip)
   said = f"{predictor.class_names[found.target]} {100 * found.probability:.1f} %"
   if len(facts.streams) > 1:  # which fused may say something else
@@ -76,9 +79,13 @@ def _parser() -> argparse.ArgumentParser:
   return parser
 
 
-def _clip(args: argparse.Namespace, predictor: Predictor) -> tuple[str, np.ndarray, str]:
+def _clip(
+  args: argparse.Namespace, options: list[str], predictor: Predictor
+) -> tuple[str, np.ndarray, str]:
   """Name, clip as the network sees it, and what it is labelled as, where that is known."""
   if is_data_set(args.what) or args.row is not None:
+    if args.source or options:
+      raise ConfigError(f"--source and its options are of a recording; {args.what} is a data set")
     data = open_data_set(args.what)
     row = _row(data, args.row)
     label = data.class_names[data.table["label"][row]]
@@ -86,8 +93,10 @@ def _clip(args: argparse.Namespace, predictor: Predictor) -> tuple[str, np.ndarr
     return str(data.table["name"][row]), clip, f" (labelled {label})"
   facts = workdir_lib.read(args.run)
   with recordings.find(
-    args.what, args.source, picture=facts.picture, reading=facts.reading
+    args.what, args.source, options, picture=facts.picture, reading=facts.reading
   ) as found:
+    for note in found.notes:
+      print(note, file=sys.stderr)
     if len(found.read) != 1:
       raise ConfigError(f"{args.what} holds {len(found.read)} recordings; one is explained")
     recording = found.read[0]()

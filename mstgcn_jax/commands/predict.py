@@ -31,8 +31,7 @@ Predicted = tuple[Recording, list[Prediction]]
 
 
 def main(argv: list[str]) -> int:
-  dashes = argv.index("--") if "--" in argv else len(argv)
-  argv, options = argv[:dashes], argv[dashes + 1 :]
+  argv, options = process.source_options(argv)
   args = _parser().parse_args(argv)
   process.check_label_arguments(args)
   windows = _windows(args)

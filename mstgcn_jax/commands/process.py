@@ -32,6 +32,12 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser, stream: str = "the
   parser.add_argument("--trust", action="store_true", help="import layers that the run names")
 
 
+def source_options(argv: list[str]) -> tuple[list[str], list[str]]:
+  """What stands before a --, and behind it: the options of a recording's source."""
+  dashes = argv.index("--") if "--" in argv else len(argv)
+  return argv[:dashes], argv[dashes + 1 :]
+
+
 def config_changes(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
   """What --config.NAME=TEXT sets, or --config.NAME TEXT, as (NAME, TEXT), and the rest.
 
