@@ -27,6 +27,7 @@ from mstgcn_jax.skeletons import Skeleton
 
 _LOOKED_AT = 1000  # annotations that say what layout and units the file has
 _FRACTION = 2.0  # key points of no picture in pixels are all within
+_AXES = {"keypoint": "[person, frame, joint, 2 or 3]", "keypoint_score": "[person, frame, joint]"}
 _MUCH = 0.05  # this share of key points outside the picture
 
 
@@ -48,7 +49,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     for name, content, fact in zip(names, contents, facts, strict=True)
   ]
   usual = _usual(contents)
-  keypoints = [_numbers(content, "keypoint", 4) for content in raw_values.some(usual, _LOOKED_AT)]
+  keypoints = [_numbers(content, "keypoint") for content in raw_values.some(usual, _LOOKED_AT)]
   doubts = layouts.check_axes([keypoint.shape for keypoint in keypoints])
   warnings += doubts
   dimensions = keypoints[0].shape[-1]
@@ -119,7 +120,7 @@ def read_annotation(
     raise DataError(f"label {raw_values.shown(label)} is not one class number")
   if not raw_values.is_name(content["frame_dir"]):
     raise DataError(f"frame_dir {raw_values.shown(content['frame_dir'])} is not a name")
-  keypoint = _numbers(content, "keypoint", 4)
+  keypoint = _numbers(content, "keypoint")
   frames = content.get("total_frames", keypoint.shape[1])
   if frames != keypoint.shape[1]:
     found = raw_values.shown(frames)
@@ -146,7 +147,7 @@ def _flat(content: Mapping[str, Any], keypoint: np.ndarray, scored: bool) -> np.
   clip = normalise.fractions(keypoint, (width, height))
   if not scored:
     return clip * found
-  score = _numbers(content, "keypoint_score", 3)
+  score = _numbers(content, "keypoint_score")
   if score.shape != keypoint.shape[:3]:
     raise DataError(f"keypoint_score has the shape {score.shape}, keypoint {keypoint.shape}")
   if keypoint.any() and not score.any():
@@ -173,7 +174,7 @@ def _image_warnings(contents: Sequence[Any]) -> list[str]:
   for content in contents:
     with contextlib.suppress(DataError):
       size = np.array(_image_size(content)[::-1])  # of x and y
-      keypoint = _numbers(content, "keypoint", 4)
+      keypoint = _numbers(content, "keypoint")
       points = keypoint[keypoint.any(axis=-1)]
       count += 1
       if np.abs(points).max() <= _FRACTION < size.min() / 10:
@@ -201,7 +202,8 @@ def _image_warnings(contents: Sequence[Any]) -> list[str]:
   return []
 
 
-def _numbers(content: Mapping[str, Any], field: str, ndim: int) -> np.ndarray:
+def _numbers(content: Mapping[str, Any], field: str) -> np.ndarray:
+  """A field of `_AXES` as float32; a point of which any coordinate is NaN, or a score, is 0."""
   if content.get(field) is None:
     elsewhere = ""
     if field == "keypoint" and "raw_file" in content:
@@ -211,8 +213,9 @@ def _numbers(content: Mapping[str, Any], field: str, ndim: int) -> np.ndarray:
       )
     raise DataError(f"the annotation has no {field!r}{elsewhere}")
   array = pickles.as_array(content[field])
+  axes = _AXES[field]
+  ndim = axes.count(",") + 1
   if array.dtype.kind not in "iuf" or array.ndim != ndim:
-    axes = "[person, frame, joint, 2 or 3]" if ndim == 4 else "[person, frame, joint]"
     hint = ""
     if array.ndim == ndim - 1:
       hint = f"; for one person save {field}[None]"
@@ -221,8 +224,8 @@ def _numbers(content: Mapping[str, Any], field: str, ndim: int) -> np.ndarray:
     raise DataError(
       f"{field} holds {array.dtype} of the shape {array.shape}; expected {axes}{hint}"
     )
-  array = raw_values.without_nan(array if ndim == 4 else array[..., None])
-  return raw_values.as_float32(array if ndim == 4 else array[..., 0])
+  points = array if field == "keypoint" else array[..., None]
+  return raw_values.as_float32(raw_values.without_nan(points)).reshape(array.shape)
 
 
 def _is_scored(content: Any) -> bool:
@@ -304,7 +307,7 @@ def _usual(contents: Sequence[Any]) -> list[Any]:
   problem = ""
   for i, content in enumerate(some := raw_values.some(contents, _LOOKED_AT)):
     try:
-      keypoint = _numbers(content if isinstance(content, dict) else {}, "keypoint", 4)
+      keypoint = _numbers(content if isinstance(content, dict) else {}, "keypoint")
       if keypoint.any():
         shapes[i] = keypoint.shape[2:]
     except DataError as error:

@@ -87,7 +87,7 @@ def _observe(joints: np.ndarray, camera: int, setup: int, rng: np.random.Generat
 
 def _recordings(
   action: int,
-  performer_: int,
+  performer: int,
   repetition: int,
   cameras: Sequence[int],
   seed: int,
@@ -95,17 +95,17 @@ def _recordings(
 ) -> list[_Seen]:
   """One performance as each of the cameras sees it."""
   # Whom a performer meets appears with nobody else, so that no test performer is seen in training.
-  people = [stick_people.performer(number, seed) for number in (performer_, 1000 + performer_)]
-  key = (seed, performer_, action, repetition)
+  people = [stick_people.performer(number, seed) for number in (performer, 1000 + performer)]
+  key = (seed, performer, action, repetition)
   joints = stick_people.simulate(action, people, np.random.default_rng([2, *key]), frames)
   return [
-    _observe(joints, camera, _setup(performer_), np.random.default_rng([3, *key, camera]))
+    _observe(joints, camera, _setup(performer), np.random.default_rng([3, *key, camera]))
     for camera in cameras
   ]
 
 
-def _setup(performer_: int) -> int:
-  return 1 + (performer_ - 1) // 2 % 4
+def _setup(performer: int) -> int:
+  return 1 + (performer - 1) // 2 % 4
 
 
 def make_clip(
