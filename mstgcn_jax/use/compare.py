@@ -72,7 +72,10 @@ def compare(
   for name, run in runs.items():
     same = run.data_set.identity == first.data_set.identity
     if not same or not np.array_equal(run.split.eval, first.split.eval):
-      raise ConfigError(f"{name} is not evaluated on the clips of {next(iter(runs))}")
+      raise ConfigError(
+        f"{name} is not evaluated on the clips of {next(iter(runs))}; give all configs one "
+        "data set and protocol (--config.data.name, --config.data.protocol)"
+      )
   rows, curves, right = [], {}, {}
   for name, run in runs.items():
     loop.train(run.config, workdir / name)
