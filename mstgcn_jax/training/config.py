@@ -23,14 +23,8 @@ from mstgcn_jax.data import streams, temporal_sampling
 from mstgcn_jax.data.augment import Augmentation
 from mstgcn_jax.errors import ConfigError, DataError, line_in
 from mstgcn_jax.model import ModelConfig
-from mstgcn_jax.model.config import (
-  BLOCK_TYPES,
-  NETWORKS,
-  RANDOM,
-  own_code,
-  published_blocks,
-  published_fields,
-)
+from mstgcn_jax.model import fields as model_fields
+from mstgcn_jax.model.config import own_code, published_blocks, published_fields
 from mstgcn_jax.skeletons import Skeleton
 from mstgcn_jax.training.optimizer import OptimizerConfig
 
@@ -429,7 +423,7 @@ def notes(config: ConfigDict) -> list[str]:
       f"the learning rate rises until the end: optimizer.warmup_epochs is {o.warmup_epochs}, "
       f"epochs {config.epochs}"
     )
-  if o.freeze_adjacency_through >= 0 and _learns_no_adjacency(config.model):
+  if o.freeze_adjacency_through >= 0 and model_fields.learns_no_adjacency(config.model):
     lines.append("optimizer.freeze_adjacency_through has no effect: model.edge_weights is 'fixed'")
   elif o.freeze_adjacency_through >= config.epochs - 1:
     lines.append(
@@ -444,62 +438,9 @@ def notes(config: ConfigDict) -> list[str]:
     lines.append("model.width has no effect: model.blocks says how wide each block is")
   return lines + [
     f"model.{field} has no effect: no layer of this network reads it"
-    for field, is_read in _read_by_layers(config.model).items()
+    for field, is_read in model_fields.read_by_layers(config.model).items()
     if not is_read and _as_tuples(config.model[field]) != getattr(ModelConfig, field)
   ]
-
-
-_AROUND_ONE_CONVOLUTION = {*BLOCK_TYPES, "stgcn"}
-_READS_EDGE_WEIGHTS = _AROUND_ONE_CONVOLUTION | {"stgcnpp"}  # the others' adjacency always learns
-
-
-def _layers(model: ConfigDict) -> tuple[str, str, str | None]:
-  """Spatial and temporal layer, and the first block's type where it is of another."""
-  published = NETWORKS[model.network]
-  first = published.first_block
-  block_type = model.block_type or published.block_type
-  if first and _has_one_block(model):
-    block_type = first
-  spatial, _, temporal = block_type.partition("/")
-  return spatial, temporal or spatial, first
-
-
-def _has_one_block(model: ConfigDict) -> bool:
-  return len(model.blocks or NETWORKS[model.network].layout) == 1
-
-
-def _learns_no_adjacency(model: ConfigDict) -> bool:
-  if own_code(model) or model.edge_weights != "fixed":
-    return False
-  spatial, _, first = _layers(model)
-  return {spatial, first or spatial} <= _READS_EDGE_WEIGHTS
-
-
-def _read_by_layers(model: ConfigDict) -> dict[str, bool]:
-  """Field of `ModelConfig` -> whether a layer of this network reads it; nothing for own code."""
-  if own_code(model):
-    return {}
-  spatial, temporal, first = _layers(model)
-  types = {spatial, temporal, first}
-  one_block, published = _has_one_block(model), NETWORKS[model.network]
-  reduces = not one_block and model.attention in ("stja", "stcja", "pa")
-  return {
-    "block_type": not (one_block and published.first_block),
-    "attention": not one_block,
-    "dropout": not (one_block and published.dropout_in_blocks),
-    "spatial_scales": spatial in ("ms", "ms_bottle"),
-    "temporal_scales": temporal in ("ms", "ms_bottle"),
-    "layer_type": "ms" in types,
-    "expand_ratio": "sep" in types or ("ms" in types and model.layer_type == "sep"),
-    "reduction": reduces or "bottle" in types or "ms_bottle" in types,
-    "embedding": spatial in ("agcn", "aagcn", "ctrgcn", "pyskl_ctrgcn", "dgstgcn"),
-    "gates": spatial == "aagcn",
-    "branches": temporal in ("ctrgcn", "pyskl_ctrgcn", "stgcnpp", "dgstgcn") or "msg3d" in types,
-    **dict.fromkeys(("gcn_scales", "g3d_scales", "windows"), spatial == "msg3d"),
-    "subsets": (model.strategy or published.strategy) == RANDOM,
-    "edge_weights": bool({spatial, first} & _READS_EDGE_WEIGHTS),
-    "kernel_size": bool({temporal, first} & (_AROUND_ONE_CONVOLUTION | {"agcn", "aagcn"})),
-  }
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
