@@ -89,7 +89,7 @@ def keep(tracks: Sequence[Track], frames: int, count: int, by: str = "motion") -
     count: people at most.
     by: 'motion' (standard deviation of the joints, in sizes) or 'score' (mean of the joints').
   Returns:
-    float32 [frame, joint, channel + 1] a person: points, and their scores as the last channel; 0
+    float32 [frame, joint, channel + 1] per person: points, and their scores as the last channel; 0
     where not found.
   """
   measure = {"motion": _motion, "score": _score}[by]

@@ -34,7 +34,7 @@ from mstgcn_jax import words
 from mstgcn_jax.data import data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
-_CHUNK = 16  # recordings a task of a worker
+_CHUNK = 16  # recordings per task of a worker
 _FILES = (data_set.METADATA, data_set.TABLE, data_set.REPORT)  # one at least is in a data set
 _SHARD = ".array_record"
 _FEW = 1000  # up to so many recordings, all are tried before giving up over bad ones

@@ -1,6 +1,6 @@
 """MediaPipe's pose (33 landmarks) and hands (21), which has no format of its own: what people save.
 
-JSON: a list of frames, {"frames": […]}, or an object a line. A frame is a list of landmarks
+JSON: a list of frames, {"frames": […]}, or an object per line. A frame is a list of landmarks
 {"x", "y", "z", "visibility"} or [x, y, z, visibility], a list of people of such, or an object with
 them under the names that MediaPipe uses ("landmarks", "pose_landmarks", "handLandmarks",
 "worldLandmarks", …). CSV, one row per frame: x0, y0, z0, v0, x1, … or NOSE_x, …; or per landmark:

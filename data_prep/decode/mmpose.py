@@ -42,7 +42,7 @@ def decode(path: pathlib.Path) -> Poses:
     found: dict[int, list[Person]] = {}
     for i, frame in enumerate(content):
       some = people.tracked(map(_person, frame["instances"]))
-      found.setdefault(int(frame.get("frame_id", i)), []).extend(some)  # there may be one a person
+      found.setdefault(int(frame.get("frame_id", i)), []).extend(some)  # maybe one per person
     return _poses(people.by_number(found), _LAYOUTS.get(name.lower().replace("_", ""), ""))
 
 

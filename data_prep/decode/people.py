@@ -14,7 +14,7 @@ import numpy as np
 from data_prep import raw_files, raw_values
 from mstgcn_jax.errors import DataError
 
-_MOST_FRAMES = 200_000  # two hours at 30 frames a second; a number beyond is damage
+_MOST_FRAMES = 200_000  # two hours at 30 frames per second; a number beyond is damage
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -122,7 +122,7 @@ DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowE
 
 
 def load_json(path: pathlib.Path) -> Any:
-  """The content of a JSON file, or of one with a JSON object a line; DataError where it is none."""
+  """The content of a JSON file, or of one object per line; DataError where it is none."""
   data = raw_files.read(path)
   try:
     try:

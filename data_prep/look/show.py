@@ -21,9 +21,9 @@ COLORS = ((37, 99, 235), (234, 88, 12), (5, 150, 105), (147, 51, 234))
 _INK, _FAINT, _GRID, _SHADOW = (31, 41, 55), (107, 114, 128), (229, 231, 235), (209, 213, 219)
 _STRESS = (220, 38, 38)
 _MAX_FRAMES = 150  # of a GIF; longer clips are drawn every second, third, … frame
-_FRAME_MS = 33  # most cameras give 30 frames a second
+_FRAME_MS = 33  # most cameras give 30 frames per second
 MOMENTS = 6  # of a PNG strip
-_SAMPLES = 2  # pixels drawn a pixel of the picture, both ways
+_SAMPLES = 2  # pixels drawn per pixel of the picture, both ways
 _TURNS = np.radians([28, -28, 62, -62])  # of the camera from straight ahead, the favourite first
 _TILT = np.radians(12)
 _UPPER = ("head", "nose", "neck", "shoulder")
@@ -90,7 +90,7 @@ def draw(data: DataSet, index: int, moments: int | None = None) -> tuple[list[An
   Args:
     data: a prepared data set.
     index: row of the clip table.
-    moments: frames of the strip; None draws one picture a frame.
+    moments: frames of the strip; None draws one picture per frame.
   Returns:
     The pictures, and how many frames lie between two: more than one where the clip is long.
   """

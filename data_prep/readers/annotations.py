@@ -1,7 +1,7 @@
 """PYSKL and MMAction2 annotation pickles (Duan et al. 2022): 2-D or 3-D key points of many clips.
 
 A file holds {"split": {name: [frame_dir, …]}, "annotations": [annotation, …]}, or the list alone;
-a folder such a list a part of the split (`…_train.pkl`, `…_val.pkl`), or an annotation a file.
+a folder such a list per part of the split (`…_train.pkl`, `…_val.pkl`), or an annotation per file.
 An annotation is a dict of "frame_dir", "label", "total_frames", "keypoint" [person, frame, joint,
 2 or 3] and, for 2-D key points, which are pixels, "img_shape" (height, width) and usually
 "keypoint_score" [person, frame, joint].
@@ -39,7 +39,7 @@ class _Annotation:
 
 
 def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
-  """The annotations of a pickle, or of a folder's: one pickle a part of the split, or a clip."""
+  """The annotations of a pickle, or of a folder's: one per part of the split, or per clip."""
   splits, contents = _read(raw)
   names = [_name(content, i) for i, content in enumerate(contents)]
   columns, warnings = exchange.split_columns(splits, names)

@@ -1,6 +1,6 @@
 """MSR-Action3D: skeletons as text, in metres (Li, Zhang and Liu 2010).
 
-`a01_s01_e01_skeleton3D.txt` (the archive MSRAction3DSkeletonReal3D) has 20 lines a frame, x, y, z
+`a01_s01_e01_skeleton3D.txt` (the archive MSRAction3DSkeletonReal3D) has 20 lines per frame, x, y, z
 and a confidence of a joint, in an order of its own. The files `…_skeleton.txt` have places in the
 picture and depths instead, which are not read. Published protocols: odd subjects train
 (`cross_subject`), over all 20 actions or in each of the sets AS1, AS2, AS3 (`split_as1`, …).

@@ -28,7 +28,7 @@ CLASS_NAMES = (
   "push a person away",
   "pull a person closer",
 )
-FRAMES = (56, 88)  # a recording's length at 30 frames a second, for an average performer
+FRAMES = (56, 88)  # a recording's length at 30 frames per second, for an average performer
 
 SKELETON = skeletons.get("ntu_rgbd")
 _MIRROR = np.arange(SKELETON.num_joints)
@@ -229,7 +229,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 # ---------------------------------------------------------------------------- actions
 # Each takes (u, rng, people): u [frame] runs from 0 to 1 while the action lasts. It returns one
-# motion a person. Pairs are written once, in the direction of the first class.
+# motion per person. Pairs are written once, in the direction of the first class.
 
 
 def _ease(u: np.ndarray, start: float, end: float) -> np.ndarray:
@@ -409,7 +409,7 @@ def _push(u, rng, people):
   return [one, two]
 
 
-# One entry a pair of classes: number of people, motion of the first of the two.
+# One entry per pair of classes: number of people, motion of the first of the two.
 _ACTIONS: tuple[tuple[int, Callable], ...] = (
   (1, _sit_down),
   (1, _pick_up),

@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
   long = parser.add_argument_group("long recordings, cut into segments")
   long.add_argument("--window-seconds", type=float, metavar="S", help="what is seen at once")
   long.add_argument("--stride", type=float, metavar="S", help="default half of the window")
-  long.add_argument("--fps", type=float, default=30.0, help="frames a second; default 30")
+  long.add_argument("--fps", type=float, default=30.0, help="frames per second; default 30")
   process.add_checkpoint_arguments(parser, "all, fused")
   return parser
 

@@ -1,4 +1,4 @@
-"""What the commands share: errors end in one line and an exit status, caches, quiet libraries."""
+"""What the commands share: arguments, errors in one line with a status, caches, quiet libraries."""
 
 import argparse
 import contextlib

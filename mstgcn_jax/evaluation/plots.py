@@ -1,4 +1,4 @@
-"""Pictures of a run: confusion matrix, learning curves, learned adjacencies."""
+"""Pictures of a run: confusion matrix, learning and deletion curves, learned adjacencies."""
 
 import pathlib
 import warnings

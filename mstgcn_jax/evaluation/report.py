@@ -1,4 +1,4 @@
-"""The figures of scores as text."""
+"""The figures of scores as text, `evaluate`'s report.txt; the page of runs is `use.report`."""
 
 from collections.abc import Sequence
 

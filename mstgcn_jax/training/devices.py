@@ -1,4 +1,4 @@
-"""What a run computes on, in words; JAX's warning that it fell back to another device."""
+"""What a run computes on: found, in words, in which precision; JAX's warnings of a fall-back."""
 
 import collections
 import logging

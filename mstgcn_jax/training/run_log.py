@@ -341,7 +341,7 @@ class Clock:
       self.restart(step)
 
   def figures(self, step: int, batch_size: int) -> dict[str, float]:
-    """TensorBoard scalars: clips a second, share of time waiting for data, the first step's
+    """TensorBoard scalars: clips per second, share of time waiting for data, the first step's
     time, which compiles, and device memory."""
     seconds, steps = max(time.monotonic() - self._start, 1e-9), step - self._step
     result = {"run/first_step_seconds": self._first_step_seconds}
