@@ -34,8 +34,10 @@ def main(argv: list[str]) -> int:
   out = args.out or pathlib.Path("deletion.png" if args.deletion else "explanation.png")
   if out.suffix.lower() != ".png":
     raise ConfigError(f"--out {out} must end in .png")
-  if args.deletion and args.row is not None:
-    raise ConfigError("--deletion takes the clips that the run was evaluated on; leave ROW out")
+  if args.deletion and (args.row is not None or args.source or options):
+    raise ConfigError(
+      "--deletion takes the clips that the run was evaluated on; leave ROW out, and --source"
+    )
   if args.clips < 1:
     raise ConfigError(f"--clips {args.clips} is none; expected 1 or more")
   process.start()
