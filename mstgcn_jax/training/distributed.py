@@ -40,11 +40,10 @@ def initialize(
     num_processes = _number(num_processes, "OMPI_COMM_WORLD_SIZE")
     process_id = _number(process_id, "OMPI_COMM_WORLD_RANK")
   given = [x is not None for x in (coordinator, num_processes, process_id)]
-  launchers = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-  in_cluster = [name for name in launchers if (_number(None, name) or 1) > 1]
-  if not any(given) and not in_cluster:
+  cluster = _cluster()
+  if not any(given) and not cluster:
     return
-  if any(given) and not all(given) and not in_cluster:
+  if any(given) and not all(given) and not cluster:
     raise ConfigError(
       "give all of --coordinator, --num_processes and --process_id (or the variables "
       "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID), or none"
@@ -52,8 +51,7 @@ def initialize(
   if coordinator is not None and not re.search(r":\d+$", coordinator):
     raise ConfigError(f"--coordinator {coordinator} names no port; it must be HOST:PORT")
   # Said before: after five minutes without them JAX ends the process, and doesn't say where it was.
-  because = coordinator or f"{in_cluster[0]}={os.environ[in_cluster[0]]}"
-  print(f"joining the other processes of this run ({because}) …", flush=True)
+  print(f"joining the other processes of this run ({coordinator or cluster}) …", flush=True)
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
   options = {}
   if all(given) and _is_open_mpi_5():  # of which JAX asks what is known here, by mpi4py
@@ -76,6 +74,14 @@ def initialize(
     # Under a cluster's variables JAX gives a process the one GPU of its local rank.
     for platform in ("cuda", "rocm"):
       jax.config.update(f"jax_{platform}_visible_devices", "all")
+
+
+def _cluster() -> str:
+  """The variable by which Slurm or Open MPI says that there are several processes, or ''."""
+  for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"):
+    if (_number(None, name) or 1) > 1:
+      return f"{name}={os.environ[name]}"
+  return ""
 
 
 def check_alike(facts: Mapping[str, Any]) -> None:
