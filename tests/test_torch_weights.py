@@ -534,8 +534,10 @@ def test_pyskls_file_becomes_a_workdir_by_the_networks_name_and_comes_back(tmp_p
   torch.save({"meta": {"epoch": 16}, "state_dict": tensors}, tmp_path / "in.pth")
   command = ["import", str(tmp_path / "in.pth"), "stgcnpp", str(tmp_path / "run")]
   weights_main([*command, "--window", "100", "--sampling", "uniform"])
-  assert workdir_lib.read(tmp_path / "run").model == config
-  assert config_lib.read(tmp_path / "run" / "config.json").model.graph == "ntu_rgbd_pyskl"
+  facts = workdir_lib.read(tmp_path / "run")
+  assert (facts.model, facts.sampling.origin) == (config, "first_frame")  # as PYSKL centres clips
+  saved = config_lib.read(tmp_path / "run" / "config.json")
+  assert (saved.model.graph, saved.data.center) == ("ntu_rgbd_pyskl", "first_frame")
   weights_main(["export", str(tmp_path / "run"), str(tmp_path / "out.pth")])
   assert "for load_state_dict of the reference's model" in capsys.readouterr().out
   back = torch_weights.read_state_dict(tmp_path / "out.pth")
@@ -620,4 +622,6 @@ def test_the_yaml_of_another_code_base_says_the_network(tmp_path, model_class, a
   args = args | {"num_class": 7}
   (tmp_path / "r.yaml").write_text(yaml.safe_dump({"model": model_class, "model_args": args}))
   import_checkpoint(tmp_path / "w.safetensors", tmp_path / "r.yaml", tmp_path / "run")
-  assert workdir_lib.read(tmp_path / "run").model == config
+  facts = workdir_lib.read(tmp_path / "run")
+  assert facts.model == config
+  assert (facts.sampling.origin == "first_frame") == (config.network == "ctrgcn")

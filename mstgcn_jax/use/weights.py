@@ -29,6 +29,8 @@ _CLASSES = {
   "model.aagcn.Model": "aagcn",
   "model.ctrgcn.Model": "ctrgcn",
 }
+# CTR-GCN's and PYSKL's code subtracts the centre where it is in a clip's first frame.
+_CENTRED_ONCE = ("ctrgcn", "stgcnpp", "dgstgcn", *(n for n in NETWORKS if n.startswith("pyskl")))
 
 
 def import_checkpoint(
@@ -73,6 +75,8 @@ def import_checkpoint(
   model_config, state = _read(weights, reference, sizes)
   config = config_lib.from_model(model_config, stream, data_name)
   config.data.window, config.data.sampling = window, sampling
+  if model_config.network in _CENTRED_ONCE:
+    config.data.center = "first_frame"
   config_lib.validate(config)
   model = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
   with _said_what_for(model_config, weights, reference):
@@ -147,7 +151,7 @@ def _facts(config: ConfigDict, model: ModelConfig) -> workdir_lib.RunFacts:
     model=model,
     class_names=tuple(str(i + 1) for i in range(model.num_classes)),
     streams=tuple(config.streams),
-    sampling=Sampling(data.window, data.num_persons, data.sampling, **loading),
+    sampling=Sampling(data.window, data.num_persons, data.sampling, origin=data.center, **loading),
     joint_at_zero=center,
     rotated=center is not None,
   )
