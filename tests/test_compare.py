@@ -82,6 +82,12 @@ def test_other_clips_are_refused(compared, tiny_data, tmp_path):
     compare.compare({"ours": tiny.config(tiny_data)}, tmp_path, seeds=(1, 1))
 
 
+def test_the_workdir_of_a_run_keeps_its_curves(compared, tiny_data):
+  run = compared[0] / "ours" / "seed_0"
+  with pytest.raises(ConfigError, match="is the workdir of a run"):
+    compare.compare({"ours": tiny.config(tiny_data)}, run)
+
+
 def test_the_command_goes_on_and_writes_its_table(tiny_data, tmp_path, capsys):
   argv = [str(tiny.CONFIG), f"--config.data.dir={tiny_data}", "--config.epochs=1"]
   assert command.main([*argv, "--workdir", str(tmp_path / "out")]) == 0

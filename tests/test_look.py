@@ -109,7 +109,11 @@ def test_a_clip_is_found_by_name_by_class_number_and_by_class_name(data):
     (["--clip", "bofh"], 2, "has no clip 'bofh'; it has, for instance, both"),
     (["--label", "1"], 2, "has no label '1'; it has, for instance, a, c"),
     (["--out", "clip.avi"], 2, "must end in .gif, .png or .mp4"),
-    (["--out", "/dev/null/clip.gif"], 1, "show: /dev/null/clip.gif cannot be written"),
+    (
+      ["--out", "/dev/null/clip.gif"],
+      1,
+      "show: /dev/null/clip.gif cannot be written: /dev/null is a file",
+    ),
   ],
 )
 def test_what_cannot_be_shown_is_said_in_one_line(data, capsys, tmp_path, arguments, code, message):

@@ -172,7 +172,10 @@ def save(pictures: Sequence[Any], path: pathlib.Path, stride: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_pictures(pictures, path, stride)
   except OSError as error:
-    raise DataError(f"{path} cannot be written: {error.strerror or error}") from error
+    why = error.strerror or error
+    if isinstance(error, FileExistsError):  # of mkdir
+      why = f"{error.filename} is a file; a folder is needed there"
+    raise DataError(f"{path} cannot be written: {why}") from error
 
 
 def _write_pictures(pictures: Sequence[Any], path: pathlib.Path, stride: int) -> None:

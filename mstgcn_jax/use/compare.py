@@ -15,6 +15,7 @@ from mstgcn_jax.evaluation import metrics, plots
 from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.model import summary
 from mstgcn_jax.training import loop, run_log, train_step
+from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.experiment import Experiment, set_up
 
 _STEPS = 5  # timed, after one that compiles
@@ -59,10 +60,12 @@ def compare(
     configs: name -> experiment; the first is what the others are compared to.
     seeds: of every experiment; by default those of the first config.
   Raises:
-    ConfigError: they are not evaluated on the same clips, or a seed repeats.
+    ConfigError: they are not evaluated on the same clips, a seed repeats, or `workdir` is a run's.
     Otherwise as `loop.train`.
   """
   workdir = pathlib.Path(workdir)
+  if (workdir / workdir_lib.FILE).exists():
+    raise ConfigError(f"{workdir} is the workdir of a run, whose curves would go; take another")
   first_config = next(iter(configs.values()))
   seeds = (first_config.seeds or (first_config.seed,)) if seeds is None else seeds
   if not seeds or len(set(seeds)) != len(seeds):
