@@ -3,8 +3,9 @@
     mstgcn train --config ntu_ctrgcn
 
 The published window is a random half to whole of the clip, interpolated to 64 frames; here it is
-one frame of each of 64 equal parts. Its four streams: --config.streams=joint,bone,joint_motion,
-bone_motion. It has not been run on the real recordings here.
+one frame of each of 64 equal parts; the published clips are not turned, those of `ntu60` here are.
+Its four streams: --config.streams=joint,bone,joint_motion,bone_motion. It has not been run on the
+real recordings here.
 """
 
 from mstgcn_jax import config
@@ -15,6 +16,7 @@ def get_config():
   c.data.protocol = "xsub"
   c.data.window = 64
   c.data.sampling = "uniform"
+  c.data.center = "first_frame"
   c.model.network = "ctrgcn"
   c.batch_size = 64
   c.epochs = 65

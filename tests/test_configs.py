@@ -37,6 +37,11 @@ def test_a_config_file_describes_an_experiment(name):
   assert set(config_lib.flatten(config.to_dict())) == set(known), "a field that nothing reads"
 
 
+@pytest.mark.parametrize("name", ["ctrgcn", "mstgcn_modern", "stgcnpp", "dgstgcn", "msg3d"])
+def test_recipes_of_ctrgcn_and_pyskl_centre_clips_where_they_begin(name):
+  assert config_lib.load(CONFIGS / f"ntu_{name}.py").data.center == "first_frame"
+
+
 @pytest.mark.parametrize(
   ("name", "facts", "parameters"),
   [
