@@ -235,6 +235,14 @@ def test_a_source_that_insists_on_labels_reads_a_file_without_one(run, tmp_path,
   assert (expected[0]["recording"], in_class["recording"]) == ("wave", "a_class/wave")
 
 
+def test_an_archive_without_a_clip_is_said(run, tmp_path):
+  arrays = {f"x_{part}": np.zeros((0, 4, 150), np.float32) for part in ("train", "test")}
+  arrays |= {f"y_{part}": np.zeros((0, 5)) for part in ("train", "test")}
+  np.savez(tmp_path / "empty.npz", **arrays)
+  with pytest.raises(DataError, match=r"empty.npz holds no recording"):
+    command.main([str(run), str(tmp_path / "empty.npz")])
+
+
 def test_options_of_the_source_stand_behind_dashes(run, tmp_path, capsys, xyz):
   np.savetxt(tmp_path / "wave.xyz", own().reshape(-1, 3))
   np.savetxt(tmp_path / "turned.xyz", (own() * np.float32([1, -1, 1])).reshape(-1, 3))

@@ -134,6 +134,8 @@ def find(
       recordings = _open(path, name, given, picture, stack)
     except (ConfigError, DataError) as error:
       raise type(error)(f"{str(error).replace('--raw ', '')}{hint}") from error
+    if not len(recordings.keys):
+      raise DataError(f"{path} holds no recording")
     read = [functools.partial(_read_of_source, recordings, key) for key in recordings.keys]
     yield Found(read, (*recordings.notes, *recordings.warnings))
 
