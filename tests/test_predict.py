@@ -20,6 +20,7 @@ from test_classifier import NTU, write_run
 from data_prep import __main__ as prepare_command
 from data_prep.look import show
 from data_prep.readers import interface, kinetics, ntu
+from data_prep.synthetic import skeleton_files
 from mstgcn_jax import files, skeletons
 from mstgcn_jax.commands import predict as command
 from mstgcn_jax.data import normalise
@@ -241,6 +242,13 @@ def test_an_archive_without_a_clip_is_said(run, tmp_path):
   np.savez(tmp_path / "empty.npz", **arrays)
   with pytest.raises(DataError, match=r"empty.npz holds no recording"):
     command.main([str(run), str(tmp_path / "empty.npz")])
+
+
+def test_recordings_that_are_labelled_are_not_made_anew(run, tmp_path):
+  there = skeleton_files.generate(tmp_path, performers=1, cameras=1, frames=24)
+  with pytest.raises(ConfigError, match="synthetic makes its recordings; leave its options out"):
+    command.main([str(run), str(tmp_path), "--source", "synthetic", "--", "--seed", "1"])
+  assert sorted(tmp_path.glob("*.skeleton")) == there
 
 
 def test_options_of_the_source_stand_behind_dashes(run, tmp_path, capsys, xyz):

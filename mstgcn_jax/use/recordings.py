@@ -127,6 +127,8 @@ def find(
     yield Found(read, () if source else _left_out(set(below) - readers.keys()))
     return
   name = source or _source_of(path, below)
+  if SOURCES[name].makes_raw:
+    raise ConfigError(f"{name} makes its recordings; leave its options out to read those there are")
   hint = "" if source else "; --source NAME says what it is otherwise"
   with contextlib.ExitStack() as stack:
     given = [*(reading or {}).get(name, ()), *options]
