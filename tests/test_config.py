@@ -1,20 +1,14 @@
 """Fields as they are typed, what a config says in vain, and files of it that were damaged."""
 
-import dataclasses
 import json
 import pathlib
-import re
 import shlex
 
-import jax
 import pytest
 import tiny
-from flax import nnx
 
 from mstgcn_jax import words
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.model import ModelConfig, fields, make_network
-from mstgcn_jax.model.config import BLOCK_TYPES, NETWORKS
 from mstgcn_jax.training import config as config_lib
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -114,115 +108,8 @@ def test_a_value_that_makes_no_sense_is_refused(text, message):
     config_lib.validate(typed(text))
 
 
-@pytest.mark.parametrize(
-  ("texts", "said"),
-  [
-    ([], None),
-    (["optimizer.schedule=cosine"], "optimizer.decay_epochs has no effect"),  # (2,) in this config
-    (
-      ["optimizer.decay_epochs=2,3,9"],
-      "optimizer.decay_epochs has no effect at 3, 9: epochs count",
-    ),
-    (["optimizer.name=adam", "optimizer.momentum=0.5"], "optimizer.momentum has no effect"),
-    (
-      ["optimizer.decay_mask=weights", "optimizer.weight_decay=0"],
-      "optimizer.decay_mask has no effect",
-    ),
-    (["optimizer.warmup_epochs=3"], "the learning rate rises until the end"),
-    (
-      ["optimizer.freeze_adjacency_through=2"],
-      "learned adjacencies never learn",
-    ),  # of epochs 0 to 2
-    (
-      ["optimizer.freeze_adjacency_through=0", "model.edge_weights=fixed"],
-      "optimizer.freeze_adjacency_through has no effect: model.edge_weights is 'fixed'",
-    ),
-    (["model.width=64"], "model.width has no effect: model.blocks says"),
-    (["augment.openpose_match=1"], "augment.openpose_match has no effect"),  # of one person
-    (["augment.openpose_match=1", "data.num_persons=2"], None),
-    (["init_ignore=classifier"], "init_ignore has no effect: init_from is empty"),
-    (["init_ignore=classifier", "init_from=runs/other"], None),
-  ],
-)
-def test_what_has_no_effect_is_said(texts, said):
-  lines = config_lib.notes(typed(*texts))
-  assert len(lines) == (said is not None) and all(line.startswith(said) for line in lines)
-
-
-def test_an_adjacency_that_learns_whatever_its_edges_weigh_can_be_frozen():
-  frozen = ["optimizer.freeze_adjacency_through=0", "model.edge_weights=fixed"]
-  for block_type in ("ctrgcn", "agcn/ms"):
-    lines = config_lib.notes(
-      typed(*frozen, "model.network=ctrgcn", f"model.block_type={block_type}")
-    )
-    assert not any("freeze_adjacency_through" in line for line in lines)
-
-
 def test_a_graph_of_another_count_of_joints_than_ntus_is_left_to_the_data():
   config_lib.validate(typed("model.graph=msr_action3d"))  # of 20
-
-
-ONE = ((3, 8, False, 1),)
-
-
-@pytest.mark.parametrize(
-  ("fields", "said"),
-  [
-    ({"network": "agcn", "edge_weights": "fixed", "kernel_size": 5}, ["edge_weights"]),
-    ({"network": "ctrgcn", "kernel_size": 5, "embedding": 4, "gates": False},
-     ["gates", "kernel_size"]),
-    ({"network": "dgstgcn", "subsets": 4, "branches": ("1x1",)}, []),
-    ({"network": "dgstgcn", "subsets": 4, "strategy": "spatial"}, ["subsets"]),
-    ({"network": "pyskl_msg3d", "windows": (3,), "gcn_scales": 4, "subsets": 4}, ["subsets"]),
-    ({"block_type": "ctrgcn/sep", "kernel_size": 5, "expand_ratio": 2}, []),
-    ({"spatial_scales": 2, "temporal_scales": 2, "layer_type": "sep", "expand_ratio": 2}, []),
-    ({"block_type": "basic", "spatial_scales": 2, "layer_type": "sep", "reduction": 4},
-     ["spatial_scales", "layer_type", "reduction"]),
-    ({"attention": "pa", "reduction": 4}, []),
-    ({"network": "tcn:TCN", "reduction": 4}, []),
-    # Block 0 has no attention, no dropout and, in MST-GCN, a type of its own.
-    ({"blocks": ONE, "attention": "stja", "reduction": 4, "block_type": "sep", "dropout": 0.5},
-     ["block_type", "attention", "reduction"]),
-    ({"blocks": ONE, "spatial_scales": 2, "edge_weights": "fixed"}, ["spatial_scales"]),
-    ({"blocks": ONE, "network": "stgcn", "block_type": "sep", "dropout": 0.5}, ["dropout"]),
-  ],
-)  # fmt: skip
-def test_a_field_that_no_layer_of_the_network_reads_is_named(fields, said):
-  config = config_lib.default()
-  config.model.update(fields)
-  lines = [line for line in config_lib.notes(config) if line.startswith("model.")]
-  assert [line.split()[0] for line in lines] == [f"model.{field}" for field in said]
-
-
-OTHERWISE = {
-  "attention": "stja", "dropout": 0.5, "spatial_scales": 2, "temporal_scales": 2,
-  "layer_type": "sep", "expand_ratio": 1, "reduction": 8, "embedding": 2, "gates": False,
-  "branches": ("1x1",), "gcn_scales": 2, "g3d_scales": 2, "windows": (3,), "subsets": 5,
-  "edge_weights": "fixed", "kernel_size": 5,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("network", [*NETWORKS, *BLOCK_TYPES, "ctrgcn/ms", "ms/agcn"])
-def test_a_field_that_no_layer_is_said_to_read_leaves_the_program_as_it_is(network):
-  named = {"network": network} if network in NETWORKS else {"block_type": network}
-  config = ModelConfig(3, "utd_mhad", blocks=((3, 16, False, 1), (16, 16, True, 2)), **named)
-  read = fields.read_by_layers(config)
-  assert OTHERWISE.keys() | {"block_type"} == read.keys()
-  otherwise = {field: value for field, value in OTHERWISE.items() if not read[field]}
-  assert program_of(dataclasses.replace(config, **otherwise)) == program_of(config)
-
-
-def program_of(config: ModelConfig) -> str:
-  """What a network computes of clips in training, as JAX prints it."""
-  graph, state = nnx.split(nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0))))
-
-  def logits(state, clips):
-    model = nnx.merge(graph, state)
-    model.train()
-    return model(clips)
-
-  clips = jax.ShapeDtypeStruct((1, 2, 16, 20, 3), "float32")
-  return re.sub("0x[0-9a-f]+", "", str(jax.make_jaxpr(logits)(state, clips)))  # addresses
 
 
 def test_part_attention_alone_needs_parts():

@@ -3,9 +3,12 @@
 import dataclasses
 
 import jax
+import pytest
 import tiny
+from test_config import typed
 
 from mstgcn_jax import files, skeletons
+from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import notes
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.experiment import set_up
@@ -110,3 +113,79 @@ def test_what_init_from_learned_of_other_joints_classes_and_streams_is_mentioned
   )
   dataclasses.replace(other, data_name=None).write(tmp_path)  # imported: its classes are numbers
   assert said() == [layout, stream]
+
+
+@pytest.mark.parametrize(
+  ("texts", "said"),
+  [
+    ([], None),
+    (["optimizer.schedule=cosine"], "optimizer.decay_epochs has no effect"),  # (2,) in this config
+    (
+      ["optimizer.decay_epochs=2,3,9"],
+      "optimizer.decay_epochs has no effect at 3, 9: epochs count",
+    ),
+    (["optimizer.name=adam", "optimizer.momentum=0.5"], "optimizer.momentum has no effect"),
+    (
+      ["optimizer.decay_mask=weights", "optimizer.weight_decay=0"],
+      "optimizer.decay_mask has no effect",
+    ),
+    (["optimizer.warmup_epochs=3"], "the learning rate rises until the end"),
+    (
+      ["optimizer.freeze_adjacency_through=2"],
+      "learned adjacencies never learn",
+    ),  # of epochs 0 to 2
+    (
+      ["optimizer.freeze_adjacency_through=0", "model.edge_weights=fixed"],
+      "optimizer.freeze_adjacency_through has no effect: model.edge_weights is 'fixed'",
+    ),
+    (["model.width=64"], "model.width has no effect: model.blocks says"),
+    (["augment.openpose_match=1"], "augment.openpose_match has no effect"),  # of one person
+    (["augment.openpose_match=1", "data.num_persons=2"], None),
+    (["init_ignore=classifier"], "init_ignore has no effect: init_from is empty"),
+    (["init_ignore=classifier", "init_from=runs/other"], None),
+  ],
+)
+def test_what_has_no_effect_is_said(texts, said):
+  lines = notes.of_config(typed(*texts))
+  assert len(lines) == (said is not None) and all(line.startswith(said) for line in lines)
+
+
+def test_an_adjacency_that_learns_whatever_its_edges_weigh_can_be_frozen():
+  frozen = ["optimizer.freeze_adjacency_through=0", "model.edge_weights=fixed"]
+  for block_type in ("ctrgcn", "agcn/ms"):
+    lines = notes.of_config(
+      typed(*frozen, "model.network=ctrgcn", f"model.block_type={block_type}")
+    )
+    assert not any("freeze_adjacency_through" in line for line in lines)
+
+
+ONE = ((3, 8, False, 1),)
+
+
+@pytest.mark.parametrize(
+  ("fields", "said"),
+  [
+    ({"network": "agcn", "edge_weights": "fixed", "kernel_size": 5}, ["edge_weights"]),
+    ({"network": "ctrgcn", "kernel_size": 5, "embedding": 4, "gates": False},
+     ["gates", "kernel_size"]),
+    ({"network": "dgstgcn", "subsets": 4, "branches": ("1x1",)}, []),
+    ({"network": "dgstgcn", "subsets": 4, "strategy": "spatial"}, ["subsets"]),
+    ({"network": "pyskl_msg3d", "windows": (3,), "gcn_scales": 4, "subsets": 4}, ["subsets"]),
+    ({"block_type": "ctrgcn/sep", "kernel_size": 5, "expand_ratio": 2}, []),
+    ({"spatial_scales": 2, "temporal_scales": 2, "layer_type": "sep", "expand_ratio": 2}, []),
+    ({"block_type": "basic", "spatial_scales": 2, "layer_type": "sep", "reduction": 4},
+     ["spatial_scales", "layer_type", "reduction"]),
+    ({"attention": "pa", "reduction": 4}, []),
+    ({"network": "tcn:TCN", "reduction": 4}, []),
+    # Block 0 has no attention, no dropout and, in MST-GCN, a type of its own.
+    ({"blocks": ONE, "attention": "stja", "reduction": 4, "block_type": "sep", "dropout": 0.5},
+     ["block_type", "attention", "reduction"]),
+    ({"blocks": ONE, "spatial_scales": 2, "edge_weights": "fixed"}, ["spatial_scales"]),
+    ({"blocks": ONE, "network": "stgcn", "block_type": "sep", "dropout": 0.5}, ["dropout"]),
+  ],
+)  # fmt: skip
+def test_a_field_that_no_layer_of_the_network_reads_is_named(fields, said):
+  config = config_lib.default()
+  config.model.update(fields)
+  lines = [line for line in notes.of_config(config) if line.startswith("model.")]
+  assert [line.split()[0] for line in lines] == [f"model.{field}" for field in said]

@@ -23,7 +23,6 @@ from mstgcn_jax.data import streams, temporal_sampling
 from mstgcn_jax.data.augment import Augmentation
 from mstgcn_jax.errors import ConfigError, DataError, line_in
 from mstgcn_jax.model import ModelConfig
-from mstgcn_jax.model import fields as model_fields
 from mstgcn_jax.model.config import own_code, published_blocks, published_fields
 from mstgcn_jax.skeletons import Skeleton
 from mstgcn_jax.training.optimizer import OptimizerConfig
@@ -398,49 +397,6 @@ def validate(config: ConfigDict) -> None:
   )
   optimizer_config(config)
   augmentation(config)
-
-
-def notes(config: ConfigDict) -> list[str]:
-  """What was set and has no effect, a line each: no mistake, but hardly what was meant."""
-  o, preset = config.optimizer, OptimizerConfig()
-  changed = lambda *fields: [f for f in fields if _as_tuples(o[f]) != getattr(preset, f)]
-  lines = []
-  if o.schedule == "cosine":
-    for field in changed("decay_epochs", "decay_factor"):
-      lines.append(f"optimizer.{field} has no effect: optimizer.schedule is 'cosine'")
-  elif late := [str(epoch) for epoch in o.decay_epochs if epoch >= config.epochs]:
-    lines.append(
-      f"optimizer.decay_epochs has no effect at {', '.join(late)}: epochs count from 0 to "
-      f"{config.epochs - 1}"
-    )
-  if o.name != "sgd":
-    for field in changed("momentum", "nesterov"):
-      lines.append(f"optimizer.{field} has no effect: optimizer.name is {o.name!r}")
-  if not o.weight_decay and changed("decay_mask"):
-    lines.append("optimizer.decay_mask has no effect: optimizer.weight_decay is 0")
-  if o.warmup_epochs >= config.epochs > 1:
-    lines.append(
-      f"the learning rate rises until the end: optimizer.warmup_epochs is {o.warmup_epochs}, "
-      f"epochs {config.epochs}"
-    )
-  if o.freeze_adjacency_through >= 0 and model_fields.learns_no_adjacency(config.model):
-    lines.append("optimizer.freeze_adjacency_through has no effect: model.edge_weights is 'fixed'")
-  elif o.freeze_adjacency_through >= config.epochs - 1:
-    lines.append(
-      f"learned adjacencies never learn: optimizer.freeze_adjacency_through is "
-      f"{o.freeze_adjacency_through}, epochs {config.epochs}"
-    )
-  if config.augment.openpose_match and config.data.num_persons == 1:
-    lines.append("augment.openpose_match has no effect: data.num_persons is 1")
-  if config.init_ignore and not config.init_from:
-    lines.append("init_ignore has no effect: init_from is empty, so that everything starts fresh")
-  if config.model.blocks is not None and config.model.width != ModelConfig.width:
-    lines.append("model.width has no effect: model.blocks says how wide each block is")
-  return lines + [
-    f"model.{field} has no effect: no layer of this network reads it"
-    for field, is_read in model_fields.read_by_layers(config.model).items()
-    if not is_read and _as_tuples(config.model[field]) != getattr(ModelConfig, field)
-  ]
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:

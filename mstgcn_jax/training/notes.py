@@ -4,13 +4,16 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from mstgcn_jax import words
 from mstgcn_jax.data.data_set import say_copies
+from mstgcn_jax.model import ModelConfig, fields
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import devices
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.experiment import Experiment
+from mstgcn_jax.training.optimizer import OptimizerConfig
 
 
 def describe(run: Experiment, step: int, total_steps: int) -> str:
@@ -37,7 +40,7 @@ def describe(run: Experiment, step: int, total_steps: int) -> str:
 
 def of_run(run: Experiment) -> list[str]:
   """What the config says and has no effect, with these data, a line each."""
-  lines = config_lib.notes(run.config)
+  lines = of_config(run.config)
   most, persons = int(run.data_set.table["persons"].max()), run.config.data.num_persons
   if most < persons:
     lines.append(
@@ -61,6 +64,49 @@ def of_run(run: Experiment) -> list[str]:
   if wanted.rotation != done.rotation:
     lines.append("augment.rotation has an effect about z only: the clips are taken to be flat")
   return lines
+
+
+def of_config(config: ConfigDict) -> list[str]:
+  """What was set and has no effect, a line each: no mistake, but hardly what was meant."""
+  o, preset, flat = config.optimizer, OptimizerConfig(), config_lib.flatten(config.to_dict())
+  changed = lambda *names: [n for n in names if flat[f"optimizer.{n}"] != getattr(preset, n)]
+  lines = []
+  if o.schedule == "cosine":
+    for field in changed("decay_epochs", "decay_factor"):
+      lines.append(f"optimizer.{field} has no effect: optimizer.schedule is 'cosine'")
+  elif late := [str(epoch) for epoch in o.decay_epochs if epoch >= config.epochs]:
+    lines.append(
+      f"optimizer.decay_epochs has no effect at {', '.join(late)}: epochs count from 0 to "
+      f"{config.epochs - 1}"
+    )
+  if o.name != "sgd":
+    for field in changed("momentum", "nesterov"):
+      lines.append(f"optimizer.{field} has no effect: optimizer.name is {o.name!r}")
+  if not o.weight_decay and changed("decay_mask"):
+    lines.append("optimizer.decay_mask has no effect: optimizer.weight_decay is 0")
+  if o.warmup_epochs >= config.epochs > 1:
+    lines.append(
+      f"the learning rate rises until the end: optimizer.warmup_epochs is {o.warmup_epochs}, "
+      f"epochs {config.epochs}"
+    )
+  if o.freeze_adjacency_through >= 0 and fields.learns_no_adjacency(config.model):
+    lines.append("optimizer.freeze_adjacency_through has no effect: model.edge_weights is 'fixed'")
+  elif o.freeze_adjacency_through >= config.epochs - 1:
+    lines.append(
+      f"learned adjacencies never learn: optimizer.freeze_adjacency_through is "
+      f"{o.freeze_adjacency_through}, epochs {config.epochs}"
+    )
+  if config.augment.openpose_match and config.data.num_persons == 1:
+    lines.append("augment.openpose_match has no effect: data.num_persons is 1")
+  if config.init_ignore and not config.init_from:
+    lines.append("init_ignore has no effect: init_from is empty, so that everything starts fresh")
+  if config.model.blocks is not None and config.model.width != ModelConfig.width:
+    lines.append("model.width has no effect: model.blocks says how wide each block is")
+  return lines + [
+    f"model.{field} has no effect: no layer of this network reads it"
+    for field, is_read in fields.read_by_layers(config.model).items()
+    if not is_read and flat[f"model.{field}"] != getattr(ModelConfig, field)
+  ]
 
 
 def _of_split(run: Experiment) -> list[str]:
