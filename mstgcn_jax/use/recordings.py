@@ -111,15 +111,7 @@ def find(
       )
     yield Found([functools.partial(read_pipe, stdin)])
     return
-  path = pathlib.Path(path)
-  if not path.exists():
-    raise DataError(f"{path} does not exist; expected a recording, or a folder of them")
-  if is_data_set(path):
-    raise DataError(
-      f"{path} is a prepared data set; expected a recording, or a folder of them. mstgcn evaluate "
-      "writes what a run says of a data set's clips (--data, --data-name, --protocol all), mstgcn "
-      "explain takes one"
-    )
+  path = _existing(pathlib.Path(path))
   below = list(raw_files.walk(path)) if path.is_dir() else [path]
   readers = _readers(path, below, source)
   if readers and not options:
@@ -140,6 +132,18 @@ def find(
       raise DataError(f"{path} holds no recording")
     read = [functools.partial(_read_of_source, recordings, key) for key in recordings.keys]
     yield Found(read, (*recordings.notes, *recordings.warnings))
+
+
+def _existing(path: pathlib.Path) -> pathlib.Path:
+  if not path.exists():
+    raise DataError(f"{path} does not exist; expected a recording, or a folder of them")
+  if is_data_set(path):
+    raise DataError(
+      f"{path} is a prepared data set; expected a recording, or a folder of them. mstgcn evaluate "
+      "writes what a run says of a data set's clips (--data, --data-name, --protocol all), mstgcn "
+      "explain takes one"
+    )
+  return path
 
 
 # --- files that are a recording each
