@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from mstgcn_jax import files
+from mstgcn_jax import files, words
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import torch_names
 from mstgcn_jax.model.norm import Shift
@@ -48,8 +48,9 @@ def load_state_dict(model: nnx.Module, state: Mapping[str, Any]) -> list[str]:
     Names of the tensors that have no counterpart here, such as the normalisations that the
     reference owns without using them.
   Raises:
-    DataError: tensors are missing, have another shape, or another graph than the model, or are not
-      finite numbers; all such tensors are named and the model is left as it was.
+    DataError: tensors are missing, have another shape, or another graph than the model, or hold
+      numbers that are not finite, or variances below 0; all such tensors are named and the model is
+      left as it was.
     ConfigError: as `state_dict`.
   """
   state = {name: np.asarray(value) for name, value in torch_names.without_prefix(state).items()}
@@ -58,7 +59,11 @@ def load_state_dict(model: nnx.Module, state: Mapping[str, Any]) -> list[str]:
   constants = torch_names.constants(model)
   missing = [name for name, *_ in tensors if name not in state]
   if missing:
-    raise DataError(f"the state dict lacks {len(missing)} tensors: {', '.join(missing)}")
+    known = {name for name, *_ in tensors} | constants.keys()
+    others = [name for name in state if name not in known][:3]
+    there = f"; it has others, such as {', '.join(others)}" if others else ""
+    lacking = words.counted(len(missing), "tensor")
+    raise DataError(f"the state dict lacks {lacking}: {', '.join(missing)}{there}")
   wrong = [
     f"{name} has shape {state[name].shape}, the model needs {shape}"
     for name, _, _, shape in tensors
@@ -67,10 +72,11 @@ def load_state_dict(model: nnx.Module, state: Mapping[str, Any]) -> list[str]:
   if wrong:
     raise DataError("the state dict is of another model: " + "; ".join(wrong))
   fixed = [name for name in constants if _is_fixed(name) and name in state]
-  bad = [name for name in [*(name for name, *_ in tensors), *fixed] if not _is_finite(state[name])]
-  if bad:
+  read = [*(name for name, *_ in tensors), *fixed]
+  if bad := [name for name in read if not _is_sound(name, state[name])]:
     raise DataError(
-      f"the state dict is damaged: not all numbers of {', '.join(bad)} are real and finite"
+      f"the state dict is damaged: not all numbers of {', '.join(bad)} are real and finite, and "
+      "of a variance 0 or more"
     )
   for name in fixed:
     # The tolerance is bfloat16's; other graphs differ by more.
@@ -90,9 +96,11 @@ def _is_fixed(name: str) -> bool:
   return name.split(".")[-1] in ("A", "joints")
 
 
-def _is_finite(array: np.ndarray) -> bool:
+def _is_sound(name: str, array: np.ndarray) -> bool:
+  """Whether a tensor holds real finite numbers, none below 0 where they are variances."""
   real = any(jnp.issubdtype(array.dtype, kind) for kind in (np.floating, np.integer))
-  return real and bool(np.isfinite(array).all())
+  lowest = 0 if name.endswith("running_var") else -np.inf
+  return real and bool((np.isfinite(array) & (array >= lowest)).all())
 
 
 def state_dict(model: nnx.Module) -> dict[str, np.ndarray]:

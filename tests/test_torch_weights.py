@@ -188,8 +188,10 @@ def test_all_wrong_shapes_are_named_and_nothing_is_loaded(model, state):
 
 
 def test_missing_tensors_and_another_graph_are_named(model, state):
-  with pytest.raises(DataError, match=r"lacks 1 tensors: fc\.bias"):
-    torch_weights.load_state_dict(model, {k: v for k, v in state.items() if k != "fc.bias"})
+  renamed = {"head.bias" if name == "fc.bias" else name: value for name, value in state.items()}
+  said = r"lacks 1 tensor: fc\.bias; it has others, such as head\.bias"
+  with pytest.raises(DataError, match=said):
+    torch_weights.load_state_dict(model, renamed)
   name = "layers.0.msgcn.conv.A"
   with pytest.raises(DataError, match=re_escape(name)):
     torch_weights.load_state_dict(model, state | {name: state[name] + 1})
@@ -197,7 +199,8 @@ def test_missing_tensors_and_another_graph_are_named(model, state):
 
 def test_tensors_that_are_no_finite_numbers_or_there_twice_are_named(model, state):
   name = "layers.0.msgcn.conv.A"
-  for key, value in (("fc.bias", np.nan), ("fc.bias", 1j), (name, np.inf)):
+  negative = ("data_bn.running_var", -1.0)
+  for key, value in (("fc.bias", np.nan), ("fc.bias", 1j), (name, np.inf), negative):
     damaged = state | {key: np.full(state[key].shape, value)}
     with pytest.raises(DataError, match=rf"not all numbers of {re_escape(key)} are real and fin"):
       torch_weights.load_state_dict(model, damaged)
