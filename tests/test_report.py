@@ -318,6 +318,18 @@ def test_a_config_that_is_none_is_named(run, tmp_path, content):
     report.write([run], tmp_path / "report.html")
 
 
+def test_of_imported_weights_the_evaluation_is_reported(tmp_path):
+  workdir = write_run(tmp_path / "run", tmp_path)
+  evaluated = workdir / "evaluation_newest"
+  evaluated.mkdir()
+  (workdir / "scores.npz").rename(evaluated / "scores.npz")
+  with pytest.raises(DataError, match=r"run.scores\.npz does not exist"):  # a run that goes on
+    report.gather(workdir, "run", drawn=0)
+  (workdir / "metrics.csv").unlink()
+  found, missing = report.gather(workdir, "run", drawn=0)
+  assert found["figures"]["top1"] == 0.6 and "no curves, metrics.csv is not there" in missing
+
+
 def test_what_is_broken_is_named(run, tmp_path):
   out = tmp_path / "report.html"
   with pytest.raises(ConfigError, match=r"must end in \.html"):

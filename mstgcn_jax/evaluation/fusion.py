@@ -114,5 +114,9 @@ def _in_order_of(
 
 
 def scores_file(path: pathlib.Path) -> pathlib.Path:
-  """The scores.npz of a workdir; a file is taken as it is."""
-  return path / "scores.npz" if path.is_dir() else path
+  """The scores.npz of a run, or of imported weights' evaluation; a file is taken as it is."""
+  if not path.is_dir():
+    return path
+  trained = (path / "metrics.csv").exists()
+  evaluated = path / "evaluation_newest" / "scores.npz"
+  return evaluated if evaluated.exists() and not trained else path / "scores.npz"

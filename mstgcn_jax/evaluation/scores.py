@@ -45,7 +45,10 @@ class Scores:
       with np.load(path, allow_pickle=False) as file:
         scores = cls(file["names"], file["labels"], file["logits"])
     except FileNotFoundError:
-      raise DataError(f"{path} does not exist; a run writes it when it ends") from None
+      raise DataError(
+        f"{path} does not exist; a run writes it when it ends, and imported weights have one "
+        "(evaluation_newest/scores.npz) after mstgcn evaluate"
+      ) from None
     except Exception as error:
       # Of what is no archive numpy says that it is a pickle, and how to load it unsafely.
       reason = "" if path.is_file() and not zipfile.is_zipfile(path) else f"; {error}"

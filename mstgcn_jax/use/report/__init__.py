@@ -21,7 +21,7 @@ from data_prep.look import show
 from mstgcn_jax import files, skeletons
 from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.evaluation import metrics, plots
+from mstgcn_jax.evaluation import fusion, metrics, plots
 from mstgcn_jax.evaluation.calibration import reliability
 from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.training import config as config_lib
@@ -100,11 +100,12 @@ def gather(
     drawn: how many clips move.
   """
   facts = workdir_lib.read(workdir)
-  scores = Scores.load(workdir / "scores.npz")
+  scores_file = fusion.scores_file(workdir)
+  scores = Scores.load(scores_file)
   classes, logits, labels = facts.class_names, scores.logits, scores.labels
   if logits.shape[1] != len(classes):
     raise DataError(
-      f"{workdir}/scores.npz is of {logits.shape[1]} classes, model.json there of {len(classes)}"
+      f"{scores_file} is of {logits.shape[1]} classes, model.json of the run of {len(classes)}"
     )
   config = _config(workdir / "config.json")
   predicted = metrics.predictions(logits, labels)
@@ -281,7 +282,7 @@ def _moving(
   bones = [list(bone) for bone in skeleton.inward]
   moving = {"bones": bones, "right": sides, "clips": clips}
   try:
-    step = Scores.step(workdir / "scores.npz")
+    step = Scores.step(fusion.scores_file(workdir))
     of = [rows[name] for name in names], [targets[name] for name in names]
     weights = decided.of_clips(workdir, data_set, *of, step=step, trust=trust)
   except (ConfigError, DataError) as error:
