@@ -7,6 +7,12 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 PARTS=" ${*:-step torch resume tests} "
+for part in $PARTS; do
+  if [[ " step torch resume tests torch_compile " != *" $part "* ]]; then
+    echo "there is no part $part" >&2
+    exit 2
+  fi
+done
 PYTHON=${PYTHON:-python}
 PLATFORM=${PLATFORM:-cuda}     # cpu, with few CLIPS and FRAMES, tries this script out
 CLIPS=${CLIPS:-64}             # such as "64 128 256": what does not fit fails, the rest goes on
