@@ -179,7 +179,7 @@ def sizes(folder: pathlib.Path) -> None:
 
 
 def pipeline(data_set: DataSet, threads: int, steps: int = 24, repeats: int = 20) -> None:
-  """Clips a second with nothing else to do, 300 frames, 2 people, batches of 64.
+  """Clips per second with nothing else to do, 300 frames, 2 people, batches of 64.
 
   The best of several short runs, because other programs may use the same cores.
   """
@@ -201,7 +201,7 @@ def pipeline(data_set: DataSet, threads: int, steps: int = 24, repeats: int = 20
   wall, cpu = np.min(runs, axis=0)
   clips = steps * 64
   print(
-    f"input pipeline, {threads} thread(s): {clips / wall:.0f} clips a second, "
+    f"input pipeline, {threads} thread(s): {clips / wall:.0f} clips per second, "
     f"{1e6 * cpu / clips:.0f} us CPU a clip ({data_set.skeleton.num_joints} joints), "
     f"{(batch['frames'].nbytes + batch['shown'].nbytes) / 64e3:.0f} kB a clip to the device"
   )

@@ -3,7 +3,7 @@
   python benchmarks/step.py [--clips 4] [--frames 300] [--width 112] [--dtype float32]
     [--remat] [--steps 7] [--profile DIR]
 
-Prints seconds, clips a second, GFLOP/s (2 per multiply-add of convolutions, aggregation and
+Prints seconds, clips per second, GFLOP/s (2 per multiply-add of convolutions, aggregation and
 classifier; a training step counts as three forward passes), the rate of a large matrix product in
 the same process, their ratio, and how long compiling took.
 """

@@ -261,7 +261,7 @@ def test_processes_join_by_the_usual_environment(environment, one_each, devices)
 @pytest.mark.parametrize(
   ("coordinator", "process_id", "said"),
   [
-    ("gpu01", 0, "--coordinator gpu01 names no port; it must be HOST:PORT"),
+    ("gpu01", 0, "the coordinator is gpu01; it must be HOST:PORT"),
     ("gpu01:1234", None, "give all of --coordinator, --num_processes and --process_id"),
   ],
 )

@@ -76,8 +76,9 @@ def test_gradient_times_input_of_a_linear_network_is_each_joints_share():
 def test_a_network_whose_numbers_are_not_finite_is_neither_explained_nor_embedded(tiny_data):
   classify, clip, _ = linear()
   classify.weights, classify.step = np.nan, 7
-  with pytest.raises(DataError, match="network of step 7 gives no finite numbers"):
-    explain.explain(classify, clip)
+  for asked in (explain.explain, lambda *_: explain.deletion_curves(classify, [clip])):
+    with pytest.raises(DataError, match="network of step 7 gives no finite numbers"):
+      asked(classify, clip)
   classify.from_data_set, classify.features = lambda *_: clip, lambda clips: np.nan * clips
   with pytest.raises(DataError, match="network of step 7 gives no finite numbers"):
     embed.features(classify, open_data_set(tiny_data / "tiny"))
@@ -207,7 +208,7 @@ def test_the_command_draws_and_prints_deletion_curves(run, tiny_data, tmp_path, 
     ("absent", ["--deletion"], DataError, "there is no data set"),
     ("tiny", ["0", "--deletion"], ConfigError, "leave ROW out"),
     ("tiny", ["--deletion", "--source", "own"], ConfigError, "and --source"),
-    ("tiny", ["0", "--source", "own"], ConfigError, "of a recording; .* is a data set"),
+    ("tiny", ["0", "--source", "own"], ConfigError, "of a recording; a data set takes none"),
   ],
 )
 def test_what_is_wrong_is_said(run, tiny_data, what, flags, kind, said):

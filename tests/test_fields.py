@@ -19,13 +19,17 @@ OTHERWISE = {
 
 
 @pytest.mark.parametrize("network", [*NETWORKS, *BLOCK_TYPES, "ctrgcn/ms", "ms/agcn"])
-def test_a_field_that_no_layer_is_said_to_read_leaves_the_program_as_it_is(network):
+def test_a_field_changes_the_program_where_a_layer_is_said_to_read_it(network):
   named = {"network": network} if network in NETWORKS else {"block_type": network}
   config = ModelConfig(3, "utd_mhad", blocks=((3, 16, False, 1), (16, 16, True, 2)), **named)
   read = fields.read_by_layers(config)
   assert OTHERWISE.keys() | {"block_type"} == read.keys()
   otherwise = {field: value for field, value in OTHERWISE.items() if not read[field]}
-  assert program_of(dataclasses.replace(config, **otherwise)) == program_of(config)
+  program = program_of(config)
+  assert program_of(dataclasses.replace(config, **otherwise)) == program
+  if network in ("mstgcn", "aagcn", "sep"):  # each field takes as long
+    for field in OTHERWISE.keys() - otherwise.keys():
+      assert program_of(dataclasses.replace(config, **{field: OTHERWISE[field]})) != program, field
 
 
 def program_of(config: ModelConfig) -> str:

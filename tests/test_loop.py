@@ -19,7 +19,7 @@ from mstgcn_jax import files
 from mstgcn_jax.errors import ConfigError, DataError, Preempted, RunError
 from mstgcn_jax.evaluation import metrics
 from mstgcn_jax.evaluation.scores import Scores
-from mstgcn_jax.training import checkpoints, loop, run_log
+from mstgcn_jax.training import checkpoints, distributed, loop, run_log
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
 
@@ -124,6 +124,23 @@ def test_sigterm_saves_and_exits_with_75(tiny_data, tmp_path):
   assert f"saved step {step}" in output
   rows = list(run_log.read_metrics(tmp_path / "run/metrics.csv"))
   assert [int(r["step"]) for r in rows] == list(range(1, step + 1))
+
+
+def test_processes_compare_what_they_share_before_the_first_step(tiny_data, tmp_path, monkeypatch):
+  compared = []
+
+  def check_alike(facts):
+    compared.append(facts)
+    if len(compared) == 2:
+      raise ConfigError("they differ")
+
+  monkeypatch.setattr(distributed, "check_alike", check_alike)
+  with pytest.raises(ConfigError, match="they differ"):
+    loop.train(tiny.config(tiny_data), tmp_path / "run")
+  config, found = json.loads(json.dumps(compared))
+  assert {"version", "seed", "optimizer.learning_rate"} <= config.keys()
+  assert "data.dir" not in config  # a machine may have a copy of its own
+  assert found.keys() == {"data set", "what is in the workdir (to be shared)"}
 
 
 # --- saving comes first

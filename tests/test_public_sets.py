@@ -214,7 +214,7 @@ def test_places_in_the_picture_are_no_skeletons_in_metres(tmp_path, capsys):
   (tmp_path / "more" / "a03_s01_e01_skeleton3D.txt").write_text("1 2 3 1\n" * 21)
   data = prepare("msr_action3d", tmp_path / "more", "--max-bad", 30)
   report = (data.path / REPORT).read_text()
-  assert "action 21 is outside 1..20" in report and "has 21 lines; expected 20 a frame" in report
+  assert "action 21 is outside 1..20" in report and "has 21 lines; expected 20 per frame" in report
 
 
 # --- JHMDB

@@ -151,7 +151,7 @@ def decode(
     path, *others = paths
     if others:
       raise DataError(
-        f"{path.name} and {others[0].name} are of one clip; expected one file a clip: move one "
+        f"{path.name} and {others[0].name} are of one clip; expected one file per clip: move one "
         "away, or rename it"
       )
     if name == "mediapipe":

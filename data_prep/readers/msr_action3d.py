@@ -69,7 +69,7 @@ def read_recording(path: pathlib.Path) -> Clip:
   skeleton = skeletons.get("msr_action3d")
   found = numbers.rows(raw_files.read(path), 4)
   if len(found) % skeleton.num_joints:
-    raise DataError(f"has {len(found)} lines; expected {skeleton.num_joints} a frame")
+    raise DataError(f"has {len(found)} lines; expected {skeleton.num_joints} per frame")
   found = found.reshape(-1, skeleton.num_joints, 4)
   person, confidence = raw_values.without_nan(found[..., :3]), np.nan_to_num(found[..., 3], nan=0.0)
   if confidence.any():

@@ -1,7 +1,7 @@
 """Fuses the scores of runs: mstgcn ensemble runs/joint runs/bone --weights 2 1
 
 Adds the runs' softmax scores, clips matched by name. Each argument is a workdir (its scores.npz,
-from the last epoch) or a scores file.
+from the last epoch; of imported weights, what mstgcn evaluate wrote) or a scores file.
 """
 
 import pathlib

@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
   if args.deletion:
     _deletion(args, predictor, out)
     return 0
-  name, clip, label = _clip(args, options, predictor)
+  name, clip, label = _clip(args, options, predictor, facts)
   found = explain.explain(predictor.classifier, clip)
   said = f"{predictor.class_names[found.target]} {100 * found.probability:.1f} %"
   if len(facts.streams) > 1:  # which fused may say something else
@@ -82,18 +82,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _clip(
-  args: argparse.Namespace, options: list[str], predictor: Predictor
+  args: argparse.Namespace, options: list[str], predictor: Predictor, facts: workdir_lib.RunFacts
 ) -> tuple[str, np.ndarray, str]:
   """Name, clip as the network sees it, and what it is labelled as, where that is known."""
   if is_data_set(args.what) or args.row is not None:
     if args.source or options:
-      raise ConfigError(f"--source and its options are of a recording; {args.what} is a data set")
+      raise ConfigError("--source and its options are of a recording; a data set takes none")
     data = open_data_set(args.what)
     row = _row(data, args.row)
     label = data.class_names[data.table["label"][row]]
     clip = predictor.classifier.from_data_set(data, row)
     return str(data.table["name"][row]), clip, f" (labelled {label})"
-  facts = workdir_lib.read(args.run)
   with recordings.find(
     args.what, args.source, options, picture=facts.picture, reading=facts.reading
   ) as found:

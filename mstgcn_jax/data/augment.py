@@ -1,7 +1,7 @@
 """Augmentation on the device, pure functions of (key, clip): of joints, then of a stream of them.
 
 Every geometric operation has a deterministic core that takes the drawn parameters; `apply` draws
-them, one set a clip, and keeps what is untracked at 0. `drop` hides joints and frames of what the
+them, one set per clip, and keeps what is untracked at 0. `drop` hides joints and frames of what the
 network sees. All take [..., person, frame, joint, channel].
 """
 

@@ -68,7 +68,8 @@ def fuse_runs(paths: Sequence[pathlib.Path], weights: Sequence[float] | None = N
   """Fused scores of several runs over the same clips, in the order of the first.
 
   Args:
-    paths: workdirs (their scores.npz, from the last epoch) or scores files.
+    paths: workdirs (their scores.npz, from the last epoch; of imported weights, what evaluate
+      wrote) or scores files.
     weights: one per run; equal by default.
   Raises:
     DataError: clips, labels or classes of the files differ.
@@ -117,6 +118,6 @@ def scores_file(path: pathlib.Path) -> pathlib.Path:
   """The scores.npz of a run, or of imported weights' evaluation; a file is taken as it is."""
   if not path.is_dir():
     return path
-  trained = (path / "metrics.csv").exists()
-  evaluated = path / "evaluation_newest" / "scores.npz"
-  return evaluated if evaluated.exists() and not trained else path / "scores.npz"
+  own, evaluated = path / "scores.npz", path / "evaluation_newest" / "scores.npz"
+  imported = not own.exists() and not (path / "metrics.csv").exists()
+  return evaluated if imported and evaluated.exists() else own

@@ -49,7 +49,7 @@ def initialize(
       "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID), or none"
     )
   if coordinator is not None and not re.search(r":\d+$", coordinator):
-    raise ConfigError(f"--coordinator {coordinator} names no port; it must be HOST:PORT")
+    raise ConfigError(f"the coordinator is {coordinator}; it must be HOST:PORT")
   # Said before: after five minutes without them JAX ends the process, and doesn't say where it was.
   print(f"joining the other processes of this run ({coordinator or cluster}) …", flush=True)
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -85,10 +85,10 @@ def _cluster() -> str:
 
 
 def check_alike(facts: Mapping[str, Any]) -> None:
-  """Raises ConfigError, in every process, where facts (fit for JSON) are not the same in all.
+  """Raises ConfigError where facts (fit for JSON) are not the same in all processes.
 
   Such processes would train different networks, or wait for each other for ever. All need equally
-  many devices, too.
+  many devices, too. The first process to end may end the others before they say so.
   """
   if jax.process_count() == 1:
     return

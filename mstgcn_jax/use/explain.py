@@ -25,8 +25,11 @@ Method = Callable[[Classifier, np.ndarray, int], np.ndarray]
 
 
 def probabilities(classify: Classifier, clips: Iterable[np.ndarray]) -> np.ndarray:
-  """[clip, class], in batches of one size, so that one is compiled."""
-  return np.concatenate(list(in_batches(classify, clips, _AT_ONCE)))
+  """[clip, class], in batches of one size, so that one is compiled; DataError where not finite."""
+  found = np.concatenate(list(in_batches(classify, clips, _AT_ONCE)))
+  if not np.isfinite(found).all():
+    raise diverged(classify.step)
+  return found
 
 
 def occlusion(classify: Classifier, clip: np.ndarray, target: int) -> np.ndarray:
@@ -113,8 +116,6 @@ def explain(classify: Classifier, clip: np.ndarray, target: int | None = None) -
   """
   clip = middle_view(clip)
   found = probabilities(classify, [clip])[0]
-  if not np.isfinite(found).all():
-    raise diverged(classify.step)
   target = int(found.argmax()) if target is None else target
   importance = {name: method(classify, clip, target) for name, method in METHODS.items()}
   return Explanation(clip, target, float(found[target]), importance)

@@ -71,7 +71,7 @@ class Stream:
     self.count = 0
 
   def example(self) -> np.ndarray:
-    """A clip as `take` gives them, of nobody: what takes them can be compiled with it."""
+    """A clip of the shape of those that `take` gives, to compile with what takes them."""
     return self.classifier.from_recording(np.ones((1, self.frames, *self._layout), np.float32))
 
   def push(self, frame: np.ndarray) -> np.ndarray | None:

@@ -75,7 +75,7 @@ def import_checkpoint(
   model_config, state = _read(weights, reference, sizes)
   config = config_lib.from_model(model_config, stream, data_name)
   config.data.window, config.data.sampling = window, sampling
-  if model_config.network in _CENTRED_ONCE:
+  if model_config.network in _CENTRED_ONCE and model_config.skeleton.center is not None:
     config.data.center = "first_frame"
   config_lib.validate(config)
   model = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
