@@ -30,6 +30,8 @@ def run(tiny_data, tmp_path_factory):
 class Linear:
   """A network of two classes whose logits are (sum of weights * joints, 0)."""
 
+  step = 7
+
   def __init__(self, weights):
     self.weights = weights
 
@@ -75,7 +77,7 @@ def test_gradient_times_input_of_a_linear_network_is_each_joints_share():
 
 def test_a_network_whose_numbers_are_not_finite_is_neither_explained_nor_embedded(tiny_data):
   classify, clip, _ = linear()
-  classify.weights, classify.step = np.nan, 7
+  classify.weights = np.nan
   for asked in (explain.explain, lambda *_: explain.deletion_curves(classify, [clip])):
     with pytest.raises(DataError, match="network of step 7 gives no finite numbers"):
       asked(classify, clip)

@@ -46,6 +46,7 @@ def clips(count=3, seed=0):
 def test_all_clips_are_compared(count):
   class Same:
     exact = staticmethod(lambda clips: clips)
+    temperature = 1.0
 
   seen = []
 

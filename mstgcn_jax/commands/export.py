@@ -8,7 +8,6 @@ What is written is compared with the run on 100 clips. docs/export.md has the re
 
 import pathlib
 
-from mstgcn_jax import files
 from mstgcn_jax.commands import process
 from mstgcn_jax.training import workdir as workdir_lib
 
@@ -28,15 +27,15 @@ def main(argv: list[str]) -> int:
 
   options = {"checkpoint": args.checkpoint, "stream": args.stream, "trust": args.trust}
   comparison = export.export(args.workdir, args.to, args.out, quantize=args.quantize, **options)
-  beside = args.out.with_name(f"{args.out.name}.json")
-  print(f"wrote {args.out} and {beside.name} beside it")
-  facts, streams = files.read_json(beside), workdir_lib.read(args.workdir).streams
-  if len(streams) > 1:
-    print(f"stream {facts['stream']} alone, of {', '.join(streams)}: --stream names another")
-  if (temperature := facts["temperature"]) != 1:
+  print(f"wrote {args.out} and {args.out.name}.json beside it")
+  facts = workdir_lib.read(args.workdir)
+  stream = facts.stream(args.stream)
+  if len(facts.streams) > 1:
+    print(f"stream {stream} alone, of {', '.join(facts.streams)}: --stream names another")
+  if comparison.temperature != 1:
     print(
-      f"probabilities are calibrated: temperature {temperature:.3g}, as those of predict --stream "
-      f"{facts['stream']}"
+      f"probabilities are calibrated: temperature {comparison.temperature:.3g}, as those of "
+      f"predict --stream {stream}"
     )
   if comparison.difference is None:
     print("not compared with the run: onnxruntime is not installed")

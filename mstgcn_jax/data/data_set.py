@@ -377,8 +377,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def is_data_set(path: pathlib.Path) -> bool:
   """Whether a folder looks like what `open_data_set` opens."""
-  found = (*path.glob(METADATA), *path.glob(f"[0-9]*/{METADATA}"))
-  return any((metadata.parent / TABLE).is_file() for metadata in found)
+  return any(
+    (folder / METADATA).is_file() and (folder / TABLE).is_file()
+    for folder in (path, *_versions(path))
+  )
 
 
 def open_data_set(path: str | pathlib.Path) -> DataSet:
@@ -436,12 +438,16 @@ def open_data_set(path: str | pathlib.Path) -> DataSet:
     ) from error
 
 
+def _versions(path: pathlib.Path) -> list[pathlib.Path]:
+  return sorted(metadata.parent for metadata in path.glob(f"[0-9]*/{METADATA}"))
+
+
 def _version_folder(path: pathlib.Path) -> pathlib.Path:
   if (path / METADATA).is_file():
     return path
   if not path.is_dir():
     above = path.parent
-    if any(above.glob(f"[0-9]*/{METADATA}")):
+    if _versions(above):
       raise DataError(
         f"there is no data set {path}, but {above} is one; the folder of data sets is "
         f"{above.parent}"
@@ -449,7 +455,7 @@ def _version_folder(path: pathlib.Path) -> pathlib.Path:
     raise DataError(
       f"there is no data set {path}; prepare it: mstgcn prepare SOURCE --raw DIR --out DATA_DIR"
     )
-  versions = sorted(p.parent for p in path.glob(f"[0-9]*/{METADATA}"))
+  versions = _versions(path)
   if len(versions) == 1:
     return versions[0]
   if versions:

@@ -37,12 +37,14 @@ def in_batches(
     yield np.asarray(function(batch))[: len(some)]
 
 
-def diverged(step: int) -> DataError:
-  """What to raise where the network of a step gives numbers that are not finite."""
-  return DataError(
-    f"the network of step {step} gives no finite numbers: its training diverged; take another "
-    "--checkpoint, or train with a smaller optimizer.learning_rate"
-  )
+def finite(found: np.ndarray, step: int) -> np.ndarray:
+  """What the network of a step gave; DataError where a number of it is not finite."""
+  if not np.isfinite(found).all():
+    raise DataError(
+      f"the network of step {step} gives no finite numbers: its training diverged; take another "
+      "--checkpoint, or train with a smaller optimizer.learning_rate"
+    )
+  return found
 
 
 class Classifier:

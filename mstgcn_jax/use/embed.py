@@ -6,7 +6,7 @@ import numpy as np
 
 from mstgcn_jax import files
 from mstgcn_jax.data.data_set import DataSet
-from mstgcn_jax.use.classifier import Classifier, diverged, in_batches
+from mstgcn_jax.use.classifier import Classifier, finite, in_batches
 
 _AT_ONCE = 32  # clips that go through the network together
 
@@ -19,9 +19,7 @@ def features(classify: Classifier, data_set: DataSet) -> np.ndarray:
   """
   clips = (classify.from_data_set(data_set, row) for row in range(len(data_set)))
   found = np.concatenate(list(in_batches(classify.features, clips, _AT_ONCE)))
-  if not np.isfinite(found).all():
-    raise diverged(classify.step)
-  return found
+  return finite(found, classify.step)
 
 
 def save(path: pathlib.Path, found: np.ndarray, data_set: DataSet) -> None:

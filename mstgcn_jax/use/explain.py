@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mstgcn_jax.skeletons import Skeleton
-from mstgcn_jax.use.classifier import Classifier, diverged, in_batches
+from mstgcn_jax.use.classifier import Classifier, finite, in_batches
 
 BLOCKS = 8  # in time, that a joint is left out in
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
@@ -26,10 +26,7 @@ Method = Callable[[Classifier, np.ndarray, int], np.ndarray]
 
 def probabilities(classify: Classifier, clips: Iterable[np.ndarray]) -> np.ndarray:
   """[clip, class], in batches of one size, so that one is compiled; DataError where not finite."""
-  found = np.concatenate(list(in_batches(classify, clips, _AT_ONCE)))
-  if not np.isfinite(found).all():
-    raise diverged(classify.step)
-  return found
+  return finite(np.concatenate(list(in_batches(classify, clips, _AT_ONCE))), classify.step)
 
 
 def occlusion(classify: Classifier, clip: np.ndarray, target: int) -> np.ndarray:

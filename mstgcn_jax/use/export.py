@@ -49,11 +49,13 @@ class Comparison:
     difference: the largest, of a probability; None where what runs the file is not installed.
     agreement: share of clips whose likeliest class is the same; None likewise.
     clips: what they were compared on, in words.
+    temperature: that the file's probabilities are calibrated by; 1 where the run is not.
   """
 
   difference: float | None
   agreement: float | None
   clips: str
+  temperature: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,7 +253,7 @@ def _clips(workdir: str | pathlib.Path, run: _Run) -> tuple[np.ndarray, str]:
 def _compare(run: _Run, exported: _Clips | None, clips: np.ndarray, said: str) -> Comparison:
   """All clips, in three batches, after one to three of one clip."""
   if exported is None:
-    return Comparison(None, None, said)
+    return Comparison(None, None, said, run.temperature)
   exact = jax.jit(run.exact)
   alone = len(clips) - 3 * ((len(clips) - 1) // 3)
   parts = [*np.split(clips[:alone], alone), *np.split(clips[alone:], 3)]
@@ -260,12 +262,12 @@ def _compare(run: _Run, exported: _Clips | None, clips: np.ndarray, said: str) -
     np.concatenate([np.asarray(f(part)) for part in parts]) for f in (exact, exported)
   )
   agreement = float((found.argmax(1) == expected.argmax(1)).mean())
-  return Comparison(float(np.abs(found - expected).max()), agreement, said)
+  return Comparison(float(np.abs(found - expected).max()), agreement, said, run.temperature)
 
 
 def _check(comparison: Comparison, to: str, quantize: str | None) -> None:
   """RunError where a file is not its run, or too far from it; NaN is."""
-  difference, agreement, said = dataclasses.astuple(comparison)
+  difference, agreement, said = comparison.difference, comparison.agreement, comparison.clips
   if difference is None:
     return
   if quantize and not (np.isfinite(difference) and agreement >= AGREEMENT):

@@ -12,7 +12,7 @@ from mstgcn_jax.data.data_set import Persons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.evaluation import calibration, fusion
 from mstgcn_jax.training import workdir as workdir_lib
-from mstgcn_jax.use.classifier import Classifier, diverged, in_batches
+from mstgcn_jax.use.classifier import Classifier, finite, in_batches
 from mstgcn_jax.use.recordings import Recording
 
 UNKNOWN = "unknown"
@@ -120,9 +120,7 @@ class Predictor:
     found = {name: classify(clips) for name, classify in self._classifiers.items()}
     logs = {name: _log(np.asarray(values)) for name, values in found.items()}
     probabilities = calibration.apply(fusion.headline(fusion.with_fused(logs)), self.temperature)
-    if not np.isfinite(probabilities).all():
-      raise diverged(self.classifier.step)
-    return probabilities
+    return finite(probabilities, self.classifier.step)
 
   def whole(self, recording: Recording, *, per_person: bool = False) -> list[Prediction]:
     """One prediction for a recording, seen as evaluation sees a clip; or one for each person.
