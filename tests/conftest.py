@@ -1,5 +1,6 @@
 """Before JAX starts: programs compile quickly (XLA_FLAGS= pytest: as a user's) and are kept."""
 
+import gc
 import os
 import pathlib
 import shutil
@@ -30,6 +31,10 @@ if QUICKLY:
 # PyPI's PyTorch comes with Triton and looks for it in its optimisers. Imported beside TensorFlow
 # (2.21 and 3.7.1: each brings an LLVM) it ends the process by a segmentation fault.
 sys.modules["triton"] = None
+
+# Tracing makes objects by the million, nearly all of which stay: by Python's default thresholds a
+# tenth of the time goes into looking for unreachable ones among them.
+gc.set_threshold(100_000, 50, 100)
 
 # Minutes each.
 LONG = ("test_equality", "test_devices", "test_network_equality", "test_loop", "test_networks")
