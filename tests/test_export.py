@@ -1,6 +1,7 @@
 """A run as a file: loads without this package, says what a program has to know, is the run."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -58,6 +59,39 @@ def test_all_clips_are_compared(count):
   export._compare(Same, exported, numbers, "")
   np.testing.assert_array_equal(np.concatenate(seen), numbers[:, 0])
   assert len(seen[0]) == 1 and len(set(map(len, seen))) <= 2
+
+
+ON_ONE_OF_TWO = """
+import sys
+import jax
+from mstgcn_jax.use import export
+gpu, cpu = jax.devices()
+jax.local_devices = lambda backend=None: [cpu] if backend == "cpu" else [gpu, cpu]
+compare = export._compare
+def spied(run, exported, clips, said):
+  for classify in (run.exact, run.folded, jax.jit(run.exact), exported):
+    assert classify(clips[:1]).devices() == {cpu}, classify
+  return compare(run, exported, clips, said)
+export._compare = spied
+export.export(sys.argv[1], "stablehlo", sys.argv[2])
+"""
+
+
+def test_files_are_compared_with_their_run_on_a_cpu(workdir, tmp_path):
+  # Of two devices, the first of which plays the GPU that JAX would take.
+  env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+  argv = [sys.executable, "-c", ON_ONE_OF_TWO, str(workdir), str(tmp_path / "run.stablehlo")]
+  subprocess.run(argv, env=env, check=True)
+  assert (tmp_path / "run.stablehlo").exists()
+
+
+def test_a_jax_without_a_cpu_is_told_how_to_have_one(workdir, tmp_path, monkeypatch):
+  def unknown(backend=None):
+    raise RuntimeError(f"Unknown backend: '{backend}' requested, but no platforms")
+
+  monkeypatch.setattr(jax, "local_devices", unknown)
+  with pytest.raises(ConfigError, match=r"on a CPU, which JAX_PLATFORMS=cpu leaves out"):
+    export.export(workdir, "stablehlo", tmp_path / "run.stablehlo")
 
 
 def test_what_a_killed_export_left_is_in_nobodys_way(tmp_path):

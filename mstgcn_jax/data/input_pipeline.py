@@ -10,6 +10,7 @@ this in Python would keep threads waiting for each other: benchmarks/README.md).
 """
 
 import atexit
+import contextlib
 import functools
 import os
 import weakref
@@ -214,7 +215,7 @@ def _batches(
 ) -> Iterator[Batch]:
   """Runs `batch` ahead of the caller, in threads, in order; `types` are those of its arrays beside
   what `_packer` makes."""
-  tf = _tensorflow()
+  tf = tensorflow()
   # Imports what reading needs and opens the files, here: two threads that first import something
   # at the same time can wait for each other for ever.
   data_set.read_stored([0])
@@ -243,13 +244,17 @@ def _batches(
 
 
 @functools.cache
-def _tensorflow() -> Any:
-  """Imported when batches are asked for: it takes seconds, which labelling a clip does without."""
+def tensorflow() -> Any:
+  """TensorFlow, with the accelerator left to JAX, all of whose memory it would take.
+
+  Imported when it is asked for: that takes seconds, which labelling a clip does without.
+  """
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keep its notes off the screen
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
   import tensorflow as tf
 
-  tf.config.set_visible_devices([], "GPU")  # the accelerator belongs to JAX
+  with contextlib.suppress(RuntimeError):  # of a program that has used TensorFlow on it before
+    tf.config.set_visible_devices([], "GPU")
   atexit.register(_close_iterators)  # after TensorFlow's own, so that it runs before them
   return tf
 
@@ -266,7 +271,7 @@ def _close_iterators() -> None:
 def _as_numpy(data: Any, failures: list[DataError]) -> Generator[Batch, None, None]:
   try:
     yield from data.as_numpy_iterator()
-  except _tensorflow().errors.OpError as error:
+  except tensorflow().errors.OpError as error:
     if failures:
       raise failures[0] from error
     raise DataError(f"reading the data set failed: {first_line(error)}") from error

@@ -17,7 +17,7 @@ from jax import export as jax_export
 from jax.extend import mlir
 
 from mstgcn_jax import files
-from mstgcn_jax.data import streams
+from mstgcn_jax.data import input_pipeline, streams
 from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, RunError, first_line
 from mstgcn_jax.evaluation import calibration
@@ -100,7 +100,8 @@ def export(
       (those of large layers, with a scale each; what goes through the network stays float32).
     Otherwise as `checkpoints.load_model`, whose errors it raises.
   Raises:
-    ConfigError: an unknown format, an `out` that does not fit it, or a package is missing.
+    ConfigError: an unknown format, an `out` that does not fit it, or a package or JAX's CPU is
+      missing.
     RunError: what was written differs from the run by more than `TOLERANCE`, or, with rounded
       weights, in the likeliest class of more than 1 - `AGREEMENT` of the clips; it is removed.
   """
@@ -112,14 +113,15 @@ def export(
   ending, write, load = FORMATS[to]
   out = pathlib.Path(out)
   _check_out(out, to, ending)
-  run = _load(workdir, checkpoint, stream, trust)
-  facts = metadata(run, to, quantize or "float32")
-  clips, said = _clips(workdir, run)
-  out.parent.mkdir(parents=True, exist_ok=True)
-  with _written_whole(out) as aside:
-    write(run, facts, aside)
-    comparison = _compare(run, load(aside), clips, said)
-    _check(comparison, to, quantize)
+  with jax.default_device(cpu := _cpu()):
+    run = _load(workdir, checkpoint, stream, trust, cpu)
+    facts = metadata(run, to, quantize or "float32")
+    clips, said = _clips(workdir, run)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with _written_whole(out) as aside:
+      write(run, facts, aside)
+      comparison = _compare(run, load(aside), clips, said)
+      _check(comparison, to, quantize)
   files.write_json(out.with_name(out.name + ".json"), facts)
   return comparison
 
@@ -198,15 +200,29 @@ def _remove(path: pathlib.Path) -> None:
   path.unlink(missing_ok=True)
 
 
-def _load(workdir, checkpoint, stream, trust) -> _Run:
+def _cpu() -> jax.Device:
+  """What a file is compared on: a GPU multiplies in TF32, further from its run than `TOLERANCE`."""
+  try:
+    return jax.local_devices(backend="cpu")[0]
+  except RuntimeError as error:
+    raise ConfigError(
+      f"files are compared with their run on a CPU, which JAX_PLATFORMS={jax.config.jax_platforms} "
+      f"leaves out; make it {jax.config.jax_platforms},cpu"
+    ) from error
+
+
+def _load(workdir, checkpoint, stream, trust, device) -> _Run:
   facts = workdir_lib.read(workdir)
   stream = facts.stream(stream)
   # Most of what runs exported files doesn't compute in bfloat16, or in float64.
   model, variables, step = checkpoints.load_trained(
     workdir, checkpoint=checkpoint, stream=stream, trust=trust, dtype="float32"
   )
-  nnx.update(model, _in_float32(nnx.state(model)))
-  skeleton, normalization = facts.model.skeleton, _in_float32(variables["normalization"])
+  state, normalization = jax.device_put(
+    _in_float32((nnx.state(model), variables["normalization"])), device
+  )
+  nnx.update(model, state)
+  skeleton = facts.model.skeleton
   temperature, _ = calibration.of_run(pathlib.Path(workdir), stream, step)
 
   def probabilities(model: nnx.Module) -> Callable[[jax.Array], jax.Array]:
@@ -307,9 +323,9 @@ def _load_stablehlo(path: pathlib.Path) -> _Clips:
   return jax.jit(jax_export.deserialize(bytearray(path.read_bytes())).call)
 
 
-def _tensorflow(run: _Run, exported: jax_export.Exported, batch: int | None) -> Any:
+def _tf_module(run: _Run, exported: jax_export.Exported, batch: int | None) -> Any:
   """A tf.Module whose `classify` calls StableHLO; as jax.experimental.jax2tf does it, or did."""
-  import tensorflow as tf
+  tf = input_pipeline.tensorflow()
   from tensorflow.compiler.tf2xla.python import xla
 
   classes = run.facts.model.num_classes
@@ -335,9 +351,8 @@ def _tensorflow(run: _Run, exported: jax_export.Exported, batch: int | None) -> 
 
 
 def _write_savedmodel(run: _Run, facts: dict[str, Any], out: pathlib.Path) -> None:
-  import tensorflow as tf
-
-  module = _tensorflow(run, _stablehlo(run), None)
+  tf = input_pipeline.tensorflow()
+  module = _tf_module(run, _stablehlo(run), None)
   try:
     tf.saved_model.save(module, str(out), signatures={"serving_default": module.classify})
   except tf.errors.OpError as error:  # of a full disk
@@ -348,8 +363,7 @@ def _write_savedmodel(run: _Run, facts: dict[str, Any], out: pathlib.Path) -> No
 
 
 def _load_savedmodel(path: pathlib.Path) -> _Clips:
-  import tensorflow as tf
-
+  tf = input_pipeline.tensorflow()
   module = tf.saved_model.load(str(path))
   function = module.signatures["serving_default"]
 
@@ -403,9 +417,8 @@ def _write_tflite(run: _Run, facts: dict[str, Any], out: pathlib.Path) -> None:
   Of a batch of any size the converter (TensorFlow 2.21) refuses the frames taken in steps, which
   become a gather then; of the form for GPUs it takes frames for joints ('tfl.conv_2d').
   """
-  import tensorflow as tf
-
-  module = _tensorflow(run, _stablehlo(run, 1, ("cpu",), "tflite"), 1)
+  tf = input_pipeline.tensorflow()
+  module = _tf_module(run, _stablehlo(run, 1, ("cpu",), "tflite"), 1)
   function = module.classify.get_concrete_function()
   converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
   if facts["weights"] != "float32":
@@ -421,8 +434,7 @@ def _write_tflite(run: _Run, facts: dict[str, Any], out: pathlib.Path) -> None:
 
 
 def _load_tflite(path: pathlib.Path) -> _Clips:
-  import tensorflow as tf
-
+  tf = input_pipeline.tensorflow()
   with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that the interpreter moves to another package
     interpreter = tf.lite.Interpreter(model_path=str(path))
