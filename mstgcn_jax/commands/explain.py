@@ -44,11 +44,13 @@ def main(argv: list[str]) -> int:
   facts = workdir_lib.read(args.run)
   stream = facts.stream(args.stream)
   predictor = Predictor(args.run, checkpoint=args.checkpoint, stream=stream, trust=args.trust)
+  print(predictor.calibrated, file=sys.stderr)
+  calibrated = explain.Calibrated(predictor.classifier, predictor.temperature)
   if args.deletion:
-    _deletion(args, predictor, out)
+    _deletion(args, predictor, calibrated, out)
     return 0
   name, clip, label = _clip(args, options, predictor, facts)
-  found = explain.explain(predictor.classifier, clip)
+  found = explain.explain(calibrated, clip)
   said = f"{predictor.class_names[found.target]} {100 * found.probability:.1f} %"
   if len(facts.streams) > 1:  # which fused may say something else
     said += f" by stream {stream}"
@@ -116,13 +118,18 @@ def _row(data: DataSet, text: str | None) -> int:
   return show.find(data, text, None)
 
 
-def _deletion(args: argparse.Namespace, predictor: Predictor, out: pathlib.Path) -> None:
+def _deletion(
+  args: argparse.Namespace,
+  predictor: Predictor,
+  calibrated: explain.Calibrated,
+  out: pathlib.Path,
+) -> None:
   """Prints and draws deletion curves of the clips that the run was evaluated on."""
   data = open_data_set(args.what)
   config = config_lib.read(args.run / "config.json")
   rows = raw_values.some(experiment.make_split(config, data).eval.tolist(), args.clips)
   clips = [predictor.classifier.from_data_set(data, row) for row in rows]
-  curves = explain.deletion_curves(predictor.classifier, clips)
+  curves = explain.deletion_curves(calibrated, clips)
   print(f"mean probability of the class of {len(clips)} evaluation clips, left out")
   names = list(curves)
   print("share  " + "  ".join(f"{name:>16}" for name in names))

@@ -21,15 +21,28 @@ BLOCKS = 8  # in time, that a joint is left out in
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 _AT_ONCE = 32  # clips that go through the network together
 
-Method = Callable[[Classifier, np.ndarray, int], np.ndarray]
+
+class Calibrated:
+  """A classifier of clips [batch, person, …] whose logits are divided by a temperature."""
+
+  def __init__(self, classify: Classifier, temperature: float):
+    self.step = classify.step
+    self.logits = lambda clips: classify.logits(clips) / temperature
+
+  def __call__(self, clips: jax.Array) -> jax.Array:
+    return jax.nn.softmax(self.logits(clips))
 
 
-def probabilities(classify: Classifier, clips: Iterable[np.ndarray]) -> np.ndarray:
+Network = Classifier | Calibrated
+Method = Callable[[Network, np.ndarray, int], np.ndarray]
+
+
+def probabilities(classify: Network, clips: Iterable[np.ndarray]) -> np.ndarray:
   """[clip, class], in batches of one size, so that one is compiled; DataError where not finite."""
   return finite(np.concatenate(list(in_batches(classify, clips, _AT_ONCE))), classify.step)
 
 
-def occlusion(classify: Classifier, clip: np.ndarray, target: int) -> np.ndarray:
+def occlusion(classify: Network, clip: np.ndarray, target: int) -> np.ndarray:
   """How much less likely the class becomes where a joint is untracked for an eighth of the window.
 
   Args:
@@ -64,7 +77,7 @@ def occlusion(classify: Classifier, clip: np.ndarray, target: int) -> np.ndarray
   return importance
 
 
-def gradient_times_input(classify: Classifier, clip: np.ndarray, target: int) -> np.ndarray:
+def gradient_times_input(classify: Network, clip: np.ndarray, target: int) -> np.ndarray:
   """Slope of the class's log probability in each coordinate times it, summed over channels.
 
   Arguments and result as of `occlusion`.
@@ -73,7 +86,7 @@ def gradient_times_input(classify: Classifier, clip: np.ndarray, target: int) ->
 
 
 def fused_gradient_times_input(
-  classifiers: Sequence[Classifier], weights: Sequence[float], clip: np.ndarray, target: int
+  classifiers: Sequence[Network], weights: Sequence[float], clip: np.ndarray, target: int
 ) -> np.ndarray:
   """`gradient_times_input` of the mean of several streams' probabilities, by their weights."""
 
@@ -104,7 +117,7 @@ class Explanation:
   importance: dict[str, np.ndarray]
 
 
-def explain(classify: Classifier, clip: np.ndarray, target: int | None = None) -> Explanation:
+def explain(classify: Network, clip: np.ndarray, target: int | None = None) -> Explanation:
   """Explains a clip by every method.
 
   Args:
@@ -172,7 +185,7 @@ def at_random(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def deletion_curves(
-  classify: Classifier, clips: Sequence[np.ndarray], seed: int = 0
+  classify: Network, clips: Sequence[np.ndarray], seed: int = 0
 ) -> dict[str, np.ndarray]:
   """Method, or 'random' -> mean probability [share] of the class that the whole clip is taken for.
 
