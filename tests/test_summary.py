@@ -158,6 +158,19 @@ def test_layers_of_ones_own_are_counted_or_marked():
   assert "blocks.1.spatial: Own" in summary.table(config("scaled"), frames=10)
 
 
+def without_block(config, *, rngs):
+  return Own(config, config.blocks[0], rngs=rngs)
+
+
+def test_a_layer_of_ones_own_that_takes_something_else_ends_in_one_line():
+  name = f"{__name__}:without_block"
+  with pytest.raises(ConfigError) as caught:
+    summary_main(["--config", "quickstart", f"--config.model.block_type={name}/ms"])
+  assert f"model.block_type '{name}/ms' cannot be made (TypeError: " in str(caught.value)
+  assert "A layer is called with (config, block, rngs=rngs), a network" in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("command", [summary_main, evaluate.main], ids=["summary", "evaluate"])
 @pytest.mark.parametrize(
   ("name", "text", "message"),

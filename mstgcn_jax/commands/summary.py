@@ -8,7 +8,9 @@ import pathlib
 from mstgcn_jax.commands import process
 from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.model import summary
+from mstgcn_jax.model.config import own_code
 from mstgcn_jax.training import config as config_lib
+from mstgcn_jax.training import experiment
 
 
 def main(argv: list[str]) -> int:
@@ -37,6 +39,8 @@ def main(argv: list[str]) -> int:
     num_classes=classes if args.classes is None else args.classes,
     channels=channels,
   )
+  if own_code(model):
+    experiment.own_network(model, config.data.window)  # or says in a line what is wrong with it
   print(
     f"{model.skeleton.num_joints} joints ({model.skeleton.name}), {model.num_classes} classes, "
     f"{channels} channels ({source})"
