@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +14,11 @@ from mstgcn_jax.errors import DataError
 
 @contextlib.contextmanager
 def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A path beside `path` to write to, which takes its place when the block ends well."""
-  aside = path.with_name(path.name + ".partial")
+  """A path beside `path` to write to, which takes its place when the block ends well.
+
+  Nobody else who writes the same file at that time has it.
+  """
+  aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
   try:
     yield aside
     with open(aside, "rb") as file:

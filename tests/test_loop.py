@@ -208,6 +208,17 @@ def test_two_runs_in_one_workdir_are_refused(copy, tiny_data):
   assert not (copy / ".lock").exists()
 
 
+def test_two_who_write_a_file_at_a_time_do_not_damage_each_other(tmp_path):
+  path = tmp_path / "report.txt"
+  with files.written_whole(path) as first:
+    first.write_text("the first, which is long")
+    with files.written_whole(path) as second:
+      second.write_text("the second")
+    assert path.read_text() == "the second"
+  assert path.read_text() == "the first, which is long"
+  assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_locked_folder_that_stays_empty_goes(tmp_path):
   with files.only_writer(tmp_path / "run"):
     assert (tmp_path / "run" / ".lock").exists()
