@@ -167,3 +167,17 @@ def test_fusion_wants_a_weight_a_stream_and_stays_finite():
   assert np.isfinite(metrics.fuse([sure, sure])).all()
   with pytest.raises(ValueError, match="zip"):
     metrics.fuse([sure, sure], [1.0])
+
+
+def test_axes_of_a_run_of_one_step_begin_at_0(tmp_path, monkeypatch):
+  figures = []
+  monkeypatch.setattr(plots, "_save", lambda fig, path: figures.append(fig))
+  names = ("step", "epoch", "loss", "top1", "learning_rate")
+  one = {name: np.asarray([1.0]) for name in names}
+  curves = {("train", "joint"): one, ("eval", "joint"): one}
+  plots.learning_curves(curves, tmp_path / "curves.png", title="x")
+  plots.curves_of_several({"ours": [curves]}, tmp_path / "curves.png")
+  axes = [ax for fig in figures for ax in fig.axes]
+  assert len(axes) == 4
+  assert all(ax.get_xlim()[0] == ax.get_ylim()[0] == 0 for ax in axes)
+  assert all(ax.get_xlim()[1] > 1 for ax in axes)

@@ -79,13 +79,16 @@ def learning_curves(curves: Curves, path: pathlib.Path, *, title: str) -> None:
   joined = lambda losses: np.concatenate([[], *losses])
   losses = joined(curve["loss"] for (_, stream), curve in curves.items() if stream in train)
   top = _highest_shown(joined(curve["loss"] for curve in train.values()), losses)
-  left.set(xlabel="epoch", ylabel="loss (line: training, dashed: evaluation)", ylim=(0, top))
+  left.set(xlabel="epoch", ylabel="loss (line: training, dashed: evaluation)")
+  left.set(xlim=(0, None), ylim=(0, top))
   if beyond := int((losses > top).sum()) if top else 0:
     text = f"{beyond} above, up to {losses.max():,.4g}"
     left.annotate(text, (0.01, 0.99), xycoords="axes fraction", va="top", fontsize=8)
+  rate.set_ylim(0)  # a constant rate is no line between 0.048 and 0.052
   rate.set_ylabel("learning rate (grey)", color="0.5")
   rate.tick_params(axis="y", colors="0.5")
-  right.set(xlabel="epoch", ylabel="top-1 (pale: training, dots: evaluation), %", ylim=(0, 101))
+  right.set(xlabel="epoch", ylabel="top-1 (pale: training, dots: evaluation), %")
+  right.set(xlim=(0, None), ylim=(0, 101))
   right.grid(alpha=0.3)
   right.legend(title="last evaluation", fontsize=8, loc="best")
   fig.suptitle(title, fontsize=11)
@@ -113,7 +116,7 @@ def curves_of_several(runs: Mapping[str, Sequence[Curves]], path: pathlib.Path) 
     last = np.mean([top1[-1] for top1 in shown])
     style = {"color": f"C{number}", "lw": 1.8, "marker": ".", "ms": 4}  # one evaluation is a dot
     ax.plot(epochs[:length], mean, label=f"{name}: {last:.1f} %", **style)
-  ax.set(xlabel="epoch", ylabel="top-1, %", ylim=(0, 101))
+  ax.set(xlabel="epoch", ylabel="top-1, %", xlim=(0, None), ylim=(0, 101))
   ax.grid(alpha=0.3)
   ax.legend(title="last epoch, mean over seeds", fontsize=8)
   _save(fig, path)
