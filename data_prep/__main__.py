@@ -98,6 +98,10 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m data_prep"
     return 2 if isinstance(error, ConfigError) else 1
   except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  except OSError as error:
+    said = f"{error.filename}: {error.strerror}" if error.filename else error
+    print(f"{args.command}: {said}", file=sys.stderr)
+    return 1
   except KeyboardInterrupt:
     print(f"{args.command}: interrupted; run the same command again", file=sys.stderr)
     return 130

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import re
 import subprocess
 import sys
@@ -135,6 +136,17 @@ def fake_ffmpeg(folder, code):
   )
   program.chmod(0o755)
   return str(folder)
+
+
+@pytest.mark.parametrize("look", ["show", "info"])
+def test_a_folder_that_may_not_be_read_is_said_in_one_line(monkeypatch, capsys, look):
+  def refuse(path):
+    raise PermissionError(errno.EACCES, "Permission denied", f"{path}/metadata.json")
+
+  monkeypatch.setattr(show, "open_data_set", refuse)
+  monkeypatch.setattr(info, "open_data_set", refuse)
+  assert command.main([look, "data/mine"]) == 1
+  assert capsys.readouterr().err == f"{look}: data/mine/metadata.json: Permission denied\n"
 
 
 def test_ffmpeg_is_given_every_frame_of_a_video(data, tmp_path, monkeypatch):
