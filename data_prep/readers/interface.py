@@ -27,8 +27,8 @@ untracked, finite, a name), `normalise` (turning and cutting), `layouts` (which 
 Errors: `open_raw` raises DataError where nothing can be prepared, ConfigError for a wrong option.
 `read` raises DataError for a bad recording: it is skipped, counted, listed in the report with the
 message as its reason, and is fatal only beyond --max-bad. Any other exception is a bug and stops
-the preparation. A clip in which nobody is tracked is returned with `persons=[]`; it is dropped and
-counted apart, not bad.
+the preparation. A clip in which nobody is tracked, `persons=[]` or all zero, is dropped and counted
+apart, not bad.
 """
 
 import argparse
@@ -57,7 +57,7 @@ class Clip:
       off by `Recordings.as_stored` where fill is 'zero' (they come back as zeros). Where it is
       'loop' the reader must have cut them off, or they loop as if they were part of the clip:
       `normalise.normalise` cuts everybody alone, `normalise.cut_together` where the last person
-      ends. A gap inside stays as zeros.
+      ends. A gap inside stays as zeros; who is never tracked is not stored.
     facts: columns of the clip table beside name, label, persons and frames; int or str. The same
       keys for all clips of a data set. Names with a meaning to the protocols: 'subject', 'camera',
       'setup', 'replication' (int), and 'split' ('train', 'val', or '' for neither; further given
@@ -154,7 +154,9 @@ class Recordings:
   def as_stored(self, persons: Sequence[np.ndarray]) -> Persons:
     """What a data set stores of the persons that `read` gives; windows depend on their lengths."""
     persons = [np.asarray(person, dtype=np.float32) for person in persons]
-    return Persons(normalise.cut_ends(persons) if self.fill == "zero" else persons)
+    if self.fill == "zero":
+      return Persons(normalise.cut_ends(persons))
+    return Persons([person for person in persons if person.any()])
 
 
 def upright(layout: str, **fields: Any) -> Recordings:
