@@ -166,16 +166,13 @@ def _as_json(predicted, naming: Naming, args: argparse.Namespace) -> Iterator[Pr
   rows = []
   for recording, predictions in predicted:
     for p in predictions:
-      tops = naming.top(p.probabilities, args.top)
       rows.append(
         {
           "recording": recording.name,
           "person": p.person,
           "start": round(p.start / args.fps, 3),
           "end": round(p.end / args.fps, 3),
-          "label": naming.label(p.probabilities),
-          "confidence": round(tops[0][1], 6),
-          "top": [{"label": name, "probability": round(share, 6)} for name, share in tops],
+          **naming.as_json(p.probabilities, args.top),
         }
       )
     yield recording, predictions

@@ -2,7 +2,10 @@
 
 A frame is a JSON line: [[x, y, z], …] of one person, or a list of such, each always at the same
 place in it, null while not there; [] where nobody is seen. Every --hop frames an answer is
-written, a JSON line: {"frame": 48, "label": "wave", "confidence": 0.9, "top": [["wave", 0.9], …]}.
+written, a JSON line:
+
+  {"frame": 48, "label": "a", "confidence": 0.9, "top": [{"label": "a", "probability": 0.9}, …]}
+
 Frames come from standard input, or through a local socket, from one program at a time, whose
 answers go back to it.
 """
@@ -78,16 +81,8 @@ def answers(
     if clip is None:
       continue
     (probabilities,) = predictor.probabilities([clip])
-    tops = [(name, round(share, 6)) for name, share in naming.top(probabilities, top)]
-    yield json.dumps(
-      {
-        "frame": stream.count,
-        "label": naming.label(probabilities),
-        "confidence": tops[0][1],
-        "top": tops,
-      },
-      ensure_ascii=False,
-    )
+    answer = {"frame": stream.count, **naming.as_json(probabilities, top)}
+    yield json.dumps(answer, ensure_ascii=False)
 
 
 @contextlib.contextmanager

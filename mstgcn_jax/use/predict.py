@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,15 @@ class Naming:
     """The likeliest classes and their probabilities, the likeliest first."""
     order = np.argsort(-probabilities, kind="stable")[:count]
     return [(self.class_names[i], float(probabilities[i])) for i in order.tolist()]
+
+  def as_json(self, probabilities: np.ndarray, count: int) -> dict[str, Any]:
+    """Label, confidence and `top`, as the commands write them."""
+    tops = [
+      {"label": name, "probability": round(share, 6)}
+      for name, share in self.top(probabilities, count)
+    ]
+    label = self.label(probabilities)
+    return {"label": label, "confidence": tops[0]["probability"], "top": tops}
 
 
 class Predictor:
