@@ -503,7 +503,13 @@ def test_joints_in_another_order_are_no_bodies_of_the_formats_layout(tmp_path, c
     files.openpose(raw / name / "clip", files.seen("body_25", 2)[:, :, order])
   prepare(raw, status=2)
   assert "the format's layout is body_25, but its bones would be" in capsys.readouterr().err
-  assert prepare(raw, "--skeleton", "body_25").skeleton.name == "body_25"
+  data = prepare(raw, "--skeleton", "body_25")
+  assert data.skeleton.name == "body_25"
+  clip = raw / "a" / "clip"
+  with pytest.raises(DataError, match="the format's layout is body_25, but"):
+    _first(recordings.find(clip, "poses"))
+  # A run that was trained on these has been told.
+  assert _first(recordings.find(clip, "poses", reading=data.reading)).skeleton.name == "body_25"
 
 
 def test_people_upside_down_are_refused(tmp_path, capsys):

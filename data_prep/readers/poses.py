@@ -25,7 +25,7 @@ from data_prep.decode import formats, mediapipe, people
 from data_prep.decode.people import Poses
 from data_prep.readers import exchange, tables
 from data_prep.readers.interface import FRACTIONS, Clip, Coordinates, Recordings
-from mstgcn_jax import words
+from mstgcn_jax import skeletons, words
 from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
@@ -154,7 +154,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     rotated=_turned(how) and normalise.turns(how.skeleton),
     upward=how.up if _turned(how) else "",
     coordinates=coordinates,
-    reading={"poses": _options(how)},
+    reading={"poses": _options(how, args.skeleton)},
     notes=(*notes, *more),
     warnings=tuple(warnings),
   )
@@ -187,13 +187,14 @@ def read_recording(recording: _Recording, *, how: _How) -> Clip:
   return Clip(recording.name, recording.label, persons, recording.facts)
 
 
-def _options(how: _How) -> list[str]:
-  """What has to be asked for, so that others are read as these."""
+def _options(how: _How, layout: str | None) -> list[str]:
+  """What has to be asked for, so that others are read as these; a layout of a file stays here."""
   kept = ["--persons", str(how.persons), "--keep", how.keep, "--max-gap", str(how.max_gap)]
   part = "hands" if how.hands else "body"
   coordinates = "world" if how.dimensions == 3 else "image"
   as_is = ["--as-is"] if how.as_is else []
-  return [*kept, "--part", part, "--coordinates", coordinates, *as_is]
+  named = ["--skeleton", layout] if layout in skeletons.names() else []
+  return [*kept, "--part", part, "--coordinates", coordinates, *as_is, *named]
 
 
 def _turned(how: _How) -> bool:

@@ -301,7 +301,8 @@ def _open(
       # What it warns of is of a data set: of classes, above all.
       return dataclasses.replace(source.open_raw(folder, args), warnings=())
     except (ConfigError, DataError) as other:
-      says = str(other if path.is_file() else error)
+      # A folder may be one of classes, of which the first error speaks.
+      says = str(other if path.is_file() or isinstance(other, ConfigError) else error)
       for ours in (folder / _UNLABELLED / path.name, folder):
         says = says.replace(str(ours), str(path))
       says = says.replace(f"{_UNLABELLED}/", "")
