@@ -16,9 +16,10 @@ MODULES = ("config", "graph", "skeletons", "torch_weights")
 EXAMPLES = [name for name in mst.__all__ if not name.startswith("__") and name not in MODULES]
 
 
-def run(program: str) -> None:
+def run(program: str) -> subprocess.CompletedProcess:
   done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
   assert done.returncode == 0, done.stderr
+  return done
 
 
 def test_the_import_takes_neither_jax_nor_tensorflow():
@@ -31,6 +32,20 @@ assert "jax" not in sys.modules
 mst.MSTGCN, mst.ModelConfig, mst.adjacency
 assert "tensorflow" not in sys.modules
 """)
+
+
+def test_tensorflow_says_nothing_where_a_run_imports_it(tmp_path):
+  done = run(f"""
+import pathlib, sys, mstgcn_jax as mst
+mst.train
+assert "tensorflow" not in sys.modules
+from mstgcn_jax.training import run_log
+numbers = dict.fromkeys(("total_steps", "steps_per_epoch", "batch_size"), 1)
+run_log.Recorder(pathlib.Path({str(tmp_path)!r}), first_step=0, evaluated=False,
+                 hyperparameters={{}}, enabled=True, **numbers)
+assert "tensorflow" in sys.modules
+""")
+  assert done.stderr == ""
 
 
 def test_every_public_name_is_there_and_listed():

@@ -245,9 +245,10 @@ def _batches(
 
 @functools.cache
 def tensorflow() -> Any:
-  """TensorFlow, with the accelerator left to JAX, all of whose memory it would take.
+  """TensorFlow, quiet, with the accelerator left to JAX, all of whose memory it would take.
 
-  Imported when it is asked for: that takes seconds, which labelling a clip does without.
+  Imported, before others import it, when it is asked for: that takes seconds, which labelling a
+  clip does without.
   """
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keep its notes off the screen
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

@@ -15,10 +15,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from clu import metric_writers
 from tqdm import tqdm
 
 from mstgcn_jax import files
+from mstgcn_jax.data import input_pipeline
 from mstgcn_jax.errors import DataError, RunError, first_line
 from mstgcn_jax.evaluation import plots
 
@@ -245,6 +245,9 @@ class Recorder:
       first=first_step, total=total_steps, batch_size=batch_size, enabled=enabled
     )
     if enabled:
+      input_pipeline.tensorflow()
+      from clu import metric_writers  # which imports it
+
       with _says_why_not(workdir):
         self._file = MetricsFile(workdir / "metrics.csv", first_step, evaluated=evaluated)
         self._board = metric_writers.SummaryWriter(str(workdir / "tensorboard"))
