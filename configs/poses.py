@@ -1,4 +1,4 @@
-"""A pose estimator's output: a folder a class, in it a file or folder per clip.
+"""A pose estimator's output: a folder per class, in it a file or folder per clip.
 
     mstgcn prepare poses --raw MY_FOLDER --out data
     mstgcn train --config poses

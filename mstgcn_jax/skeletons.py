@@ -20,7 +20,7 @@ class Skeleton:
   One of `inward` and `bone_parents` may be left out: it then follows from the other. They differ
   where the graph's root is not the bones' (Kinetics: the neck and the nose). Every joint hangs
   together with every other by `inward`; figures of several pieces, such as two hands, give
-  `bone_parents` with a root a piece. `part_edges`, if left out, are the inward edges whose child is
+  `bone_parents` with one root each. `part_edges`, if left out, are the inward edges whose child is
   in the part.
 
   Attributes:

@@ -126,7 +126,7 @@ def _whole(text: str) -> int:
 def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   """The clips below a folder, with their labels."""
   if not raw.is_dir():
-    raise DataError(f"--raw {raw} is not a folder; expected one with a folder a class")
+    raise DataError(f"--raw {raw} is not a folder; expected one with a folder per class")
   if args.persons < 1:
     raise ConfigError("--persons 0 keeps nobody; expected 1 or more")
   table = _the_table(raw, args)
@@ -257,7 +257,7 @@ def _by_folder(
   if not split and any(len(path) < 2 for path in parts.values()):
     first = next(clip for clip, path in parts.items() if len(path) < 2)
     raise DataError(
-      f"{first!r} is in no folder that says its class: put the clips into a folder a class, or "
+      f"{first!r} is in no folder that says its class: put the clips into one folder per class, or "
       "give a CSV of name,label with --labels"
     )
   classes = {clip: path[1 if split else 0] for clip, path in parts.items()}
