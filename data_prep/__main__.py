@@ -93,6 +93,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m data_prep"
       stream.reconfigure(errors="replace")
   try:
     args.run(args)
+    print(end="", flush=True)
   except (ConfigError, DataError) as error:
     print(f"{args.command}: {error}", file=sys.stderr)
     return 2 if isinstance(error, ConfigError) else 1

@@ -40,20 +40,20 @@ def main(argv: Sequence[str] | None = None) -> int:
   0, 1 after bad data or a failed run, 2 after wrong usage, 75 after a run that was asked to end.
   """
   name, *rest = (sys.argv[1:] if argv is None else argv) or [""]
-  if name in ("-h", "--help"):
-    print(usage())
-    return 0
-  if name == "--version":
-    print(f"mstgcn-jax {__version__}")
-    return 0
-  if name not in COMMANDS:
-    if name:
-      print(f"error: no command {name!r}{words.did_you_mean(name, COMMANDS)}", file=sys.stderr)
-    print(usage(), file=sys.stderr)
-    return 2
   from mstgcn_jax.commands import process
 
   with process.errors_in_one_line():
+    if name in ("-h", "--help"):
+      print(usage())
+      return 0
+    if name == "--version":
+      print(f"mstgcn-jax {__version__}")
+      return 0
+    if name not in COMMANDS:
+      if name:
+        print(f"error: no command {name!r}{words.did_you_mean(name, COMMANDS)}", file=sys.stderr)
+      print(usage(), file=sys.stderr)
+      return 2
     module, function = COMMANDS[name][0].split(".")
     with process.interrupted_at_once():
       process.quiet_libraries()

@@ -1,5 +1,7 @@
 """The one door, mstgcn COMMAND: help, versions, statuses, names."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -168,3 +170,16 @@ door.main(["train"])
 """
   ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
   assert (ended.returncode, ended.stderr) == (130, "error: interrupted\n")
+
+
+@pytest.mark.parametrize(
+  "argv", [["--version"], ["train", "--help"], ["summary", "--config", "quickstart"]]
+)
+def test_output_that_nobody_reads_any_more_is_no_error(argv):
+  read, write = os.pipe()
+  os.close(read)
+  env = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+  command = [sys.executable, "-m", "mstgcn_jax", *argv]
+  ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=env)
+  os.close(write)
+  assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, "")

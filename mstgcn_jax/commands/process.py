@@ -92,7 +92,11 @@ def errors_in_one_line() -> Iterator[None]:
   """
   with _background_failures() as failures:
     try:
-      yield
+      try:
+        yield
+      finally:
+        if not isinstance(sys.exception(), Exception):  # but maybe SystemExit, after --help
+          print(end="", flush=True)  # what nobody reads is said here, not as Python ends
     except ConfigError as error:
       _end(2, error)
     except (DataError, RunError) as error:
@@ -171,7 +175,7 @@ def _end(status: int, message: object = None) -> None:
     # What a failed run leaves running (a checkpoint being written, other processes to wait for)
     # must not keep it from ending.
     logging.shutdown()
-    sys.stdout.flush()
+    print(end="", flush=True)
   os._exit(status)
 
 
