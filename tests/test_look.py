@@ -285,6 +285,16 @@ def test_the_histogram_goes_into_the_data_sets_folder(data):
   assert (data.path / "histogram.png").is_file()
 
 
+def test_the_histogram_of_clips_of_one_length_has_whole_frames(tmp_path, monkeypatch):
+  figures = []
+  monkeypatch.setattr(
+    "matplotlib.figure.Figure.savefig", lambda self, *_, **__: figures.append(self)
+  )
+  info.histogram(prepare(tmp_path, random_clips(6, frames=(30, 31))), tmp_path / "h.png")
+  ticks = figures[0].axes[0].get_xticks()
+  assert len(ticks) and (ticks % 1 == 0).all()
+
+
 def test_the_missing_share_counts_empty_frames_and_then_joints(tmp_path):
   person = figure(4)
   person[1] = 0

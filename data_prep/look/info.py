@@ -222,6 +222,7 @@ def histogram(data: DataSet, path: pathlib.Path) -> None:
     axes.grid(axis=axis.axis_name, alpha=0.3)
     axes.set_axisbelow(True)
     axis.get_major_locator().set_params(integer=True)
+  left.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)  # all may be of one length
   figure.suptitle(
     f"{data.name} {data.version}: {words.counted(len(data), 'clip')}", fontweight="bold"
   )
