@@ -236,6 +236,14 @@ def test_a_source_that_insists_on_labels_reads_a_file_without_one(run, tmp_path,
   assert (expected[0]["recording"], in_class["recording"]) == ("wave", "a_class/wave")
 
 
+@pytest.mark.parametrize(("fill", "count"), [("loop", 1), ("zero", 2)])
+def test_a_sources_people_have_the_same_numbers_as_stored_and_as_recorded(fill, count):
+  clip = interface.Clip("a", 0, [0 * own(), own()])
+  source = interface.Recordings([0], lambda key: clip, tiny.SKELETON, ("a",), fill=fill)
+  found = recordings._read_of_source(source, 0)
+  assert len(found.persons) == len(found.recorded) == count
+
+
 def test_an_archive_without_a_clip_is_said(run, tmp_path):
   arrays = {f"x_{part}": np.zeros((0, 4, 150), np.float32) for part in ("train", "test")}
   arrays |= {f"y_{part}": np.zeros((0, 5)) for part in ("train", "test")}

@@ -313,10 +313,13 @@ def _open(
 def _read_of_source(recordings: Recordings, key: Any) -> Recording:
   clip = recordings.read(key)
   name = clip.name.removeprefix(f"{_UNLABELLED}/")
+  stored = recordings.as_stored(clip.persons)
   return Recording(
     name,
-    recordings.as_stored(clip.persons),
-    list(clip.persons),
+    stored,
+    list(
+      stored if recordings.fill == "loop" else clip.persons
+    ),  # people who are never tracked are in neither
     recordings.skeleton,
     recordings.rotated,
     recordings.coordinates.known(),
