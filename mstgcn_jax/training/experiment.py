@@ -286,10 +286,7 @@ def own_network(config: ModelConfig, window: int) -> nnx.Module:
   except ConfigError:
     raise
   except Exception as error:  # whatever a layer of somebody else's raises
-    raise ConfigError(
-      f"{named} cannot be made {because(error)}. A layer is called with (config, block, "
-      "rngs=rngs), a network with (config, rngs=rngs)"
-    ) from error
+    raise ConfigError(f"{named} cannot be made {because(error)}") from error
   try:
     hash(train_step.split_model(model)[0])  # compiled steps are found by it
   except TypeError as error:
