@@ -11,6 +11,7 @@ from prepared import NTU, prepare, random_clips
 from test_classifier import write_run
 
 from data_prep.look import show
+from mstgcn_jax import files
 from mstgcn_jax.commands import embed as embed_command
 from mstgcn_jax.commands import explain as command
 from mstgcn_jax.commands import predict
@@ -175,6 +176,17 @@ def test_of_a_run_of_several_streams_the_one_that_is_explained_is_named(tmp_path
   for color in show.COLORS[:2]:  # bones are as the legend says, in pale
     tints = pixels[: picture.height // 8] - (np.array(color) // 3 + 170)
     assert (np.abs(tints).max(-1) < 2).sum() > 100
+
+
+def test_of_several_views_the_one_that_is_explained_is_named(tmp_path, capsys):
+  run = write_run(tmp_path / "run")
+  facts = files.read_json(run / "model.json")
+  files.write_json(
+    run / "model.json", facts | {"input": facts["input"] | {"sampling": "uniform", "views": 3}}
+  )
+  np.save(tmp_path / "clip.npy", np.random.default_rng(0).normal(size=(2, 30, 25, 3)))
+  assert command.main([str(run), str(tmp_path / "clip.npy"), "--out", str(tmp_path / "a.png")]) == 0
+  assert "% in the middle one of 3 views\n" in capsys.readouterr().out
 
 
 def test_a_recording_is_read_as_predict_reads_it(run, tmp_path, capsys, monkeypatch):

@@ -54,6 +54,8 @@ def main(argv: list[str]) -> int:
   said = f"{predictor.class_names[found.target]} {100 * found.probability:.1f} %"
   if len(facts.streams) > 1:  # which fused may say something else
     said += f" by stream {stream}"
+  if clip.ndim == 5:  # the mean of which may, too
+    said += f" in the middle one of {len(clip)} views"
   print(f"{name}: {said}{label}")
   classify = predictor.classifier
   for method, importance in found.importance.items():
