@@ -314,12 +314,12 @@ def _read_of_source(recordings: Recordings, key: Any) -> Recording:
   clip = recordings.read(key)
   name = clip.name.removeprefix(f"{_UNLABELLED}/")
   stored = recordings.as_stored(clip.persons)
+  # Who is never tracked is in neither.
+  recorded = stored if recordings.fill == "loop" else clip.persons
   return Recording(
     name,
     stored,
-    list(
-      stored if recordings.fill == "loop" else clip.persons
-    ),  # people who are never tracked are in neither
+    list(recorded),
     recordings.skeleton,
     recordings.rotated,
     recordings.coordinates.known(),
