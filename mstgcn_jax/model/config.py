@@ -21,6 +21,14 @@ INPUT_NORMS = ("MVC", "VC")
 EDGE_WEIGHTS = ("added", "scaled", "learned", "fixed")
 # A strategy beside those of `graph`: random matrices, of layers that learn them.
 RANDOM = "random"
+# Temporal layers of branches -> the published ones: (kernel size, dilation), ('max', kernel size),
+# '1x1'.
+BRANCHES = {
+  **dict.fromkeys(("ctrgcn", "pyskl_ctrgcn"), ((5, 1), (5, 2), ("max", 3), "1x1")),
+  **dict.fromkeys(
+    ("stgcnpp", "dgstgcn", "msg3d"), ((3, 1), (3, 2), (3, 3), (3, 4), ("max", 3), "1x1")
+  ),
+}
 
 
 # Halving the frames where the width doubles.
@@ -139,7 +147,7 @@ class ModelConfig:
       is 4 in AGCN and AAGCN, 8 in CTR-GCN and DG-STGCN.
     gates: whether AAGCN's spatial layers end with gates of joints, frames and channels.
     branches: of temporal layers with branches, one each: (kernel size, dilation), ('max', kernel
-      size) or '1x1'; None is `neighbours.BRANCHES`.
+      size) or '1x1'; None is `BRANCHES`.
     expand_ratio: factor by which separable convolutions first expand them; 0 leaves that out.
     layer_type: convolution inside `ms` layers, one of `LAYER_TYPES`.
     activation: one of `ACTIVATIONS`.
@@ -386,12 +394,10 @@ def _check_channels(c: ModelConfig) -> None:
       ("spatial_scales", c.spatial_scales, c.layer_types[0], c_in, c_out),
       ("temporal_scales", c.temporal_scales, c.layer_types[1], c_out, c_out),
     )
-    temporal = {c.layer_types[1]} & set(NEIGHBOURS[3:])  # those of branches
-    if of_branches := temporal | {c.layer_types[0]} & {"msg3d"}:
-      default = max(4 if "ctrgcn" in kind else 6 for kind in of_branches)
-      least = len(c.branches or ()) or default
-      if c_out < least:
-        raise ConfigError(f"block {i} has {c_out} channels, fewer than its {least} branches")
+    of_branches = {c.layer_types[1]} & BRANCHES.keys() | {c.layer_types[0]} & {"msg3d"}
+    least = max((len(c.branches or BRANCHES[kind]) for kind in of_branches), default=0)
+    if c_out < least:
+      raise ConfigError(f"block {i} has {c_out} channels, fewer than its {least} branches")
     for field, scales, kind, *channels in layers:
       inner = inner_channels(*channels, c.reduction)
       if kind in ("bottle", "ms_bottle") and not inner:

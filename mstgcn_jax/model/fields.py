@@ -5,7 +5,7 @@
 
 from typing import Any
 
-from mstgcn_jax.model.config import BLOCK_TYPES, NETWORKS, RANDOM, own_code
+from mstgcn_jax.model.config import BLOCK_TYPES, BRANCHES, NETWORKS, RANDOM, own_code
 
 _AROUND_ONE_CONVOLUTION = {*BLOCK_TYPES, "stgcn"}
 _READS_EDGE_WEIGHTS = _AROUND_ONE_CONVOLUTION | {"stgcnpp"}  # the others' adjacency always learns
@@ -30,7 +30,7 @@ def read_by_layers(model: Any) -> dict[str, bool]:
     "reduction": reduces or "bottle" in types or "ms_bottle" in types,
     "embedding": spatial in ("agcn", "aagcn", "ctrgcn", "pyskl_ctrgcn", "dgstgcn"),
     "gates": spatial == "aagcn",
-    "branches": temporal in ("ctrgcn", "pyskl_ctrgcn", "stgcnpp", "dgstgcn") or "msg3d" in types,
+    "branches": temporal in BRANCHES or spatial == "msg3d",
     **dict.fromkeys(("gcn_scales", "g3d_scales", "windows"), spatial == "msg3d"),
     "subsets": (model.strategy or published.strategy) == RANDOM,
     "edge_weights": bool({spatial, first} & _READS_EDGE_WEIGHTS),

@@ -25,7 +25,7 @@ from flax import nnx
 from mstgcn_jax.model import draws
 from mstgcn_jax.model.attention import JointFrameChannelGates
 from mstgcn_jax.model.compose import ConvNorm, Function, Residual
-from mstgcn_jax.model.config import RANDOM
+from mstgcn_jax.model.config import BRANCHES, RANDOM
 from mstgcn_jax.model.disentangled import (
   HopsGraphConv,
   Paths,
@@ -38,15 +38,6 @@ from mstgcn_jax.model.inferred import AttentionGraphConv, ChannelwiseGraphConv, 
 from mstgcn_jax.model.norm import BatchNorm
 from mstgcn_jax.model.parts import Parts
 from mstgcn_jax.model.temporal import MaxPool, TemporalConv, side_by_side
-
-# Branches of temporal layers: (kernel size, dilation), ('max', kernel size), '1x1'.
-_FOUR_DILATIONS = ((3, 1), (3, 2), (3, 3), (3, 4), ("max", 3), "1x1")
-BRANCHES = {
-  "ctrgcn": ((5, 1), (5, 2), ("max", 3), "1x1"),
-  "stgcnpp": _FOUR_DILATIONS,
-  "msg3d": _FOUR_DILATIONS,
-}
-
 
 # Spatial layers: [clip, joint, frame, in_channels] -> [clip, joint, frame, out_channels].
 
