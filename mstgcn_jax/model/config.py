@@ -45,6 +45,9 @@ class Published:
     first_block: block type of block 0; None where it is as the others.
     initial_values: how parameters are drawn, one of the schemes of `initial`.
     dropout_in_blocks: whether dropout ends each temporal layer, or precedes the classifier.
+    origin: where its code takes the centre that it subtracts from clips, of
+      `temporal_sampling.ORIGINS`.
+    of_pyskl: whether its code is PYSKL's, which links NTU's joints otherwise.
   """
 
   block_type: str
@@ -54,10 +57,13 @@ class Published:
   first_block: str | None = None
   initial_values: str = "he"
   dropout_in_blocks: bool = False
+  origin: str = "frame"
+  of_pyskl: bool = False
   layout: tuple[tuple[int, int], ...] = _TEN_BLOCKS
 
 
-_PYSKL = {"initial_values": "torch", "dropout_in_blocks": True}
+_OF_PYSKL = {"initial_values": "torch", "origin": "first_frame", "of_pyskl": True}
+_PYSKL = _OF_PYSKL | {"dropout_in_blocks": True}
 NETWORKS = {
   # Chen et al., AAAI 2021.
   "mstgcn": Published("ms", 112, first_block="basic"),
@@ -69,7 +75,7 @@ NETWORKS = {
   "agcn": Published("agcn"),
   "aagcn": Published("aagcn"),
   # Chen et al., ICCV 2021.
-  "ctrgcn": Published("ctrgcn"),
+  "ctrgcn": Published("ctrgcn", origin="first_frame"),
   # Duan et al., "PYSKL", 2022, and "DG-STGCN", 2022; and the forms that others have in PYSKL.
   "stgcnpp": Published("stgcnpp", input_norm="VC", **_PYSKL),
   "dgstgcn": Published("dgstgcn", strategy=RANDOM, input_norm="VC", **_PYSKL),
@@ -80,7 +86,7 @@ NETWORKS = {
   ),
   # Liu et al., CVPR 2020, as PYSKL has it.
   "pyskl_msg3d": Published(
-    "msg3d", 96, strategy="binary", layout=((1, 1), (2, 2), (4, 2)), initial_values="torch"
+    "msg3d", 96, strategy="binary", layout=((1, 1), (2, 2), (4, 2)), **_OF_PYSKL
   ),
 }
 # For a network of one's own.

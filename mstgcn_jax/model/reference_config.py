@@ -108,7 +108,7 @@ def config_from_state_dict(
       f"{norm} has {features} features, which {joints} joints of {persons} persons do not divide"
     )
   # PYSKL links NTU's joints in its own way, but for DG-STGCN, which draws its links.
-  ntu, of_pyskl = skeleton.name == "ntu_rgbd", classifier == _OF_PYSKL[0]
+  ntu, of_pyskl = skeleton.name == "ntu_rgbd", NETWORKS[network].of_pyskl
   other_links = ntu and of_pyskl and network != "dgstgcn"
   return ModelConfig(
     num_classes=classes,

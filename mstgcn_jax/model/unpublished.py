@@ -14,7 +14,6 @@ _EDGE_WEIGHTS = {
   "pyskl_msg3d": ("added",),
 }
 _WITH_BRANCHES = ("ctrgcn", "pyskl_ctrgcn", "pyskl_msg3d")  # fixed ones
-_PYSKL = ("stgcnpp", "dgstgcn")  # beside those whose names say so
 
 
 def unpublished(config: ModelConfig) -> list[str]:
@@ -34,7 +33,7 @@ def unpublished(config: ModelConfig) -> list[str]:
   }
   if network != "mstgcn":
     there["attention"] = (None,)
-  if network.startswith("pyskl") or network in _PYSKL:
+  if config.published.of_pyskl:
     there["graph"] = (None, "ntu_rgbd_pyskl")
   else:
     there["input_norm"] = (config.published.input_norm,)

@@ -29,8 +29,6 @@ _CLASSES = {
   "model.aagcn.Model": "aagcn",
   "model.ctrgcn.Model": "ctrgcn",
 }
-# CTR-GCN's and PYSKL's code subtracts the centre where it is in a clip's first frame.
-_CENTRED_ONCE = ("ctrgcn", "stgcnpp", "dgstgcn", *(n for n in NETWORKS if n.startswith("pyskl")))
 
 
 def import_checkpoint(
@@ -75,8 +73,8 @@ def import_checkpoint(
   model_config, state = _read(weights, reference, sizes)
   config = config_lib.from_model(model_config, stream, data_name)
   config.data.window, config.data.sampling = window, sampling
-  if model_config.network in _CENTRED_ONCE and model_config.skeleton.center is not None:
-    config.data.center = "first_frame"
+  if model_config.skeleton.center is not None:
+    config.data.center = model_config.published.origin
   config_lib.validate(config)
   model = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
   with _said_what_for(model_config, weights, reference):
