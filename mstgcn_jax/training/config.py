@@ -406,7 +406,7 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
   are left out.
   """
   flat_old, flat_new = _with_published_fields(old), _with_published_fields(new)
-  free = [f for f in _FREE if not (f == "epochs" and new.optimizer.schedule == "cosine")]
+  free = set(_FREE) - ({"epochs"} if optimizer_config(new).knows_its_end else set())
   return [
     f"{name}: {flat_old.get(name)!r} -> {flat_new.get(name)!r}"
     for name in sorted(flat_old | flat_new)

@@ -223,8 +223,8 @@ def set_up(
     augmentation=_augmentation(config, data_set),
     optimizer=config_lib.optimizer_config(config),
     steps_per_epoch=steps_per_epoch,
-    # The step schedule doesn't depend on the end: a longer run compiles to the same step.
-    epochs=config.epochs if config.optimizer.schedule == "cosine" else 0,
+    # Where it is all the same, a longer run compiles to the same step.
+    epochs=config.epochs if config_lib.optimizer_config(config).knows_its_end else 0,
     batch_size=config.batch_size,
     label_smoothing=config.label_smoothing,
     mixup=config.mixup,

@@ -71,9 +71,9 @@ def of_config(config: ConfigDict) -> list[str]:
   o, preset, flat = config.optimizer, OptimizerConfig(), config_lib.flatten(config.to_dict())
   changed = lambda *names: [n for n in names if flat[f"optimizer.{n}"] != getattr(preset, n)]
   lines = []
-  if o.schedule == "cosine":
+  if o.schedule != "step":
     for field in changed("decay_epochs", "decay_factor"):
-      lines.append(f"optimizer.{field} has no effect: optimizer.schedule is 'cosine'")
+      lines.append(f"optimizer.{field} has no effect: optimizer.schedule is {o.schedule!r}")
   elif late := [str(epoch) for epoch in o.decay_epochs if epoch >= config.epochs]:
     lines.append(
       f"optimizer.decay_epochs has no effect at {', '.join(late)}: epochs count from 0 to "

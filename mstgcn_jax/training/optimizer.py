@@ -81,6 +81,11 @@ class OptimizerConfig:
         f"optimizer.decay_epochs is {epochs}; it must be whole numbers from 0, each once"
       )
 
+  @property
+  def knows_its_end(self) -> bool:
+    """Whether the learning rate depends on how many epochs there are."""
+    return self.schedule == "cosine"
+
 
 def learning_rate(
   config: OptimizerConfig, *, steps_per_epoch: int, epochs: int, batch_size: int
