@@ -501,24 +501,18 @@ def load(path: str | pathlib.Path) -> Skeleton:
      "inward": [["elbow", "shoulder"], ["wrist", "elbow"]], "center": "shoulder"}
   """
   try:
-    return _load(path)
-  except RecursionError as error:
-    raise ConfigError(f"skeleton: {path} is nested too deeply") from error
-
-
-def _load(path: str | pathlib.Path) -> Skeleton:
-  try:
     values = json.loads(pathlib.Path(path).read_text(encoding="utf-8-sig"))
+    if isinstance(values, dict):
+      return Skeleton.from_dict(values)
   except OSError as error:
     raise ConfigError(f"skeleton: {path} could not be read: {error.strerror}") from error
-  except ValueError as error:
-    raise ConfigError(f"skeleton: {path} is not JSON: {error}") from error
-  if not isinstance(values, dict):
-    raise ConfigError(f"skeleton: {path} holds a {type(values).__name__}, not an object of fields")
-  try:
-    return Skeleton.from_dict(values)
+  except RecursionError as error:
+    raise ConfigError(f"skeleton: {path} is nested too deeply") from error
   except ConfigError as error:
     raise ConfigError(f"{path}: {error}") from error
+  except ValueError as error:
+    raise ConfigError(f"skeleton: {path} is not JSON: {error}") from error
+  raise ConfigError(f"skeleton: {path} holds a {type(values).__name__}, not an object of fields")
 
 
 def resolve(value: "str | Mapping | Skeleton | pathlib.Path") -> Skeleton:
