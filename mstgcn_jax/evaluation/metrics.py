@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+FIGURES = ("loss", "top1", "top5", "mean_class")  # of `summarize`
+
 
 def softmax(logits: np.ndarray) -> np.ndarray:
   """Class probabilities, float64 [clip, class]."""
@@ -69,7 +71,7 @@ def in_words(figures: dict[str, float], num_classes: int) -> str:
 
 
 def summarize(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-  """loss, top1, top5 and mean_class (the mean of the per-class accuracies)."""
+  """`FIGURES` by name; mean_class is the mean of the per-class accuracies."""
   return {
     "loss": loss(logits, labels),
     "top1": top_k(logits, labels, 1),

@@ -342,7 +342,7 @@ def _is_summary(value: Any) -> bool:
   """Whether this is what `_write_results` writes."""
   match value:
     case {"step": _, "last": dict(last), "best": _, "text": str()} if last:
-      figures = {"loss", "top1", "top5", "mean_class"}
+      figures = set(metrics.FIGURES)
       return all(isinstance(row, dict) and set(row) == figures for row in last.values())
   return False
 

@@ -16,7 +16,7 @@ from mstgcn_jax.training import train_step
 from mstgcn_jax.training.experiment import Experiment
 from mstgcn_jax.training.train_step import EvalVariables
 
-# Stream or fusion -> loss, top1, top5, mean_class.
+# Stream or fusion -> `metrics.FIGURES`.
 Figures = dict[str, dict[str, float]]
 
 _log = logging.getLogger("mstgcn_jax")

@@ -20,9 +20,9 @@ from tqdm import tqdm
 from mstgcn_jax import files
 from mstgcn_jax.data import input_pipeline
 from mstgcn_jax.errors import DataError, RunError, first_line
-from mstgcn_jax.evaluation import plots
+from mstgcn_jax.evaluation import metrics, plots
 
-_FIGURES = ("loss", "top1", "top5", "mean_class", "learning_rate", "grad_norm")
+_FIGURES = (*metrics.FIGURES, "learning_rate", "grad_norm")
 COLUMNS = ("step", "epoch", "split", "stream", *_FIGURES)
 # What `read_curves` keeps of them.
 _CURVE = ("step", "epoch", "loss", "top1", "learning_rate")
