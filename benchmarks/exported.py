@@ -53,7 +53,7 @@ def accuracy(paths: list[pathlib.Path], workdir: pathlib.Path) -> None:
 def load(path: pathlib.Path):
   """The file as a function of clips, and what OUT.json says of it."""
   facts = files.read_json(path.with_name(path.name + ".json"))
-  return export.FORMATS[facts["format"]][2](path), facts
+  return export.FORMATS[facts["format"]].load(path), facts
 
 
 def times(paths: list[pathlib.Path]) -> None:

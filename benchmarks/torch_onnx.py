@@ -84,7 +84,7 @@ def main() -> None:
     )
   facts = {"format": "onnx", "input": {"shape": ["batch", *shape]}}
   files.write_json(args.out.with_name(args.out.name + ".json"), facts)
-  found = export.FORMATS["onnx"][2](args.out)(clips.numpy())
+  found = export.FORMATS["onnx"].load(args.out)(clips.numpy())
   expected = Classifier(args.workdir)(clips.numpy())
   print(f"{args.out} differs from the run by {np.abs(found - expected).max():.1e} on random clips")
 

@@ -1,5 +1,6 @@
 """A run as a file: loads without this package, says what a program has to know, is the run."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -154,7 +155,7 @@ def test_calibrated_runs_are_exported_calibrated_by_one_stream(tmp_path, capsys)
   assert "stream joint alone, of joint, bone: --stream names another" in said
   assert "calibrated: temperature 4, as those of predict --stream joint" in said
   assert files.read_json(tmp_path / "a.stablehlo.json")["temperature"] == 4
-  got = export.FORMATS["stablehlo"][2](tmp_path / "a.stablehlo")(clips())
+  got = export.FORMATS["stablehlo"].load(tmp_path / "a.stablehlo")(clips())
   expected = Predictor(run, stream="joint").probabilities(clips())
   np.testing.assert_allclose(got, expected, atol=export.TOLERANCE)
   assert np.abs(got - Classifier(run)(clips())).max() > 0.01
@@ -171,7 +172,7 @@ def test_a_run_in_float64_takes_and_gives_float32(tmp_path, to):
     run = write_run(tmp_path / "run", block_type="ms", spatial_scales=2, blocks=BLOCKS, **options)
     export.export(run, to, path)
     expected = np.asarray(Classifier(run)(clips()))
-  got = export.FORMATS[to][2](path)(clips())
+  got = export.FORMATS[to].load(path)(clips())
   assert expected.dtype == np.float64 and got.dtype == np.float32
   np.testing.assert_allclose(got, expected, atol=export.TOLERANCE)
 
@@ -181,7 +182,7 @@ def test_tensorflows_formats_are_the_run(workdir, tmp_path, to, out):
   pytest.importorskip("tensorflow")
   difference = export.export(workdir, to, tmp_path / out).difference
   assert difference < export.TOLERANCE
-  load = export.FORMATS[to][2]
+  load = export.FORMATS[to].load
   got = load(tmp_path / out)(clips())
   np.testing.assert_allclose(got, Classifier(workdir)(clips()), atol=export.TOLERANCE)
   batch = files.read_json(tmp_path / f"{out}.json")["input"]["shape"][0]
@@ -227,9 +228,9 @@ def test_onnx_in_float16_takes_and_gives_float32(larger, tmp_path):
 
 def test_rounding_that_changes_classes_leaves_nothing_behind(workdir, tmp_path, monkeypatch):
   pytest.importorskip("tensorflow")
-  ending, write, load = export.FORMATS["tflite"]
-  off = lambda path: lambda batch: np.roll(load(path)(batch), 1, axis=1)
-  monkeypatch.setitem(export.FORMATS, "tflite", (ending, write, off))
+  kind = export.FORMATS["tflite"]
+  off = lambda path: lambda batch: np.roll(kind.load(path)(batch), 1, axis=1)
+  monkeypatch.setitem(export.FORMATS, "tflite", dataclasses.replace(kind, load=off))
   with pytest.raises(RunError, match=r"weights in int8 the likeliest class of .* 0 %, expected 95"):
     export.export(workdir, "tflite", tmp_path / "run.tflite", quantize="int8")
   assert not list(tmp_path.iterdir())
@@ -322,9 +323,9 @@ def test_a_package_that_is_missing_is_named(workdir, tmp_path, monkeypatch):
 
 
 def test_a_file_that_is_not_the_run_is_not_left_behind(workdir, tmp_path, monkeypatch):
-  ending, write, load = export.FORMATS["stablehlo"]
-  off = lambda path: lambda batch: load(path)(batch) + 0.01
-  monkeypatch.setitem(export.FORMATS, "stablehlo", (ending, write, off))
+  kind = export.FORMATS["stablehlo"]
+  off = lambda path: lambda batch: kind.load(path)(batch) + 0.01
+  monkeypatch.setitem(export.FORMATS, "stablehlo", dataclasses.replace(kind, load=off))
   with pytest.raises(RunError, match=r"differ from the run's by 1\.0e-02, more than 0\.0001"):
     export.export(workdir, "stablehlo", tmp_path / "run.stablehlo")
   assert not list(tmp_path.iterdir())

@@ -45,7 +45,7 @@ def test_what_is_exported_by_pytorch_is_the_run(torch_step, tmp_path, monkeypatc
   torch_onnx.main()
   assert "differs from the run by" in capsys.readouterr().out
   clips = np.random.default_rng(0).normal(size=(3, 2, 12, 25, 3)).astype(np.float32)
-  got = torch_onnx.export.FORMATS["onnx"][2](tmp_path / "out.onnx")(clips)
+  got = torch_onnx.export.FORMATS["onnx"].load(tmp_path / "out.onnx")(clips)
   # Two libraries sum float32 in different orders; probabilities are of the size of 1.
   np.testing.assert_allclose(got, Classifier(run)(clips), atol=1e-4)
 

@@ -31,8 +31,6 @@ from mstgcn_jax.use import onnx_graph
 INPUT, OUTPUT = "clips", "probabilities"
 TOLERANCE = 1e-4  # of a probability, between an exported file and its run
 AGREEMENT = 0.95  # share of clips whose likeliest class rounded weights must leave the same
-# What the weights of a format's files can be rounded to.
-QUANTIZED = {"onnx": ("float16",), "tflite": ("float16", "int8")}
 _COMPARED = 100  # clips
 # TensorFlow 2.21 reads up to 1.13; JAX 0.12 writes operations of 1.18 where nobody asks for less.
 _STABLEHLO_OF_TENSORFLOW = "1.10.0"
@@ -96,7 +94,7 @@ def export(
   Args:
     to: one of `FORMATS`.
     out: the file to write; a folder that does not exist yet for 'savedmodel'.
-    quantize: one of `QUANTIZED` of the format, to which weights are rounded: 'float16', or 'int8'
+    quantize: one of the format's `quantized`, to which weights are rounded: 'float16', or 'int8'
       (those of large layers, with a scale each; what goes through the network stays float32).
     Otherwise as `checkpoints.load_model`, whose errors it raises.
   Raises:
@@ -107,20 +105,21 @@ def export(
   """
   if to not in FORMATS:
     raise ConfigError(f"--to is {to!r}; expected one of {', '.join(FORMATS)}")
-  if quantize and quantize not in QUANTIZED.get(to, ()):
-    possible = "; ".join(f"{', '.join(kinds)} for {name}" for name, kinds in QUANTIZED.items())
+  kind = FORMATS[to]
+  if quantize and quantize not in kind.quantized:
+    kinds = {name: ", ".join(one.quantized) for name, one in FORMATS.items() if one.quantized}
+    possible = "; ".join(f"{said} for {name}" for name, said in kinds.items())
     raise ConfigError(f"--quantize {quantize} is not possible for {to}; expected {possible}")
-  ending, write, load = FORMATS[to]
   out = pathlib.Path(out)
-  _check_out(out, to, ending)
+  _check_out(out, to, kind.ending)
   with jax.default_device(cpu := _cpu()):
     run = _load(workdir, checkpoint, stream, trust, cpu)
     facts = metadata(run, to, quantize or "float32")
     clips, said = _clips(workdir, run)
     out.parent.mkdir(parents=True, exist_ok=True)
     with _written_whole(out) as aside:
-      write(run, facts, aside)
-      comparison = _compare(run, load(aside), clips, said)
+      kind.write(run, facts, aside)
+      comparison = _compare(run, kind.load(aside), clips, said)
       _check(comparison, to, quantize)
   files.write_json(out.with_name(out.name + ".json"), facts)
   return comparison
@@ -133,8 +132,6 @@ def metadata(run: _Run, to: str, weights: str) -> dict[str, Any]:
     weights: their type.
   """
   facts, sampling = run.facts, run.facts.sampling
-  packages = {"stablehlo": ["jax"], "savedmodel": ["jax", "tensorflow"], "onnx": ["jax", "onnx"]}
-  packages["tflite"] = packages["savedmodel"]
   return {
     "format": to,
     "input": {"name": INPUT, "shape": ["batch", *run.shape], "dtype": "float32"},
@@ -160,7 +157,7 @@ def metadata(run: _Run, to: str, weights: str) -> dict[str, Any]:
     "step": run.step,
     "temperature": run.temperature,
     "versions": {"mstgcn-jax": _version("mstgcn-jax")}
-    | {name: _version(name) for name in packages[to]},
+    | {name: _version(name) for name in FORMATS[to].packages},
   } | ({"opset": onnx_graph.OPSET} if to == "onnx" else {})
 
 
@@ -443,10 +440,29 @@ def _load_tflite(path: pathlib.Path) -> _Clips:
   return lambda clips: np.concatenate([one(clip) for clip in clips])
 
 
-# Format -> ending of its file ('' for a folder), what writes one, what makes it a function again.
-FORMATS: dict[str, tuple[str, Callable[..., None], Callable[[pathlib.Path], _Clips | None]]] = {
-  "stablehlo": (".stablehlo", _write_stablehlo, _load_stablehlo),
-  "savedmodel": ("", _write_savedmodel, _load_savedmodel),
-  "onnx": (".onnx", _write_onnx, _load_onnx),
-  "tflite": (".tflite", _write_tflite, _load_tflite),
+@dataclasses.dataclass(frozen=True)
+class Format:
+  """A kind of exported files.
+
+  Attributes:
+    ending: of the file; '' for a folder.
+    write: writes a run.
+    load: makes a file a function again; gives None where what runs it is not installed.
+    packages: whose versions tell what can read it.
+    quantized: what its weights can be rounded to.
+  """
+
+  ending: str
+  write: Callable[[_Run, dict[str, Any], pathlib.Path], None]
+  load: Callable[[pathlib.Path], _Clips | None]
+  packages: tuple[str, ...]
+  quantized: tuple[str, ...] = ()
+
+
+_OF_TENSORFLOW = ("jax", "tensorflow")
+FORMATS = {
+  "stablehlo": Format(".stablehlo", _write_stablehlo, _load_stablehlo, ("jax",)),
+  "savedmodel": Format("", _write_savedmodel, _load_savedmodel, _OF_TENSORFLOW),
+  "onnx": Format(".onnx", _write_onnx, _load_onnx, ("jax", "onnx"), ("float16",)),
+  "tflite": Format(".tflite", _write_tflite, _load_tflite, _OF_TENSORFLOW, ("float16", "int8")),
 }
