@@ -82,9 +82,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     skeleton=skeleton,
     class_names=exchange.class_names(args, _labels(contents)) if labelled else ("unlabelled",),
     channels=dimensions + scored,
-    fill="loop",
-    center=None if as_is else skeleton.center,
-    rotated=not as_is and normalise.turns(skeleton),
+    **exchange.turning(skeleton, as_is),
     coordinates=_coordinates(skeleton, dimensions, scored, as_is),
     notes=notes,
     warnings=tuple(warnings),
@@ -132,11 +130,7 @@ def read_annotation(
     )
   if dimensions == 2:
     keypoint = _flat(content, keypoint, scored)
-  persons = list(keypoint)
-  if as_is:
-    persons = normalise.cut_together(persons)
-  else:
-    persons = normalise.normalise(persons, skeleton, by_sum=False)
+  persons = exchange.turn(list(keypoint), skeleton, as_is)
   return Clip(annotation.name, label, persons, annotation.facts)
 
 

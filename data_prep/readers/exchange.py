@@ -3,11 +3,16 @@
 import argparse
 import pathlib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from data_prep.readers import ntu
 from mstgcn_jax import skeletons
+from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.skeletons import Skeleton
 
 _MAX_CLASSES = 10_000
 _SPLIT = re.compile(
@@ -36,6 +41,20 @@ def add_turning_arguments(parser: argparse.ArgumentParser) -> None:
     action="store_true",
     help="take 3-D coordinates as they are: neither turned upright nor centred",
   )
+
+
+def turn(
+  persons: Sequence[np.ndarray], skeleton: Skeleton, as_is: bool, upward: str = ""
+) -> list[np.ndarray]:
+  """A clip's persons turned and cut by `normalise.normalise`; with `as_is` cut alone."""
+  if as_is:
+    return normalise.cut_together(persons)
+  return normalise.normalise(persons, skeleton, by_sum=False, upward=upward)
+
+
+def turning(skeleton: Skeleton, as_is: bool) -> dict[str, Any]:
+  """What `Recordings` have to say of clips that `turn` makes."""
+  return {} if as_is else {"center": skeleton.center, "rotated": normalise.turns(skeleton)}
 
 
 def class_names(args: argparse.Namespace, labels: Iterable[int]) -> tuple[str, ...]:

@@ -17,10 +17,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data_prep import layouts, raw_files, raw_values
-from data_prep.readers import tables
+from data_prep.readers import exchange, tables
 from data_prep.readers.interface import Clip, Coordinates, Recordings
 from mstgcn_jax import skeletons
-from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import DataError
 from mstgcn_jax.skeletons import Skeleton
 
@@ -83,9 +82,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     skeleton=skeleton,
     class_names=names,
     channels=channels,
-    fill="loop",
-    center=None if as_is else skeleton.center,
-    rotated=not as_is and normalise.turns(skeleton),
+    **exchange.turning(skeleton, as_is),
     coordinates=coordinates,
     notes=(*notes, *more),
     warnings=tuple(warnings),
@@ -108,11 +105,7 @@ def read_clip(
   array = raw_values.as_float32(raw_values.without_nan(array[...]))
   if scored:
     array = skeletons.without_unscored(array)
-  persons = list(array)
-  if as_is:
-    persons = normalise.cut_together(persons)
-  else:
-    persons = normalise.normalise(persons, skeleton, by_sum=False)
+  persons = exchange.turn(list(array), skeleton, as_is)
   return Clip(line.name, line.label, persons, line.facts)
 
 

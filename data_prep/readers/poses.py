@@ -48,7 +48,7 @@ class _Recording:
 
 @dataclasses.dataclass(frozen=True)
 class _How:
-  """What all clips have in common: how they are read."""
+  """What all clips have in common: how they are read; `as_is`, too, where they lie in the plane."""
 
   format: str
   skeleton: Skeleton
@@ -149,12 +149,10 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     skeleton=how.skeleton,
     class_names=class_names,
     channels=3,
-    fill="loop",
-    center=how.skeleton.center if _turned(how) else None,
-    rotated=_turned(how) and normalise.turns(how.skeleton),
-    upward=how.up if _turned(how) else "",
+    **exchange.turning(how.skeleton, how.as_is),
+    upward="" if how.as_is else how.up,
     coordinates=coordinates,
-    reading={"poses": _options(how, args.skeleton)},
+    reading={"poses": _options(args, how.dimensions)},
     notes=(*notes, *more),
     warnings=tuple(warnings),
   )
@@ -180,25 +178,17 @@ def read_recording(recording: _Recording, *, how: _How) -> Clip:
     persons = [_fractions(person, poses.units, picture) for person in persons]
   else:
     persons = [person[..., :3] for person in persons]
-  if _turned(how):
-    persons = normalise.normalise(persons, how.skeleton, by_sum=False, upward=poses.up)
-  else:
-    persons = normalise.cut_together(persons)
+  persons = exchange.turn(persons, how.skeleton, how.as_is, poses.up)
   return Clip(recording.name, recording.label, persons, recording.facts)
 
 
-def _options(how: _How, layout: str | None) -> list[str]:
+def _options(args: argparse.Namespace, dimensions: int) -> list[str]:
   """What has to be asked for, so that others are read as these; a layout of a file stays here."""
-  kept = ["--persons", str(how.persons), "--keep", how.keep, "--max-gap", str(how.max_gap)]
-  part = "hands" if how.hands else "body"
-  coordinates = "world" if how.dimensions == 3 else "image"
-  as_is = ["--as-is"] if how.as_is else []
-  named = ["--skeleton", layout] if layout in skeletons.names() else []
-  return [*kept, "--part", part, "--coordinates", coordinates, *as_is, *named]
-
-
-def _turned(how: _How) -> bool:
-  return how.dimensions == 3 and not how.as_is
+  kept = ["--persons", str(args.persons), "--keep", args.keep, "--max-gap", str(args.max_gap)]
+  coordinates = "world" if dimensions == 3 else "image"
+  as_is = ["--as-is"] if args.as_is else []
+  named = ["--skeleton", args.skeleton] if args.skeleton in skeletons.names() else []
+  return [*kept, "--part", args.part, "--coordinates", coordinates, *as_is, *named]
 
 
 def _body(person: people.Person) -> people.Person:
@@ -376,7 +366,7 @@ def _look(
     max_gap=args.max_gap,
     persons=args.persons,
     keep=args.keep,
-    as_is=args.as_is,
+    as_is=args.as_is or usual[1] == 2,
     up=up,
   )
   return how, lines, coordinates
