@@ -102,7 +102,7 @@ def test_a_cleared_stream_begins_anew(classify):
   [
     (np.ones((20, 3)), ConfigError, r"shape \(1, 20, 3\); expected \[joint, channel\] or"),
     (np.ones((100, 25, 3)), ConfigError, "up to 64 persons"),
-    (np.full((25, 3), np.nan), DataError, "person 0, joint 0 is"),
+    (np.full((25, 3), np.nan), DataError, "person 0, joint 0, channel 0 is nan"),
     (np.full((25, 3), 2e9), DataError, r"coordinates up to 1e\+09"),
     ("text", ConfigError, "expected an array of numbers"),
   ],

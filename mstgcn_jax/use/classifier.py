@@ -47,6 +47,20 @@ def finite(found: np.ndarray, step: int) -> np.ndarray:
   return found
 
 
+def bounded(joints: np.ndarray, axes: str) -> np.ndarray:
+  """Joints of such (last) axes, as in '[joint, channel]'; DataError names the first coordinate that
+  is not finite or beyond reason."""
+  bad = np.argwhere(~(np.abs(joints) <= LARGEST))
+  if len(bad):
+    names = axes.strip("[]").split(", ")
+    place = ", ".join(f"{n} {i}" for n, i in zip(names, bad[0][-len(names) :], strict=True))
+    raise DataError(
+      f"{place} is {joints[tuple(bad[0])]:g}; expected finite coordinates up to {LARGEST:g}: "
+      "a joint that is not tracked is 0 in all its channels"
+    )
+  return joints
+
+
 class Classifier:
   """Classifies clips of joints as a workdir's network does: stream, normalisation, network.
 
@@ -284,12 +298,4 @@ class Classifier:
         f"the joints {shape}; expected {axes} with {expected[0]} joints of {self.skeleton.name} "
         f"and {words.counted(expected[1], 'channel')}"
       )
-    bad = np.argwhere(~(np.abs(found) <= LARGEST))
-    if len(bad):
-      names = axes.strip("[]").split(", ")
-      place = ", ".join(f"{n} {i}" for n, i in zip(names, bad[0][-len(names) :], strict=True))
-      raise DataError(
-        f"{place} is {found[tuple(bad[0])]:g}; expected finite coordinates up to {LARGEST:g}: "
-        "a joint that is not tracked is 0 in all its channels"
-      )
-    return found
+    return bounded(found, axes)

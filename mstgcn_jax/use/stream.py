@@ -5,10 +5,9 @@ import pathlib
 import jax
 import numpy as np
 
-from data_prep.raw_values import LARGEST
 from mstgcn_jax import skeletons, words
-from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.use.classifier import Classifier
+from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.use.classifier import Classifier, bounded
 
 MAX_PERSONS = 64  # in one frame
 
@@ -131,11 +130,4 @@ class Stream:
         f"channel] with {joints} joints of {self.classifier.skeleton.name} and "
         f"{words.counted(channels, 'channel')}, and up to {MAX_PERSONS} persons"
       )
-    bad = np.argwhere(~(np.abs(found) <= LARGEST))
-    if len(bad):
-      person, joint, _ = bad[0].tolist()
-      raise DataError(
-        f"person {person}, joint {joint} is {found[person, joint].tolist()}; expected finite "
-        f"coordinates up to {LARGEST:g}: a joint that is not tracked is 0 in all its channels"
-      )
-    return found
+    return bounded(found, "[person, joint, channel]")
