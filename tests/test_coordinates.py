@@ -8,7 +8,8 @@ import pytest
 import stick_poses
 from prepared import prepare
 
-from data_prep.look import info, show
+from data_prep.look import info
+from data_prep.look.scene import Scene, padded
 from data_prep.readers.interface import METRES_UPRIGHT, Clip, Coordinates
 from mstgcn_jax import skeletons
 
@@ -25,8 +26,8 @@ def own(folder, clips, skeleton, *arguments) -> "DataSet":  # noqa: F821
 
 def heights(data) -> tuple[float, float]:
   """Where the head and the feet are drawn, the larger the higher."""
-  clip = show.padded(data.read([0])[0])
-  scene = show._Scene(clip, skeletons.tracked(clip), data.skeleton, data.coordinates)
+  clip = padded(data.read([0])[0])
+  scene = Scene(clip, skeletons.tracked(clip), data.skeleton, data.coordinates)
   joints = data.skeleton.joints
   return tuple(scene.points[0, 0, joints.index(name), 1] for name in ("nose", "left_ankle"))
 
@@ -69,7 +70,7 @@ def test_clips_in_metres_are_no_scores_however_small(tmp_path):
   known = Coordinates(("x", "y", "z"), "metres", "y")
   said = prepare(tmp_path / "b", [Clip("a", 0, list(clip))], coordinates=known, **facts)
   scenes = [
-    show._Scene(clip, skeletons.tracked(clip), data.skeleton, data.coordinates)
+    Scene(clip, skeletons.tracked(clip), data.skeleton, data.coordinates)
     for data in (guessed, said)
   ]
   assert [scene.flat for scene in scenes] == [True, False]
@@ -88,7 +89,7 @@ def test_the_camera_stands_upright_on_whichever_axis_is_said(up):
   skeleton = skeletons.get("ntu_rgbd")
   seen = skeletons.tracked(turned)
   facts = {"channels": ["x", "y", "z"], "up": up}
-  points = show._Scene(turned, seen, skeleton, facts).points
+  points = Scene(turned, seen, skeleton, facts).points
   heights = points[0, 0, [3, 14], 1]  # head, ankle
   assert heights[0] > heights[1]
 
@@ -104,7 +105,7 @@ def test_fractions_are_drawn_as_wide_as_their_picture():
     ({}, 4 / 3),
   ):
     facts = {"channels": ["x", "y"], **facts}
-    points = show._Scene(clip, skeletons.tracked(clip), coco, facts).points
+    points = Scene(clip, skeletons.tracked(clip), coco, facts).points
     np.testing.assert_allclose(points[..., 0], clip[..., 0] * expected)
 
 

@@ -15,6 +15,7 @@ from prepared import prepare, random_clips
 
 from data_prep import __main__ as command
 from data_prep.look import info, show, video
+from data_prep.look.scene import Scene
 from data_prep.readers.interface import Clip
 from mstgcn_jax import skeletons
 from mstgcn_jax.errors import ConfigError
@@ -68,8 +69,8 @@ def test_a_png_is_a_strip_of_moments(data, tmp_path):
     assert strip.width > 3 * strip.height and has_color(strip, ORANGE)
 
 
-def scene_of(clip: np.ndarray) -> show._Scene:
-  return show._Scene(clip, skeletons.tracked(clip), NTU)
+def scene_of(clip: np.ndarray) -> Scene:
+  return Scene(clip, skeletons.tracked(clip), NTU)
 
 
 def test_joints_that_are_missing_say_nothing_of_where_the_camera_stands():
@@ -244,7 +245,7 @@ def test_flat_clips_and_hands_and_clips_with_gaps_are_drawn(tmp_path):
 def test_scores_a_little_above_one_are_no_third_coordinate(third, flat):
   clip = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 3, 17, 3)).astype(np.float32)
   clip[..., 2] = np.linspace(*third, clip[..., 2].size).reshape(1, 3, 17)
-  scene = show._Scene(clip, skeletons.tracked(clip), skeletons.get("coco"))
+  scene = Scene(clip, skeletons.tracked(clip), skeletons.get("coco"))
   assert scene.flat == flat and (scene.shadow is None) == flat
 
 

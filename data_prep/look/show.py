@@ -1,7 +1,6 @@
 """Draw a clip of a prepared data set."""
 
 import argparse
-import dataclasses
 import difflib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -9,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import layouts
 from data_prep.look import video
+from data_prep.look.scene import Scene, padded
 from mstgcn_jax import skeletons
-from mstgcn_jax.data import facing
 from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
@@ -24,10 +22,6 @@ _MAX_FRAMES = 150  # of a GIF; longer clips are drawn every second, third, … f
 _FRAME_MS = 33  # most cameras give 30 frames per second
 MOMENTS = 6  # of a PNG strip
 _SAMPLES = 2  # pixels drawn per pixel of the picture, both ways
-_TURNS = np.radians([28, -28, 62, -62])  # of the camera from straight ahead, the favourite first
-_TILT = np.radians(12)
-_UPPER = ("head", "nose", "neck", "shoulder")
-_LOWER = ("hip", "knee", "ankle", "foot", "base")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,28 +123,20 @@ def draw_persons(
     weights: [person, frame, joint] from 0 to 1: joints are drawn the larger and redder, bones pale.
   """
   clip = padded(persons)
-  scene = _Scene(clip, skeletons.tracked(clip, at_zero), skeleton, coordinates, weights)
+  scene = Scene(clip, skeletons.tracked(clip, at_zero), skeleton, coordinates)
   count = clip.shape[1]
   if moments is None:
     stride = -(-count // _MAX_FRAMES)
     pages = []
     for t in range(0, count, stride):
-      picture, label = scene.draw(t, 440, 400), f"frame {t + 1} of {count}"
-      pages.append(_page([picture], [label], title(t), line, scene, t / count))
+      picture, label = _draw(scene, t, 440, 400, weights), f"frame {t + 1} of {count}"
+      pages.append(_page([picture], [label], title(t), line, len(clip), t / count))
     return pages, stride
   times = np.unique(np.linspace(0, count - 1, moments).round().astype(int)).tolist()
-  pictures = [scene.draw(t, 250, 320) for t in times]
+  pictures = [_draw(scene, t, 250, 320, weights) for t in times]
   labels = [f"frame {t + 1}" for t in times]
   titles = " → ".join(dict.fromkeys(title(t) for t in times))
-  return [_page(pictures, labels, titles, f"{line}   {count} frames", scene)], 1
-
-
-def padded(persons: Sequence[np.ndarray]) -> np.ndarray:
-  """[person, frame, joint, channel]; a person that ends early is untracked from there."""
-  clip = np.zeros((len(persons), max(map(len, persons)), *persons[0].shape[1:]), np.float32)
-  for row, person in zip(clip, persons, strict=True):
-    row[: len(person)] = person
-  return clip
+  return [_page(pictures, labels, titles, f"{line}   {count} frames", len(clip))], 1
 
 
 def _class_name(data: DataSet, index: int) -> str:
@@ -212,7 +198,7 @@ def _page(
   labels: Sequence[str],
   title: str,
   line: str,
-  scene: "_Scene",
+  persons: int,
   progress: float | None = None,
 ) -> Any:
   """Pictures side by side under a title, with their labels, the persons' colours and a bar."""
@@ -227,7 +213,7 @@ def _page(
     page.paste(picture, (i * width, 62))
     pen.text((i * width + 16, height + 40), label, _FAINT, _font(12))
   x = page.width - 16
-  for number in reversed(range(len(scene.clip)) if len(scene.clip) > 1 else ()):
+  for number in reversed(range(persons) if persons > 1 else ()):
     text = f"person {number + 1}"
     x -= round(pen.textlength(text, _font(12)))
     pen.text((x, height + 40), text, _FAINT, _font(12))
@@ -258,100 +244,59 @@ def _font(size: int, bold: bool = False) -> Any:
   return ImageFont.truetype(str(pathlib.Path(matplotlib.get_data_path(), "fonts/ttf", name)), size)
 
 
-@dataclasses.dataclass
-class _Scene:
-  """A clip in front of a camera that stands still: [person, frame, joint, channel].
+def _draw(
+  scene: Scene, frame: int, width: int, height: int, weights: np.ndarray | None = None
+) -> Any:
+  """One frame as a picture."""
+  from PIL import Image, ImageDraw
 
-  `seen` [person, frame, joint] says which joints are tracked, `coordinates` what the channels are
-  (`DataSet.coordinates`; what it does not say is seen from the clip), `weights` how much each joint
-  is stressed.
-  """
+  width, height = width * _SAMPLES, height * _SAMPLES
+  scale = min(0.82 * width / scene.extent[0], 0.86 * height / scene.extent[1])
 
-  clip: np.ndarray
-  seen: np.ndarray
-  skeleton: Skeleton
-  coordinates: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  weights: np.ndarray | None = None
+  def place(points: np.ndarray) -> np.ndarray:
+    return (points[..., :2] - scene.middle) * (scale, -scale) + (width / 2, height / 2)
 
-  def __post_init__(self):
-    self.points, self.flat = upright(self.clip, self.seen, self.skeleton, self.coordinates)
-    self.floor, self.shadow = np.zeros((0, 2, 2)), None
-    if not self.flat:
-      self._stand_in_a_room()
-    visible = self.points[self.seen][:, :2]
-    low, high = np.percentile(visible, [0.3, 99.7], axis=0)  # a joint gone astray is cut off
-    if self.shadow is not None:
-      ground = self.shadow[self.seen][:, :2]
-      low = np.minimum(low, np.percentile(ground, 2, axis=0))
-    self.middle, self.extent = (low + high) / 2, np.maximum(high - low, 1e-6)
+  picture = Image.new("RGB", (width, height), "white")
+  pen = ImageDraw.Draw(picture)
+  for line in place(scene.floor):
+    pen.line([tuple(point) for point in line.tolist()], _GRID, _SAMPLES)
+  thick = max(2.0, 0.014 * min(width, height))
+  bones = [
+    (person, [child, parent])
+    for person, seen in enumerate(scene.seen[:, frame])
+    for child, parent in scene.skeleton.inward
+    if seen[child] & seen[parent]
+  ]
+  if scene.shadow is not None:
+    for person, ends in bones:
+      _bone(pen, place(scene.shadow[person, frame, ends]), _SHADOW, thick)
+  # What is farther away is drawn first.
+  points = scene.points[:, frame]
+  places, depth, strokes = place(points), points[..., 2], []
+  for person, ends in bones:
+    color = _color(scene.skeleton, person, ends[0])
+    color = color if weights is None else _pale(color)
+    strokes.append((depth[person, ends].mean(), places[person, ends], color))
+  for person, joint in np.argwhere(scene.seen[:, frame]).tolist():
+    if weights is None:
+      radius = (2.2 if scene.skeleton.joints[joint] == "head" else 0.8) * thick
+      how = _color(scene.skeleton, person, joint), radius
+    else:
+      how = _stressed(float(weights[person, frame, joint]), thick)
+    strokes.append((depth[person, joint] + 1e-3, places[person, joint], how))
+  for _, at, how in sorted(strokes, key=lambda stroke: stroke[0]):
+    if at.ndim == 2:
+      _bone(pen, at, how, thick)
+    else:
+      _dot(pen, at, *how)
+  return picture.resize((width // _SAMPLES, height // _SAMPLES), Image.Resampling.LANCZOS)
 
-  def _stand_in_a_room(self) -> None:
-    """Camera coordinates (right, up, towards the camera) of joints, of shadows and of a floor."""
-    room = self.points
-    camera = _camera(_turn(room, self.seen))
-    ground = np.percentile(room[self.seen][:, 1], 1)
-    flat = np.array(room)
-    flat[..., 1] = ground
-    self.points, self.shadow = room @ camera, flat @ camera
-    low, high = np.percentile(flat[self.seen][:, [0, 2]], [1, 99], axis=0)
-    size = float(np.max(np.ptp(room[self.seen], axis=0)))
-    step = _round_step(size / 5)
-    low, high = np.floor(low / step - 0.8), np.ceil(high / step + 0.8)
-    xs, zs = (np.arange(a, b + 1) * step for a, b in zip(low, high, strict=True))
-    lines = [((x, zs[0]), (x, zs[-1])) for x in xs] + [((xs[0], z), (xs[-1], z)) for z in zs]
-    corners = np.array([[(x, ground, z) for x, z in line] for line in lines])
-    self.floor = (corners @ camera)[..., :2]
 
-  def draw(self, frame: int, width: int, height: int) -> Any:
-    """One frame as a picture."""
-    from PIL import Image, ImageDraw
-
-    width, height = width * _SAMPLES, height * _SAMPLES
-    scale = min(0.82 * width / self.extent[0], 0.86 * height / self.extent[1])
-
-    def place(points: np.ndarray) -> np.ndarray:
-      return (points[..., :2] - self.middle) * (scale, -scale) + (width / 2, height / 2)
-
-    picture = Image.new("RGB", (width, height), "white")
-    pen = ImageDraw.Draw(picture)
-    for line in place(self.floor):
-      pen.line([tuple(point) for point in line.tolist()], _GRID, _SAMPLES)
-    thick = max(2.0, 0.014 * min(width, height))
-    if self.shadow is not None:
-      for person, seen in enumerate(self.seen[:, frame]):
-        for child, parent in self._bones(seen):
-          _bone(pen, place(self.shadow[person, frame, [child, parent]]), _SHADOW, thick)
-    # What is farther away is drawn first.
-    strokes = []
-    for person, seen in enumerate(self.seen[:, frame]):
-      places, depth = place(self.points[person, frame]), self.points[person, frame, :, 2]
-      for child, parent in self._bones(seen):
-        color = self._color(person, child)
-        color = color if self.weights is None else _pale(color)
-        strokes.append((depth[[child, parent]].mean(), places[[child, parent]], color))
-      for joint in np.flatnonzero(seen).tolist():
-        how = self._color(person, joint), self._radius(joint, thick)
-        if self.weights is not None:
-          how = _stressed(float(self.weights[person, frame, joint]), thick)
-        strokes.append((depth[joint] + 1e-3, places[joint], how))
-    for _, at, how in sorted(strokes, key=lambda stroke: stroke[0]):
-      if at.ndim == 2:
-        _bone(pen, at, how, thick)
-      else:
-        _dot(pen, at, *how)
-    return picture.resize((width // _SAMPLES, height // _SAMPLES), Image.Resampling.LANCZOS)
-
-  def _bones(self, seen: np.ndarray) -> list[tuple[int, int]]:
-    return [(child, parent) for child, parent in self.skeleton.inward if seen[child] & seen[parent]]
-
-  def _radius(self, joint: int, thick: float) -> float:
-    return (2.2 if self.skeleton.joints[joint] == "head" else 0.8) * thick
-
-  def _color(self, person: int, joint: int) -> tuple[int, ...]:
-    """The person's colour, darker on the right side of the body."""
-    color = np.array(COLORS[person % len(COLORS)])
-    right = joint in {right for _, right in self.skeleton.mirror}
-    return tuple((color * (0.62 if right else 1)).astype(int).tolist())
+def _color(skeleton: Skeleton, person: int, joint: int) -> tuple[int, ...]:
+  """The person's colour, darker on the right side of the body."""
+  color = np.array(COLORS[person % len(COLORS)])
+  right = joint in {right for _, right in skeleton.mirror}
+  return tuple((color * (0.62 if right else 1)).astype(int).tolist())
 
 
 def _pale(color: tuple[int, ...]) -> tuple[int, ...]:
@@ -373,110 +318,3 @@ def _bone(pen: Any, ends: np.ndarray, color: Any, thick: float) -> None:
 def _dot(pen: Any, at: np.ndarray, color: Any, radius: float) -> None:
   x, y = at.tolist()
   pen.ellipse((x - radius, y - radius, x + radius, y + radius), color)
-
-
-def _round_step(size: float) -> float:
-  """1, 2 or 5 times a power of ten, near `size`."""
-  power = 10.0 ** np.floor(np.log10(max(size, 1e-9)))
-  return power * min((1, 2, 5, 10), key=lambda digit: abs(digit - size / power))
-
-
-def upright(
-  clip: np.ndarray, seen: np.ndarray, skeleton: Skeleton, coordinates: Mapping[str, Any]
-) -> tuple[np.ndarray, bool]:
-  """Joints as somebody in front of the first person sees them; and whether they lie in an image.
-
-  Args: as of `_Scene`.
-  Returns:
-    [person, frame, joint, 3]: x to the right, y up, z towards who looks, 0 in an image.
-  """
-  channels = coordinates.get("channels")
-  flat = "z" not in channels if channels else _is_flat(clip, skeleton)
-  if not flat:
-    axes = _room(clip, seen, skeleton, coordinates.get("up", ""))
-    return clip[..., :3] @ np.stack(axes, axis=1), False
-  points = clip[..., :2] * _aspect(clip, coordinates)
-  if coordinates.get("up") == "-y":
-    points = points * [1, -1]
-  return np.concatenate([points, np.zeros_like(points[..., :1])], axis=-1), True
-
-
-def _is_flat(clip: np.ndarray, skeleton: Skeleton) -> bool:
-  """Whether the joints lie in an image: two coordinates, or a score for the third."""
-  if clip.shape[-1] < 3:
-    return True
-  third = clip[..., 2]
-  return skeleton.vertical is None and (not third.any() or layouts.is_score(third))
-
-
-def _aspect(clip: np.ndarray, coordinates: Mapping[str, Any]) -> np.ndarray:
-  """Image fractions are drawn as of their picture, or one 4 wide and 3 high; others as they are."""
-  units = coordinates.get("units")
-  if units == "image fractions" or (units is None and np.abs(clip[..., :2]).max() <= 1):
-    width, height = coordinates.get("picture", (4, 3))
-    return np.array([width / height, 1.0])
-  return np.ones(2)
-
-
-def _room(
-  clip: np.ndarray, seen: np.ndarray, skeleton: Skeleton, axis: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Unit vectors (right, up, towards the camera), the camera in front of the first person.
-
-  Up is `axis` ('z', '-y', …), or else the coordinate axis along which the upper body is above the
-  lower one; in front is where left and right are the sides of somebody who faces the camera at the
-  start.
-  """
-  start = [t for t in range(clip.shape[1]) if seen[0, t].any()][:10] or [0]
-  known, count = seen[0, start].any(axis=0), seen[0, start].sum(axis=0)
-  points = np.where(seen[0, start, :, None], clip[0, start, :, :3], 0).astype(np.float64)
-  joints = points.sum(axis=0) / np.maximum(count, 1)[:, None]
-  up = facing.AXES[axis] if axis else _vertical(joints, known, skeleton)
-  if up is None:  # nothing says what is up: look onto the plane that the joints fill best
-    values = clip[..., :3][seen][:5000].astype(np.float64)
-    values -= values.mean(axis=0)
-    _, _, axes = np.linalg.svd(values.T @ values)
-    return axes[1], axes[0], np.cross(axes[1], axes[0])
-  side = np.zeros(3)
-  for left, right in skeleton.mirror:
-    if known[left] and known[right]:
-      side += joints[right] - joints[left]
-  side -= (side @ up) * up
-  if np.linalg.norm(side) < 1e-6:
-    side = np.roll(up, 1)
-  left = -side / np.linalg.norm(side)  # who faces us has the right hand on our left
-  return left, up, np.cross(left, up)
-
-
-def _vertical(joints: np.ndarray, known: np.ndarray, skeleton: Skeleton) -> np.ndarray | None:
-  upper, lower = (
-    [i for i in np.flatnonzero(known) if any(word in skeleton.joints[i] for word in words)]
-    for words in (_UPPER, _LOWER)
-  )
-  if skeleton.vertical is not None and known[list(skeleton.vertical)].all():
-    lower, upper = ([joint] for joint in skeleton.vertical)
-  if not upper or not lower:
-    return None
-  vector = joints[upper].mean(axis=0) - joints[lower].mean(axis=0)
-  axis = int(np.argmax(np.abs(vector)))
-  return np.eye(3)[axis] * (1 if vector[axis] >= 0 else -1)
-
-
-def _turn(room: np.ndarray, seen: np.ndarray) -> float:
-  """The camera's turn: the favourite, or for two people one that shows them side by side."""
-  places = [room[m][seen[m]].mean(axis=0) for m in range(len(room)) if seen[m].any()]
-  if len(places) < 2:
-    return _TURNS[0]
-  between = places[1] - places[0]
-  return max(_TURNS, key=lambda turn: round(abs((between @ _camera(turn))[0]), 6))
-
-
-def _camera(angle: float) -> np.ndarray:
-  """Room to camera coordinates, for row vectors: turned about the vertical, tilted down."""
-  turn = np.array(
-    [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
-  )
-  tilt = np.array(
-    [[1, 0, 0], [0, np.cos(_TILT), np.sin(_TILT)], [0, -np.sin(_TILT), np.cos(_TILT)]]
-  )
-  return turn @ tilt

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.look import show
+from data_prep.look import scene
 from mstgcn_jax import files, skeletons
 from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
@@ -299,9 +299,9 @@ def drawing(data_set: DataSet, row: int) -> dict[str, Any]:
 
   x to the right, y up, z towards who looks, from -30000 to 30000; `_UNTRACKED` where nothing is.
   """
-  clip = show.padded(data_set.read([row])[0])
+  clip = scene.padded(data_set.read([row])[0])
   seen = skeletons.tracked(clip, data_set.stored_joint_at_zero)
-  points, flat = show.upright(clip, seen, data_set.skeleton, data_set.coordinates)
+  points, flat = scene.upright(clip, seen, data_set.skeleton, data_set.coordinates)
   # Of all frames: in those that are shown nobody may be.
   low, high = (np.percentile(points[seen], q, axis=0) for q in (0.3, 99.7))
   middle, size = (low + high) / 2, max(float((high - low).max()), 1e-6)
