@@ -225,7 +225,7 @@ class Classifier:
     self, persons: Sequence[np.ndarray] | np.ndarray, upward: str | None = None
   ) -> Persons:
     """The persons of a recording as the training data's are stored."""
-    raw = not isinstance(persons, Persons)
+    recorded = not isinstance(persons, Persons)
     up, wanted = upward or self.upward, self._upward_in_training
     if (up or wanted) and up not in facing.AXES:
       raise ConfigError(f"upward is {up!r}; expected one of {', '.join(facing.AXES)}")
@@ -242,19 +242,25 @@ class Classifier:
         f"a recording is {persons!r:.60}; expected one array [frame, joint, channel] per person"
       )
     persons = [self._checked(person, "[frame, joint, channel]") for person in persons]
-    if raw and self.scored:
-      persons = [skeletons.without_unscored(person) for person in persons]
-    persons = self.as_fractions(persons) if raw else persons
-    if raw and (self.rotated or self.sampling.center is not None):
-      if wanted:
-        persons = facing.with_up(persons, up, wanted)
-      persons = normalise.normalise(persons, self._turned_by, by_sum=self._by_sum, upward=wanted)
-    elif raw:
-      ends = self.sampling.fill == "zero"  # as `data_prep` cuts such clips
-      persons = normalise.cut_ends(persons) if ends else normalise.cut_together(persons)
+    if recorded:
+      persons = self._as_stored(persons, up)
     if not any(person.any() for person in persons[: self.sampling.num_persons]):
       raise DataError("nobody is tracked in this recording: it has no joint that is not 0")
     return Persons(persons)
+
+  def _as_stored(self, persons: Sequence[np.ndarray], up: str) -> Sequence[np.ndarray]:
+    """Persons as recorded, `up` pointing up, as the training data's recordings were stored."""
+    if self.scored:
+      persons = [skeletons.without_unscored(person) for person in persons]
+    persons = self.as_fractions(persons)
+    if self.rotated or self.sampling.center is not None:
+      wanted = self._upward_in_training
+      if wanted:
+        persons = facing.with_up(persons, up, wanted)
+      return normalise.normalise(persons, self._turned_by, by_sum=self._by_sum, upward=wanted)
+    # As `data_prep` cuts such clips.
+    ends = self.sampling.fill == "zero"
+    return normalise.cut_ends(persons) if ends else normalise.cut_together(persons)
 
   def as_fractions(self, persons: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
     """Persons in pixels as fractions of the picture, where the run takes these.
