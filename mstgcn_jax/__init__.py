@@ -17,7 +17,7 @@ from mstgcn_jax import moved as _moved
 
 __version__ = "0.2.0"
 
-# Name -> the module that has it; None where it is a module itself.
+# Name -> the module that has it, or that it is.
 _PUBLIC = {
   "Classifier": "mstgcn_jax.use.classifier",
   "Evaluation": "mstgcn_jax.use.evaluate",
@@ -25,17 +25,16 @@ _PUBLIC = {
   "ModelConfig": "mstgcn_jax.model",
   "Stream": "mstgcn_jax.use.stream",
   "adjacency": "mstgcn_jax.graph",
-  "config": None,
+  "config": "mstgcn_jax.training.config",
   "evaluate": "mstgcn_jax.use.evaluate",
-  "graph": None,
+  "graph": "mstgcn_jax.graph",
   "load_model": "mstgcn_jax.training.checkpoints",
   "make_network": "mstgcn_jax.model",
   "open_data_set": "mstgcn_jax.data.data_set",
-  "skeletons": None,
-  "torch_weights": None,
+  "skeletons": "mstgcn_jax.skeletons",
+  "torch_weights": "mstgcn_jax.torch_weights",
   "train": "mstgcn_jax.training.loop",
 }
-_ROOMS = {"config": "mstgcn_jax.training.config"}
 __all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
@@ -54,12 +53,8 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
   if name not in _PUBLIC:
     raise AttributeError(f"module 'mstgcn_jax' has no attribute {name!r}")
-  module = _PUBLIC[name]
-  if module is None:
-    value = importlib.import_module(_ROOMS.get(name, f"mstgcn_jax.{name}"))
-  else:
-    value = getattr(importlib.import_module(module), name)
-  globals()[name] = value
+  module = importlib.import_module(_PUBLIC[name])
+  globals()[name] = value = getattr(module, name, module)
   return value
 
 
