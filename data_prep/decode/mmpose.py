@@ -43,7 +43,10 @@ def decode(path: pathlib.Path) -> Poses:
     for i, frame in enumerate(content):
       some = people.tracked(map(_person, frame["instances"]))
       found.setdefault(int(frame.get("frame_id", i)), []).extend(some)  # maybe one per person
-    return _poses(people.by_number(found), _LAYOUTS.get(name.lower().replace("_", ""), ""))
+    frames = people.by_number(found)
+    lifted = any(one.points.shape[1] == 3 for frame in frames for one in frame)
+    units, up = ("metres", "z") if lifted else ("pixels", "-y")
+    return Poses(frames, units, up, layout=_LAYOUTS.get(name.lower().replace("_", ""), ""))
 
 
 def decode_frame(path: pathlib.Path) -> list[Person]:
@@ -51,11 +54,6 @@ def decode_frame(path: pathlib.Path) -> list[Person]:
   content = people.load_json(path)
   with people.taken_for(path, "a prediction of MMPose's"):
     return people.tracked(map(_person, content))
-
-
-def _poses(frames: people.Frames, layout: str) -> Poses:
-  lifted = any(one.points.shape[1] == 3 for frame in frames for one in frame)
-  return Poses(frames, "metres" if lifted else "pixels", "z" if lifted else "-y", layout=layout)
 
 
 def _person(one: dict[str, Any]) -> Person:

@@ -54,7 +54,9 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   warnings += doubts
   dimensions = keypoints[0].shape[-1]
   flat = dimensions == 2
-  scored = flat and raw_values.majority(_is_scored(content) for content in usual)
+  scored = flat and raw_values.majority(
+    content.get("keypoint_score") is not None for content in usual
+  )
   # y of a picture points down; which way 3-D coordinates do is not known
   up = "-y" if flat else ""
   skeleton, notes = layouts.skeleton_for(args.skeleton, keypoints, doubts, up=up, doubtful=True)
@@ -220,10 +222,6 @@ def _numbers(content: Mapping[str, Any], field: str) -> np.ndarray:
     )
   points = array if field == "keypoint" else array[..., None]
   return raw_values.as_float32(raw_values.without_nan(points)).reshape(array.shape)
-
-
-def _is_scored(content: Any) -> bool:
-  return content.get("keypoint_score") is not None
 
 
 # --- the pickles

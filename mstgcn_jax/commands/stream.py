@@ -18,7 +18,6 @@ import pathlib
 import socket
 import sys
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
 
 from mstgcn_jax.commands import process
 from mstgcn_jax.errors import ConfigError, DataError
@@ -139,12 +138,8 @@ def _remove_dead(path: pathlib.Path) -> None:
 def serve(connection: socket.socket, answer) -> None:
   """Answers the frames of one client until it ends; what is wrong with them is answered, too."""
   with connection, connection.makefile("rb") as pipe, contextlib.suppress(OSError):
-    _write_answers(pipe, connection, answer)
-
-
-def _write_answers(pipe: BinaryIO, connection: socket.socket, answer) -> None:
-  try:
-    for line in answer(pipe):
-      connection.sendall(line.encode() + b"\n")
-  except (ConfigError, DataError) as error:
-    connection.sendall(json.dumps({"error": str(error)}).encode() + b"\n")
+    try:
+      for line in answer(pipe):
+        connection.sendall(line.encode() + b"\n")
+    except (ConfigError, DataError) as error:
+      connection.sendall(json.dumps({"error": str(error)}).encode() + b"\n")

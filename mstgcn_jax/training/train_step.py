@@ -112,14 +112,11 @@ class Task:
   Attributes:
     graphdef: structure of the model, from `split_model`.
     random_streams: of the model, from `random_streams`.
-    skeleton: a `skeletons.Skeleton`.
     center: joint of the first person that lies at 0 although it is tracked; None where there is
       none (`DataSet.joint_at_zero`: the data's, which the skeleton's need not be).
     num_classes: of the classifier.
     streams: names of the streams that a step can be asked for, of equal channel count.
-    augmentation: an `augment.Augmentation`.
-    optimizer: an `optimizer.OptimizerConfig`.
-    steps_per_epoch, epochs, batch_size: what the learning rate depends on (epochs: if cosine).
+    steps_per_epoch, epochs, batch_size: what the learning rate depends on; 0 epochs: not on them.
     label_smoothing: share of the target spread evenly over the classes.
     mixup: α of Beta(α, α); 0 is off (Zhang et al., "mixup", ICLR 2018).
   """
@@ -343,14 +340,11 @@ def train_step(
   Args:
     task: what to compute; static under jit.
     state: donated by `make_train_step`.
-    batch: clips float32 [batch, person, frame, joint, channel]; label int32 [batch]; stop int32
-      [batch], above 0 where a process was asked to end.
+    batch: clips, label and stop.
     stream: int32 index into task.streams.
     mesh: devices that share the batch; None is one.
   Returns:
-    The new state, and scalars loss, top1 (on this batch), learning_rate, grad_norm, finite, stop
-    (whether any process was asked to end). Where loss or gradient are not finite the state is the
-    one that went in.
+    The new state, or where loss or gradient are not finite the one that went in; and what is said.
   """
   gradient = functools.partial(_gradient, task, None)
   if mesh is not None and mesh.size > 1:

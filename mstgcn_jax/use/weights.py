@@ -1,8 +1,7 @@
 """Workdirs made of published PyTorch checkpoints, and state dicts of workdirs."""
 
-import contextlib
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -77,8 +76,7 @@ def import_checkpoint(
     config.data.center = model_config.published.origin
   config_lib.validate(config)
   model = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
-  with _said_what_for(model_config, weights, reference):
-    unused = torch_weights.load_state_dict(model, state)
+  unused = _fill(model, state, weights, reference)
   try:
     workdir.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -104,19 +102,21 @@ def _read(
   return model_config, torch_weights.read_state_dict(weights)
 
 
-@contextlib.contextmanager
-def _said_what_for(
-  model: ModelConfig, weights: str | pathlib.Path, reference: str | pathlib.Path
-) -> Iterator[None]:
-  """Adds to errors of loading a state dict what its network was taken for by its name."""
+def _fill(
+  model: nnx.Module,
+  state: Mapping[str, Any],
+  weights: str | pathlib.Path,
+  reference: str | pathlib.Path,
+) -> list[str]:
+  """As `load_state_dict`; its errors say, too, what a network was taken for by its name."""
   try:
-    yield
+    return torch_weights.load_state_dict(model, state)
   except DataError as error:
     if str(reference) not in NETWORKS:
       raise
     raise DataError(
-      f"{error}. {weights} was {taken_for(model)}; give --skeleton or --persons where that is "
-      "wrong, and the YAML file where it was trained with other options"
+      f"{error}. {weights} was {taken_for(model.config)}; give --skeleton or --persons where that "
+      "is wrong, and the YAML file where it was trained with other options"
     ) from error
 
 
