@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+import quick
 import tiny
 from orbax.checkpoint._src.serialization import ocdbt_utils
 
@@ -270,7 +271,8 @@ def test_a_full_disk_stops_with_a_message_and_leaves_older_checkpoints(
 def test_what_orbax_says_of_a_full_disk_is_one_line_of_ours(tiny_data, tmp_path):
   argv = [*tiny.TRAIN, f"--config={tiny.CONFIG}", f"--workdir={tmp_path / 'run'}"]
   full = ["bash", "-c", 'ulimit -f 40; exec "$@"', "bash"]  # files of at most 40 KiB
-  env = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "0"}  # which would warn that it is full, too
+  # The cache of compiled programs would warn that it is full, too.
+  env = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "0", "XLA_FLAGS": quick.FLAGS}
   done = subprocess.run(
     [*full, *argv, f"--config.data.dir={tiny_data}"], env=env, capture_output=True, text=True
   )
