@@ -1,5 +1,6 @@
 """Figures of merit from logits and labels, in NumPy: [clip, class] and [clip]."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -148,21 +149,12 @@ def fit_weights(logits: Sequence[np.ndarray], labels: np.ndarray) -> np.ndarray:
 
   Ties go to the lower cross-entropy. Use clips that were neither trained on nor are reported on.
   """
-  parts = 8
-  probabilities = [softmax(x) for x in logits]
-  best, best_key = None, None
-  for weights in _compositions(parts, len(logits)):
+  parts, probabilities = 8, [softmax(x) for x in logits]
+
+  def merit(weights: tuple[int, ...]) -> tuple[float, float]:
     fused = _fuse(probabilities, weights)
-    key = (top_k(fused, labels), -loss(fused, labels))
-    if best_key is None or key > best_key:
-      best, best_key = weights, key
+    return top_k(fused, labels), -loss(fused, labels)
+
+  shares = itertools.product(range(parts + 1), repeat=len(logits))
+  best = max((weights for weights in shares if sum(weights) == parts), key=merit)
   return np.asarray(best, np.float64) / parts
-
-
-def _compositions(total: int, parts: int):
-  if parts == 1:
-    yield (total,)
-    return
-  for first in range(total + 1):
-    for rest in _compositions(total - first, parts - 1):
-      yield (first, *rest)
