@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from mstgcn_jax import files
-from mstgcn_jax.data import temporal_sampling
 from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
@@ -198,10 +197,9 @@ class DataSet:
     views: int = 1,
   ) -> np.ndarray:
     """One clip as the model sees it in evaluation: float32 [person, window, joint, channel]."""
-    how = self.sampling(window, num_persons, sampling, views)
-    out = np.empty((num_persons, window, self.skeleton.num_joints, self.channels), np.float32)
     (persons,) = self.read([index])
-    return temporal_sampling.sample(persons, how, out, view=view)
+    windows = self.sampling(window, num_persons, sampling, views).windows(persons)
+    return windows if views == 1 else windows[view]
 
   def sampling(
     self,
