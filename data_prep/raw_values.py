@@ -2,7 +2,7 @@
 
 import collections
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,3 +72,24 @@ def some(items: Sequence[Any], count: int) -> list[Any]:
 def majority(values: Iterable[Any]) -> Any:
   """The most frequent of some values; of equally frequent ones the first."""
   return collections.Counter(values).most_common(1)[0][0]
+
+
+def alike(items: Sequence[Any], shape: Callable[[Any], tuple[int, ...]], nothing: str) -> list[Any]:
+  """Those of the items whose shape is the one that most have.
+
+  Args:
+    shape: of an item; () for one that does not count, a DataError for one that cannot be read.
+    nothing: what to say where no item counts; the first such error goes with it.
+  """
+  shapes: dict[int, tuple[int, ...]] = {}
+  problem = ""
+  for i, item in enumerate(items):
+    try:
+      if found := shape(item):
+        shapes[i] = found
+    except DataError as error:
+      problem = problem or f" (first: {error})"
+  if not shapes:
+    raise DataError(f"{nothing}{problem}")
+  most = majority(shapes.values())
+  return [items[i] for i, found in shapes.items() if found == most]

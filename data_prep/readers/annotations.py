@@ -295,22 +295,16 @@ def _name(content: Any, index: int) -> str:
 
 def _usual(contents: Sequence[Any]) -> list[Any]:
   """Of some annotations, those of the layout that most have, and in which anybody is tracked."""
-  shapes: dict[int, tuple[int, ...]] = {}
-  problem = ""
-  for i, content in enumerate(some := raw_values.some(contents, _LOOKED_AT)):
-    try:
-      keypoint = _numbers(content if isinstance(content, dict) else {}, "keypoint")
-      if keypoint.any():
-        shapes[i] = keypoint.shape[2:]
-    except DataError as error:
-      problem = problem or f" (first: {error})"
-  if not shapes:
-    raise DataError(
-      "no annotation has a keypoint array [person, frame, joint, 2 or 3] in which anybody is "
-      f"tracked{problem}"
-    )
-  usual = raw_values.majority(shapes.values())
-  return [some[i] for i, shape in shapes.items() if shape == usual]
+
+  def shape(content: Any) -> tuple[int, ...]:
+    keypoint = _numbers(content if isinstance(content, dict) else {}, "keypoint")
+    return keypoint.shape[2:] if keypoint.any() else ()
+
+  return raw_values.alike(
+    raw_values.some(contents, _LOOKED_AT),
+    shape,
+    "no annotation has a keypoint array [person, frame, joint, 2 or 3] in which anybody is tracked",
+  )
 
 
 def _label(content: Mapping[str, Any]) -> Any:

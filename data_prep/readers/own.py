@@ -146,17 +146,8 @@ def _load(line: _Line) -> np.ndarray:
 
 def _usual(lines: Sequence[_Line]) -> list[np.ndarray]:
   """Of some clips, a few of the joints and channels that most have."""
-  shapes: dict[int, tuple[int, ...]] = {}
-  problem = ""
-  for i, line in enumerate(some := raw_values.some(lines, _LOOKED_AT)):
-    try:
-      shapes[i] = _load(line).shape[-2:]
-    except DataError as error:
-      problem = problem or f" (first: {error})"
-  if not shapes:
-    raise DataError(f"no clip can be read{problem}")
-  usual = raw_values.majority(shapes.values())
-  alike = [some[i] for i, shape in shapes.items() if shape == usual]
+  some = raw_values.some(lines, _LOOKED_AT)
+  alike = raw_values.alike(some, lambda line: _load(line).shape[-2:], "no clip can be read")
   return [raw_values.without_nan(_load(line)[...]) for line in raw_values.some(alike, _FEW)]
 
 
