@@ -27,7 +27,7 @@ from mstgcn_jax.data import normalise
 from mstgcn_jax.data.data_set import Persons, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.training import loop
-from mstgcn_jax.use import drawing, predict, recordings
+from mstgcn_jax.use import drawing, json_frames, predict, recordings
 from mstgcn_jax.use.classifier import Classifier
 from mstgcn_jax.use.predict import Naming, Predictor, Windows
 
@@ -361,20 +361,20 @@ def test_what_is_of_files_is_refused_for_a_pipe(run, monkeypatch, flags):
 def test_a_number_too_large_for_float32_is_no_warning_of_numpys():
   with warnings.catch_warnings():
     warnings.simplefilter("error")
-    assert np.isinf(recordings.parse_frame(b"[[1e200, 2]]")[0, 0, 0])
+    assert np.isinf(json_frames.parse_frame(b"[[1e200, 2]]")[0, 0, 0])
 
 
 def test_people_and_joints_that_are_not_there_are_zero_in_json():
   frames = [
-    recordings.parse_frame(line)
+    json_frames.parse_frame(line)
     for line in (b"[[1, 2], null]", b"[[[1, 2], [3, 4]], null]", b"[]", b"[[], [[5, 6], null]]")
   ]
-  array = recordings.stack_frames(frames)
+  array = json_frames.stack_frames(frames)
   assert array.shape == (2, 4, 2, 2)
   np.testing.assert_array_equal(array[0, :2], [[[1, 2], [0, 0]], [[1, 2], [3, 4]]])
   np.testing.assert_array_equal(array[1, 3], [[5, 6], [0, 0]])
   assert not array[:, 2].any() and not array[1, :2].any() and not array[0, 3].any()
-  same = recordings.parse_frame(b"[null, [[5, 6], null]]")
+  same = json_frames.parse_frame(b"[null, [[5, 6], null]]")
   np.testing.assert_array_equal(same, frames[3])
 
 

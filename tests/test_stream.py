@@ -15,7 +15,7 @@ import mstgcn_jax as mst
 from mstgcn_jax import skeletons
 from mstgcn_jax.commands import stream as command
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.use import recordings
+from mstgcn_jax.use import json_frames
 from mstgcn_jax.use.classifier import Classifier
 from mstgcn_jax.use.predict import Naming, Predictor
 from mstgcn_jax.use.stream import Stream
@@ -230,15 +230,15 @@ class Endless(io.RawIOBase):
 
   def readinto(self, buffer):
     self.taken += len(buffer)
-    assert self.taken < 3 * recordings._MAX_LINE
+    assert self.taken < 3 * json_frames._MAX_LINE
     buffer[:] = b"[" * len(buffer)
     return len(buffer)
 
 
 def test_a_line_without_end_is_not_waited_for():
-  lines = recordings.lines_of(io.BufferedReader(Endless()))
+  lines = json_frames.lines_of(io.BufferedReader(Endless()))
   with pytest.raises(DataError, match="line 1: is longer than 10,000,000 bytes"):
-    next(recordings.frames_of(lines))
+    next(json_frames.frames_of(lines))
 
 
 def test_a_socket_that_nobody_listens_on_any_more_is_taken_over(tmp_path, monkeypatch):

@@ -21,8 +21,8 @@ from collections.abc import Iterable, Iterator
 
 from mstgcn_jax.commands import process
 from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.use.json_frames import frames_of, lines_of
 from mstgcn_jax.use.predict import Naming, Predictor
-from mstgcn_jax.use.recordings import frames_of, lines_of
 from mstgcn_jax.use.stream import Stream
 
 
