@@ -22,7 +22,7 @@ must be a top-level function, or a `functools.partial` of one with small argumen
 
 Readers share: `raw_files` (finding and reading files, published class names), `raw_values` (what is
 untracked, finite, a name), `normalise` (turning and cutting), `layouts` (which joints these are),
-`exchange` and `tables` (--skeleton, --classes, splits, CSVs).
+`exchange` and `tables` (--skeleton, --classes, --as-is, splits, CSVs).
 
 Errors: `open_raw` raises DataError where nothing can be prepared, ConfigError for a wrong option.
 `read` raises DataError for a bad recording: it is skipped, counted, listed in the report with the
