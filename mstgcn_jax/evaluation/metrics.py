@@ -151,10 +151,11 @@ def fit_weights(logits: Sequence[np.ndarray], labels: np.ndarray) -> np.ndarray:
   """
   parts, probabilities = 8, [softmax(x) for x in logits]
 
-  def merit(weights: tuple[int, ...]) -> tuple[float, float]:
+  def merit(weights: np.ndarray) -> tuple[float, float]:
     fused = _fuse(probabilities, weights)
     return top_k(fused, labels), -loss(fused, labels)
 
-  shares = itertools.product(range(parts + 1), repeat=len(logits))
-  best = max((weights for weights in shares if sum(weights) == parts), key=merit)
-  return np.asarray(best, np.float64) / parts
+  # All ways to share the parts out, as places of bars between them.
+  end = parts + len(logits) - 1
+  bars = itertools.combinations(range(end), len(logits) - 1)
+  return max((np.diff((-1, *places, end)) - 1 for places in bars), key=merit) / parts

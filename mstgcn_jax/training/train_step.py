@@ -340,11 +340,14 @@ def train_step(
   Args:
     task: what to compute; static under jit.
     state: donated by `make_train_step`.
-    batch: clips, label and stop.
+    batch: clips float32 [batch, person, frame, joint, channel]; label int32 [batch]; stop int32
+      [batch], above 0 where a process was asked to end.
     stream: int32 index into task.streams.
     mesh: devices that share the batch; None is one.
   Returns:
-    The new state, or where loss or gradient are not finite the one that went in; and what is said.
+    The new state, and scalars loss, top1 (on this batch), learning_rate, grad_norm, finite, stop
+    (whether any process was asked to end). Where loss or gradient are not finite the state is the
+    one that went in.
   """
   gradient = functools.partial(_gradient, task, None)
   if mesh is not None and mesh.size > 1:
