@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 import pytest
 import quick
 import tiny
+from flax import nnx
 from orbax.checkpoint._src.serialization import ocdbt_utils
 
 from mstgcn_jax import files
@@ -22,6 +23,7 @@ from mstgcn_jax.model import ModelConfig
 from mstgcn_jax.training import checkpoints, loop, run_log, train_step
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training.experiment import set_up
+from mstgcn_jax.use.evaluate import evaluate
 
 
 def damage_truncate(checkpoint: pathlib.Path):
@@ -151,6 +153,27 @@ def test_a_loop_of_ones_own_cannot_leave_the_normalisation_out(tiny_data, tmp_pa
   config_lib.write(run.config, tmp_path / "config.json")
   with pytest.raises(DataError, match="has no mean and deviation, although"):
     checkpoints.load_variables(tmp_path)
+
+
+@pytest.mark.parametrize("exchanged", ["blocks", "classifier"])
+def test_a_checkpoint_of_another_network_than_its_workdir_says_is_refused(
+  exchanged, finished, tiny_data, tmp_path
+):
+  model = checkpoints.load_model(finished)
+  if exchanged == "blocks":
+    channels = model.config.blocks[1].in_channels, model.config.blocks[1].out_channels
+    model.blocks[1].spatial = nnx.Linear(*channels, rngs=nnx.Rngs(0))
+  else:
+    model.classifier = nnx.Linear(model.classifier.in_features, 9, rngs=nnx.Rngs(0))
+  run = set_up(tiny.config(tiny_data))
+  state = train_step.init_state(run.task, *train_step.split_model(model)[1:], seed=0)
+  with checkpoints.make_manager(tmp_path) as manager:
+    checkpoints.save(manager, 0, {"joint": state}, checkpoints.Progress())
+  run.facts().write(tmp_path)
+  config_lib.write(run.config, tmp_path / "config.json")
+  for use in (checkpoints.load_model, evaluate):
+    with pytest.raises(DataError, match=rf"checkpoint 0 of .* {exchanged}.* expected"):
+      use(tmp_path)
 
 
 def test_a_stream_that_a_checkpoint_lacks_is_named(copy):

@@ -61,6 +61,8 @@ class Progress:
     return dataclasses.replace(self, since_best=self.since_best + 1, judged_step=step)
 
 
+# What a network's values are kept as.
+_KINDS = ((nnx.Param, "params"), (nnx.BatchStat, "batch_stats"))
 _PROGRESS = tuple(field.name for field in dataclasses.fields(Progress))
 
 
@@ -541,7 +543,8 @@ def load_trained(
   variables = saved_eval_variables(tree[facts.stream(stream)])
   dtype = dtype or devices.dtype_for_use(facts.model.dtype)
   # Not rematerialised, which is of use in training and lets no trace close over the parameters.
-  model = _build(dataclasses.replace(facts.model, dtype=dtype, remat=False), variables)
+  config = dataclasses.replace(facts.model, dtype=dtype, remat=False)
+  model = _build(config, variables, f"checkpoint {step} of {workdir}")
   model.eval()
   return model, variables, step
 
@@ -602,10 +605,31 @@ def warm_start(
   return result
 
 
-def _build(config: ModelConfig, variables: EvalVariables) -> nnx.Module:
+def check_fits(model: nnx.Module, variables: EvalVariables, source: str) -> None:
+  """Raises DataError where arrays of a checkpoint, the source, are not those of its network.
+
+  As where a loop of one's own exchanged a layer in a model and saved that.
+  """
+  shapes = lambda tree: {
+    jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+  for kind, name in _KINDS:
+    saved, here = shapes(variables[name]), shapes(nnx.to_pure_dict(nnx.state(model, kind)))
+    if different := sorted(path for path in saved | here if saved.get(path) != here.get(path)):
+      path = different[0]
+      raise DataError(
+        f"{source} is of another network than {workdir_lib.FILE} there: {len(different)} arrays "
+        f"differ, such as {path}: {saved.get(path, 'none')} saved, {here.get(path, 'none')} "
+        "expected. A layer of your own is named in model.block_type (docs/own_layers.md)"
+      )
+
+
+def _build(config: ModelConfig, variables: EvalVariables, source: str) -> nnx.Module:
   """A network with these parameters and running statistics; no initial ones are drawn."""
   model = nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)))
-  for kind, name in ((nnx.Param, "params"), (nnx.BatchStat, "batch_stats")):
+  check_fits(model, variables, source)
+  for kind, name in _KINDS:
     state = nnx.state(model, kind)
     pure = flax.serialization.from_state_dict(nnx.to_pure_dict(state), variables[name])
     nnx.replace_by_pure_dict(state, jax.tree.map(jax.numpy.asarray, pure))

@@ -15,6 +15,7 @@ from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.evaluation import calibration, fusion, metrics
 from mstgcn_jax.evaluation.calibration import Calibration
 from mstgcn_jax.evaluation.scores import Scores
+from mstgcn_jax.model import make_network
 from mstgcn_jax.training import checkpoints, devices, predict, train_step
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
@@ -143,10 +144,12 @@ def evaluate(
   run = _set_up(trained, protocol, data_set)
   notes = _check_fit(workdir, facts, run)
   tree, step = checkpoints.load_variables(workdir, checkpoint)
-  variables = {
-    name: train_step.replicate(mesh, _as_in_training(train_step.saved_eval_variables(tree[name])))
-    for name, mesh in run.meshes.items()
-  }
+  model = nnx.eval_shape(lambda: make_network(run.model_config, rngs=nnx.Rngs(0)))
+  variables = {}
+  for name, mesh in run.meshes.items():
+    saved = train_step.saved_eval_variables(tree[name])
+    checkpoints.check_fits(model, saved, f"checkpoint {step} of {workdir}")
+    variables[name] = train_step.replicate(mesh, _as_in_training(saved))
   selected_on = ""
   if checkpoint != "newest" and step == checkpoints.best_step(workdir):
     same_split = (run.config.data.protocol, run.data_set.name) == _split_of(trained)
