@@ -85,6 +85,15 @@ def test_a_title_wider_than_the_picture_of_few_classes_is_whole(tmp_path):
   assert (pixels[:, [0, -1]] == 1).all()  # nothing is cut at the sides
 
 
+def test_a_picture_of_many_classes_numbers_them_from_0_as_all_else_does(tmp_path, monkeypatch):
+  drawn = []
+  monkeypatch.setattr(plots, "_save", lambda figure, path: drawn.append(figure))
+  plots.confusion_matrix(np.eye(31), [f"c{i}" for i in range(31)], tmp_path / "m.png", title="x")
+  axes = drawn[0].axes[0]
+  assert [label.get_text() for label in axes.get_xticklabels()][:2] == ["0", "5"]
+  assert axes.get_ylabel() == "true (class number, from 0)"
+
+
 def test_confusions():
   matrix = metrics.confusion_matrix(LOGITS, LABELS)
   np.testing.assert_array_equal(matrix, [[1, 0, 0], [0, 1, 0], [0, 1, 1]])

@@ -20,7 +20,8 @@ def confusion_matrix(
 ) -> None:
   """Draws a row-normalised confusion matrix [true, predicted] as PNG.
 
-  Up to 30 classes carry their names and every cell above 1 % its figure; beyond, numbers.
+  Up to 30 classes carry their names and every cell above 1 % its figure; beyond, their
+  numbers, from 0 as everywhere.
   """
   n = len(matrix)
   share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
@@ -30,12 +31,13 @@ def confusion_matrix(
   ax = fig.subplots()
   image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
   ticks = np.arange(n) if small else np.arange(0, n, 5)
-  labels = list(class_names) if small else [str(i + 1) for i in ticks]
+  labels = list(class_names) if small else [str(i) for i in ticks]
   as_text = {"fontsize": 8, "parse_math": False}  # a $ in a name begins no formula
   ax.set_xticks(ticks, labels, rotation=90 if small else 0, **as_text)
   ax.set_yticks(ticks, labels, **as_text)
-  ax.set_xlabel("predicted")
-  ax.set_ylabel("true")
+  numbered = "" if small else " (class number, from 0)"
+  ax.set_xlabel(f"predicted{numbered}")
+  ax.set_ylabel(f"true{numbered}")
   ax.set_title(title, fontsize=11)
   if small:
     for i, j in zip(*np.nonzero(share > 0.01), strict=True):
