@@ -30,7 +30,7 @@ def confusion_matrix(
   fig = Figure(figsize=(size + 0.8, size), layout="constrained")
   ax = fig.subplots()
   image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
-  ticks = np.arange(n) if small else np.arange(0, n, 5)
+  ticks = np.arange(n) if small else np.arange(0, n, 5 * -(-n // 120))
   labels = list(class_names) if small else [str(i) for i in ticks]
   as_text = {"fontsize": 8, "parse_math": False}  # a $ in a name begins no formula
   ax.set_xticks(ticks, labels, rotation=90 if small else 0, **as_text)
