@@ -260,6 +260,16 @@ def test_evaluate_counts_clips_whose_copies_were_trained_on_apart(four_streams, 
   assert said in printed
 
 
+def test_a_data_set_in_a_renamed_folder_is_still_what_was_trained_on(tiny_data, tmp_path):
+  shutil.copytree(tiny_data / "tiny", tmp_path / "data/renamed")
+  changes = {"data.name": "renamed", "data.holdout_subjects": (5,), "epochs": 1}
+  loop.train(tiny.config(tmp_path / "data", **changes), tmp_path / "run")
+  (tmp_path / "data").rename(tmp_path / "moved")
+  evaluate.main([str(tmp_path / "run"), "--data", str(tmp_path / "moved"), "--calibrate"])
+  assert (tmp_path / "run/calibration.json").exists()  # fitted on whom the run held out
+  assert (tmp_path / "run/evaluation_newest").is_dir()
+
+
 def test_evaluate_says_in_what_other_data_differ(four_streams, tmp_path):
   tiny.prepare(tmp_path, "uncentred", center=None)
   found = evaluate_lib.evaluate(four_streams, data_set=tmp_path / "uncentred")

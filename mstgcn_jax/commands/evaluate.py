@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
     config = config_lib.load(args.config)
     _print(evaluate_fresh(config, protocol=args.protocol, data_set=_folder(config, args)))
     return 0
-  workdir_lib.read(workdir)  # says it of what is no workdir
+  facts = workdir_lib.read(workdir)
   trained = config_lib.read(workdir / "config.json")
   evaluation = evaluate(
     workdir,
@@ -56,7 +56,8 @@ def main(argv: list[str]) -> int:
   )
   text = _print(evaluation)
   data = trained.data
-  names = [evaluation.data_name] if evaluation.data_name != data.name else []
+  trained_on = facts.data_name or data.name  # of which the folder may have another name
+  names = [evaluation.data_name] if evaluation.data_name != trained_on else []
   names += [evaluation.protocol] if names or evaluation.protocol != data.protocol else []
   what = "_".join(["evaluation", args.checkpoint, *names])
   out = workdir / re.sub(r"[^\w.-]+", "_", what)

@@ -141,19 +141,15 @@ def evaluate(
     workdir_lib.check_trusted(model, trust)
   with trained.ignore_type():  # as recorded: the file that the config names may be gone
     trained.model.graph = facts.model.graph
-  run = _set_up(trained, protocol, data_set)
+  trained_on = facts.data_name or trained.data.name
+  run = _set_up(trained, protocol, data_set, trained_on)
   notes = _check_fit(workdir, facts, run)
-  tree, step = checkpoints.load_variables(workdir, checkpoint)
-  model = nnx.eval_shape(lambda: make_network(run.model_config, rngs=nnx.Rngs(0)))
-  variables = {}
-  for name, mesh in run.meshes.items():
-    saved = train_step.saved_eval_variables(tree[name])
-    checkpoints.check_fits(model, saved, f"checkpoint {step} of {workdir}")
-    variables[name] = train_step.replicate(mesh, _as_in_training(saved))
+  variables, step = _load(workdir, checkpoint, run)
   selected_on = ""
   if checkpoint != "newest" and step == checkpoints.best_step(workdir):
-    same_split = (run.config.data.protocol, run.data_set.name) == _split_of(trained)
-    selected_on = "this very split" if same_split else ", ".join(reversed(_split_of(trained)))
+    split = trained.data.protocol, trained_on
+    same_split = (run.config.data.protocol, run.data_set.name) == split
+    selected_on = "this very split" if same_split else ", ".join(reversed(split))
     if trained.data.holdout_subjects:
       selected_on = "held-out subjects"
   evaluation = _evaluate(run, variables)
@@ -171,10 +167,20 @@ def evaluate(
   )
 
 
-def _as_in_training(saved: EvalVariables) -> EvalVariables:
-  """With numbers for blocks, which a checkpoint holds as text."""
-  trees = {kind: nnx.restore_int_paths(saved[kind]) for kind in ("params", "batch_stats")}
-  return saved | trees
+def _load(
+  workdir: pathlib.Path, checkpoint: str | int, run: Experiment
+) -> tuple[dict[str, EvalVariables], int]:
+  """Stream -> what a checkpoint holds for its network, on its devices; and the step."""
+  tree, step = checkpoints.load_variables(workdir, checkpoint)
+  model = nnx.eval_shape(lambda: make_network(run.model_config, rngs=nnx.Rngs(0)))
+  variables = {}
+  for name, mesh in run.meshes.items():
+    saved = train_step.saved_eval_variables(tree[name])
+    checkpoints.check_fits(model, saved, f"checkpoint {step} of {workdir}")
+    # With numbers for blocks, which a checkpoint holds as text.
+    trees = {kind: nnx.restore_int_paths(saved[kind]) for kind in ("params", "batch_stats")}
+    variables[name] = train_step.replicate(mesh, saved | trees)
+  return variables, step
 
 
 def evaluate_fresh(
@@ -184,17 +190,21 @@ def evaluate_fresh(
   data_set: DataSet | str | pathlib.Path | None = None,
 ) -> Evaluation:
   """Evaluates a config's network as it is initialised: shows that data and network fit together."""
-  run = _set_up(config, protocol, data_set)
+  run = _set_up(config, protocol, data_set, config.data.name)
   states = run.initial_states()
   return _evaluate(run, {name: train_step.eval_variables(s) for name, s in states.items()})
 
 
-def _set_up(config: ConfigDict, protocol: str | None, data_set) -> Experiment:
-  """The experiment of a config with another protocol or data set, which leave the config alone."""
+def _set_up(config: ConfigDict, protocol: str | None, data_set, trained_on: str) -> Experiment:
+  """The experiment of a config with another protocol or data set, which leave the config alone.
+
+  Args:
+    trained_on: what the config's data set calls itself; its folder may have another name.
+  """
   config = config.copy_and_resolve_references()
   if isinstance(data_set, str | pathlib.Path):
     data_set = open_data_set(data_set)
-  other_data = data_set is not None and data_set.name != config.data.name
+  other_data = data_set is not None and data_set.name != trained_on
   if other_data or protocol not in (None, config.data.protocol):
     config.data.holdout_subjects = ()  # of the split that was trained on
   config.data.protocol = protocol or config.data.protocol
@@ -237,10 +247,6 @@ def _check_fit(workdir: pathlib.Path, facts: RunFacts, run: Experiment) -> list[
       "--data names another folder of data sets, --data-name another one in it"
     )
   return notes
-
-
-def _split_of(config: ConfigDict) -> tuple[str, str]:
-  return config.data.protocol, config.data.name
 
 
 def _trained_rows(trained: ConfigDict, facts: RunFacts, run: Experiment) -> np.ndarray:
