@@ -4,6 +4,7 @@ import json
 import pathlib
 import shlex
 
+import numpy as np
 import pytest
 import tiny
 
@@ -106,6 +107,16 @@ def test_a_mistyped_field_or_value_is_named(text, message):
 def test_a_value_that_makes_no_sense_is_refused(text, message):
   with pytest.raises(ConfigError, match=message):
     config_lib.validate(typed(text))
+
+
+def test_subjects_as_numpy_counts_them_are_refused_before_anything_is_written():
+  config = typed("data.holdout_subjects=1,3")
+  config_lib.validate(config)
+  config.data.holdout_subjects = tuple(np.unique([3, 1]))  # which JSON does not take
+  with pytest.raises(
+    ConfigError, match=r"holdout_subjects is .* it must be whole numbers or texts"
+  ):
+    config_lib.validate(config)
 
 
 def test_a_graph_of_another_count_of_joints_than_ntus_is_left_to_the_data():

@@ -380,6 +380,8 @@ def validate(config: ConfigDict) -> None:
     "model.dtype",
     "float32 or bfloat16 unless JAX_ENABLE_X64=1 is set",
   )
+  held = all(type(subject) in (int, str) for subject in config.data.holdout_subjects)
+  require(held, "data.holdout_subjects", "whole numbers or texts of Python, such as (1, 3)")
   texts = all(isinstance(part, str) and part for part in config.init_ignore)
   require(texts, "init_ignore", "parts of the paths of tensors, such as ('classifier',)")
   temporal_sampling.check(config.data.sampling, config.data.views)
