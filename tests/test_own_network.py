@@ -13,6 +13,7 @@ from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model import ModelConfig, make_network, summary
 from mstgcn_jax.training import experiment, loop
 from mstgcn_jax.use.classifier import Classifier
+from mstgcn_jax.use.evaluate import evaluate
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 
@@ -44,6 +45,23 @@ def test_a_network_of_ones_own_trains_resumes_and_classifies(tiny_data, tmp_path
   probabilities = classify(np.ones((2, 1, 16, 20, 3), np.float32))
   np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
   assert classify.features(np.ones((2, 1, 16, 20, 3), np.float32)).shape == (2, 8)
+
+
+def test_code_that_changed_since_a_run_was_trained_is_named(
+  tiny_data, tmp_path, monkeypatch, capsys
+):
+  code = (EXAMPLES / "tcn.py").read_text()
+  (tmp_path / "changing.py").write_text(code)
+  monkeypatch.syspath_prepend(tmp_path)
+  config = tiny.config(tiny_data, **{"model.network": "changing:TCN", "epochs": 1})
+  loop.train(config, tmp_path / "run")
+  assert not evaluate(tmp_path / "run", trust=True).notes
+  (tmp_path / "changing.py").write_text(code + "\n")
+  (note,) = evaluate(tmp_path / "run", trust=True).notes
+  assert note == "the file of changing:TCN is not what it was when the run was trained"
+  config.epochs = 2
+  loop.train(config, tmp_path / "run")
+  assert note in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("examples")

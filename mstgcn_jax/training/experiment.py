@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -74,6 +75,7 @@ class Experiment:
       reading=self.data_set.reading,
       data_name=self.data_set.name,
       data_identity=self.data_set.identity,
+      code=_digest_of_code(self.model_config),
     )
 
   def abstract_states(self) -> dict[str, train_step.TrainState]:
@@ -308,6 +310,14 @@ def own_network(config: ModelConfig, window: int) -> nnx.Module:
       f"{config.num_classes} classes have the shape (1, {config.num_classes})"
     )
   return model
+
+
+def _digest_of_code(config: ModelConfig) -> str:
+  """Of the files of one's own code that a network was built with; '' where it was with none."""
+  names = [part.partition(":")[0] for part in (own_code(config) or "").split("/") if ":" in part]
+  paths = [pathlib.Path(getattr(sys.modules.get(name), "__file__", None) or "") for name in names]
+  content = b"".join(path.read_bytes() for path in paths if path.is_file())
+  return hashlib.blake2b(content, digest_size=16).hexdigest() if content else ""
 
 
 def make_sampling(config: ConfigDict, data_set: DataSet) -> Sampling:

@@ -255,7 +255,7 @@ def check_same_run(workdir: pathlib.Path, run: Experiment) -> list[str]:
       + "\n  ".join(changed)
       + "\nTake another --workdir, or resume all the same with --config.allow_config_change=True"
     )
-  return changed
+  return changed + facts.code_differences(run.facts())
 
 
 def _is_measured_otherwise(what: str) -> bool:

@@ -46,6 +46,7 @@ class RunFacts:
     reading: source -> options by which its recordings are read as the training data were.
     data_name: the data set; None for an imported model, which doesn't know it.
     data_identity: its content (`DataSet.identity`); None where it was not recorded.
+    code: a digest of the files of one's own code that the network is built with; '' without such.
   """
 
   model: ModelConfig
@@ -62,6 +63,7 @@ class RunFacts:
   reading: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
   data_name: str | None = None
   data_identity: dict[str, Any] | None = None
+  code: str = ""
 
   def stream(self, name: str | None) -> str:
     """`name`, or the first stream; ConfigError where the run has none of that name."""
@@ -76,6 +78,12 @@ class RunFacts:
     if self.data_identity is None:
       return [UNKNOWN_DATA]
     return data_set_lib.differences(self.data_identity, data_set.identity)
+
+  def code_differences(self, other: "RunFacts") -> list[str]:
+    """That one's own code is not what the run was trained with, as far as both say."""
+    if not (self.code and other.code) or self.code == other.code:
+      return []
+    return [f"the file of {own_code(self.model)} is not what it was when the run was trained"]
 
   def clip_differences(self, other: "RunFacts") -> list[tuple[str, str]]:
     """In what the clips trained on are prepared otherwise, as far as both say: (here, there)."""
@@ -124,6 +132,8 @@ class RunFacts:
     }
     if self.data_name is not None:
       content["data"] = {"name": self.data_name, "identity": self.data_identity}
+    if self.code:
+      content["code"] = self.code
     files.write_json(pathlib.Path(workdir) / FILE, content)
 
 
@@ -173,7 +183,7 @@ def _parse(content: dict[str, Any]) -> RunFacts:
 
   is_joint = lambda value: value is None or value in range(model.skeleton.num_joints)
   needed = {"model", "class_names", "streams", "input"}
-  optional = {"data", "loading", "preparation", "joint_at_zero"}
+  optional = {"data", "loading", "preparation", "joint_at_zero", "code"}
   if unknown := (set(content) - optional) ^ needed:
     raise ValueError(f"{min(unknown)} is unknown or missing")
   model = ModelConfig.from_dict(content["model"])
@@ -218,6 +228,7 @@ def _parse(content: dict[str, Any]) -> RunFacts:
     **preparation | {"picture": tuple(preparation.get("picture", ()))},
     data_name=data["name"],
     data_identity=data.get("identity"),
+    code=str(content.get("code", "")),
   )
 
 

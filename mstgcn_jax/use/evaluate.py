@@ -230,7 +230,7 @@ def _evaluate(run: Experiment, variables: Mapping[str, EvalVariables]) -> Evalua
 
 def _check_fit(workdir: pathlib.Path, facts: RunFacts, run: Experiment) -> list[str]:
   """Notes on the data; ConfigError where it is none that the run could have been trained on."""
-  data_set, notes = run.data_set, []
+  data_set, notes = run.data_set, facts.code_differences(run.facts())
   differences = facts.model_differences(run.model_config)
   if facts.data_name == data_set.name:
     differences += facts.data_differences(data_set)
@@ -240,7 +240,7 @@ def _check_fit(workdir: pathlib.Path, facts: RunFacts, run: Experiment) -> list[
     for trained, here in facts.clip_differences(run.facts()):
       notes.append(f"clips of {data_set.name} are {here}, those trained on {trained}")
   if differences == [workdir_lib.UNKNOWN_DATA]:
-    return [f"whether {data_set.path} fits is not known: {workdir_lib.UNKNOWN_DATA}"]
+    return [f"whether {data_set.path} fits is not known: {workdir_lib.UNKNOWN_DATA}", *notes]
   if differences:
     raise ConfigError(
       f"{data_set.path} does not fit the run in {workdir} ({'; '.join(differences)}); "
