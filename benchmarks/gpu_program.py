@@ -34,7 +34,7 @@ from flax import nnx
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mstgcn_jax.model import ModelConfig, make_network, platform
+from mstgcn_jax.model import ModelConfig, abstract_network, make_network, platform
 from mstgcn_jax.model.config import NETWORKS
 from mstgcn_jax.training import train_step
 
@@ -261,7 +261,7 @@ def compile_step(
     "label": jax.ShapeDtypeStruct((clips,), np.int32, sharding=share),
     "stop": jax.ShapeDtypeStruct((clips,), np.int32, sharding=share),
   }
-  model = nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)))
+  model = abstract_network(config)
   task, params, batch_stats = published_task.make_task(model, clips)
   init = lambda params, stats: train_step.init_state(task, params, stats, seed=0)
   state = place(jax.eval_shape(init, params, batch_stats), whole)

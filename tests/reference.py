@@ -13,7 +13,7 @@ from flax import nnx
 from golden import golden
 
 from mstgcn_jax import torch_weights
-from mstgcn_jax.model import make_network, platform
+from mstgcn_jax.model import abstract_network, platform
 from mstgcn_jax.model.activations import PLAIN, RELU_OF_SUM
 
 HERE = platform.of(jax.devices()[0])
@@ -37,7 +37,7 @@ class Reference:
     config = torch_weights.config_from_reference(json.loads(str(self["config"])))
     self.config = dataclasses.replace(config, dtype=dtype)
     # Without initial values, which the file's replace.
-    self.model = nnx.eval_shape(lambda: make_network(self.config, rngs=nnx.Rngs(0)))
+    self.model = abstract_network(self.config)
     self.state = self.group("state/")
     self.unused = torch_weights.load_state_dict(self.model, self.state)
     self.clips = jnp.asarray(self["input"].transpose(0, 4, 2, 3, 1), dtype)

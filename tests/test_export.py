@@ -18,7 +18,7 @@ from mstgcn_jax import files
 from mstgcn_jax.commands import export as command
 from mstgcn_jax.errors import ConfigError, RunError
 from mstgcn_jax.evaluation import calibration
-from mstgcn_jax.model import ModelConfig, make_network, platform
+from mstgcn_jax.model import ModelConfig, abstract_network, platform
 from mstgcn_jax.use import export, onnx_graph
 from mstgcn_jax.use.classifier import Classifier
 from mstgcn_jax.use.predict import Predictor
@@ -256,7 +256,7 @@ NETWORKS = [
 
 def random_network(config):
   """A network in evaluation mode; drawn by NumPy, which compiles nothing."""
-  model = nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)))
+  model = abstract_network(config)
   rng = np.random.default_rng(0)
   for kind, draw in (
     (nnx.Param, lambda shape: rng.normal(0, 0.3, shape)),

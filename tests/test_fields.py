@@ -7,7 +7,7 @@ import jax
 import pytest
 from flax import nnx
 
-from mstgcn_jax.model import ModelConfig, fields, make_network
+from mstgcn_jax.model import ModelConfig, abstract_network, fields
 from mstgcn_jax.model.config import BLOCK_TYPES, NETWORKS
 
 OTHERWISE = {
@@ -34,7 +34,7 @@ def test_a_field_changes_the_program_where_a_layer_is_said_to_read_it(network):
 
 def program_of(config: ModelConfig) -> str:
   """What a network computes of clips in training, as JAX prints it."""
-  graph, state = nnx.split(nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0))))
+  graph, state = nnx.split(abstract_network(config))
 
   def logits(state, clips):
     model = nnx.merge(graph, state)

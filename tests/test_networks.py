@@ -15,7 +15,15 @@ from flax import nnx
 from mstgcn_jax import torch_weights
 from mstgcn_jax.data import augment
 from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.model import MSTGCN, ModelConfig, disentangled, make_network, neighbours, platform
+from mstgcn_jax.model import (
+  MSTGCN,
+  ModelConfig,
+  abstract_network,
+  disentangled,
+  make_network,
+  neighbours,
+  platform,
+)
 from mstgcn_jax.model.config import NEIGHBOURS, NETWORKS
 from mstgcn_jax.model.norm import BatchNorm
 from mstgcn_jax.model.spatial import GraphConv
@@ -34,7 +42,7 @@ def config(network: str, **fields) -> ModelConfig:
 @functools.cache
 def values(model_config: ModelConfig):
   """Parameters and running statistics of a network, drawn at random."""
-  structure = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
+  structure = abstract_network(model_config)
   rng = np.random.default_rng(0)
 
   def draw(path, leaf):
@@ -50,7 +58,7 @@ def values(model_config: ModelConfig):
 
 
 def network_of(model_config: ModelConfig, params, batch_stats) -> nnx.Module:
-  structure = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
+  structure = abstract_network(model_config)
   arrays = jax.tree.map(jnp.asarray, (params, batch_stats))
   return nnx.merge(train_step.split_model(structure)[0], *arrays)
 
@@ -236,7 +244,7 @@ def check(values, std):
 
 def initial(network: str):
   model_config = config(network, blocks=((3, 32, False, 1), (32, 64, True, 2)), num_classes=60)
-  graphdef = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
+  graphdef = abstract_network(model_config)
   graphdef = nnx.graphdef(graphdef)
   state = jax.jit(lambda: nnx.state(make_network(model_config, rngs=nnx.Rngs(0))))()
   return nnx.merge(graphdef, state)

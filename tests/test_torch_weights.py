@@ -24,7 +24,7 @@ from mstgcn_jax.commands import evaluate
 from mstgcn_jax.commands.weights import main as weights_main
 from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.model import MSTGCN, ModelConfig, make_network, torch_names
+from mstgcn_jax.model import MSTGCN, ModelConfig, abstract_network, torch_names
 from mstgcn_jax.model.block import spatial_layer
 from mstgcn_jax.model.config import NETWORKS
 from mstgcn_jax.model.unpublished import unpublished
@@ -496,7 +496,7 @@ def of_network(name: str, **fields):
   """A network of published depth, narrow, and its state under the published names."""
   fields = {"num_classes": 7, "network": name, "width": 16, "num_persons": 1} | fields
   config = ModelConfig(**fields)
-  model = nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)))
+  model = abstract_network(config)
   rng = np.random.default_rng(0)
   state = {}
   for key, variable, _, shape in torch_names.tensors(model):

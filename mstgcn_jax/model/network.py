@@ -34,6 +34,11 @@ def make_network(config: ModelConfig, *, rngs: nnx.Rngs) -> nnx.Module:
   return (MSTGCN if config.network == "mstgcn" else Network)(config, rngs=rngs)
 
 
+def abstract_network(config: ModelConfig) -> nnx.Module:
+  """As `make_network`, with `jax.ShapeDtypeStruct` in place of arrays: nothing is drawn."""
+  return nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)))
+
+
 class Network(nnx.Module):
   """The frame that all networks share; what differs is in the config and in the blocks' layers.
 

@@ -29,7 +29,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from mstgcn_jax import files
 from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line
-from mstgcn_jax.model import ModelConfig, make_network
+from mstgcn_jax.model import ModelConfig, abstract_network, make_network
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import devices
 from mstgcn_jax.training import workdir as workdir_lib
@@ -627,7 +627,7 @@ def check_fits(model: nnx.Module, variables: EvalVariables, source: str) -> None
 
 def _build(config: ModelConfig, variables: EvalVariables, source: str) -> nnx.Module:
   """A network with these parameters and running statistics; no initial ones are drawn."""
-  model = nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)))
+  model = abstract_network(config)
   check_fits(model, variables, source)
   for kind, name in _KINDS:
     state = nnx.state(model, kind)

@@ -22,7 +22,7 @@ from mstgcn_jax.data.augment import Augmentation
 from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, DataError, first_line, line_in
-from mstgcn_jax.model import ModelConfig, make_network
+from mstgcn_jax.model import ModelConfig, abstract_network, make_network
 from mstgcn_jax.model.config import own_code
 from mstgcn_jax.training import checkpoints, device_batches, train_step
 from mstgcn_jax.training import config as config_lib
@@ -208,7 +208,7 @@ def set_up(
   if own_code(model_config):
     abstract = own_network(model_config, sampling.window)
   else:
-    abstract = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
+    abstract = abstract_network(model_config)
   steps_per_epoch = 0
   if train:
     one_pass = input_pipeline.steps_per_epoch(len(split.train), config.batch_size)
@@ -262,7 +262,7 @@ def _augmentation(config: ConfigDict, data_set: DataSet) -> Augmentation:
 
 
 def own_network(config: ModelConfig, window: int) -> nnx.Module:
-  """As `nnx.eval_shape` of `make_network`, where code of one's own makes it, tried on a clip.
+  """As `abstract_network`, where code of one's own makes it, tried on a clip.
 
   Raises:
     ConfigError: that code fails, layers of one's own and the others don't fit together, or a
@@ -284,7 +284,7 @@ def own_network(config: ModelConfig, window: int) -> nnx.Module:
     return f"({place}{': ' if place else ''}{type(error).__name__}: {first_line(error)})"
 
   try:
-    model = nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)))
+    model = abstract_network(config)
   except ConfigError:
     raise
   except Exception as error:  # whatever a layer of somebody else's raises

@@ -15,7 +15,7 @@ from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.evaluation import calibration, fusion, metrics
 from mstgcn_jax.evaluation.calibration import Calibration
 from mstgcn_jax.evaluation.scores import Scores
-from mstgcn_jax.model import make_network
+from mstgcn_jax.model import abstract_network
 from mstgcn_jax.training import checkpoints, devices, predict, train_step
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
@@ -172,7 +172,7 @@ def _load(
 ) -> tuple[dict[str, EvalVariables], int]:
   """Stream -> what a checkpoint holds for its network, on its devices; and the step."""
   tree, step = checkpoints.load_variables(workdir, checkpoint)
-  model = nnx.eval_shape(lambda: make_network(run.model_config, rngs=nnx.Rngs(0)))
+  model = abstract_network(run.model_config)
   variables = {}
   for name, mesh in run.meshes.items():
     saved = train_step.saved_eval_variables(tree[name])

@@ -14,7 +14,7 @@ from mstgcn_jax import files, torch_weights, words
 from mstgcn_jax.data import streams
 from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.model import ModelConfig, make_network
+from mstgcn_jax.model import ModelConfig, abstract_network
 from mstgcn_jax.model.config import NETWORKS
 from mstgcn_jax.training import checkpoints, optimizer
 from mstgcn_jax.training import config as config_lib
@@ -75,7 +75,7 @@ def import_checkpoint(
   if model_config.skeleton.center is not None:
     config.data.center = model_config.published.origin
   config_lib.validate(config)
-  model = nnx.eval_shape(lambda: make_network(model_config, rngs=nnx.Rngs(0)))
+  model = abstract_network(model_config)
   unused = _fill(model, state, weights, reference)
   try:
     workdir.mkdir(parents=True, exist_ok=True)
