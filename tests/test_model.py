@@ -394,7 +394,8 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_parameters_and_statistics_in_fl
   reference = _trained(SMALL)
   model.eval(), reference.eval()
   assert model.blocks[1](jnp.ones((2, 25, 4, 8))).dtype == "bfloat16"
-  found, expected = _logits(model), _logits(reference)
+  # Operation by operation: jaxlib 0.12.0 compiles all at once wrongly for CPUs (docs/networks.md).
+  found, expected = model(CLIPS), reference(CLIPS)
   assert found.dtype == "float32"
   # Eight bits of mantissa: 0.4 % a rounding.
   assert jnp.linalg.norm(found - expected) < 0.05 * jnp.linalg.norm(expected)
