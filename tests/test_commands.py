@@ -124,6 +124,30 @@ def test_the_fusion_takes_effect():  # conftest.py asks for it
   assert "ynn_fusion" in compiled.as_text()
 
 
+@pytest.mark.parametrize(
+  ("several", "told", "expected"),
+  [
+    (False, "", "home/mstgcn_jax/xla"),
+    # A process that found a program, where another did not, would be waited for on a GPU.
+    (True, "", ""),
+    (True, "shared", "shared"),
+  ],
+)
+def test_programs_of_several_processes_are_kept_only_where_the_user_says(
+  monkeypatch, tmp_path, several, told, expected
+):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+  monkeypatch.setattr(jax.distributed, "is_initialized", lambda: several)
+  before = jax.config.jax_compilation_cache_dir
+  jax.config.update("jax_compilation_cache_dir", str(tmp_path / told) if told else None)
+  try:
+    process.use_compilation_cache()
+    found = jax.config.jax_compilation_cache_dir
+  finally:
+    jax.config.update("jax_compilation_cache_dir", before)
+  assert (found or "") == (expected and str(tmp_path / expected))
+
+
 def test_a_second_command_in_the_same_workdir_is_refused(train, tiny_data, tmp_path):
   with files.only_writer(tmp_path / "run"):
     status, message = train(

@@ -242,10 +242,17 @@ def xla_knows(flag: str) -> bool:
 
 
 def use_compilation_cache() -> None:
-  """Keeps compiled steps in ~/.cache/mstgcn_jax, unless JAX_COMPILATION_CACHE_DIR says where."""
+  """Keeps compiled steps in ~/.cache/mstgcn_jax, unless JAX_COMPILATION_CACHE_DIR says where.
+
+  Those of several processes are kept only where that says so. Processes compile for GPUs together,
+  each tuning its share of the kernels, and JAX has the first one alone write: where it finds a
+  program and another, with a home of its own, does not, that one waits a day for its share.
+  """
   import jax
 
   if not jax.config.jax_compilation_cache_dir:
+    if jax.distributed.is_initialized():
+      return
     path = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
     jax.config.update("jax_compilation_cache_dir", str(path / "mstgcn_jax" / "xla"))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
