@@ -202,6 +202,10 @@ def _slurm(rank: int, port: int, one_each: bool) -> dict[str, str]:
   }
 
 
+def _slurm_card_each(rank: int, port: int, one_each: bool) -> dict[str, str]:
+  return _slurm(rank, port, one_each) | {"CUDA_VISIBLE_DEVICES": "0"}  # where cgroups hide others
+
+
 def _open_mpi_4(rank: int, port: int, one_each: bool) -> dict[str, str]:
   return {
     "OMPI_MCA_orte_hnp_uri": f"{port << 12}.0;tcp://127.0.0.1:34911",
@@ -231,13 +235,15 @@ def _plain(rank: int, port: int, one_each: bool) -> dict[str, str]:
   [
     (_slurm, True, ("all", "all")),
     (_slurm, False, ("0", "1")),
+    (_slurm_card_each, False, ("all", "all")),
     (_open_mpi_4, True, ("all", "all")),
     (_open_mpi_5, True, ("all", "all")),
     (_plain, True, ("all", "all")),
   ],
 )
 def test_processes_join_by_the_usual_environment(environment, one_each, devices):
-  # The variables as these launchers set them; alone on its machine a process keeps all GPUs.
+  # The variables as these launchers set them; alone on its machine a process keeps all GPUs, and
+  # where it is shown a single one, that one.
   port = free_port()
   both = [
     subprocess.Popen(
@@ -253,7 +259,8 @@ def test_processes_join_by_the_usual_environment(environment, one_each, devices)
   for rank, (status, output) in enumerate(finish(both, timeout=120)):
     assert status == 0, output
     assert output.splitlines()[-1] == f"{rank} 2 {devices[rank]}"
-    because = {_slurm: "SLURM_STEP_NUM_TASKS=2", _open_mpi_4: "OMPI_COMM_WORLD_SIZE=2"}
+    because = dict.fromkeys((_slurm, _slurm_card_each), "SLURM_STEP_NUM_TASKS=2")
+    because |= {_open_mpi_4: "OMPI_COMM_WORLD_SIZE=2"}
     said = because.get(environment, f"localhost:{port}")
     assert f"joining the other processes of this run ({said}) …" in output
 

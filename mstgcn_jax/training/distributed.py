@@ -26,7 +26,8 @@ def initialize(
 
   Flags win; else Slurm and Open MPI tell (JAX reads their variables; Open MPI from 5 on needs the
   coordinator); else JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID. A process on its
-  own, or the only one of its machine, drives all local devices. Call before anything touches one.
+  own, or the only one of its machine, drives all local devices, and one that is shown a single GPU
+  that one. Call before anything touches one.
 
   Args:
     heartbeat_timeout: seconds after which a lost process ends the others.
@@ -70,8 +71,8 @@ def initialize(
       f"could not join the other processes ({str(error).rstrip('.')}); --coordinator HOST:PORT "
       "names the first one"
     ) from error
-  if _alone_on_its_machine():
-    # Under a cluster's variables JAX gives a process the one GPU of its local rank.
+  if _alone_on_its_machine() or _has_one_card():
+    # Under a cluster's variables JAX gives a process that GPU, of those it sees, of its local rank.
     for platform in ("cuda", "rocm"):
       jax.config.update(f"jax_{platform}_visible_devices", "all")
 
@@ -114,6 +115,11 @@ def _alone_on_its_machine() -> bool:
   tasks = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")  # such as 1, 1(x4), or 2,1
   one_each = re.fullmatch(r"1(\(x\d+\))?", tasks) is not None
   return one_each or os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") == "1"
+
+
+def _has_one_card() -> bool:
+  """Whether the scheduler shows each process a card of its own (Slurm's --gpus-per-task=1)."""
+  return "," not in os.environ.get("CUDA_VISIBLE_DEVICES", ",")
 
 
 def _number(value: int | None, variable: str) -> int | None:
