@@ -60,6 +60,15 @@ def test_whole_groups_change_neither_values_nor_gradients_nor_statistics(fields,
     assert np.linalg.norm(a - b) <= 1e-12 * np.linalg.norm(b) + 1e-13
 
 
+def test_a_function_may_close_over_a_network_in_evaluation_mode_on_a_gpu_too():
+  model = MSTGCN(_config(), rngs=nnx.Rngs(0))
+  model.eval()
+  expected = model(CLIPS)
+  with platform.forced("gpu"):
+    found = jax.jit(lambda clips: model(clips))(CLIPS)
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_block_0_that_makes_no_groups_runs_as_it_is():
   config = _config(blocks=((3, 10, False, 1),))
   model = MSTGCN(config, rngs=nnx.Rngs(0))

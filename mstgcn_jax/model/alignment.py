@@ -58,10 +58,15 @@ def aligned(blocks: Sequence[Block], config: ModelConfig) -> Sequence[Block]:
 
 
 def keep_statistics(blocks: Sequence[Block], ran: Sequence[Block], config: ModelConfig) -> None:
-  """Gives blocks the running statistics that their `aligned` copies have come to."""
+  """Gives blocks in training mode the running statistics that their `aligned` copies have come to.
+
+  Others may belong to a function around the traced one, which could not be given any.
+  """
   theirs = dict(nnx.to_flat_state(nnx.state(ran, nnx.BatchStat)))
+  modules = dict(nnx.iter_modules(blocks))
   for path, variable in nnx.to_flat_state(nnx.state(blocks, nnx.BatchStat)):
-    variable.set_value(_cut(theirs[path][...], variable.shape, _units(config)))
+    if not modules[path[:-1]].use_running_average:
+      variable.set_value(_cut(theirs[path][...], variable.shape, _units(config)))
 
 
 def narrow(x: jax.Array, config: ModelConfig) -> jax.Array:
