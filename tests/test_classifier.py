@@ -15,7 +15,7 @@ from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.training import checkpoints
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.train_step import TrainState, split_model
-from mstgcn_jax.use.classifier import Classifier
+from mstgcn_jax.use.classifier import Classifier, in_batches
 from mstgcn_jax.use.stream import Stream
 
 NTU = skeletons.get("ntu_rgbd")
@@ -79,6 +79,24 @@ def recording(persons=2, seed=0):
 
 def clips(seed=0):
   return np.random.default_rng(seed).normal(size=(1, 2, 12, 25, 3)).astype(np.float32)
+
+
+def test_a_batch_is_started_before_the_one_before_it_is_read():
+  happened = []
+
+  class OnDevice:
+    def __init__(self, batch):
+      happened.append(f"{batch} started")
+      self.batch = batch
+
+    def __array__(self, *args, **kwargs):
+      happened.append(f"{self.batch} read")
+      return self.batch
+
+  found = list(in_batches(OnDevice, map(np.float32, (1, 2, 3)), 2))
+  assert [rows.tolist() for rows in found] == [[1, 2], [3]]
+  first, second = "[1. 2.]", "[3. 0.]"
+  assert happened == [f"{first} started", f"{second} started", f"{first} read", f"{second} read"]
 
 
 def test_a_joint_of_score_0_is_not_tracked(tmp_path):

@@ -29,12 +29,18 @@ def in_batches(
 ) -> Iterator[np.ndarray]:
   """A function of [batch, …] on clips, as arrays [clip, …] of up to `size` clips each.
 
-  The last batch is filled up with zeros, so that one shape is compiled.
+  The last batch is filled up with zeros, so that one shape is compiled. A batch is read when the
+  next one is started, so that a GPU does not wait while the host makes clips.
   """
-  clips = iter(clips)
-  while some := list(itertools.islice(clips, size)):
-    batch = np.stack([*some, *[np.zeros_like(some[0])] * (size - len(some))])
-    yield np.asarray(function(batch))[: len(some)]
+
+  def started() -> Iterator[tuple[jax.Array, int]]:
+    left = iter(clips)
+    while some := list(itertools.islice(left, size)):
+      batch = np.stack([*some, *[np.zeros_like(some[0])] * (size - len(some))])
+      yield function(batch), len(some)
+
+  for (found, count), _ in itertools.pairwise(itertools.chain(started(), (None,))):
+    yield np.asarray(found)[:count]
 
 
 def finite(found: np.ndarray, step: int) -> np.ndarray:
