@@ -273,7 +273,9 @@ def expand(
   origin: Any = None,
   factor: Any = None,
 ) -> Any:
-  """Clips as the model sees them; the same to the last bit in NumPy and in JAX.
+  """Clips as the model sees them; the same to the last bit in NumPy and in JAX on a CPU.
+
+  XLA's division on a GPU (div.full.f32) may differ by 2 in the last place.
 
   Looks up what is shown, then subtracts the first person's joint `center`, frame by frame or as
   `origin` says, from every tracked joint of everybody, and multiplies by `factor`; a joint whose
