@@ -148,6 +148,19 @@ def test_programs_of_several_processes_are_kept_only_where_the_user_says(
   assert (found or "") == (expected and str(tmp_path / expected))
 
 
+@pytest.mark.parametrize(
+  ("trains", "given", "expected"),
+  [(True, None, None), (False, None, "false"), (False, "true", "true")],
+)
+def test_only_training_takes_most_of_a_gpus_memory_at_once(monkeypatch, trains, given, expected):
+  name = "XLA_PYTHON_CLIENT_PREALLOCATE"
+  monkeypatch.setenv(name, given or "")
+  if not given:
+    monkeypatch.delenv(name)
+  process.start(trains=trains)
+  assert os.environ.get(name) == expected
+
+
 def test_a_second_command_in_the_same_workdir_is_refused(train, tiny_data, tmp_path):
   with files.only_writer(tmp_path / "run"):
     status, message = train(

@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     if name in configs:
       raise ConfigError(f"two configs are called {name}; rename one of the files")
     configs[name] = config_lib.load(path, changes)
-  process.start()
+  process.start(trains=True)
   text = compare.as_text(compare.compare(configs, args.workdir, seeds=args.seeds))
   with files.written_whole(args.workdir / "comparison.md") as aside:
     aside.write_text(text + "\n", encoding="utf-8")

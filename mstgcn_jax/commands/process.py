@@ -179,9 +179,11 @@ def _end(status: int, message: object = None) -> None:
   os._exit(status)
 
 
-def start() -> None:
+def start(*, trains: bool = False) -> None:
   """Before anything is computed: devices found, programs compiled for this CPU or cached.
 
+  Args:
+    trains: as of `devices.start`.
   Raises:
     ConfigError: as `devices.start`.
   """
@@ -189,7 +191,7 @@ def start() -> None:
 
   fuse_elementwise_on_cpu()
   use_compilation_cache()
-  devices.start()
+  devices.start(trains=trains)
 
 
 def quiet_libraries() -> None:

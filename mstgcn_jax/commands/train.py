@@ -86,7 +86,7 @@ def main(argv: list[str]) -> int:
     process_id=_number(given, "process_id"),
     heartbeat_timeout=config.heartbeat_timeout,
   )
-  process.start()
+  process.start(trains=True)
   workdir = pathlib.Path(given.get("workdir") or f"runs/{config_lib.name_of(given['config'])}")
   with process.interrupted_at_once():
     from mstgcn_jax.training import loop  # after distributed: it touches devices and TensorFlow

@@ -2,6 +2,7 @@
 
 import collections
 import logging
+import os
 import sys
 
 import jax
@@ -33,12 +34,18 @@ def heed_warnings() -> None:
     logger.addHandler(_Heard())
 
 
-def start() -> None:
+def start(*, trains: bool = False) -> None:
   """Has JAX look for its devices, and says where it takes others than JAX_PLATFORMS names first.
 
+  Args:
+    trains: whether JAX may take three quarters of a GPU's memory at once, as it does by default.
+      What does not train takes what it needs, so that it runs beside a training run, and leaves
+      room for one.
   Raises:
     ConfigError: what JAX_PLATFORMS names is not there.
   """
+  if not trains:
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
   wanted = jax.config.jax_platforms
   try:
     found = jax.default_backend()
