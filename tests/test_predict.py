@@ -404,6 +404,16 @@ def test_a_gap_without_anybody_parts_segments_of_one_label():
   assert [(start, end) for start, end, _ in joined] == [(0, 4), (6, 10)]
 
 
+def test_a_moment_counts_the_windows_that_it_is_in_and_no_other():
+  windows = [(0, 4), (3, 7), (6, 10), (7, 11)]  # as of 11 frames; nobody is in the second
+  assert list(predict.cut(11, predict.Windows(4, 3))) == windows
+  p = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+  joined = predict.join([windows[0], *windows[2:]], p, NAMING)
+  assert [(start, end) for start, end, _ in joined] == [(0, 4), (6, 10), (10, 11)]
+  # 6-7: b 1. 7-10: b 0.5, c 0.5. 10-11: c 1.
+  np.testing.assert_allclose(joined[1][2], [0, 0.625, 0.375])
+
+
 def test_a_network_whose_numbers_are_not_finite_gives_no_label(run, monkeypatch):
   predictor = Predictor(run)
   classify = lambda clips: np.full((len(clips), len(predictor.class_names)), np.nan)

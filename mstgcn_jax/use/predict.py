@@ -247,7 +247,7 @@ def join(
   """Segments (start, end, probabilities [class]) of one label each, from windows that overlap.
 
   Args:
-    spans: (start, end) of each window.
+    spans: (start, end) of each window, both ascending, as of `cut`.
     probabilities: [window, class].
   """
   moments = sorted({moment for span in spans for moment in span})
@@ -255,10 +255,10 @@ def join(
   label = None
   starts, ends = np.array(spans).reshape(-1, 2).T
   for start, end in itertools.pairwise(moments):
-    inside = (starts <= start) & (end <= ends)
-    if not inside.any():
+    first, stop = np.searchsorted(ends, end), np.searchsorted(starts, start, "right")
+    if first >= stop:  # between windows
       continue
-    mean = probabilities[inside].mean(0)
+    mean = probabilities[first:stop].mean(0)
     same = segments and segments[-1][1] == start and label == naming.number(mean)
     label = naming.number(mean)
     begin, total = (segments[-1][0], segments.pop()[2]) if same else (start, 0.0)
