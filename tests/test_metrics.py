@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from mstgcn_jax.evaluation import metrics, plots
+from mstgcn_jax.evaluation import metrics, plots, report
 from mstgcn_jax.evaluation.scores import Scores
 
 LOGITS = np.asarray([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0], [0.0, 5.0, 1.0], [1.0, 0.0, 4.0]])
@@ -192,3 +192,22 @@ def test_axes_of_a_run_of_one_step_begin_at_0(tmp_path, monkeypatch):
   assert len(axes) == 4
   assert all(ax.get_xlim()[0] == ax.get_ylim()[0] == 0 for ax in axes)
   assert all(ax.get_xlim()[1] > 1 for ax in axes)
+
+
+def test_of_many_classes_a_screen_shows_the_worst_and_the_report_all():
+  names = [f"class {i}" for i in range(60)]
+  labels = np.arange(60)
+  logits = np.eye(60)
+  logits[7] = np.eye(60)[8]  # 7 is taken for 8
+  whole, shown = report.as_text(Scores(labels.astype(str), labels, logits), names)
+  table = lambda text: text.split("top-1\n")[1].partition("\n\nmost confused")
+  assert [line.split("  ")[0] for line in table(whole)[0].splitlines()] == [
+    "class 7",
+    *names[:7],
+    *names[8:],
+  ]
+  assert table(shown)[0].splitlines() == [
+    *table(whole)[0].splitlines()[:10],
+    "… report.txt lists all classes",
+  ]
+  assert table(shown)[2] == table(whole)[2]

@@ -43,7 +43,8 @@ def main(argv: list[str]) -> int:
   workdir = args.run or args.workdir
   if workdir is None:
     config = config_lib.load(args.config)
-    _print(evaluate_fresh(config, protocol=args.protocol, data_set=_folder(config, args)))
+    evaluation = evaluate_fresh(config, protocol=args.protocol, data_set=_folder(config, args))
+    print(_text(evaluation)[0])
     return 0
   facts = workdir_lib.read(workdir)
   trained = config_lib.read(workdir / "config.json")
@@ -54,7 +55,10 @@ def main(argv: list[str]) -> int:
     data_set=_folder(trained, args),
     trust=args.trust,
   )
-  text = _print(evaluation)
+  for note in evaluation.notes:
+    print(f"warning: {note}")
+  text, shown = _text(evaluation)
+  print(shown)
   data = trained.data
   trained_on = facts.data_name or data.name  # of which the folder may have another name
   names = [evaluation.data_name] if evaluation.data_name != trained_on else []
@@ -92,20 +96,22 @@ def _folder(config, args: argparse.Namespace) -> pathlib.Path | None:
   return pathlib.Path(args.data or config.data.dir) / (args.data_name or config.data.name)
 
 
-def _text(evaluation: Evaluation) -> str:
-  e, lines = evaluation, []
+def _text(evaluation: Evaluation) -> tuple[str, str]:
+  """An evaluation as text, whole and as a screen shows it (`report.as_text`)."""
+  e, whole, shown = evaluation, [], []
   without_copies = e.figures_without_copies if e.copies else {}
   for name, scores in e.scores.items():
     at = "fresh weights" if e.step is None else f"step {e.step}"
     selected = f" (selected on {e.selected_on})" if e.selected_on else ""
     were = "was" if e.trained_on == 1 else "were"
     seen = f" ({e.trained_on} of {len(scores.labels)} clips {were} trained on)"
-    lines.append(f"== {name}, {e.protocol}, {at}{selected}{seen if e.trained_on else ''}")
-    lines.append(report.as_text(scores, e.class_names))
+    title = f"== {name}, {e.protocol}, {at}{selected}{seen if e.trained_on else ''}"
+    ends = [""]
     if e.copies:
-      lines.append(_copies(len(e.copies), len(scores.labels), without_copies.get(name)))
-    lines.append("")
-  return "\n".join(lines)
+      ends.insert(0, _copies(len(e.copies), len(scores.labels), without_copies.get(name)))
+    for lines, text in zip((whole, shown), report.as_text(scores, e.class_names), strict=True):
+      lines += [title, text, *ends]
+  return "\n".join(whole), "\n".join(shown)
 
 
 def _copies(copies: int, clips: int, others: dict[str, float] | None) -> str:
@@ -113,15 +119,6 @@ def _copies(copies: int, clips: int, others: dict[str, float] | None) -> str:
   if others:
     line += f"; of the other {clips - copies:,} {100 * others['top1']:.2f} % are right"
   return line
-
-
-def _print(evaluation: Evaluation) -> str:
-  """Prints an evaluation, its notes first; its text."""
-  for note in evaluation.notes:
-    print(f"warning: {note}")
-  text = _text(evaluation)
-  print(text)
-  return text
 
 
 def _write(evaluation: Evaluation, text: str, out: pathlib.Path) -> None:

@@ -8,9 +8,16 @@ from mstgcn_jax import words
 from mstgcn_jax.evaluation import calibration, metrics
 from mstgcn_jax.evaluation.scores import Scores
 
+_MANY = 40  # classes that are all shown on a screen
+_WORST = 10  # classes shown of more
 
-def as_text(scores: Scores, class_names: Sequence[str]) -> str:
-  """Accuracies with 95 % intervals, calibration, a table per class, the most confused pairs."""
+
+def as_text(scores: Scores, class_names: Sequence[str]) -> tuple[str, str]:
+  """Accuracies with 95 % intervals, calibration, a table per class, the most confused pairs.
+
+  Returns:
+    The whole text, and the same for a screen, which shows the worst of many classes.
+  """
   logits, labels = scores.logits, scores.labels
   per_class = metrics.per_class(logits, labels)
   counts = np.bincount(labels, minlength=len(class_names))
@@ -18,18 +25,20 @@ def as_text(scores: Scores, class_names: Sequence[str]) -> str:
   error = calibration.expected_calibration_error(logits, labels)
   lines.append(f"calibration {100 * error:5.2f} %  (expected error, {calibration.BINS} bins)")
   lines.append("\nclass                                      clips   top-1")
+  table = []
   for i in np.argsort(per_class, kind="stable"):
     figure = f"{100 * per_class[i]:6.1f} %" if counts[i] else "       –"
-    lines.append(f"{class_names[i][:40]:40}  {counts[i]:6d}  {figure}")
+    table.append(f"{class_names[i][:40]:40}  {counts[i]:6d}  {figure}")
+  some = table if len(table) <= _MANY else [*table[:_WORST], "… report.txt lists all classes"]
   confused = metrics.most_confused(metrics.confusion_matrix(logits, labels))
-  lines.append("\nmost confused" if confused else "\nno clip is confused")
+  ends = ["\nmost confused" if confused else "\nno clip is confused"]
   for true, predicted, clips in confused:
     share = 100 * clips / counts[true]
-    lines.append(
+    ends.append(
       f"{class_names[true]} taken for {class_names[predicted]}: "
       f"{words.counted(clips, 'clip')} ({share:.0f} %)"
     )
-  return "\n".join(lines)
+  return "\n".join([*lines, *table, *ends]), "\n".join([*lines, *some, *ends])
 
 
 def _accuracies(logits: np.ndarray, labels: np.ndarray, per_class: np.ndarray) -> list[str]:
