@@ -358,6 +358,46 @@ def test_the_command_writes_the_page(run, tmp_path, tiny_data, capsys):
   assert [r["name"] for r in content(out)] == ["first", "second"]
 
 
+DRAWN = """
+const page = [], made = (tag) => ({
+  tag, inside: [], style: {}, classList: { add() {}, remove() {} }, children: [],
+  setAttribute() {}, addEventListener() {}, append(...more) { this.inside.push(...more); },
+  replaceChildren(...more) { this.inside = more; page.push(this); },
+});
+const text = require("fs").readFileSync(0, "utf8").split("</script>");
+const runs = { textContent: text[0].split('id="runs">')[1] };
+globalThis.document = {
+  getElementById: (id) => (id === "runs" ? runs : made(id)),
+  createElement: made, createElementNS: (_, tag) => made(tag),
+};
+globalThis.requestAnimationFrame = () => {};
+eval(text[1].split("<script>")[1]);
+const matrix = page.find((one) => one.tag === "svg").inside;
+const words = (tag, of) => of.filter((one) => one.tag === tag).map((one) => one.inside[0]);
+const cells = matrix.filter((one) => one.tag === "rect");
+console.log(cells.length, words("text", matrix).filter((name) => name).length / 2);
+console.log(cells.flatMap((cell) => words("title", cell.inside)).join("; "));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no Node.js here")
+def test_of_many_classes_the_page_draws_the_cells_that_hold_clips():
+  classes = [f"c{i}" for i in range(400)]
+  confusion = np.zeros((400, 400), int)
+  confusion[7, 7], confusion[7, 399] = 3, 1
+  found = {"curves": [], "pairs": [], "bins": [], "clips": [], "moving": {}, "settings": {}}
+  found |= {"name": "kinetics", "network": "mstgcn", "streams": ["joint"], "data": "", "counted": 4}
+  figures = {"loss": 1.0, "top1": 0.75, "mean_class": 0.75, "calibration": 0.0}
+  found |= {"classes": classes, "confusion": confusion.tolist(), "protocol": "", "figures": figures}
+  page = report.page([found | {"interval": [0.5, 1.0]}])
+  done = subprocess.run(
+    ["node", "-e", DRAWN], input=page, capture_output=True, encoding="utf-8", timeout=60
+  )
+  # Two cells and what lies below them; every twentieth class is numbered.
+  cells = "c7 → c7: 3 of 4 clips (75.0 %); c7 → c399: 1 of 4 clips (25.0 %)"
+  assert done.stdout == f"3 20\n{cells}\n"
+
+
 CLICKS = """
 <script>
 const said = [], note = (...words) => said.push(words.join(" "));

@@ -142,7 +142,8 @@ function settings() {
 }
 
 function matrix(run, show) {
-  const n = run.classes.length, unit = n <= 30 ? 26 : 10, label = n <= 30 ? 170 : 30;
+  const n = run.classes.length, unit = n <= 30 ? 26 : Math.min(10, 1200 / n), label = n <= 30 ? 170 : 30;
+  const every = 5 * Math.ceil(n / 120), side = unit - Math.min(1, unit / 10);
   const sums = run.confusion.map((row) => row.reduce((a, b) => a + b, 0));
   const said = make("p", { class: "said", id: "said" }, "Point at a cell; a click lists its clips.");
   const svg = make("svg", { id: "matrix", role: "img", "aria-label": "confusion matrix" });
@@ -151,17 +152,20 @@ function matrix(run, show) {
     const size = label + n * unit + 4;
     svg.setAttribute("viewBox", `0 0 ${size} ${size}`);
     svg.replaceChildren();
+    // Of many classes most cells are empty: one rectangle stands for all of these.
+    if (n > 30) svg.append(make("rect", { x: label, y: label, width: n * unit, height: n * unit, fill: "var(--soft)" }));
     order.forEach((i, y) => {
-      const name = n <= 30 ? run.classes[i] : y % 5 ? "" : String(i + 1);
+      const name = n <= 30 ? run.classes[i] : y % every ? "" : String(i);
       const short = name.length > 25 ? name.slice(0, 24) + "…" : name;
       svg.append(make("text", { x: label - 6, y: label + (y + 0.7) * unit, "text-anchor": "end" }, short),
         make("text", { x: 0, y: 0, transform: `translate(${label + (y + 0.7) * unit} ${label - 6}) rotate(-90)` }, short));
       order.forEach((j, x) => {
         const count = run.confusion[i][j], share = sums[i] ? count / sums[i] : 0;
+        if (!count && n > 30) return;
         const words = `${run.classes[i]} → ${run.classes[j]}: ${count} of ${sums[i]} clips (${percent(share)})`;
         const shade = i === j ? `rgba(37, 99, 235, ${share})` : `rgba(220, 38, 38, ${count ? 0.15 + 0.85 * share : 0})`;
         const cell = make("rect", {
-          class: "cell", x: label + x * unit, y: label + y * unit, width: unit - 1, height: unit - 1, fill: count ? shade : "var(--soft)", "data-cell": `${i},${j}`,
+          class: "cell", x: label + x * unit, y: label + y * unit, width: side, height: side, fill: count ? shade : "var(--soft)", "data-cell": `${i},${j}`,
           onclick: () => {
             svg.querySelectorAll(".chosen").forEach((old) => old.classList.remove("chosen"));
             cell.classList.add("chosen");
