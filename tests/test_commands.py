@@ -241,6 +241,14 @@ def test_evaluate_repeats_the_last_epoch(four_streams, capsys):
     np.testing.assert_allclose(a.logits, b.logits, rtol=1e-5, atol=1e-6)
 
 
+def test_evaluate_shows_on_a_terminal_how_far_it_is(four_streams, capsys, monkeypatch):
+  evaluate_lib.evaluate(four_streams)
+  assert not capsys.readouterr().err
+  monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+  found = evaluate_lib.evaluate(four_streams)
+  assert f"0/{len(found.scores['joint'].labels)} [" in capsys.readouterr().err
+
+
 def test_a_network_that_drops_within_its_blocks_is_evaluated(tiny_data, tmp_path):
   changes = {"model.network": "stgcn", "model.dropout": 0.3, "model.block_type": None, "epochs": 1}
   loop.train(tiny.config(tiny_data, **changes), tmp_path)

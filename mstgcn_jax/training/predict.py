@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import tqdm
 from jax.experimental import multihost_utils
 
 from mstgcn_jax.errors import RunError
@@ -23,7 +24,7 @@ _log = logging.getLogger("mstgcn_jax")
 
 
 def predict(
-  run: Experiment, variables: Mapping[str, EvalVariables], rows: np.ndarray
+  run: Experiment, variables: Mapping[str, EvalVariables], rows: np.ndarray, *, bar: bool = False
 ) -> dict[str, np.ndarray]:
   """Logits [clip, class] of each stream for these rows of the clip table, in their order.
 
@@ -32,8 +33,12 @@ def predict(
 
   Args:
     variables: stream -> `train_step.eval_variables` on the stream's devices.
+    bar: shows on a terminal how far it is.
   """
   views = run.config.data.views
+  shown = tqdm.tqdm(
+    total=len(rows) * views, unit=" clips", leave=False, disable=None if bar else True
+  )
   position = {int(row): i for i, row in enumerate(rows)}
   seen = np.zeros(len(rows), np.int64)
   sums = {name: np.zeros((len(rows), run.task.num_classes)) for name in variables}
@@ -54,6 +59,8 @@ def predict(
       logits = train_step.local_rows(output)[valid]
       np.add.at(sums[name], where, logits if views == 1 else metrics.softmax(logits))
     np.add.at(seen, where, 1)
+    shown.update(len(where))
+  shown.close()
   seen = _sum_over_processes(seen)
   sums = {name: _sum_over_processes(total) for name, total in sums.items()}
   if not np.all(seen == views):
@@ -68,21 +75,23 @@ def _sum_over_processes(x: np.ndarray) -> np.ndarray:
   return x if jax.process_count() == 1 else multihost_utils.process_allgather(x).sum(0)
 
 
-def predict_splits(run: Experiment, variables: Mapping[str, EvalVariables]) -> dict[str, Any]:
+def predict_splits(
+  run: Experiment, variables: Mapping[str, EvalVariables], *, bar: bool = False
+) -> dict[str, Any]:
   """Logits of every split and, in it, of every stream and fusion: {'eval': …, 'holdout': …}.
 
   'holdout' is there where the config holds subjects out of training; fusion weights are then
-  fitted on them, and used on 'eval'.
+  fitted on them, and used on 'eval'. `bar` is of `predict`.
   """
   splits, fitted = {}, None
   if len(rows := run.split.holdout):
-    held = predict(run, variables, rows)
+    held = predict(run, variables, rows, bar=bar)
     if len(held) > 1:
       fitted = metrics.fit_weights(list(held.values()), run.data_set.table["label"][rows])
       weights = ", ".join(f"{name} {w:g}" for name, w in zip(held, fitted, strict=True))
       _log.info("fusion weights fitted on held-out subjects: %s", weights)
     splits["holdout"] = fusion.with_fused(held)
-  splits["eval"] = fusion.with_fused(predict(run, variables, run.split.eval), fitted)
+  splits["eval"] = fusion.with_fused(predict(run, variables, run.split.eval, bar=bar), fitted)
   return splits
 
 

@@ -217,7 +217,7 @@ def _set_up(config: ConfigDict, protocol: str | None, data_set, trained_on: str)
 
 
 def _evaluate(run: Experiment, variables: Mapping[str, EvalVariables]) -> Evaluation:
-  splits = predict.predict_splits(run, variables)
+  splits = predict.predict_splits(run, variables, bar=True)
   return Evaluation(
     scores=predict.scores(run, "eval", splits["eval"]),
     holdout=predict.scores(run, "holdout", splits.get("holdout", {})),
