@@ -3,6 +3,7 @@
 import pathlib
 
 import numpy as np
+import tqdm
 
 from mstgcn_jax import files
 from mstgcn_jax.data.data_set import DataSet
@@ -17,7 +18,8 @@ def features(classify: Classifier, data_set: DataSet) -> np.ndarray:
   ConfigError where it has another layout of joints than the run's, DataError where the network's
   numbers are not finite.
   """
-  clips = (classify.from_data_set(data_set, row) for row in range(len(data_set)))
+  rows = tqdm.tqdm(range(len(data_set)), unit=" clips", leave=False, disable=None)
+  clips = (classify.from_data_set(data_set, row) for row in rows)
   found = np.concatenate(list(in_batches(classify.features, clips, _AT_ONCE)))
   return finite(found, classify.step)
 
@@ -38,7 +40,7 @@ def save(path: pathlib.Path, found: np.ndarray, data_set: DataSet) -> None:
 def save_projector(folder: pathlib.Path, found: np.ndarray, data_set: DataSet) -> None:
   """Writes what `tensorboard --logdir FOLDER` shows under Projector: features, classes, names."""
   folder.mkdir(parents=True, exist_ok=True)
-  rows = ["\t".join(f"{x:.6g}" for x in row) for row in found.tolist()]
+  rows = ["\t".join(f"{x:.6g}" for x in row) for row in map(np.ndarray.tolist, found)]
   _write(folder / "features.tsv", rows)
   table = data_set.table
   known = [name for name in ("subject", "camera", "setup") if name in table]
