@@ -47,6 +47,13 @@ def normalization(tmp_path, clips, stream="joint", center=None, **changes):
   return values["mean"][:, 0], values["std"][:, 0]
 
 
+def test_before_all_clips_are_read_to_normalise_it_is_said(tmp_path, caplog):
+  caplog.set_level("INFO", "mstgcn_jax")
+  persons = [person((1, 3), (2, 0))]
+  normalization(tmp_path, [(split, 1, persons) for split in ("train", "train", "val")])
+  assert "reading 2 training clips for the mean and deviation of joint …" in caplog.text
+
+
 def test_normalisation_counts_what_is_tracked_in_training_joint_by_joint(tmp_path):
   clips = [
     ("train", 1, [person((1, 3), (2, 0))]),

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import logging
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from mstgcn_jax import skeletons
+from mstgcn_jax import skeletons, words
 from mstgcn_jax.data import input_pipeline, protocols, streams, temporal_sampling
 from mstgcn_jax.data.augment import Augmentation
 from mstgcn_jax.data.data_set import DataSet, open_data_set
@@ -28,6 +29,8 @@ from mstgcn_jax.training import checkpoints, device_batches, train_step
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training.train_step import Batch
 from mstgcn_jax.training.workdir import RunFacts
+
+_log = logging.getLogger("mstgcn_jax")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +163,8 @@ class Experiment:
 
   def _normalization(self, stream: str) -> dict[str, np.ndarray]:
     """Mean and deviation of a stream per joint and channel, over what is tracked in training."""
+    all_clips = words.counted(len(self.split.train), "training clip")
+    _log.info("data.normalize: reading %s for the mean and deviation of %s …", all_clips, stream)
     total = square = count = np.float64(0)
     batches = input_pipeline.eval_batches(
       self.data_set,
