@@ -12,7 +12,9 @@ import pytest
 from prepared import NTU, prepare, random_clips
 
 from data_prep import shards
+from data_prep.readers.interface import Clip
 from mstgcn_jax.data import data_set as library
+from mstgcn_jax.data import protocols
 from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 
@@ -327,6 +329,18 @@ def test_a_damaged_data_set_does_not_open(copy, damage, message):
   damage(copy)
   with pytest.raises(DataError, match=message):
     open_data_set(copy)
+
+
+def test_a_long_text_of_one_clip_takes_no_room_in_the_rows_of_others(tmp_path):
+  person = np.ones((2, 25, 3), np.float32)
+  notes = ["", "x" * 50_000, *["short"] * 98]
+  clips = [Clip(f"c{i}", 0, [person * (i + 1)], {"note": note}) for i, note in enumerate(notes)]
+  data_set = prepare(tmp_path, clips)
+  assert data_set.table["note"].tolist() == notes
+  assert data_set.table["note"].nbytes < 50_000
+  train, evaluate = protocols.split(data_set, "leave_one_out:column=note,value=short")
+  assert train.tolist() == [0, 1] and len(evaluate) == 98
+  assert protocols.split(data_set, "kfold:column=note,k=3")[1].size
 
 
 def test_a_damaged_table_is_refused(copy):

@@ -32,6 +32,7 @@ REPORT = "report.csv"
 METADATA = "metadata.json"
 KNOWN_FACTS = ("subject", "camera", "setup", "replication", "split")
 _CHUNK = 64  # clips read at a time where all are
+_LONG = 256  # characters of a text beyond which its column is not of one width
 # Fields that decide how clips are loaded.
 _LOADING = ("channels", "fill", "center", "joint_at_zero", "rotated")
 
@@ -495,7 +496,9 @@ def _read_table(path: pathlib.Path, columns: dict[str, str]) -> dict[str, np.nda
   with path.open(newline="", encoding="utf-8") as file:
     _, *rows = csv.reader(file)
   values = zip(*rows, strict=True) if rows else [()] * len(columns)
+  # NumPy's own texts take, in every row, the room of the longest.
+  texts = lambda column: object if max(map(len, column), default=0) > _LONG else np.str_
   return {
-    name: np.array(column, dtype=np.int64 if kind == "int" else np.str_)
+    name: np.array(column, dtype=np.int64 if kind == "int" else texts(column))
     for (name, kind), column in zip(columns.items(), values, strict=True)
   }
