@@ -27,8 +27,8 @@ from mstgcn_jax.use.evaluate import evaluate
 
 
 def damage_truncate(checkpoint: pathlib.Path):
-  path = max((checkpoint / "state").rglob("d/*"), key=lambda p: p.stat().st_size)
-  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+  for path in (checkpoint / "state").rglob("d/*"):  # not all of which Orbax needs
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def damage_remove(checkpoint: pathlib.Path):
