@@ -360,7 +360,7 @@ def test_the_same_clips_of_other_subjects_are_refused(copy, tmp_path):
 def test_normalisation_by_the_clips_before_is_mentioned(tiny_data, tmp_path, capsys):
   config = lambda data, **changes: tiny.config(data, **{"data.normalize": True} | changes)
   loop.train(config(tiny_data, epochs=1), tmp_path / "run")
-  assert "mean and deviation" not in capsys.readouterr().out
+  assert "goes on with the mean" not in capsys.readouterr().out
   other = tiny.prepare(tmp_path / "data", first_subject=2)
   loop.train(config(other, epochs=2, allow_config_change=True), tmp_path / "run")
   said = capsys.readouterr().out
