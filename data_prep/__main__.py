@@ -17,7 +17,7 @@ from data_prep.look import info, show
 from data_prep.readers.interface import Source
 from data_prep.sources import SOURCES
 from mstgcn_jax import words
-from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.errors import ConfigError, DataError, of_system
 
 
 def percentage(text: str) -> float:
@@ -100,8 +100,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m data_prep"
   except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   except OSError as error:
-    said = f"{error.filename}: {error.strerror}" if error.filename else error
-    print(f"{args.command}: {said}", file=sys.stderr)
+    print(f"{args.command}: {of_system(error)}", file=sys.stderr)
     return 1
   except KeyboardInterrupt:
     print(f"{args.command}: interrupted; run the same command again", file=sys.stderr)

@@ -26,6 +26,11 @@ def first_line(error: Exception | str) -> str:
   return line if len(line) <= 300 else f"{line[:140]} … {line[-140:]}"
 
 
+def of_system(error: OSError) -> str:
+  """What the system refused, and of which file where it says so."""
+  return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+
+
 def line_in(error: Exception, files: Container[str | None]) -> str:
   """'FILE, line N': where in one of a user's files an error arose, or came through; '' for none."""
   frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files]

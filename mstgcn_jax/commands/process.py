@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line
+from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line, of_system
 
 
 def parser(command: str, text: str) -> argparse.ArgumentParser:
@@ -107,7 +107,7 @@ def errors_in_one_line() -> Iterator[None]:
     except FileExistsError as error:  # of mkdir, which says no more than this
       _end(1, f"{error.filename} is a file; a folder is needed there")
     except OSError as error:
-      _end(1, f"{error.filename}: {error.strerror}" if error.filename else error)
+      _end(1, of_system(error))
     except MemoryError as error:
       _end(1, f"the computer's memory is too small ({first_line(error)})")
     except RuntimeError as error:

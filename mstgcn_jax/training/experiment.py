@@ -220,6 +220,7 @@ def set_up(
     steps_per_epoch = max(one_pass, config.min_steps_per_epoch)
   if steps_per_epoch * config.epochs >= 2**31:
     raise ConfigError(f"epochs is {config.epochs}: more than 2**31 steps; take fewer")
+  optimizer = config_lib.optimizer_config(config)
   task = train_step.Task(
     graphdef=train_step.split_model(abstract)[0],
     random_streams=train_step.random_streams(abstract),
@@ -228,10 +229,10 @@ def set_up(
     num_classes=model_config.num_classes,
     streams=tuple(config.streams),
     augmentation=_augmentation(config, data_set),
-    optimizer=config_lib.optimizer_config(config),
+    optimizer=optimizer,
     steps_per_epoch=steps_per_epoch,
     # Where it is all the same, a longer run compiles to the same step.
-    epochs=config.epochs if config_lib.optimizer_config(config).knows_its_end else 0,
+    epochs=config.epochs if optimizer.knows_its_end else 0,
     batch_size=config.batch_size,
     label_smoothing=config.label_smoothing,
     mixup=config.mixup,
@@ -283,9 +284,7 @@ def own_network(config: ModelConfig, window: int) -> nnx.Module:
     return model(clips)
 
   def because(error: Exception) -> str:
-    modules = [sys.modules.get(part.partition(":")[0]) for part in name.split("/") if ":" in part]
-    files = [getattr(module, "__file__", None) for module in modules]
-    place = line_in(error, files)
+    place = line_in(error, _files_of_code(config))
     return f"({place}{': ' if place else ''}{type(error).__name__}: {first_line(error)})"
 
   try:
@@ -317,10 +316,16 @@ def own_network(config: ModelConfig, window: int) -> nnx.Module:
   return model
 
 
+def _files_of_code(config: ModelConfig) -> list[str | None]:
+  """Of the imported modules of one's own that a config names; None for one that has no file."""
+  parts = (own_code(config) or "").split("/")
+  modules = [sys.modules.get(part.partition(":")[0]) for part in parts if ":" in part]
+  return [getattr(module, "__file__", None) for module in modules]
+
+
 def _digest_of_code(config: ModelConfig) -> str:
   """Of the files of one's own code that a network was built with; '' where it was with none."""
-  names = [part.partition(":")[0] for part in (own_code(config) or "").split("/") if ":" in part]
-  paths = [pathlib.Path(getattr(sys.modules.get(name), "__file__", None) or "") for name in names]
+  paths = [pathlib.Path(file or "") for file in _files_of_code(config)]
   content = b"".join(path.read_bytes() for path in paths if path.is_file())
   return hashlib.blake2b(content, digest_size=16).hexdigest() if content else ""
 

@@ -230,15 +230,16 @@ def _evaluate(run: Experiment, variables: Mapping[str, EvalVariables]) -> Evalua
 
 def _check_fit(workdir: pathlib.Path, facts: RunFacts, run: Experiment) -> list[str]:
   """Notes on the data; ConfigError where it is none that the run could have been trained on."""
-  data_set, notes = run.data_set, facts.code_differences(run.facts())
+  data_set, here = run.data_set, run.facts()
+  notes = facts.code_differences(here)
   differences = facts.model_differences(run.model_config)
   if facts.data_name == data_set.name:
     differences += facts.data_differences(data_set)
   elif facts.data_name is not None:
     if facts.class_names != tuple(data_set.class_names):
       differences.append("the names of the classes, or their order")
-    for trained, here in facts.clip_differences(run.facts()):
-      notes.append(f"clips of {data_set.name} are {here}, those trained on {trained}")
+    for then, now in facts.clip_differences(here):
+      notes.append(f"clips of {data_set.name} are {now}, those trained on {then}")
   if differences == [workdir_lib.UNKNOWN_DATA]:
     return [f"whether {data_set.path} fits is not known: {workdir_lib.UNKNOWN_DATA}", *notes]
   if differences:
