@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from data_prep.look import show
@@ -116,6 +115,8 @@ def _map(
   weights: np.ndarray, persons: Sequence[int], skeleton: Skeleton, width: int
 ) -> Image.Image:
   """Weights [person, frame, joint] as maps, joints from the top down, frames to the right."""
+  from matplotlib.figure import Figure  # here: commands that draw no map start a second sooner
+
   dpi = 100
   fig = Figure(
     figsize=(width / dpi, 0.6 + 0.15 * skeleton.num_joints), dpi=dpi, layout="constrained"
