@@ -20,6 +20,7 @@ from mstgcn_jax.model import (
   ModelConfig,
   abstract_network,
   disentangled,
+  draws,
   make_network,
   neighbours,
   platform,
@@ -264,6 +265,15 @@ def test_initial_values_reach_depthwise_and_own_layers():
   check(depthwise(make("pyskl_stgcn", "sep")).weight[...], 1 / np.sqrt(3))  # uniform in ±1
   own = make("stgcn", f"{__name__}:own_layer_without_bias").blocks[1].spatial
   check(own.kernel[...], 0.02)
+
+
+def test_keys_are_those_that_rngs_gives_and_are_counted_by_it():
+  ours, rngs = nnx.Rngs(params=3), nnx.Rngs(params=3)
+  keys = [draws.key(ours), draws.key(ours), ours.params()]
+  expected = [rngs.params() for _ in keys]
+  assert [jax.random.key_data(key).tolist() for key in keys] == [
+    jax.random.key_data(key).tolist() for key in expected
+  ]
 
 
 def test_the_first_blocks_three_channels_need_not_bear_attention_nor_reduction():

@@ -52,8 +52,8 @@ class Acon(nnx.Module):
 
   def __init__(self, channels: int, *, dtype: str = "float32", rngs: nnx.Rngs):
     param_dtype = jnp.promote_types(dtype, jnp.float32)
-    self.p1 = nnx.Param(draws.normal(rngs.params(), (channels,), param_dtype))
-    self.p2 = nnx.Param(draws.normal(rngs.params(), (channels,), param_dtype))
+    self.p1 = nnx.Param(draws.normal(draws.key(rngs), (channels,), param_dtype))
+    self.p2 = nnx.Param(draws.normal(draws.key(rngs), (channels,), param_dtype))
     self.beta = nnx.Param(jnp.ones(channels, param_dtype))
     self.dtype = dtype
 
@@ -71,8 +71,8 @@ class MetaAcon(nnx.Module):
   def __init__(self, channels: int, *, dtype: str = "float32", rngs: nnx.Rngs):
     param_dtype = jnp.promote_types(dtype, jnp.float32)
     inner = max(4, channels // 4)
-    self.p1 = nnx.Param(draws.normal(rngs.params(), (channels,), param_dtype))
-    self.p2 = nnx.Param(draws.normal(rngs.params(), (channels,), param_dtype))
+    self.p1 = nnx.Param(draws.normal(draws.key(rngs), (channels,), param_dtype))
+    self.p2 = nnx.Param(draws.normal(draws.key(rngs), (channels,), param_dtype))
     self.fc1 = TemporalConv(channels, inner, dtype=dtype, rngs=rngs)
     self.bn1 = BatchNorm(inner, dtype=dtype)
     self.fc2 = TemporalConv(inner, channels, dtype=dtype, rngs=rngs)

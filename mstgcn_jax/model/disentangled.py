@@ -39,7 +39,7 @@ class HopsGraphConv(GraphConv):
     super().__init__(in_channels, out_channels, adjacency, dtype=dtype, rngs=rngs)
     self.bias = nnx.Param(jnp.zeros(out_channels, self.param_dtype))
     self.learned_adjacency[...] = draws.uniform(
-      rngs.params(), adjacency.shape, self.param_dtype, bound=1e-6
+      draws.key(rngs), adjacency.shape, self.param_dtype, bound=1e-6
     )
 
   def __call__(self, x: jax.Array) -> jax.Array:

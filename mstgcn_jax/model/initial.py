@@ -52,7 +52,7 @@ def _draw_as_torch(module: nnx.Module, rngs: nnx.Rngs) -> None:
     if isinstance(part, _CONVOLUTIONS):
       inputs = _inputs(part)
       for variable in (part.weight, part.bias):
-        draw = draws.uniform(rngs.params(), variable.shape, variable.dtype, bound=inputs**-0.5)
+        draw = draws.uniform(draws.key(rngs), variable.shape, variable.dtype, bound=inputs**-0.5)
         variable.set_value(draw)
 
 
@@ -65,4 +65,4 @@ def _inputs(conv: nnx.Module) -> int:
 
 
 def _normal(variable: nnx.Variable, std: float, rngs: nnx.Rngs) -> jax.Array:
-  return draws.normal(rngs.params(), variable.shape, variable.dtype, std=std)
+  return draws.normal(draws.key(rngs), variable.shape, variable.dtype, std=std)

@@ -101,7 +101,7 @@ def dynamic_graph(parts: Parts) -> Residual:
   config, joints = parts.config, parts.config.skeleton.num_joints
   if config.strategy == RANDOM:
     shape = (config.subsets, joints, joints)
-    adjacency = 0.04 + draws.normal(parts.rngs.params(), shape, std=0.02)
+    adjacency = 0.04 + draws.normal(draws.key(parts.rngs), shape, std=0.02)
   else:
     adjacency = config.adjacency()
   group = max(1, parts.out_channels // (config.embedding or 8))
@@ -154,7 +154,8 @@ def _around(
     first_norm: weight that the norm starts with; close to 0 the layer starts as its shortcut.
   """
   body = parts.conv_norm(conv, parts.out_channels)
-  body.norm.weight[...] *= first_norm
+  weight = body.norm.weight
+  weight.set_value(weight[...] * first_norm)
   return dataclasses.replace(parts, residual=residual).close(body)
 
 
@@ -238,7 +239,8 @@ def dilated_branches(parts: Parts, *, pyskl: bool = False) -> Branches:
       for _, module in nnx.iter_modules(branch):
         if isinstance(module, BatchNorm):
           w = module.weight
-          w[...] += draws.normal(parts.rngs.params(), w.shape, w.dtype, std=0.02)
+          draw = draws.normal(draws.key(parts.rngs), w.shape, w.dtype, std=0.02)
+          w.set_value(w[...] + draw)
   return Branches(branches, parts.act(parts.out_channels) if pyskl else None)
 
 
