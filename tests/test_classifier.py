@@ -15,7 +15,7 @@ from mstgcn_jax.model import MSTGCN, ModelConfig
 from mstgcn_jax.training import checkpoints
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.train_step import TrainState, split_model
-from mstgcn_jax.use.classifier import Classifier, in_batches
+from mstgcn_jax.use.classifier import Classifier, in_batches, of_streams
 from mstgcn_jax.use.stream import Stream
 
 NTU = skeletons.get("ntu_rgbd")
@@ -374,3 +374,12 @@ def test_a_recording_is_cut_as_the_clips_that_its_run_fills_with_zeros(tmp_path)
     classify.from_recording([first, second, np.zeros_like(first)]),
     classify.from_recording(Persons([first[:0], second[:5]])),
   )
+
+
+def test_the_checkpoint_of_several_streams_is_read_once(tmp_path, monkeypatch):
+  run = write_run(tmp_path / "run", stream=("joint", "bone"))
+  load, reads = checkpoints.load_variables, []
+  monkeypatch.setattr(checkpoints, "load_variables", lambda *a: reads.append(a) or load(*a))
+  found = of_streams(run, ("joint", "bone"))
+  assert [(name, found[name].stream) for name in found] == [("joint", "joint"), ("bone", "bone")]
+  assert reads == [(run, "newest")]

@@ -16,7 +16,7 @@ import logging
 import math
 import pathlib
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.serialization
@@ -531,15 +531,17 @@ def load_trained(
   stream: str | None,
   trust: bool,
   dtype: str | None = None,
+  load: Callable[..., tuple[dict[str, Any], int]] = load_variables,
 ) -> tuple[nnx.Module, EvalVariables, int]:
   """As `load_model`, the `train_step.eval_variables` that gave it its values, and their step.
 
   Args:
     dtype: what it computes in instead.
+    load: `load_variables`, or what remembers its result for another stream.
   """
   facts = workdir_lib.read(workdir)
   workdir_lib.check_trusted(facts.model, trust)
-  tree, step = load_variables(workdir, checkpoint)
+  tree, step = load(workdir, checkpoint)
   variables = saved_eval_variables(tree[facts.stream(stream)])
   dtype = dtype or devices.dtype_for_use(facts.model.dtype)
   # Not rematerialised, which is of use in training and lets no trace close over the parameters.

@@ -13,7 +13,7 @@ from mstgcn_jax.data.data_set import Persons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.evaluation import calibration, fusion
 from mstgcn_jax.training import workdir as workdir_lib
-from mstgcn_jax.use.classifier import Classifier, finite, in_batches
+from mstgcn_jax.use.classifier import finite, in_batches, of_streams
 from mstgcn_jax.use.recordings import Recording
 
 UNKNOWN = "unknown"
@@ -103,9 +103,7 @@ class Predictor:
       stream: this one alone.
     """
     names = (stream,) if stream else workdir_lib.read(workdir).streams
-    self._classifiers = {
-      name: Classifier(workdir, checkpoint=checkpoint, stream=name, trust=trust) for name in names
-    }
+    self._classifiers = of_streams(workdir, names, checkpoint=checkpoint, trust=trust)
     self.classifier = next(iter(self._classifiers.values()))
     self.class_names = self.classifier.class_names
     self._unturned = normalise.unturned(self.classifier.skeleton)

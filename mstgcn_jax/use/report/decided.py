@@ -11,7 +11,7 @@ from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.evaluation import fusion
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.use import explain
-from mstgcn_jax.use.classifier import Classifier
+from mstgcn_jax.use.classifier import of_streams
 
 
 def of_clips(
@@ -36,7 +36,7 @@ def of_clips(
     ConfigError, DataError: the checkpoint is gone, or the data set is of other joints.
   """
   streams = workdir_lib.read(workdir).streams
-  networks = [Classifier(workdir, checkpoint=step, stream=name, trust=trust) for name in streams]
+  networks = list(of_streams(workdir, streams, checkpoint=step, trust=trust).values())
   shares = fusion.stream_weights(streams)
   found = []
   for row, target in zip(rows, targets, strict=True):
