@@ -66,25 +66,27 @@ def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
   """The temperature T for which softmax(logits / T) has the lowest cross-entropy, 0.1 to 10.
 
-  It is convex in 1 / T; where its slope changes sign is found by halving. Clips without a mistake
-  would be the better the surer, without end; they say nothing of how sure to be, and T is 1.
+  It is convex in 1 / T; T is where its slope changes sign. Clips without a mistake would be the
+  better the surer, without end; they say nothing of how sure to be, and T is 1.
   """
+  from scipy import optimize  # takes a third of a second, which using a temperature need not
+
   if not metrics.ranks(logits, labels).any():
     return 1.0
   shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
   right = np.take_along_axis(shifted, labels[:, None], 1)[:, 0]
+  e = np.empty_like(shifted)  # filled again and again: new pages take longer than the sums
 
-  def slope(inverse: float) -> float:
-    return float(np.mean((metrics.softmax(shifted * inverse) * shifted).sum(1) - right))
+  def slope(log: float) -> float:
+    np.exp(np.multiply(shifted, np.exp(-log), out=e), out=e)
+    return float(np.mean(np.einsum("ij,ij->i", e, shifted) / e.sum(1) - right))
 
-  low, high = np.log(1 / _HOTTEST), np.log(1 / _COLDEST)
-  for _ in range(50):
-    middle = (low + high) / 2
-    if slope(np.exp(middle)) < 0:
-      low = middle
-    else:
-      high = middle
-  return float(np.exp(-(low + high) / 2))
+  coldest, hottest = np.log(_COLDEST), np.log(_HOTTEST)
+  if not slope(hottest) < 0:
+    return _HOTTEST
+  if not slope(coldest) > 0:
+    return _COLDEST
+  return float(np.exp(optimize.brentq(slope, coldest, hottest, xtol=1e-9)))
 
 
 def apply(logits: np.ndarray, temperature: float) -> np.ndarray:
