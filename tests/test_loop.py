@@ -515,6 +515,25 @@ def test_without_a_terminal_progress_is_plain_lines(tmp_path, capsys, monkeypatc
   assert not any("\r" in line for line in lines)
 
 
+def test_clips_per_second_leave_evaluations_out_and_the_time_left_does_not(
+  tmp_path, capsys, monkeypatch
+):
+  now = [0.0]
+  monkeypatch.setattr(time, "monotonic", lambda: now[0])
+  monkeypatch.setattr(run_log.ProgressBar, "SECONDS_BETWEEN_LINES", 0.0)
+  with run_log.logging_to(tmp_path):
+    progress = run_log.ProgressBar(first=0, total=21, batch_size=8, enabled=True)
+    for step in range(1, 12):  # of 4 s each, with two evaluations of 100 s between them
+      if step in (5, 10):
+        with progress.busy("evaluating …"):
+          now[0] += 100
+      now[0] += 4
+      progress.update(step, epoch=1, loss=0.25, learning_rate=0.1)
+  last = capsys.readouterr().out.splitlines()[-1]
+  # From the end of the first step on 10 steps in 40 s, or 240; 10 more would take as long.
+  assert last == "step 11/21  epoch 1  2 clips/s  loss 0.250  lr 0.1  04:00 left"
+
+
 def test_early_stopping_ends_the_run_and_it_stays_ended(tiny_data, tmp_path, capsys):
   changes = {"optimizer.learning_rate": 1e-9, "early_stopping": 2, "epochs": 9}
   loop.train(tiny.config(tiny_data, **changes), tmp_path / "run")

@@ -155,8 +155,8 @@ def test_a_bar_counts_from_the_end_of_the_first_step(columns, monkeypatch):
   for step in (1, 2):
     progress.update(step, epoch=1, loss=0.25, learning_rate=0.1)
   assert progress._bar.initial == 1
-  progress.busy("evaluating …")
-  progress.close()
+  with progress.busy("evaluating …"):
+    progress.close()
   assert "/4 [" in terminal.text and "evaluating …" in terminal.text
 
 

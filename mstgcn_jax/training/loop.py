@@ -174,8 +174,8 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> 
     while True:
       if evaluates:
         watchdog.waits_for(f"the evaluation after step {step}")
-        record.bar.busy("evaluating …")
-        results, logits = _evaluate(run, states)
+        with record.bar.busy("evaluating …"):
+          results, logits = _evaluate(run, states)
         _record_evaluation(record, step, results, states)
         progress = progress.judged(step, _judged_top1(results))
         record.flush()

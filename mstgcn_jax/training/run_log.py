@@ -147,30 +147,36 @@ class ProgressBar:
     self._first, self._total = first, total
     self._bar: tqdm | None = None
     self._start: float | None = None
+    self._busy = 0.0  # seconds since then that were no steps
     self._last_line = time.monotonic()
 
   def update(self, step: int, *, epoch: int, loss: float, learning_rate: float) -> None:
     """Shows the figures of a step that is done."""
     now = time.monotonic()
     if self._start is None:  # the first step compiles: rate and estimate count from its end
-      self._start, self._first = now, step
+      self._start, self._first, self._busy = now, step, 0.0
       if self._live:
         self._bar = self._new_bar()
-    rate = (step - self._first) / max(now - self._start, 1e-9)
-    text = f"epoch {epoch}  {rate * self._batch_size:.0f} clips/s  loss {loss:.3f}"
+    steps, seconds = step - self._first, now - self._start
+    rate = self._batch_size * steps / max(seconds - self._busy, 1e-9)
+    text = f"epoch {epoch}  {rate:.0f} clips/s  loss {loss:.3f}"
     text += f"  lr {learning_rate:.2g}"
     if self._bar is not None:
       self._bar.set_postfix_str(text, refresh=False)
       self._bar.update(step - self._bar.n)
-    elif self._lines and rate and now - self._last_line > self.SECONDS_BETWEEN_LINES:
+    elif self._lines and steps and now - self._last_line > self.SECONDS_BETWEEN_LINES:
       self._last_line = now
-      left = (self._total - step) / max(rate, 1e-9)
+      left = (self._total - step) * seconds / steps  # with evaluations as often as so far
       _log.info("step %d/%d  %s  %s left", step, self._total, text, tqdm.format_interval(left))
 
-  def busy(self, what: str) -> None:
-    """Says beside the bar what takes long and is no step."""
+  @contextlib.contextmanager
+  def busy(self, what: str) -> Iterator[None]:
+    """Says beside the bar what takes long and is no step, so that clips/s don't count its time."""
     if self._bar is not None:
       self._bar.set_postfix_str(what)
+    start = time.monotonic()
+    yield
+    self._busy += time.monotonic() - start
 
   def _new_bar(self) -> tqdm:
     wide = os.get_terminal_size(sys.stdout.fileno()).columns > 0  # some terminals don't know
