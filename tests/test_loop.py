@@ -150,11 +150,11 @@ def test_an_epoch_is_saved_before_it_is_evaluated(tiny_data, tmp_path, finished,
   workdir = tmp_path / "run"
   evaluate, steps = loop._evaluate, []
 
-  def killed_at_the_second(run, states):
+  def killed_at_the_second(run, states, watchdog):
     steps.append(int(states["joint"].step))
     if len(steps) == 2:
       raise KeyboardInterrupt
-    return evaluate(run, states)
+    return evaluate(run, states, watchdog)
 
   monkeypatch.setattr(loop, "_evaluate", killed_at_the_second)
   with pytest.raises(KeyboardInterrupt):

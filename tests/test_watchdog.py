@@ -40,6 +40,19 @@ def test_a_step_begins_the_minute_anew(started, monkeypatch):
   assert started.line(1110)
 
 
+def test_a_batch_of_an_evaluation_does_so_too(copy, tiny_data, monkeypatch):
+  (copy / "summary.json").unlink()  # so that the finished run is evaluated again
+  step_done, ended = watchdog.Watchdog.step_done, []
+
+  def noted(self):
+    ended.append(self._reason)
+    step_done(self)
+
+  monkeypatch.setattr(watchdog.Watchdog, "step_done", noted)
+  loop.train(tiny.config(tiny_data), copy)
+  assert ended[-4:] == ["the results to be written"] * 4  # 27 clips in batches of 8
+
+
 def test_a_run_without_data_says_so(tiny_data, tmp_path, monkeypatch):
   said = threading.Event()
 

@@ -175,7 +175,7 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> 
       if evaluates:
         watchdog.waits_for(f"the evaluation after step {step}")
         with record.bar.busy("evaluating …"):
-          results, logits = _evaluate(run, states)
+          results, logits = _evaluate(run, states, watchdog)
         _record_evaluation(record, step, results, states)
         progress = progress.judged(step, _judged_top1(results))
         record.flush()
@@ -225,7 +225,7 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> 
     # End.
     watchdog.waits_for("the results to be written")
     if not results:  # evaluated before, but its results were not written
-      results, logits = _evaluate(run, states)
+      results, logits = _evaluate(run, states, watchdog)
     record.flush()
     if is_first:
       _write_results(run, workdir, step, progress, results, logits)
@@ -283,7 +283,7 @@ def _read_step(record: run_log.Recorder, step: int, outputs) -> bool:
   return any(values["stop"] for values in figures.values())
 
 
-def _evaluate(run: Experiment, states):
+def _evaluate(run: Experiment, states, watchdog: Watchdog):
   """Evaluates every stream and their fusions.
 
   Returns:
@@ -291,7 +291,7 @@ def _evaluate(run: Experiment, states):
   """
   variables = {name: train_step.eval_variables(state) for name, state in states.items()}
   labels = run.data_set.table["label"]
-  splits = predict.predict_splits(run, variables)
+  splits = predict.predict_splits(run, variables, batch_done=watchdog.step_done)
   results = {
     split: {
       name: metrics.summarize(values, labels[getattr(run.split, split)])

@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -24,7 +24,12 @@ _log = logging.getLogger("mstgcn_jax")
 
 
 def predict(
-  run: Experiment, variables: Mapping[str, EvalVariables], rows: np.ndarray, *, bar: bool = False
+  run: Experiment,
+  variables: Mapping[str, EvalVariables],
+  rows: np.ndarray,
+  *,
+  bar: bool = False,
+  batch_done: Callable[[], None] = lambda: None,
 ) -> dict[str, np.ndarray]:
   """Logits [clip, class] of each stream for these rows of the clip table, in their order.
 
@@ -34,6 +39,7 @@ def predict(
   Args:
     variables: stream -> `train_step.eval_variables` on the stream's devices.
     bar: shows on a terminal how far it is.
+    batch_done: called after each batch.
   """
   views = run.config.data.views
   shown = tqdm.tqdm(
@@ -60,6 +66,7 @@ def predict(
       np.add.at(sums[name], where, logits if views == 1 else metrics.softmax(logits))
     np.add.at(seen, where, 1)
     shown.update(len(where))
+    batch_done()
   shown.close()
   seen = _sum_over_processes(seen)
   sums = {name: _sum_over_processes(total) for name, total in sums.items()}
@@ -76,22 +83,22 @@ def _sum_over_processes(x: np.ndarray) -> np.ndarray:
 
 
 def predict_splits(
-  run: Experiment, variables: Mapping[str, EvalVariables], *, bar: bool = False
+  run: Experiment, variables: Mapping[str, EvalVariables], **shows: Any
 ) -> dict[str, Any]:
   """Logits of every split and, in it, of every stream and fusion: {'eval': …, 'holdout': …}.
 
   'holdout' is there where the config holds subjects out of training; fusion weights are then
-  fitted on them, and used on 'eval'. `bar` is of `predict`.
+  fitted on them, and used on 'eval'. Other arguments are those of `predict`.
   """
   splits, fitted = {}, None
   if len(rows := run.split.holdout):
-    held = predict(run, variables, rows, bar=bar)
+    held = predict(run, variables, rows, **shows)
     if len(held) > 1:
       fitted = metrics.fit_weights(list(held.values()), run.data_set.table["label"][rows])
       weights = ", ".join(f"{name} {w:g}" for name, w in zip(held, fitted, strict=True))
       _log.info("fusion weights fitted on held-out subjects: %s", weights)
     splits["holdout"] = fusion.with_fused(held)
-  splits["eval"] = fusion.with_fused(predict(run, variables, run.split.eval, bar=bar), fitted)
+  splits["eval"] = fusion.with_fused(predict(run, variables, run.split.eval, **shows), fitted)
   return splits
 
 

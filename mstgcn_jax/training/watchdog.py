@@ -31,7 +31,7 @@ class Watchdog:
     self._reason = reason
 
   def step_done(self) -> None:
-    """Notes that a step has ended."""
+    """Notes that a step has ended, or a batch of an evaluation."""
     self._last_step, self._patience = time.monotonic(), self.SECONDS
 
   def line(self, now: float) -> str | None:
