@@ -113,6 +113,18 @@ def test_a_folder_is_predicted_file_by_file_and_a_bad_one_is_said(run, tmp_path,
   assert "left out" in err and "1.npy" in err
 
 
+def test_several_files_and_folders_are_predicted_in_their_order(run, tmp_path, capsys, monkeypatch):
+  (tmp_path / "more").mkdir()
+  for name in ("b.npy", "a.npy", "more/c.npy"):
+    np.save(tmp_path / name, own())
+  pipe(monkeypatch, npy(own()))
+  paths = [tmp_path / "b.npy", "-", tmp_path / "more", tmp_path / "a.npy"]
+  rows = predicted(capsys, run, *paths)
+  assert [row["recording"] for row in rows] == ["b", "-", "c", "a"]
+  with pytest.raises(DataError, match=r"d\.npy does not exist"):
+    command.main([str(run), str(paths[0]), str(tmp_path / "d.npy")])
+
+
 def test_files_of_another_kind_in_a_folder_are_said(run, tmp_path, capsys):
   np.save(tmp_path / "mine.npy", own())
   (tmp_path / "poses.json").write_text("[]")
@@ -525,6 +537,8 @@ def test_the_label_is_drawn_over_the_skeleton(ntu_run, tmp_path, capsys):
   assert "out.png" in capsys.readouterr().err
   with pytest.raises(ConfigError, match="--show draws one recording"):
     command.main([str(ntu_run), str(BODIES), "--show", str(tmp_path / "all.gif")])
+  with pytest.raises(ConfigError, match=r"not \S+ and \S+: 2 recordings"):
+    command.main([str(ntu_run), str(path), str(path), "--show", str(tmp_path / "all.gif")])
 
 
 @pytest.mark.parametrize("rotated", [False, True])

@@ -4,7 +4,7 @@ FILE is a recording that a reader of `mstgcn prepare` takes (.skeleton of NTU RG
 UTD-MHAD, .npy of your own joints as [frame, joint, channel] or [person, frame, joint, channel],
 .json of Kinetics-skeleton, and what --source NAME reads), a folder of them, or - for standard
 input: a .npy array, or one JSON line per frame, [[x, y, z], …] or a list of these, one per person.
-No label is needed. What the source itself takes goes behind a --:
+Several may be given. No label is needed. What the source itself takes goes behind a --:
 
   mstgcn predict runs/coco annotations.pkl --source pyskl -- --skeleton coco
 
@@ -12,6 +12,7 @@ Without --window-seconds a recording is one clip, seen as in evaluation.
 """
 
 import argparse
+import contextlib
 import csv
 import dataclasses
 import json
@@ -40,14 +41,13 @@ def main(argv: list[str]) -> int:
   process.start()
   bad: list[str] = []
   facts = workdir.read(args.run)
-  stdin = process.standard_input() if args.recording == "-" else None
-  with recordings.find(
-    args.recording, args.source, options, stdin, facts.picture, facts.reading
-  ) as found:
+  with contextlib.ExitStack() as stack:
+    found = _found(args, options, facts, stack)
     for note in found.notes:
       print(note, file=sys.stderr)
     if args.show and len(found.read) != 1:
-      raise ConfigError(f"--show draws one recording; {args.recording} holds {len(found.read)}")
+      said = f"{' and '.join(args.recordings)}: {len(found.read)} recordings"
+      raise ConfigError(f"--show draws one recording, not {said}")
     predictor = Predictor(
       args.run, checkpoint=args.checkpoint, stream=args.stream, trust=args.trust
     )
@@ -74,7 +74,7 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
   parser = process.parser("predict", __doc__)
   parser.add_argument("run", type=pathlib.Path, help="workdir of a trained run")
-  parser.add_argument("recording", metavar="FILE|FOLDER|-")
+  parser.add_argument("recordings", nargs="+", metavar="FILE|FOLDER|-")
   parser.add_argument("--source", metavar="NAME", help="who reads it; default by its ending")
   parser.add_argument("--format", choices=("text", "csv", "json"), default="text")
   process.add_label_arguments(parser)
@@ -88,6 +88,20 @@ def _parser() -> argparse.ArgumentParser:
   long.add_argument("--fps", type=float, default=30.0, help="frames per second; default 30")
   process.add_checkpoint_arguments(parser, "all, fused")
   return parser
+
+
+def _found(
+  args: argparse.Namespace,
+  options: list[str],
+  facts: workdir.RunFacts,
+  stack: contextlib.ExitStack,
+) -> recordings.Found:
+  """The recordings of all paths, to be read until `stack` ends."""
+  stdin = process.standard_input() if "-" in args.recordings else None
+  how = args.source, options, stdin, facts.picture, facts.reading
+  found = [stack.enter_context(recordings.find(path, *how)) for path in args.recordings]
+  notes = dict.fromkeys(note for one in found for note in one.notes)
+  return recordings.Found([read for one in found for read in one.read], tuple(notes))
 
 
 def _windows(args: argparse.Namespace) -> Windows | None:
