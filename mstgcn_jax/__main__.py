@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   name, *rest = (sys.argv[1:] if argv is None else argv) or [""]
   from mstgcn_jax.commands import process
 
-  with process.errors_in_one_line():
+  with process.errors_in_one_line(trains=name in ("train", "compare")):
     if name in ("-h", "--help"):
       print(usage())
       return 0

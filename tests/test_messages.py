@@ -1,5 +1,6 @@
 """What a run says while it goes, and what is left of the libraries' messages."""
 
+import importlib
 import logging
 import os
 import pathlib
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from ending import Ended, catch_ends
 
+from mstgcn_jax import __main__
 from mstgcn_jax.commands import process
 from mstgcn_jax.errors import DataError, first_line
 from mstgcn_jax.evaluation import plots
@@ -62,11 +64,20 @@ def test_a_file_in_a_folders_place_is_named(ends, capfd, tmp_path):
   assert ends == [1] and capfd.readouterr().err == said
 
 
-def test_too_little_memory_is_one_line(ends, capfd):
-  with pytest.raises(Ended), process.errors_in_one_line():
+@pytest.mark.parametrize(
+  ("command", "helps"), [("train", "a smaller batch_size"), ("predict", "JAX_PLATFORMS=cpu")]
+)
+def test_too_little_memory_is_one_line_with_what_helps(command, helps, ends, capfd, monkeypatch):
+  def main(argv):
     raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nand a page")
+
+  monkeypatch.setattr(importlib.import_module(f"mstgcn_jax.commands.{command}"), "main", main)
+  monkeypatch.setattr(process, "quiet_libraries", lambda: None)
+  with pytest.raises(Ended):
+    __main__.main([command, "runs/quickstart"])
   (line,) = capfd.readouterr().err.splitlines()
   assert ends == [1] and line.startswith("error: the device's memory is too small (RESOURCE_EXH")
+  assert helps in line and ("batch_size" in line) == (command == "train")
 
 
 def test_an_array_that_no_memory_holds_is_one_line(ends, capfd):

@@ -84,8 +84,11 @@ def standard_input() -> BinaryIO:
 
 
 @contextlib.contextmanager
-def errors_in_one_line() -> Iterator[None]:
+def errors_in_one_line(*, trains: bool = True) -> Iterator[None]:
   """Ends the process with 2 after a ConfigError, with 1 after other errors that users can mend.
+
+  Where a device's memory is too small it names the config's fields that help, if the command
+  `trains` and so has them.
 
   What the libraries' background threads fail of meanwhile (most often of what the error says, a
   full disk) is no page of text beside it, but a line if the command itself ends well.
@@ -113,11 +116,13 @@ def errors_in_one_line() -> Iterator[None]:
     except RuntimeError as error:
       if "RESOURCE_EXHAUSTED" not in str(error):
         raise
-      _end(
-        1,
-        f"the device's memory is too small ({first_line(error)}); less is needed with a smaller "
-        "batch_size or eval_batch_size, optimizer.accumulate, model.remat or model.dtype=bfloat16",
+      helps = (
+        "less is needed with a smaller batch_size or eval_batch_size, optimizer.accumulate, "
+        "model.remat or model.dtype=bfloat16"
+        if trains
+        else "end what else uses it, or take the CPU with JAX_PLATFORMS=cpu"
       )
+      _end(1, f"the device's memory is too small ({first_line(error)}); {helps}")
     except KeyboardInterrupt:
       _end(130, "interrupted")
     if failures:
