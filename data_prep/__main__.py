@@ -9,6 +9,7 @@ import argparse
 import io
 import os
 import pathlib
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -99,6 +100,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m data_prep"
     return 2 if isinstance(error, ConfigError) else 1
   except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE  # a preparation has not come to its end
   except OSError as error:
     print(f"{args.command}: {of_system(error)}", file=sys.stderr)
     return 1

@@ -173,12 +173,14 @@ door.main(["train"])
 
 
 @pytest.mark.parametrize(
-  "argv", [["--version"], ["train", "--help"], ["summary", "--config", "quickstart"]]
+  "argv",
+  [["--version"], ["train", "--help"], ["summary", "--config", "quickstart"], ["info", "DATA"]],
 )
-def test_output_that_nobody_reads_any_more_is_no_error(argv):
+def test_output_that_nobody_reads_any_more_is_no_error(argv, tiny_data):
   read, write = os.pipe()
   os.close(read)
   env = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+  argv = [str(tiny_data / "tiny") if word == "DATA" else word for word in argv]
   command = [sys.executable, "-m", "mstgcn_jax", *argv]
   ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=env)
   os.close(write)
