@@ -280,7 +280,7 @@ def test_of_several_streams_the_fused_score_is_explained(network, tiny_data, mon
   files.write_json(network / "model.json", facts | {"streams": ["joint", "joint_motion"]})
 
   class Fake:
-    def __init__(self, workdir, *, checkpoint, stream, trust):
+    def __init__(self, stream):
       self.stream, self.sampling = stream, sampling
 
     def from_data_set(self, data_set, row):
@@ -292,7 +292,8 @@ def test_of_several_streams_the_fused_score_is_explained(network, tiny_data, mon
       found[0, :, 3 if classify.stream == "joint" else 5] = weight
     return found
 
-  monkeypatch.setattr(decided, "Classifier", Fake)
+  of_streams = lambda workdir, names, *, checkpoint, trust: {name: Fake(name) for name in names}
+  monkeypatch.setattr(decided, "of_streams", of_streams)
   monkeypatch.setattr(explain, "fused_gradient_times_input", importance)
   (found,) = decided.of_clips(network, data_set, [0], [0], step=0)
   frame = len(found[0]) // 2
