@@ -194,6 +194,13 @@ def test_axes_of_a_run_of_one_step_begin_at_0(tmp_path, monkeypatch):
   assert all(ax.get_xlim()[1] > 1 for ax in axes)
 
 
+def test_steps_are_epochs_of_the_length_that_they_had():
+  # Epochs of 6 steps, two of them evaluated; then of 3, of which step 15 is the end of the fifth.
+  evaluated = {"step": np.array([6.0, 12.0, 15.0]), "epoch": np.array([1.0, 2.0, 5.0])}
+  epochs = plots.epochs({("eval", "joint"): evaluated}, np.array([3.0, 6.0, 9.0, 15.0, 18.0]))
+  assert epochs.tolist() == [0.5, 1, 1.5, 5, 6]
+
+
 def test_of_many_classes_a_screen_shows_the_worst_and_the_report_all():
   names = [f"class {i}" for i in range(60)]
   labels = np.arange(60)

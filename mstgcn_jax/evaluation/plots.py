@@ -54,21 +54,28 @@ def _of_split(curves: Curves, split: str) -> dict[str, Mapping[str, np.ndarray]]
   return {stream: curve for (of, stream), curve in curves.items() if of == split}
 
 
-def steps_per_epoch(curves: Curves) -> float:
-  """By what was evaluated, at the end of an epoch; 1 where nothing was."""
-  evaluated = _of_split(curves, "eval").values()
-  return max((float((curve["step"] / curve["epoch"]).max()) for curve in evaluated), default=1.0)
+def epochs(curves: Curves, steps: np.ndarray) -> np.ndarray:
+  """How many epochs steps are; the steps themselves where nothing was evaluated.
+
+  By the next evaluation, at the end of an epoch: before a run went on with another batch size its
+  epochs had other lengths.
+  """
+  evaluated = next(iter(_of_split(curves, "eval").values()), None)
+  if evaluated is None:
+    return steps
+  length = evaluated["step"] / evaluated["epoch"]
+  return steps / length[np.searchsorted(evaluated["step"], steps).clip(max=len(length) - 1)]
 
 
 def learning_curves(curves: Curves, path: pathlib.Path, *, title: str) -> None:
   """Draws loss, top-1 accuracy and learning rate over the epochs as PNG."""
   train, evaluated = _of_split(curves, "train"), _of_split(curves, "eval")
-  steps = steps_per_epoch(curves)
   fig = Figure(figsize=(11, 4.2), layout="constrained")
   left, right = fig.subplots(1, 2)
   rate = left.twinx()
   for number, (stream, curve) in enumerate(train.items()):
-    color, x, width = f"C{number}", curve["step"] / steps, max(1, round(steps))
+    color, x = f"C{number}", epochs(curves, curve["step"])
+    width = max(1, round(curve["step"][-1] / x[-1]))  # an epoch
     left.plot(x, _smooth(curve["loss"], width), color=color, label=stream)
     right.plot(x, 100 * _smooth(curve["top1"], width), color=color, alpha=0.4, lw=1)
     if number == 0:

@@ -178,12 +178,12 @@ def _curves(path: pathlib.Path) -> tuple[list[dict[str, Any]], list[str]]:
   if not path.exists():
     return [], [f"no curves, {path.name} is not there"]
   found = run_log.read_curves(path)
-  steps = plots.steps_per_epoch(found)
   curves = []
   for (split, stream), curve in found.items():
     if split == "holdout":  # as in learning_curves.png
       continue
-    columns = {"epoch": curve["step"] / steps, "loss": curve["loss"], "top1": curve["top1"]}
+    epochs = plots.epochs(found, curve["step"])
+    columns = {"epoch": epochs, "loss": curve["loss"], "top1": curve["top1"]}
     if split == "train":
       columns = {name: _thinned(values) for name, values in columns.items()}
     numbers = {name: _numbers(values) for name, values in columns.items()}
