@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import errno
 import re
+import resource
 import subprocess
 import sys
 import types
@@ -67,6 +68,22 @@ def test_a_png_is_a_strip_of_moments(data, tmp_path):
   assert command.main(["show", str(data.path), "--label", "2", "--out", str(out)]) == 0
   with Image.open(out) as strip:
     assert strip.width > 3 * strip.height and has_color(strip, ORANGE)
+
+
+@pytest.mark.parametrize(
+  "argv", [["show", "--out", "a.png"], ["show", "--out", "a.gif"], ["info", "--out", "a.png"]]
+)
+def test_a_disk_that_is_full_leaves_the_picture_before(data, tmp_path, monkeypatch, argv):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / argv[-1]).write_bytes(b"as it was")
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+  try:
+    status = command.main([*argv, str(data.path)])
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+  assert status == 1
+  assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {argv[-1]: b"as it was"}
 
 
 def scene_of(clip: np.ndarray) -> Scene:
@@ -288,9 +305,12 @@ def test_the_histogram_goes_into_the_data_sets_folder(data):
 
 def test_the_histogram_of_clips_of_one_length_has_whole_frames(tmp_path, monkeypatch):
   figures = []
-  monkeypatch.setattr(
-    "matplotlib.figure.Figure.savefig", lambda self, *_, **__: figures.append(self)
-  )
+
+  def savefig(self, path, **_):
+    figures.append(self)
+    path.touch()
+
+  monkeypatch.setattr("matplotlib.figure.Figure.savefig", savefig)
   info.histogram(prepare(tmp_path, random_clips(6, frames=(30, 31))), tmp_path / "h.png")
   ticks = figures[0].axes[0].get_xticks()
   assert len(ticks) and (ticks % 1 == 0).all()

@@ -11,7 +11,7 @@ import numpy as np
 import tqdm
 
 from data_prep.look import show
-from mstgcn_jax import skeletons, words
+from mstgcn_jax import files, skeletons, words
 from mstgcn_jax.data import protocols
 from mstgcn_jax.data.data_set import REPORT, DataSet, open_data_set, say_copies
 from mstgcn_jax.errors import ConfigError, DataError
@@ -226,6 +226,6 @@ def histogram(data: DataSet, path: pathlib.Path) -> None:
   figure.suptitle(
     f"{data.name} {data.version}: {words.counted(len(data), 'clip')}", fontweight="bold"
   )
-  with warnings.catch_warnings():
+  with files.written_whole(path) as aside, warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Glyph")  # class names in an alphabet that the font lacks
-    figure.savefig(path, dpi=130)
+    figure.savefig(aside, dpi=130, format="png")

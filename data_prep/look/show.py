@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.look import video
 from data_prep.look.scene import Scene, padded
-from mstgcn_jax import skeletons
+from mstgcn_jax import files, skeletons
 from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
@@ -156,7 +156,14 @@ def save(pictures: Sequence[Any], path: pathlib.Path, stride: int) -> None:
   """Writes what `draw` gave, and the folder for it, as the ending says; DataError if it cannot."""
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_pictures(pictures, path, stride)
+    if path.suffix.lower() == ".mp4":
+      video.write(pictures, path, stride * _FRAME_MS)
+      return
+    with files.written_whole(path) as aside:
+      if path.suffix.lower() == ".png":
+        pictures[0].save(aside, "PNG", optimize=True)
+      else:
+        _write_gif(pictures, aside, stride)
   except OSError as error:
     why = error.strerror or error
     if isinstance(error, FileExistsError):  # of mkdir
@@ -164,13 +171,7 @@ def save(pictures: Sequence[Any], path: pathlib.Path, stride: int) -> None:
     raise DataError(f"{path} cannot be written: {why}") from error
 
 
-def _write_pictures(pictures: Sequence[Any], path: pathlib.Path, stride: int) -> None:
-  if path.suffix.lower() == ".png":
-    pictures[0].save(path, optimize=True)
-    return
-  if path.suffix.lower() == ".mp4":
-    video.write(pictures, path, stride * _FRAME_MS)
-    return
+def _write_gif(pictures: Sequence[Any], path: pathlib.Path, stride: int) -> None:
   from PIL import Image
 
   # One palette for all frames, or their colours flicker; from some of them, side by side.
@@ -187,7 +188,7 @@ def _write_pictures(pictures: Sequence[Any], path: pathlib.Path, stride: int) ->
   # A GIF counts in hundredths of a second: round when a picture starts, not how long it lasts.
   starts = np.round(np.arange(len(pictures) + 1) * stride * _FRAME_MS, -1)
   duration = np.diff(starts).tolist()
-  first.save(path, save_all=True, append_images=rest, duration=duration, loop=0)
+  first.save(path, "GIF", save_all=True, append_images=rest, duration=duration, loop=0)
 
 
 # --- the picture
