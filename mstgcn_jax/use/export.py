@@ -5,6 +5,7 @@ import dataclasses
 import importlib.metadata
 import json
 import pathlib
+import secrets
 import shutil
 import warnings
 from collections.abc import Callable
@@ -179,8 +180,8 @@ def _check_out(out: pathlib.Path, to: str, ending: str) -> None:
 @contextlib.contextmanager
 def _written_whole(out: pathlib.Path):
   """As `files.written_whole`, of a file or a folder."""
-  aside = out.with_name(f"{out.stem}.partial{out.suffix}")  # what loads it may look at the ending
-  _remove(aside)  # of an export that was killed
+  # What loads it may look at the ending.
+  aside = out.with_name(f"{out.stem}.{secrets.token_hex(4)}.partial{out.suffix}")
   try:
     yield aside
     aside.replace(out)
