@@ -488,6 +488,18 @@ def test_annotations_without_labels_are_read(tmp_path):
     assert [read().name for read in found.read] == ["mine", "mine"]
 
 
+def test_annotations_are_read_as_is_and_in_the_layout_of_those_trained_on(tmp_path):
+  keypoint = np.random.default_rng(0).normal(size=(1, 9, 20, 3)).astype(np.float32)
+  one = {"frame_dir": "mine", "total_frames": 9, "keypoint": keypoint, "label": 0}
+  (tmp_path / "mine.pkl").write_bytes(pickle.dumps([one]))
+  argv = ["pyskl", "--raw", str(tmp_path / "mine.pkl"), "--out", str(tmp_path), "--as-is"]
+  assert prepare_command.main([*argv, "--skeleton", "nw_ucla"]) == 0
+  reading = open_data_set(tmp_path / "pyskl").reading
+  with recordings.find(tmp_path / "mine.pkl", reading=reading) as found:
+    recording = found.read[0]()
+  assert (recording.skeleton.name, recording.rotated) == ("nw_ucla", False)
+
+
 def test_windows_of_a_recording_that_comes_turned_are_not_turned_again(tmp_path, monkeypatch):
   skeleton = skeletons.get("nw_ucla")
   run = write_run(tmp_path / "run", skeleton=skeleton, center=skeleton.center)

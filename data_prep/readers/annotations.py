@@ -86,6 +86,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     channels=dimensions + scored,
     **exchange.turning(skeleton, as_is),
     coordinates=_coordinates(skeleton, dimensions, scored, as_is),
+    reading={"pyskl": exchange.turning_options(args)},
     notes=notes,
     warnings=tuple(warnings),
     parallel=False,  # the annotations are in memory already

@@ -43,6 +43,12 @@ def add_turning_arguments(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def turning_options(args: argparse.Namespace) -> list[str]:
+  """--skeleton and --as-is as asked for, to read others so; the layout of a file stays here."""
+  named = ["--skeleton", args.skeleton] if args.skeleton in skeletons.names() else []
+  return [*(["--as-is"] if args.as_is else []), *named]
+
+
 def turn(
   persons: Sequence[np.ndarray], skeleton: Skeleton, as_is: bool, upward: str = ""
 ) -> list[np.ndarray]:

@@ -25,7 +25,7 @@ from data_prep.decode import formats, mediapipe, people
 from data_prep.decode.people import Poses
 from data_prep.readers import exchange, tables
 from data_prep.readers.interface import FRACTIONS, Clip, Coordinates, Recordings
-from mstgcn_jax import skeletons, words
+from mstgcn_jax import words
 from mstgcn_jax.data import normalise
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
@@ -183,12 +183,11 @@ def read_recording(recording: _Recording, *, how: _How) -> Clip:
 
 
 def _options(args: argparse.Namespace, dimensions: int) -> list[str]:
-  """What has to be asked for, so that others are read as these; a layout of a file stays here."""
+  """What has to be asked for, so that others are read as these."""
   kept = ["--persons", str(args.persons), "--keep", args.keep, "--max-gap", str(args.max_gap)]
   coordinates = "world" if dimensions == 3 else "image"
-  as_is = ["--as-is"] if args.as_is else []
-  named = ["--skeleton", args.skeleton] if args.skeleton in skeletons.names() else []
-  return [*kept, "--part", args.part, "--coordinates", coordinates, *as_is, *named]
+  turning = exchange.turning_options(args)
+  return [*kept, "--part", args.part, "--coordinates", coordinates, *turning]
 
 
 def _body(person: people.Person) -> people.Person:
