@@ -1,6 +1,8 @@
 """A stranger's network, examples/tcn.py, in training, evaluation and use."""
 
+import importlib
 import pathlib
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from test_classifier import write_run
 
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model import ModelConfig, make_network, summary
-from mstgcn_jax.training import experiment, loop
+from mstgcn_jax.training import experiment, loop, notes
 from mstgcn_jax.use.classifier import Classifier
 from mstgcn_jax.use.evaluate import evaluate
 
@@ -57,11 +59,33 @@ def test_code_that_changed_since_a_run_was_trained_is_named(
   loop.train(config, tmp_path / "run")
   assert not evaluate(tmp_path / "run", trust=True).notes
   (tmp_path / "changing.py").write_text(code + "\n")
+  (note,) = evaluate(tmp_path / "run", trust=True).notes  # by the code that trained it
+  assert note.startswith("the file of changing:TCN has changed since it was imported, and what was")
+  importlib.reload(sys.modules["changing"])
   (note,) = evaluate(tmp_path / "run", trust=True).notes
   assert note == "the file of changing:TCN is not what it was when the run was trained"
   config.epochs = 2
   loop.train(config, tmp_path / "run")
   assert note in capsys.readouterr().out
+
+
+def test_a_run_knows_the_code_that_was_imported_not_the_file_as_it_is_by_then(
+  tiny_data, tmp_path, monkeypatch
+):
+  code = (EXAMPLES / "tcn.py").read_text()
+  (tmp_path / "edited.py").write_text(code)
+  monkeypatch.syspath_prepend(tmp_path)
+  config = tiny.config(tiny_data, **{"model.network": "edited:TCN"})
+  before = experiment.set_up(config).facts()
+  (tmp_path / "edited.py").write_text(code + "\n")
+  edited = experiment.set_up(config)
+  assert edited.facts().code == before.code
+  (note,) = (line for line in notes.of_run(edited) if "edited:TCN" in line)
+  assert note.endswith("importlib.reload(module), or a new process, takes the file")
+  importlib.reload(sys.modules["edited"])
+  again = experiment.set_up(config)
+  assert again.facts().code != before.code
+  assert not again.stale_code()
 
 
 @pytest.mark.usefixtures("examples")

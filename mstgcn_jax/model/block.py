@@ -17,14 +17,13 @@ networks.
 
 import dataclasses
 import functools
-import importlib
 from collections.abc import Callable, Mapping
 
 import jax
 from flax import nnx
 
 from mstgcn_jax.errors import ConfigError, first_line, line_in
-from mstgcn_jax.model import neighbours
+from mstgcn_jax.model import neighbours, own
 from mstgcn_jax.model.attention import make_attention
 from mstgcn_jax.model.compose import Bottleneck, Function, MultiScale, Residual, identity
 from mstgcn_jax.model.config import BlockConfig, ModelConfig, inner_channels
@@ -248,7 +247,7 @@ def make_own(
     what, takes = "network", "(config, rngs=rngs)"
   named = f"{field} names the {what} {name!r}, which cannot be"
   try:
-    code = importlib.import_module(module)
+    code = own.load(module)
     make = getattr(code, function)
   except Exception as error:  # whatever a module of somebody else's raises
     raise ConfigError(f"{named} imported: {type(error).__name__}: {error}") from error

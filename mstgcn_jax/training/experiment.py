@@ -23,7 +23,7 @@ from mstgcn_jax.data.augment import Augmentation
 from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, DataError, first_line, line_in
-from mstgcn_jax.model import ModelConfig, abstract_network, make_network
+from mstgcn_jax.model import ModelConfig, abstract_network, make_network, own
 from mstgcn_jax.model.config import own_code
 from mstgcn_jax.training import checkpoints, device_batches, train_step
 from mstgcn_jax.training import config as config_lib
@@ -80,6 +80,15 @@ class Experiment:
       data_identity=self.data_set.identity,
       code=_digest_of_code(self.model_config),
     )
+
+  def stale_code(self) -> list[str]:
+    """That a file of one's own code is no longer what was imported, where that is so."""
+    if not own.have_changed(_modules_of_code(self.model_config)):
+      return []
+    return [
+      f"the file of {own_code(self.model_config)} has changed since it was imported, and what was "
+      "imported is used; importlib.reload(module), or a new process, takes the file"
+    ]
 
   def abstract_states(self) -> dict[str, train_step.TrainState]:
     """stream -> shapes, types and shardings of its state, without computing it."""
@@ -316,17 +325,20 @@ def own_network(config: ModelConfig, window: int) -> nnx.Module:
   return model
 
 
+def _modules_of_code(config: ModelConfig) -> list[str]:
+  """Of one's own, that a config names."""
+  parts = (own_code(config) or "").split("/")
+  return [part.partition(":")[0] for part in parts if ":" in part]
+
+
 def _files_of_code(config: ModelConfig) -> list[str | None]:
   """Of the imported modules of one's own that a config names; None for one that has no file."""
-  parts = (own_code(config) or "").split("/")
-  modules = [sys.modules.get(part.partition(":")[0]) for part in parts if ":" in part]
-  return [getattr(module, "__file__", None) for module in modules]
+  return [getattr(sys.modules.get(name), "__file__", None) for name in _modules_of_code(config)]
 
 
 def _digest_of_code(config: ModelConfig) -> str:
   """Of the files of one's own code that a network was built with; '' where it was with none."""
-  paths = [pathlib.Path(file or "") for file in _files_of_code(config)]
-  content = b"".join(path.read_bytes() for path in paths if path.is_file())
+  content = own.as_imported(_modules_of_code(config))
   return hashlib.blake2b(content, digest_size=16).hexdigest() if content else ""
 
 

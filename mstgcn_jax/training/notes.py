@@ -39,8 +39,8 @@ def describe(run: Experiment, step: int, total_steps: int) -> str:
 
 
 def of_run(run: Experiment) -> list[str]:
-  """What the config says and has no effect, with these data, a line each."""
-  lines = of_config(run.config)
+  """What the config, or a file of one's own, says and has no effect, a line each."""
+  lines = run.stale_code() + of_config(run.config)
   most, persons = int(run.data_set.table["persons"].max()), run.config.data.num_persons
   if most < persons:
     lines.append(

@@ -231,7 +231,7 @@ def _evaluate(run: Experiment, variables: Mapping[str, EvalVariables]) -> Evalua
 def _check_fit(workdir: pathlib.Path, facts: RunFacts, run: Experiment) -> list[str]:
   """Notes on the data; ConfigError where it is none that the run could have been trained on."""
   data_set, here = run.data_set, run.facts()
-  notes = facts.code_differences(here)
+  notes = facts.code_differences(here) + run.stale_code()
   differences = facts.model_differences(run.model_config)
   if facts.data_name == data_set.name:
     differences += facts.data_differences(data_set)

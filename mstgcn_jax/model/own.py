@@ -1,0 +1,37 @@
+"""Modules of one's own that a config names: imported, and what their files held then.
+
+A process goes on with what it imported, whatever becomes of the file, such as beside a notebook.
+"""
+
+import importlib
+import pathlib
+import sys
+import types
+from collections.abc import Sequence
+
+# Name -> the module's spec, which `importlib.reload` replaces, and its file's content.
+_imported: dict[str, tuple[object, bytes]] = {}
+
+
+def load(name: str) -> types.ModuleType:
+  """Imports a module, whose file's content `as_imported` then gives."""
+  module = importlib.import_module(name)
+  if name not in _imported or _imported[name][0] is not module.__spec__:
+    _imported[name] = module.__spec__, _content(module)
+  return module
+
+
+def as_imported(names: Sequence[str]) -> bytes:
+  """What the files of modules that were `load`ed held then, one after the other."""
+  return b"".join(_imported[name][1] for name in names if name in _imported)
+
+
+def have_changed(names: Sequence[str]) -> bool:
+  """Whether their files hold something else now."""
+  found = (sys.modules.get(name) for name in names if name in _imported)
+  return b"".join(map(_content, found)) != as_imported(names)
+
+
+def _content(module: types.ModuleType | None) -> bytes:
+  path = pathlib.Path(getattr(module, "__file__", None) or "")
+  return path.read_bytes() if path.is_file() else b""
