@@ -307,6 +307,16 @@ def test_a_block_of_ones_own_in_place_of_one_that_is_there_is_what_runs(remat):
   assert len(model.adjacencies(CLIPS)) == len(SMALL.blocks) - 1  # a linear map has none
 
 
+def test_a_head_of_ones_own_takes_the_mean_of_the_features():
+  one_block = dataclasses.replace(SMALL, blocks=SMALL.blocks[:1])
+  model = MSTGCN(one_block, rngs=nnx.Rngs(0))
+  model.classifier = jnp.negative  # nnx.Sequential has no param_dtype, either
+  model.eval()
+  logits, features = jax.jit(lambda clips: (model(clips), model.features(clips)))(CLIPS)
+  expected = -np.asarray(features).mean((1, 2, 3))
+  np.testing.assert_allclose(logits, expected, rtol=1e-5)  # float32, summed in another order
+
+
 def test_a_layer_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
   (tmp_path / "broken_layers.py").write_text("class Mean(nnx.Module): pass")
   monkeypatch.syspath_prepend(tmp_path)

@@ -71,7 +71,7 @@ class Network(nnx.Module):
   def __call__(self, clips: jax.Array) -> jax.Array:
     """Logits [batch, class], float32."""
     x = self._features_by_person(clips)
-    pooled = jnp.mean(x.astype(self.classifier.param_dtype), (1, 2))
+    pooled = jnp.mean(x.astype(jnp.promote_types(self.config.dtype, jnp.float32)), (1, 2))
     pooled = pooled.reshape(clips.shape[0], self.config.num_persons, -1).mean(1)
     if self.dropout is not None:
       pooled = self.dropout(pooled)
