@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from flax import nnx
 from golden import golden
 
 from mstgcn_jax.errors import ConfigError
@@ -93,6 +94,18 @@ def test_only_weights_decay_where_asked():
     "['graph']['weight']": True,
     "['query']['bias']": False,
   }
+
+
+def test_the_same_weights_decay_where_nnx_holds_them():
+  model = nnx.MultiHeadAttention(1, 2, decode=False, rngs=nnx.Rngs(0))
+  before = nnx.to_pure_dict(nnx.state(model))["query"]
+  before["bias"] += 1
+  nnx.update(model, {"query": before})
+  config = OptimizerConfig(weight_decay=0.1, decay_mask="weights", momentum=0.0, nesterov=False)
+  tx = nnx.Optimizer(model, optimizer.make_optimizer(config, lambda step: 1.0), wrt=nnx.Param)
+  tx.update(model, jax.tree.map(jnp.zeros_like, nnx.state(model, nnx.Param)))
+  np.testing.assert_array_equal(model.query.bias[...], before["bias"])
+  np.testing.assert_allclose(model.query.kernel[...], 0.9 * before["kernel"], rtol=1e-6)  # float32
 
 
 def test_the_gradient_is_clipped_to_its_norm():

@@ -112,12 +112,17 @@ def learning_rate(
 
 def is_learned_adjacency(path: tuple[Any, ...]) -> bool:
   """Whether a tree path (of parameters, gradients or optimiser state) leads to a PA."""
-  return any(getattr(entry, "key", None) == LEARNED_ADJACENCY for entry in path)
+  return _leads_to(LEARNED_ADJACENCY, path)
+
+
+def _leads_to(name: str, path: tuple[Any, ...]) -> bool:
+  # Of an `nnx.State`, whose variables have a value, the name is not the last entry.
+  return any(getattr(entry, "key", None) == name for entry in path)
 
 
 def _is_weight(path, value) -> bool:
   # Flax's attention has biases of two axes, [head, channel].
-  return value.ndim >= 2 and path[-1].key != "bias" and not is_learned_adjacency(path)
+  return value.ndim >= 2 and not _leads_to("bias", path) and not is_learned_adjacency(path)
 
 
 def make_optimizer(
