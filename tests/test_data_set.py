@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import pickle
 import subprocess
 import sys
 
@@ -56,6 +57,13 @@ def test_clips_come_back_as_they_were_in_any_order(folder):
   order = [29, 0, 13, 13, 7, 28, 1]
   for clip, row in zip(data_set.read(order), order, strict=True):
     assert_is_clip(clip, CLIPS[row])
+
+
+def test_a_data_set_that_was_read_goes_to_another_process(folder):
+  data_set = open_data_set(folder)
+  data_set.read([0])
+  there = pickle.loads(pickle.dumps(data_set))
+  assert_is_clip(there.read([29])[0], CLIPS[29])
 
 
 def test_copies_are_known_whatever_their_names_and_labels_are(tmp_path, capsys):

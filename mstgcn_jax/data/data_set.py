@@ -108,6 +108,10 @@ class DataSet:
   def __len__(self) -> int:
     return self.num_clips
 
+  def __getstate__(self) -> dict[str, Any]:
+    """Without the open files: worker processes, of PyTorch's DataLoader, say, open their own."""
+    return {name: value for name, value in vars(self).items() if name != "_readers"}
+
   @property
   def stored_type(self) -> type[np.int16] | type[np.float32]:
     """Of the coordinates on the disk."""
