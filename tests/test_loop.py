@@ -225,6 +225,18 @@ def test_a_locked_folder_that_stays_empty_goes(tmp_path):
   assert not (tmp_path / "run").exists()
 
 
+def test_a_second_run_in_one_process_is_refused_while_one_trains(tiny_data, tmp_path, monkeypatch):
+  def meanwhile(config):
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+      threads.submit(loop.train, config, tmp_path / "second").result()
+
+  monkeypatch.setattr(loop, "set_up", meanwhile)
+  for _ in range(2):  # what was refused leaves nothing held
+    with pytest.raises(ConfigError, match="second: another thread of this process is training"):
+      loop.train(tiny.config(tiny_data), tmp_path / "first")
+  assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
   (tmp_path / "features.npz").mkdir()
   with (

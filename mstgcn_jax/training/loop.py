@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import pathlib
 import statistics
+import threading
 from typing import Any
 
 import jax
@@ -34,6 +35,9 @@ from mstgcn_jax.training.watchdog import Watchdog
 # Steps between dispatching a step and reading its figures, so that devices never wait for the
 # host.
 LAG = 2
+# Held by the thread that trains: of two in one process Orbax mixes up the checkpoints, and may wait
+# for ever.
+_training = threading.RLock()
 _log = logging.getLogger("mstgcn_jax")
 
 
@@ -69,7 +73,13 @@ def train(
   checkpoints.check_path(workdir)
   said = config_lib.flatten(config.to_dict()) | {"version": (__version__, jax.__version__)}
   del said["data.dir"]  # a machine may have a copy of its own
+  if not _training.acquire(blocking=False):
+    raise ConfigError(
+      f"{workdir}: another thread of this process is training; train one after the other, or in "
+      "processes of their own"
+    )
   with contextlib.ExitStack() as stack:
+    stack.callback(_training.release)
     if stop is None:
       stop = stack.enter_context(StopSignal())
     if jax.process_index() == 0:  # of several processes the first one writes
