@@ -2,6 +2,7 @@
 
 import argparse
 import configparser
+import dataclasses
 import importlib
 import json
 import pathlib
@@ -9,9 +10,11 @@ import re
 import shlex
 
 import jax
+import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import pytest
+from flax import nnx
 
 import mstgcn_jax as mst
 from mstgcn_jax.__main__ import COMMANDS
@@ -57,6 +60,10 @@ def test_the_python_of_a_page_runs(page, quickstart, monkeypatch):
     changed = jax.tree.map(lambda a, b: bool((a != b).any()), *runs)
     assert jax.tree.leaves(changed.pop("classifier")) == [True, True]
     assert not any(jax.tree.leaves(changed))
+    own = dataclasses.replace(names["model"].config, network="acceleration:OfAcceleration")
+    model = mst.make_network(own, rngs=nnx.Rngs(0))
+    still = jnp.arange(8.0).reshape(1, 1, 8, 1, 1) * jnp.ones((1, 2, 1, 25, 3))  # of even motion
+    np.testing.assert_array_equal(model(still), model(0 * still))
 
 
 class Parsed(Exception):
