@@ -138,6 +138,12 @@ def test_a_strided_temporal_convolution_is_the_librarys_and_so_are_its_gradients
     np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+def test_a_temporal_convolution_of_even_width_is_refused():
+  # The form for a GPU would give a frame more than that for a CPU.
+  with pytest.raises(ConfigError, match="kernel_size is 4; it must be odd"):
+    TemporalConv(4, 4, 4, rngs=nnx.Rngs(0))
+
+
 # One function in the form of each platform.
 
 

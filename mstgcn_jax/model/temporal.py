@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
+from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model.draws import kaiming_fan_out
 from mstgcn_jax.model.platform import by_platform
 
@@ -25,6 +26,9 @@ class TemporalConv(nnx.Module):
   `dilation` frames apart.
 
   Weight: [k, in_channels / groups, out_channels].
+
+  Raises:
+    ConfigError: k is even, which looks further to one side.
   """
 
   def __init__(
@@ -39,6 +43,8 @@ class TemporalConv(nnx.Module):
     dtype: str = "float32",
     rngs: nnx.Rngs,
   ):
+    if kernel_size % 2 == 0:  # the forms for a CPU and for a GPU would differ
+      raise ConfigError(f"kernel_size is {kernel_size}; it must be odd, to look both ways alike")
     param_dtype = jnp.promote_types(dtype, jnp.float32)
     shape = (kernel_size, in_channels // groups, out_channels)
     self.weight = kaiming_fan_out(rngs, shape, out_channels * kernel_size, param_dtype)
