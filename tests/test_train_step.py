@@ -239,6 +239,8 @@ def test_stop_is_the_largest_of_all_processes():
   batch = make_batch()
   batch["stop"][-1] = 1
   assert int(run(*make(), batch=batch)[1]["stop"]) == 1
+  del batch["stop"]  # as of a loop of one's own
+  assert int(run(*make(), batch=batch)[1]["stop"]) == 0
 
 
 class Dropping(Toy):

@@ -31,6 +31,8 @@ from mstgcn_jax.training import optimizer
 class Batch(TypedDict, total=False):
   """Clips of a step, on the devices; a training batch has label and stop, others index and valid.
 
+  Without `stop` no process is asked to end.
+
   Attributes:
     clips: float32 [clip, person, frame, joint, channel].
     label: int32 [clip].
@@ -323,7 +325,7 @@ def _gradient(task: Task, axis: str | None, state: TrainState, batch: Batch, str
   (loss, top1), grads, batch_stats = _accumulated(
     task, axis, state.params, state.batch_stats, key, x, targets
   )
-  stop = jnp.max(batch["stop"]).astype(loss.dtype)
+  stop = jnp.max(batch.get("stop", 0)).astype(loss.dtype)
   if axis is not None:
     # Everything in one vector, hence in one all-reduce.
     summed, restore = jax.flatten_util.ravel_pytree((loss, top1, grads, stop))
