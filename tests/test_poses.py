@@ -317,6 +317,20 @@ def test_train_and_val_folders_become_the_split(tmp_path):
   assert len(train) == len(evaluate) == 4
 
 
+@pytest.mark.parametrize(
+  ("clips", "said"),
+  [
+    (["wave/v0/f_1", "wave/v1/f_1"], "all clips are of the one class 'wave'"),
+    (["v0/f_1", "v1/f_1"], "each clip is a class, such as 'v0'"),  # --raw is a class
+  ],
+)
+def test_folders_that_seem_to_be_no_classes_are_doubted(tmp_path, capsys, clips, said):
+  for name in clips:
+    files.coco_results(tmp_path / "raw" / name, files.seen("coco", 2, frames=6))
+  prepare(tmp_path / "raw")
+  assert f"{said}: is --raw the folder of classes?" in capsys.readouterr().err
+
+
 def test_a_table_gives_labels_and_facts_and_sizes_of_pictures(tmp_path, capsys):
   raw = tmp_path / "raw"
   for i in range(3):

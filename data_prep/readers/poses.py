@@ -260,6 +260,8 @@ def _by_folder(
   names = tuple(sorted(set(classes.values())))
   if len(names) == 1:
     warnings.append(f"all clips are of the one class {names[0]!r}: is --raw the folder of classes?")
+  elif len(names) == len(clips):
+    warnings.append(f"each clip is a class, such as {names[0]!r}: is --raw the folder of classes?")
   if args.classes is not None:
     names = exchange.class_names(args, range(len(names)))
     if unknown := sorted(set(classes.values()) - set(names)):
