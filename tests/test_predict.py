@@ -127,7 +127,8 @@ def test_several_files_and_folders_are_predicted_in_their_order(run, tmp_path, c
 
 def test_files_of_another_kind_in_a_folder_are_said(run, tmp_path, capsys):
   np.save(tmp_path / "mine.npy", own())
-  (tmp_path / "poses.json").write_text("[]")
+  for name in ("poses.json", "skeleton.json", "synthetic.json"):  # the last two are no recordings
+    (tmp_path / name).write_text("[]")
   assert command.main([str(run), str(tmp_path), "--format", "json"]) == 0
   out, err = capsys.readouterr()
   assert [row["recording"] for row in json.loads(out)] == ["mine"]

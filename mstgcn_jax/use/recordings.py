@@ -221,7 +221,8 @@ def _readers(
 def _left_out(others: Iterable[pathlib.Path]) -> tuple[str, ...]:
   """A line to print where a folder holds recordings of other kinds, too."""
   kinds = _BY_ENDING.keys() - {".csv", ".txt"}
-  others = sorted(f for f in others if f.suffix.lower() in kinds and f.name != "skeleton.json")
+  ours = ("skeleton.json", "synthetic.json")  # which lie beside recordings
+  others = sorted(f for f in others if f.suffix.lower() in kinds and f.name not in ours)
   if not others:
     return ()
   some = words.counted(len(others), "file")
