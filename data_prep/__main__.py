@@ -1,4 +1,4 @@
-"""Command line: raw recordings to a prepared data set, and a look at one.
+"""Recordings to a prepared data set, and a look at one.
 
 python -m data_prep SOURCE --raw DIR --out DATA_DIR    writes DATA_DIR/SOURCE/VERSION
 python -m data_prep show DATA_SET --out clip.gif       draws a clip

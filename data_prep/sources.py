@@ -48,7 +48,8 @@ _ALL = (
          labelled=True),
   Source("own", "your own recordings: a folder of .npy clips and a CSV", own.open_raw,
          exchange.add_turning_arguments),
-  Source("poses", "pose estimators' output: OpenPose, AlphaPose, MMPose, COCO, YOLO, MediaPipe",
+  Source("poses",
+         "pose estimators' output: OpenPose, AlphaPose, MMPose, COCO, Ultralytics, MediaPipe",
          poses.open_raw, poses.add_arguments),
 )  # fmt: skip
 

@@ -18,8 +18,8 @@ def main(argv: list[str]) -> int:
   parser = process.parser("embed", __doc__)
   parser.add_argument("run", type=pathlib.Path, help="workdir of a trained run")
   parser.add_argument("data_set", type=pathlib.Path, help="a prepared one, such as data/ntu60")
-  parser.add_argument("--out", type=pathlib.Path, metavar="FILE.npz")
-  parser.add_argument("--projector", type=pathlib.Path, metavar="DIR")
+  parser.add_argument("--out", type=pathlib.Path, metavar="FILE.npz", help="the archive")
+  parser.add_argument("--projector", type=pathlib.Path, metavar="DIR", help="for TensorBoard")
   process.add_checkpoint_arguments(parser)
   args = parser.parse_args(argv)
   if not args.out and not args.projector:

@@ -74,7 +74,11 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument("what", metavar="WHAT", type=pathlib.Path, help="a recording or a data set")
   parser.add_argument("row", metavar="ROW", nargs="?", help="of the data set, or a clip's name")
   parser.add_argument("--source", metavar="NAME", help="who reads the recording")
-  parser.add_argument("--out", type=pathlib.Path, help=".png; default explanation.png")
+  parser.add_argument(
+    "--out",
+    type=pathlib.Path,
+    help=".png; default explanation.png, with --deletion deletion.png",
+  )
   parser.add_argument(
     "--deletion", action="store_true", help="do these joints decide, on the whole"
   )

@@ -13,7 +13,9 @@ from mstgcn_jax.commands import process
 def main(argv: list[str]) -> int:
   parser = process.parser("report", __doc__)
   parser.add_argument("workdirs", nargs="+", type=pathlib.Path, help="of finished runs")
-  parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("report.html"))
+  parser.add_argument(
+    "--out", type=pathlib.Path, default=pathlib.Path("report.html"), help="default report.html"
+  )
   parser.add_argument("--data", type=pathlib.Path, help="prepared data set to draw clips from")
   parser.add_argument("--trust", action="store_true", help="import layers that a run names")
   args = parser.parse_args(argv)
