@@ -2,9 +2,10 @@
 
 FILE is a recording that a reader of `mstgcn prepare` takes (.skeleton of NTU RGB+D, .mat of
 UTD-MHAD, .npy of your own joints as [frame, joint, channel] or [person, frame, joint, channel],
-.json of Kinetics-skeleton, and what --source NAME reads), a folder of them, or - for standard
-input: a .npy array, or one JSON line per frame, [[x, y, z], …] or a list of these, one per person.
-Several may be given. No label is needed. What the source itself takes goes behind a --:
+.json of Kinetics-skeleton, .pkl of PYSKL, a pose estimator's files, and what --source NAME reads),
+a folder of them, or - for standard input: a .npy array, or one JSON line per frame, [[x, y, z], …]
+or a list of these, one per person. Several may be given. No label is needed. What the source itself
+takes goes behind a --:
 
   mstgcn predict runs/coco annotations.pkl --source pyskl -- --skeleton coco
 
