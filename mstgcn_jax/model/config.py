@@ -159,7 +159,7 @@ class ModelConfig:
     activation: one of `ACTIVATIONS`.
     attention: None or one of `ATTENTIONS`, after each temporal layer but block 0's.
     dropout: probability, in training, that an element is 0: behind each temporal layer but block
-      0's (ST-GCN and PYSKL's networks) or before the classifier (the others).
+      0's (ST-GCN and PYSKL's networks but MS-G3D) or before the classifier (the others).
     strategy: partition strategy, of `graph.STRATEGIES` or `graph.FURTHER_STRATEGIES`; or 'random',
       of DG-STGCN's layers.
     graph: skeleton, or the name of one, whose links the graph takes in place of `skeleton`'s: PYSKL
