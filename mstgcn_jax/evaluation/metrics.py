@@ -22,8 +22,8 @@ def ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
   """
   right = np.take_along_axis(logits, labels[:, None], 1)
   above = (~(logits <= right)).sum(1)  # a score that is not a number counts against it
-  ties = np.maximum((logits == right).sum(1) - 1, 0)
-  return above + (ties + 1) // 2
+  equal = (logits == right).sum(1)  # itself among them, where it is a number
+  return above + equal // 2
 
 
 def predictions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -32,10 +32,9 @@ def predictions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
   Where the right class shares the highest score with others, the first of these is the answer: so
   what is counted as right here is what `top_k` counts.
   """
-  first = logits.argmax(1)
   others = logits.astype(np.float64)
   np.put_along_axis(others, labels[:, None], -np.inf, 1)
-  return np.where((first == labels) & (ranks(logits, labels) > 0), others.argmax(1), first)
+  return np.where(ranks(logits, labels) > 0, others.argmax(1), labels)
 
 
 def top_k(logits: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
