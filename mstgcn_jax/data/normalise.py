@@ -192,7 +192,7 @@ def _tracked_bone(person: np.ndarray, seen: np.ndarray, skeleton: Skeleton) -> _
   """Vectors in the first frame in which both joints are tracked, and not one; else 0."""
   if skeleton.center is not None and not seen[:, skeleton.center].any():
     seen = np.array(seen)
-    seen[:, skeleton.center] = seen.any(axis=1)  # the clip came centred: 0 is where this joint is
+    seen[:, skeleton.center] = True  # the clip came centred: 0 is where this joint is
 
   def bone(start: int, end: int) -> np.ndarray:
     vectors = person[:, end] - person[:, start]

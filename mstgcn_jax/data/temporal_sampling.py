@@ -190,7 +190,7 @@ def sample_times(
 
 def _tracked_span(persons: Sequence[np.ndarray]) -> tuple[int, int]:
   """First tracked frame of anybody, and one beyond the last."""
-  spans = [np.flatnonzero(person.any(axis=(1, 2))) for person in persons if len(person)]
+  spans = [np.flatnonzero(person.any(axis=(1, 2))) for person in persons]
   spans = [span for span in spans if len(span)]
   if not spans:
     return 0, 0
