@@ -64,6 +64,15 @@ def test_a_batch_has_the_promised_shapes_and_types(data_set):
   np.testing.assert_array_equal(batch["label"], data_set.table["label"][batch["index"]])
 
 
+def test_clips_are_filled_with_zeros_where_the_data_set_says_so(tmp_path):
+  data_set = prepare(tmp_path, random_clips(8, frames=(5, 9)), fill="zero")
+  seen = data_set.sampling(12, 2)
+  (batch,) = input_pipeline.eval_batches(data_set, range(8), seen, batch_size=8)
+  for clip, row in zip(clips_of(data_set, batch), batch["index"], strict=True):
+    np.testing.assert_array_equal(clip, data_set.sample(row, 12))
+    assert not clip[:, 9:].any()
+
+
 def test_clips_are_looped_and_centred(data_set):
   (batch,) = train(data_set, 1)
   for clip, row in zip(clips_of(data_set, batch), batch["index"], strict=True):
@@ -122,6 +131,22 @@ def test_random_sampling_differs_from_epoch_to_epoch(data_set):
   assert any(not np.array_equal(*pair) for pair in pairs)
 
 
+def test_random_sampling_draws_anew_for_every_seed_step_and_place(data_set):
+  row = int(data_set.table["frames"].argmax())
+  starts = []
+  for seed in (5, 6):
+    seen = data_set.sampling(2, 1, "random_crop")
+    batches = input_pipeline.train_batches(data_set, [row] * 16, seen, batch_size=8, seed=seed)
+    # All places of a batch show one clip; its frames are told by what they hold.
+    starts.append(
+      [clips_of(data_set, batch)[:, 0, 0, 0, 0] for batch in itertools.islice(batches, 2)]
+    )
+    batches.close()
+  starts = np.asarray(starts)  # [seed, step, place]
+  for axis in range(3):
+    assert (starts != np.roll(starts, 1, axis)).any()
+
+
 @pytest.mark.parametrize("sampling", ["loop", "random_crop"])
 def test_processes_see_the_slices_of_the_batch_that_one_would(data_set, sampling):
   whole = train(data_set, 5, sampling=sampling)
@@ -142,6 +167,10 @@ def test_evaluation_covers_every_clip_exactly_once_a_view(data_set, batch_size, 
   assert len(valid) % batch_size == 0
   assert index[valid].tolist() == np.repeat(INDICES, views).tolist()
   assert (index[~valid] == -1).all()
+  shown = np.concatenate([clips_of(data_set, batch) for batch in batches])[valid]
+  seen = data_set.sampling(12, 2, "uniform", views)
+  expected = [seen.windows(persons) for persons in data_set.read(INDICES)]
+  np.testing.assert_array_equal(shown, np.reshape(expected, shown.shape))
 
 
 def test_padding_is_empty_and_masked(data_set):
@@ -213,6 +242,7 @@ def test_too_few_clips_for_a_batch_names_both_numbers(data_set):
     ({"sampling": "zoom"}, "sampling 'zoom' is unknown"),
     ({"window": 0}, "window=0: expected 1 or more"),
     ({"num_persons": 0}, "num_persons=0: expected 1 or more"),
+    ({"batch_size": 0}, "batch_size=0 cannot be divided among 1 processes"),
     ({"process_count": 3}, "batch_size=8 cannot be divided among 3 processes"),
     ({"process_count": 2, "shares": 3}, "batch_size=8 cannot be divided among 6 devices"),
   ],
