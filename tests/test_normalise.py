@@ -79,7 +79,7 @@ def test_what_points_just_the_other_way_is_not_turned_as_in_the_reference():
 
 def test_energy_is_the_spread_of_each_coordinate_over_all_joints_of_tracked_frames():
   body = np.ones((4, 2, 3))
-  body[1] = 0  # untracked
+  body[1] = (1, 1, -2)  # sums to 0: untracked
   body[2, 0] = (1, 1, 4)  # z: five times 1 and a 4, so the variance is 5/6 * 1/6 * 3^2
   assert normalise.energy(body) == pytest.approx(np.sqrt(1.25))
   assert normalise.energy(np.zeros((4, 2, 3))) == 0
@@ -135,9 +135,12 @@ def test_a_clip_that_comes_centred_is_turned_by_its_centre_at_zero():
 
 @pytest.mark.parametrize("frame", [0, 2, 4])
 def test_a_frame_without_its_centre_does_not_jump(frame):
-  raw = standing(5)
+  raw, longer = standing(5), standing(7)
   raw[frame, SPINE] = 0
-  np.testing.assert_allclose(centred(raw)[0], [UPRIGHT - UPRIGHT[SPINE]] * 5, atol=1e-6)
+  longer[frame] = 0
+  for persons in ([raw], [raw, longer]):
+    first = centred(*persons)[0, :5]
+    np.testing.assert_allclose(first, [UPRIGHT - UPRIGHT[SPINE]] * 5, atol=1e-6)
 
 
 def test_a_missing_centre_lies_between_where_it_was_and_where_it_comes_back():
@@ -146,6 +149,7 @@ def test_a_missing_centre_lies_between_where_it_was_and_where_it_comes_back():
   raw[4, SPINE] = 0
   (person,) = turned(raw)
   np.testing.assert_allclose(person[:, SPINE, 0], [0, 1, 2, 3, 3], atol=1e-6)
+  assert not raw[[1, 2, 4], SPINE].any()  # what was given stays as it is
 
 
 def test_the_second_person_does_not_jump_where_the_first_is_lost():

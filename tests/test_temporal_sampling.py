@@ -120,8 +120,9 @@ def test_missing_people_are_zero_and_surplus_people_left_out():
   assert window_of([counting(2)] * 3, times, num_persons=1).shape[0] == 1
 
 
-def test_a_person_without_frames_is_zero():
-  clip = window_of([counting(2), counting(0)], np.arange(4), fill="zero")
+@pytest.mark.parametrize("fill", ["loop", "zero"])
+def test_a_person_without_frames_is_zero(fill):
+  clip = window_of([counting(2), counting(0)], np.arange(4), fill)
   assert not clip[1].any()
 
 
@@ -414,9 +415,10 @@ def test_bodies_are_scaled_to_one_size_by_the_mean_length_of_the_main_persons_bo
 def test_what_is_untracked_stays_zero_and_has_no_say_in_the_size():
   person = going([2, 4], bone=2.0)
   person[1, 1] = 0
-  clip = placed([person], origin="first_frame", bone_parents=(0, 0))
-  assert clip[0, 1, 1].tolist() == [0, 0]
-  np.testing.assert_allclose(clip[0, 0, 1], [0, 3.6], rtol=1e-6)  # float32
+  for parents in ((0, 0), (1, 1)):  # the untracked joint at either end of the bone
+    clip = placed([person], origin="first_frame", bone_parents=parents)
+    assert clip[0, 1, 1].tolist() == [0, 0]
+    np.testing.assert_allclose(clip[0, 0, 1], [0, 3.6], rtol=1e-6)  # float32
 
 
 def test_a_clip_without_a_bone_keeps_its_size():
