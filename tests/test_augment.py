@@ -186,14 +186,16 @@ def test_random_move_draws_its_two_poses_from_the_reference_s_candidates():
   across = moved[:, :, 1, :2] - moved[:, :, 0, :2]  # [clip, frame, x and y]
   shift = moved[:, :, 0, :2] - across
   angle = np.degrees(np.arctan2(across[..., 1], across[..., 0]))
+  size = np.linalg.norm(across, axis=-1)
   found = lambda values: np.unique(values.round(3) + 0.0).tolist()
   for frame in range(2):
     assert found(angle[:, frame]) == [-10, -5, 0, 5, 10]
-    assert found(np.linalg.norm(across[:, frame], axis=-1)) == [0.9, 1.0, 1.1]
+    assert found(size[:, frame]) == [0.9, 1.0, 1.1]
     for axis in range(2):
       assert found(shift[:, frame, axis]) == [-0.2, -0.1, 0, 0.1, 0.2]
   # The poses are drawn apart, and so are x and y.
   assert np.abs(angle[:, 0] - angle[:, 1]).max() > 19
+  assert np.abs(size[:, 0] - size[:, 1]).max() > 0.19
   assert np.abs(shift[:, 0] - shift[:, 1]).max() > 0.39
   assert np.abs(shift[..., 0] - shift[..., 1]).max() > 0.39
 
@@ -285,9 +287,10 @@ def test_what_the_skeleton_or_the_clips_do_not_have_is_refused_by_name():
     ("rotation", (1, 2)),
     ("rotation", (-0.1, 0, 0)),
     ("rotation", 0.3),
+    ("rotation", (0, 0, float("nan"))),
     ("scale", (0, 1)),
     ("scale", (1.2, 0.8)),
-    ("scale", (1, float("nan"))),
+    ("scale", (1, float("inf"))),
     ("shear", -1),
     ("jitter", "much"),
     ("joint_dropout", 1.0),
@@ -295,6 +298,7 @@ def test_what_the_skeleton_or_the_clips_do_not_have_is_refused_by_name():
     ("mirror", 1.1),
     ("mirror", True),
     ("random_move", 1),
+    ("openpose_match", 1),
     ("dimensions", 4),
   ],
 )
@@ -304,8 +308,9 @@ def test_a_wrong_option_is_named_with_its_value(field, value):
 
 
 def test_rotation_out_of_the_plane_is_refused_for_flat_clips():
-  with pytest.raises(ConfigError, match=r"rotation must be \(0, 0, angle\)"):
-    Augmentation(rotation=(0.1, 0, 0), dimensions=2)
+  for rotation in ((0.1, 0, 0), (0, 0.1, 0)):
+    with pytest.raises(ConfigError, match=r"rotation must be \(0, 0, angle\)"):
+      Augmentation(rotation=rotation, dimensions=2)
   assert Augmentation(rotation=[0, 0, 1], dimensions=2).rotation == (0.0, 0.0, 1.0)
 
 
