@@ -1,10 +1,13 @@
 """Accuracies worked out by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from mstgcn_jax.evaluation import metrics, plots, report
+from mstgcn_jax.errors import DataError
+from mstgcn_jax.evaluation import fusion, metrics, plots, report
 from mstgcn_jax.evaluation.scores import Scores
 
 LOGITS = np.asarray([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0], [0.0, 5.0, 1.0], [1.0, 0.0, 4.0]])
@@ -21,6 +24,7 @@ def test_accuracies():
 def test_a_model_that_says_nothing_is_not_right():
   assert metrics.top_k(np.zeros((4, 10)), np.zeros(4, int)) == 0
   assert metrics.top_k(np.zeros((4, 10)), np.zeros(4, int), 5) == 0
+  assert metrics.top_k(np.zeros((4, 10)), np.zeros(4, int), 6) == 1  # five of nine ties count
 
 
 def test_top_1_and_the_confusion_matrix_agree_on_ties():
@@ -70,6 +74,31 @@ def test_labels_of_small_integers_are_counted(tmp_path):
   Scores(labels.astype(str), labels, np.eye(60)).save(tmp_path / "scores.npz")
   scores = Scores.load(tmp_path / "scores.npz")
   assert np.trace(metrics.confusion_matrix(scores.logits, scores.labels)) == 60
+
+
+@pytest.mark.parametrize(
+  ("changes", "said"),
+  [
+    *(({"logits": logits}, "differ in length") for logits in (np.eye(3), np.zeros(2))),
+    ({"labels": np.asarray([0])}, "differ in length"),
+    ({"labels": np.asarray([-1, 0])}, "2 classes and labels from -1 to 0"),
+    ({"labels": np.asarray([0, 2])}, "2 classes and labels from 0 to 2"),
+  ],
+)
+def test_scores_that_contradict_themselves_are_named(tmp_path, changes, said):
+  whole = Scores(np.asarray(["a", "b"]), np.arange(2), np.eye(2))
+  dataclasses.replace(whole, **changes).save(tmp_path / "scores.npz")
+  with pytest.raises(DataError, match=said):
+    Scores.load(tmp_path / "scores.npz")
+
+
+def test_scores_whose_names_repeat_are_not_fused(tmp_path):
+  one, twice = tmp_path / "one.npz", tmp_path / "twice.npz"
+  Scores(np.asarray(["a", "b"]), np.arange(2), np.eye(2)).save(one)
+  Scores(np.asarray(["a", "b", "b"]), np.asarray([0, 1, 1]), np.eye(2)[[0, 1, 1]]).save(twice)
+  for paths in ([twice, one], [one, twice]):
+    with pytest.raises(DataError, match=r"twice.*clip names repeat"):
+      fusion.fuse_runs(paths)
 
 
 def test_class_names_are_no_formulas_and_of_any_alphabet(tmp_path, recwarn):
@@ -122,6 +151,8 @@ def test_the_middle_half_of_the_resampled_figures():
 
 def test_where_all_clips_are_right_the_mean_class_is_certain():
   assert metrics.bootstrap_mean_class(np.eye(3), np.arange(3)) == (1, 1)
+  # Classes without clips, in between and behind, do not count.
+  assert metrics.bootstrap_mean_class(np.eye(5)[[0, 2]], np.asarray([0, 2])) == (1, 1)
 
 
 def test_bootstrap_interval_of_a_share():
@@ -166,6 +197,12 @@ def test_fitted_weights_are_eighths_and_the_best_of_all():
   first, second = np.log([[0.8, 0.2], [0.3, 0.7]]), np.log([[0.15, 0.85], [0.95, 0.05]])
   labels = np.asarray([0, 0])
   np.testing.assert_array_equal(metrics.fit_weights([first, second], labels), [5 / 8, 3 / 8])
+  # An answer more that is right outweighs any cross-entropy: the first clip is right where w > 0.27
+  # of the first stream, the others, of which it is sure and wrong, are lost by any w.
+  first = np.log([[0.8, 0.2], [0.001, 0.999], [0.001, 0.999]])
+  second = np.log([[0.39, 0.61], [0.45, 0.55], [0.45, 0.55]])
+  weights = metrics.fit_weights([first, second], np.asarray([0, 0, 0]))
+  np.testing.assert_array_equal(weights, [3 / 8, 5 / 8])
   # Where one stream alone is best it gets all, first or last.
   sure, wrong = np.log([[0.9, 0.1]]), np.log([[0.1, 0.9]])
   for streams in ([sure, wrong, wrong], [wrong, sure, wrong], [wrong, wrong, sure]):
