@@ -47,6 +47,9 @@ def test_clips_without_a_mistake_and_clips_all_wrong_do_not_lead_beyond_bounds()
   logits = np.tile([0.0, -4.0], (10, 1))
   assert calibration.fit_temperature(logits, np.zeros(10, int)) == 1
   assert calibration.fit_temperature(logits, np.ones(10, int)) == pytest.approx(10)
+  # 99 of 100 are right at logits 0, -0.1: unbounded, 0.1 / T would be log(99), T 0.02.
+  logits, labels = np.tile([0.0, -0.1], (100, 1)), np.repeat([0, 1], [99, 1])
+  assert calibration.fit_temperature(logits, labels) == pytest.approx(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +120,16 @@ def test_without_held_out_subjects_nothing_is_fitted(tiny_data, tmp_path):
   )
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"temperatures": {"joint": -1}, "step": 1}'])
+@pytest.mark.parametrize(
+  "text", ["{", "[]", '{"temperatures": {"joint": -1}, "step": 1, "fitted_on": "9 clips"}']
+)
 def test_a_damaged_calibration_is_named(tmp_path, text):
   (tmp_path / "calibration.json").write_text(text)
   with pytest.raises(DataError, match=r"calibration\.json"):
     calibration.load(tmp_path)
+
+
+def test_a_temperature_is_of_one_stream_at_one_step(tmp_path):
+  calibration.Calibration({"joint": 2.0}, 12, "9 held-out clips").save(tmp_path)
+  at = lambda name, step: calibration.of_run(tmp_path, name, step)[0]
+  assert (at("joint", 12), at("bone", 12), at("joint", 6), at("joint", 18)) == (2, 1, 1, 1)
