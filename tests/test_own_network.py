@@ -12,7 +12,7 @@ from flax import nnx
 from test_classifier import write_run
 
 from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.model import ModelConfig, make_network, summary
+from mstgcn_jax.model import ModelConfig, make_network, own, summary
 from mstgcn_jax.training import experiment, loop, notes
 from mstgcn_jax.use.classifier import Classifier
 from mstgcn_jax.use.evaluate import evaluate
@@ -60,7 +60,7 @@ def test_code_that_changed_since_a_run_was_trained_is_named(
   assert not evaluate(tmp_path / "run", trust=True).notes
   (tmp_path / "changing.py").write_text(code + "\n")
   (note,) = evaluate(tmp_path / "run", trust=True).notes  # by the code that trained it
-  assert note.startswith("the file of changing:TCN has changed since it was imported, and what was")
+  assert note.startswith("the file of changing has changed since it was imported, and what was")
   importlib.reload(sys.modules["changing"])
   (note,) = evaluate(tmp_path / "run", trust=True).notes
   assert note == "the file of changing:TCN is not what it was when the run was trained"
@@ -72,17 +72,22 @@ def test_code_that_changed_since_a_run_was_trained_is_named(
 def test_a_run_knows_the_code_that_was_imported_not_the_file_as_it_is_by_then(
   tiny_data, tmp_path, monkeypatch
 ):
-  code = (EXAMPLES / "tcn.py").read_text()
-  (tmp_path / "edited.py").write_text(code)
+  (tmp_path / "edited_net.py").write_text((EXAMPLES / "tcn.py").read_text())
+  layers = tmp_path / "edited.py"
+  layers.write_text("")
   monkeypatch.syspath_prepend(tmp_path)
-  config = tiny.config(tiny_data, **{"model.network": "edited:TCN"})
+  names = {"model.network": "edited_net:TCN", "model.block_type": "edited:Layer/ms"}
+  config = tiny.config(tiny_data, **names)
+  own.load("edited")  # which the network would, if it made the layers of its config
   before = experiment.set_up(config).facts()
-  (tmp_path / "edited.py").write_text(code + "\n")
+  layers.write_text("# edited\n")
   edited = experiment.set_up(config)
   assert edited.facts().code == before.code
-  (note,) = (line for line in notes.of_run(edited) if "edited:TCN" in line)
-  assert note.endswith("importlib.reload(module), or a new process, takes the file")
+  (note,) = (line for line in notes.of_run(edited) if "has changed" in line)
+  assert note.startswith("the file of edited has changed since it was imported, and what was")
+  assert note.endswith("importlib.reload(edited), or a new process, takes the file")
   importlib.reload(sys.modules["edited"])
+  own.load("edited")
   again = experiment.set_up(config)
   assert again.facts().code != before.code
   assert not again.stale_code()

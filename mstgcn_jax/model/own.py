@@ -26,10 +26,13 @@ def as_imported(names: Sequence[str]) -> bytes:
   return b"".join(_imported[name][1] for name in names if name in _imported)
 
 
-def have_changed(names: Sequence[str]) -> bool:
-  """Whether their files hold something else now."""
-  found = (sys.modules.get(name) for name in names if name in _imported)
-  return b"".join(map(_content, found)) != as_imported(names)
+def changed(names: Sequence[str]) -> list[str]:
+  """Those of them whose files hold something else now."""
+  return [
+    name
+    for name in dict.fromkeys(names)
+    if name in _imported and _content(sys.modules.get(name)) != _imported[name][1]
+  ]
 
 
 def _content(module: types.ModuleType | None) -> bytes:

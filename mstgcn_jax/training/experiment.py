@@ -82,12 +82,11 @@ class Experiment:
     )
 
   def stale_code(self) -> list[str]:
-    """That a file of one's own code is no longer what was imported, where that is so."""
-    if not own.have_changed(_modules_of_code(self.model_config)):
-      return []
+    """Modules of one's own whose files are no longer what was imported, a line each."""
     return [
-      f"the file of {own_code(self.model_config)} has changed since it was imported, and what was "
-      "imported is used; importlib.reload(module), or a new process, takes the file"
+      f"the file of {name} has changed since it was imported, and what was imported is used; "
+      f"importlib.reload({name}), or a new process, takes the file"
+      for name in own.changed(_modules_of_code(self.model_config))
     ]
 
   def abstract_states(self) -> dict[str, train_step.TrainState]:
@@ -327,7 +326,7 @@ def own_network(config: ModelConfig, window: int) -> nnx.Module:
 
 def _modules_of_code(config: ModelConfig) -> list[str]:
   """Of one's own, that a config names."""
-  parts = (own_code(config) or "").split("/")
+  parts = (config.network, *config.block_type.split("/"))
   return [part.partition(":")[0] for part in parts if ":" in part]
 
 
