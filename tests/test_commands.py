@@ -401,7 +401,7 @@ def test_ensemble_refuses_what_does_not_match(four_streams, tmp_path):
     fusion.fuse_runs([path, wrong])
   with pytest.raises(DataError, match="does not exist"):
     fusion.fuse_runs([tmp_path / "none.npz"])
-  with pytest.raises(ConfigError, match="1 weights for 2 runs"):
+  with pytest.raises(ConfigError, match="1 weight for 2 runs"):
     fusion.fuse_runs([path, path], [1.0])
   for weights in ([float("nan"), 1.0], [float("inf"), 1.0], [0.0, 0.0], [-1.0, 2.0]):
     with pytest.raises(ConfigError, match="expected finite numbers from 0, and one above 0"):

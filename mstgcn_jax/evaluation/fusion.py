@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from mstgcn_jax import words
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.evaluation import metrics
 from mstgcn_jax.evaluation.scores import Scores
@@ -76,7 +77,8 @@ def fuse_runs(paths: Sequence[pathlib.Path], weights: Sequence[float] | None = N
     ConfigError: not one weight per file, or none above 0.
   """
   if weights is not None and len(weights) != len(paths):
-    raise ConfigError(f"{len(weights)} weights for {len(paths)} runs; give one per run")
+    given, runs = words.counted(len(weights), "weight"), words.counted(len(paths), "run")
+    raise ConfigError(f"{given} for {runs}; give one per run")
   if weights is not None and not (min(weights) >= 0 and 0 < sum(weights) < math.inf):
     raise ConfigError(f"weights {weights}: expected finite numbers from 0, and one above 0")
   files = [scores_file(path) for path in paths]
