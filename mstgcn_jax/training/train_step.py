@@ -296,8 +296,7 @@ def _mixup(key, alpha: float, x, targets):
   Neighbours are on one device, as long as a device's share is even; a last one alone stays.
   """
   share = jax.random.beta(key, alpha, alpha, dtype=x.dtype)
-  partner = np.arange(x.shape[0]) ^ 1
-  partner[partner == x.shape[0]] -= 1
+  partner = np.minimum(np.arange(x.shape[0]) ^ 1, x.shape[0] - 1)
   blend = lambda a: share * a + (1 - share) * a[partner]
   return blend(x), blend(targets)
 
