@@ -146,12 +146,13 @@ def test_a_frozen_adjacency_is_no_part_of_the_gradients_norm():
   assert figures["grad_norm"] < run(*make())[1]["grad_norm"]
 
 
-def test_a_step_that_is_not_finite_leaves_the_state_and_says_so():
+@pytest.mark.parametrize(("value", "loss_is_finite"), [(np.nan, False), (1e25, True)])
+def test_a_step_that_is_not_finite_leaves_the_state_and_says_so(value, loss_is_finite):
   task, state = make()
   batch = make_batch()
-  batch["clips"][3, 0, 0, 0, 0] = np.nan
+  batch["clips"][3, 0, 0, 0, 0] = value  # squares of 1e25 in the gradient's norm are infinite
   after, figures = run(task, state, batch=batch)
-  assert not figures["finite"]
+  assert np.isfinite(figures["loss"]) == loss_is_finite and not figures["finite"]
   assert_equal(after, state, rtol=0)
 
 
@@ -182,10 +183,13 @@ def test_streams_share_one_step_and_equal_steps_of_their_own():
 
 def assert_draws_from_seed_and_step(task, state):
   batch = make_batch()
-  starts = (task, state), (task, state), (task, state.replace(step=state.step + 1)), make()
-  first, again, second, plain = (float(run(*start, batch=batch)[1]["loss"]) for start in starts)
-  assert first == again  # a resumed run draws the same
-  assert len({first, second, plain}) == 3
+  other = train_step.init_state(task, state.params, state.batch_stats, seed=1)
+  starts = (task, state), (task, state), (task, state.replace(step=state.step + 1))
+  losses = [
+    float(run(*start, batch=batch)[1]["loss"]) for start in (*starts, (task, other), make())
+  ]
+  assert losses[0] == losses[1]  # a resumed run draws the same
+  assert len(set(losses)) == 4
 
 
 def test_augmentation_is_drawn_from_the_seed_and_the_step():
@@ -233,6 +237,9 @@ def test_a_step_counts_as_right_only_a_class_that_leads_alone():
   task, state = make()
   zero = state.replace(params=jax.tree.map(jnp.zeros_like, state.params))
   assert float(run(task, zero)[1]["top1"]) == 0  # all logits are equal
+  model, batch = nnx.merge(task.graphdef, state.params, state.batch_stats), make_batch()
+  right = jnp.argmax(model(batch["clips"]), -1) == batch["label"]
+  assert float(run(task, state)[1]["top1"]) == right.mean() > 0
 
 
 def test_stop_is_the_largest_of_all_processes():
@@ -281,6 +288,69 @@ def test_micro_batches_draw_differently():
     run(dataclasses.replace(task, optimizer=make()[0].optimizer), state, batch=half)[1]["loss"]
   ]
   assert float(both["loss"]) != pytest.approx(float(alone[0]), rel=1e-4)
+
+
+def on_two_devices(task, state, batch):
+  """`_gradient` of two devices that share a batch, as an axis of one device."""
+  shares = {name: values.reshape(2, -1, *values.shape[1:]) for name, values in batch.items()}
+  one = lambda share: train_step._gradient(task, train_step.DATA_AXIS, state, share, 0)
+  return jax.vmap(one, axis_name=train_step.DATA_AXIS)(shares)
+
+
+class Centred(Toy):
+  """With a statistic of the whole batch, as a BatchNorm has."""
+
+  def __init__(self, rngs):
+    super().__init__(rngs)
+    self.axis_name = None
+
+  def __call__(self, clips):
+    logits = super().__call__(clips)
+    mean = logits.mean(0)
+    return logits - (jax.lax.pmean(mean, self.axis_name) if self.axis_name else mean)
+
+
+@pytest.mark.parametrize(
+  "options",
+  [
+    {"augmentation": Augmentation(joint_dropout=0.3, frame_dropout=0.3)},
+    {"mixup": 0.5},
+    {"optimizer": {"accumulate": 2}},
+  ],
+)
+def test_draws_pairs_and_micro_batches_go_by_the_place_in_the_batch_not_by_the_device(options):
+  task, state = make(**options)
+  task = dataclasses.replace(task, graphdef=train_step.split_model(Centred(nnx.Rngs(0)))[0])
+  (loss, *_), grads, _ = train_step._gradient(task, None, state, make_batch(), 0)
+  (shared, *_), shared_grads, _ = on_two_devices(task, state, make_batch())
+  assert_equal(shared, [loss, loss], rtol=1e-5)  # float32, in another order of summation
+  twice = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), grads)
+  assert_equal(shared_grads, twice, rtol=1e-4, atol=1e-6)
+
+
+def test_random_layers_draw_apart_on_devices():
+  task, state = make_dropping()
+  batch = make_batch()
+  twice = {name: np.concatenate([values, values]) for name, values in batch.items()}
+  (alone, *_), _, _ = train_step._gradient(task, None, state, batch, 0)
+  (shared, *_), _, _ = on_two_devices(task, state, twice)  # with the same clips
+  assert float(shared[0]) != pytest.approx(float(alone), rel=1e-4)
+
+
+def test_random_layers_draw_apart():
+  class Twice(Dropping):
+    def __init__(self, rngs):
+      super().__init__(rngs)
+      self.second = nnx.Dropout(0.5, rngs=rngs.fork())
+
+    def __call__(self, clips):
+      zeros = jnp.stack([layer(jnp.ones(64)) == 0 for layer in (self.dropout, self.second)])
+      return super().__call__(clips) * jnp.any(zeros[0] != zeros[1])
+
+  model = Twice(nnx.Rngs(0))
+  task, state = make(random_streams=train_step.random_streams(model))
+  task = dataclasses.replace(task, graphdef=train_step.split_model(model)[0])
+  assert float(run(task, state)[1]["grad_norm"]) > 0
 
 
 def test_state_of_another_kind_is_refused_by_name():
