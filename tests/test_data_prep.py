@@ -46,6 +46,8 @@ def test_recordings_with_many_bodies_equal_the_reference(tmp_path):
   data_set = open_data_set(tmp_path / "ntu60")
   assert_equal_to_golden(data_set, "bodies")
   assert data_set.by_sum  # by which runs turn other recordings
+  names = data_set.class_names
+  assert (len(names), names[0], names[59]) == (60, "drink water", "walking apart from each other")
 
 
 def test_real_ntu_recordings_equal_the_reference(tmp_path):
@@ -102,6 +104,7 @@ def test_kinetics_equals_the_reference_and_keeps_its_split(tmp_path, capsys):
       np.testing.assert_allclose(clip.transpose(3, 1, 2, 0), data[f"{name}/data"], atol=1e-6)
   train, evaluate = protocols.split(data_set, "given")
   assert (len(train), len(evaluate)) == (0, 5)
+  assert data_set.table["persons"].max() == 2
   assert "vid05_abc,nobody is tracked" in (data_set.path / "report.csv").read_text()
   assert "5 clips, 19,791 fewer than the published 19,796" in capsys.readouterr().err
 

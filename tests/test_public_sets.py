@@ -51,7 +51,7 @@ def write_utkinect(raw) -> None:
     frames[5] = frames[4]  # a frame twice
     rows = body("nw_ucla", subject, 30).reshape(30, -1)
     (raw / "joints" / f"joints_{name}.txt").write_text(lines(rows, frames))
-    labels += [name, "walk: 100 120", "sitDown: 130 150", "carry: NaN NaN", "clapHands: 200 300 "]
+    labels += [name, "walk: 100 120", "sitDown: 130 150", "carry: 160 NaN", "clapHands: 200 300 "]
   (raw / "actionLabel.txt").write_text("\n".join(labels))
 
 
@@ -66,6 +66,7 @@ def test_utkinect_actions_are_clips_of_its_recordings(tmp_path, capsys):
   # 100 to 120 in steps of 2 are 11 frames, one of which is there twice; 130 to 150 are 11
   assert data.table["frames"].tolist() == 2 * [10, 11]
   assert data.table["subject"].tolist() == [1, 1, 2, 2]
+  assert data.table["replication"].tolist() == [1, 1, 1, 1] and data.upward == "y"
   report = (data.path / REPORT).read_text()
   assert "clapHands,joints_s01_e01.txt has no frame in 200 to 300" in report
   assert "195 fewer than the published 199" in capsys.readouterr().err
@@ -144,7 +145,7 @@ def test_shrec_has_14_or_28_classes_and_the_tracks_split(tmp_path, capsys):
     assert (len(train), len(evaluate)) == (6, 3)
     assert data.table["subject"][evaluate].tolist() == [3, 3, 3]
     assert upright(data) and data.sample(0, 32, num_persons=1).shape == (1, 32, 22, 3)
-  assert coarse.table["name"][2] == "g14_f2_s01_e01"
+  assert coarse.table["name"][2] == "g14_f2_s01_e01" and set(coarse.table["replication"]) == {1}
   # what is stored is what was written, turned: all distances are the same
   written, read = hand22(20, 8), coarse.read([0])[0][0]
   for joints in (written, read):
@@ -164,6 +165,9 @@ def test_a_damaged_gesture_and_a_damaged_list_are_named(tmp_path, capsys):
   (raw / "test_gestures.txt").write_text("1 1 1 1 1 1\n")
   prepare("shrec17_14", raw, "--overwrite", status=1)
   assert "test_gestures.txt: line 1 has 6 numbers; expected 7" in capsys.readouterr().err
+  (raw / "test_gestures.txt").write_text("1 1 1 1 1 1.5 20\n")
+  prepare("shrec17_14", raw, "--overwrite", status=1)
+  assert "test_gestures.txt holds other than whole numbers" in capsys.readouterr().err
   (raw / "test_gestures.txt").unlink()
   prepare("shrec17_14", raw, "--overwrite", status=1)
   assert "holds 0 files test_gestures.txt; expected one" in capsys.readouterr().err
@@ -178,7 +182,8 @@ def write_msr(raw) -> None:
     for subject in (1, 2):
       joints = body("msr_action3d", action + subject, 12)
       confidence = np.ones((12, 20, 1))
-      confidence[3, 5] = 0
+      confidence[3:5, 5, 0] = 0, 0.3
+      confidence *= (action, subject) != (20, 2)  # where all are 0, none was written
       rows = np.concatenate([joints, confidence], axis=-1).reshape(-1, 4)
       name = f"a{action:02d}_s{subject:02d}_e01_skeleton3D.txt"
       (raw / name).write_text(lines(rows))
@@ -200,7 +205,8 @@ def test_msr_action3d_has_its_subjects_and_its_three_sets(tmp_path):
   assert sets == {"as1": [[2, 4], [3, 5]], "as2": [[0], [1]], "as3": [[4], [5]]}
   assert upright(data) and data.sample(0, 16, num_persons=1).shape == (1, 16, 20, 3)
   person = data.read([0])[0][0]
-  assert not person[3, 5].any() and person[2, 5].any()  # a confidence of 0
+  assert not person[3, 5].any() and person[4, 5].any()  # a confidence of 0, and of 0.3
+  assert data.upward == "y"
 
 
 def test_places_in_the_picture_are_no_skeletons_in_metres(tmp_path, capsys):

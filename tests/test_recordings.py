@@ -104,6 +104,15 @@ def test_a_damaged_recording_says_what_is_wrong(recording, text, reason):
   assert reason in str(error.value)
 
 
+def test_an_ntu_recording_has_the_class_and_facts_of_its_name(recording):
+  clip = recording(skeleton_text(), "S017C003P008R002A060")
+  assert (clip.name, clip.label) == ("S017C003P008R002A060", 59)
+  assert clip.facts == {"setup": 17, "camera": 3, "subject": 8, "replication": 2}
+  for action, hint in (("000", ""), ("061", "; did you"), ("120", "; did you"), ("121", "")):
+    with pytest.raises(DataError, match=rf"action \d+ is outside 1\.\.60 for ntu60{hint or '$'}"):
+      recording(skeleton_text(), f"S017C003P008R002A{action}")
+
+
 @pytest.mark.parametrize("name", ["walking", "S1C1P1R1A1", "S001C001P001R001A001_copy"])
 def test_a_foreign_name_is_refused(recording, name):
   with pytest.raises(DataError, match="the name is not of the form SsssCcccPpppRrrrAaaa"):
