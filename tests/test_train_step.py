@@ -16,6 +16,7 @@ from mstgcn_jax import skeletons
 from mstgcn_jax.data import augment, streams
 from mstgcn_jax.data.augment import Augmentation
 from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.model import platform
 from mstgcn_jax.training import train_step
 from mstgcn_jax.training.optimizer import OptimizerConfig
 
@@ -73,6 +74,15 @@ def run(task, state, steps=1, stream=0, batch=None):
 
 def assert_equal(a, b, **tolerance):
   jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
+
+
+def test_gradients_and_their_norm_are_the_same_in_one_vector():
+  grads = {"a": jnp.arange(6.0).reshape(2, 3), "b": {"c": jnp.float32(-2), "d": jnp.zeros((0, 3))}}
+  for form in ("cpu", "gpu"):
+    with platform.forced(form):
+      same, norm = jax.jit(lambda grads: train_step._with_norm(grads))(grads)
+    jax.tree.map(np.testing.assert_array_equal, same, grads)
+    np.testing.assert_allclose(norm, np.sqrt(59), rtol=1e-6)  # summed in another order
 
 
 def test_accumulated_micro_batches_equal_the_large_batch_without_batch_norm():
