@@ -111,6 +111,14 @@ def test_split_names_may_have_capitals_and_be_spelled_out():
   assert columns == {"split": expected}
   columns, _ = exchange.split_columns({"NTU 60/xsub.train": ["a"], "NTU 60/xsub.eval": ["b"]}, "ab")
   assert columns == {"split_ntu_60_xsub": expected}
+  assert exchange.split_columns({"train": ["a"], "dev": ["b"]}, "ab")[0] == {"split": expected}
+
+
+def test_names_give_facts_only_where_all_are_ntus():
+  name = "S001C002P003R004A005"
+  facts = {"setup": 1, "camera": 2, "subject": 3, "replication": 4}
+  assert exchange.ntu_facts([name, f"{name}_extra"]) == [facts, facts]
+  assert exchange.ntu_facts([name, "wave"]) == [{}, {}]
 
 
 def test_trainval_trains_where_test_tests():

@@ -353,6 +353,8 @@ def test_a_table_gives_labels_and_facts_and_sizes_of_pictures(tmp_path, capsys):
   assert "width and height of v0: 640x is no size" in capsys.readouterr().err
   lines[1] = "v0,,3,640.0,480"
   lines.append("v7,wave,3,640,480")
+  for folder in ("one", "another"):  # which of two is meant nobody knows
+    files.openpose(raw / folder / "v7", files.seen("body_25", 2, frames=6))
   (raw / "clips.csv").write_text("\n".join(lines))
   data = prepare(raw, "--overwrite", "--max-bad", 70)
   report = (data.path / REPORT).read_text()
