@@ -155,6 +155,16 @@ def test_mediapipes_landmarks_in_the_picture_and_in_the_world(tmp_path, capsys):
   assert "x, y, z; in metres" in "\n".join(info.describe(turned))
 
 
+def test_whoever_is_seen_from_behind_in_world_coordinates_stays_on_their_feet(tmp_path):
+  for i, degrees in enumerate((198, 182, 182, 174)):  # shoulders just along -x
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    body = stick_poses.people(2, i, FRAMES) @ [[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]]
+    files.mediapipe_json(tmp_path / "raw" / "pick up" / f"clip{i}", body)
+  data = prepare(tmp_path / "raw", "--coordinates", "world")
+  assert data.upward == data.coordinates["up"] == "y"
+  assert all(persons[0][0, 0, 1] > 0.7 for persons in data.read(range(4)))  # the nose is up
+
+
 @pytest.mark.parametrize("form", ["wide", "long", "npz", "npy"])
 @pytest.mark.parametrize("world", [False, True])
 def test_mediapipe_in_tables_and_arrays(tmp_path, form, world):
