@@ -254,6 +254,6 @@ def make_own(
   try:
     return make(*config, rngs=rngs)
   except TypeError as error:
-    place = line_in(error, [getattr(code, "__file__", None)])
+    place = line_in(error, [own.file(module)])
     said = f"{place}: {first_line(error)}" if place else first_line(error)
     raise ConfigError(f"{named} made ({said}); it is called with {takes}") from error

@@ -17,8 +17,13 @@ def load(name: str) -> types.ModuleType:
   """Imports a module, whose file's content `as_imported` then gives."""
   module = importlib.import_module(name)
   if name not in _imported or _imported[name][0] is not module.__spec__:
-    _imported[name] = module.__spec__, _content(module)
+    _imported[name] = module.__spec__, _content(name)
   return module
+
+
+def file(name: str) -> str | None:
+  """Of an imported module; None where it has none, as one of a notebook."""
+  return getattr(sys.modules.get(name), "__file__", None)
 
 
 def as_imported(names: Sequence[str]) -> bytes:
@@ -31,10 +36,10 @@ def changed(names: Sequence[str]) -> list[str]:
   return [
     name
     for name in dict.fromkeys(names)
-    if name in _imported and _content(sys.modules.get(name)) != _imported[name][1]
+    if name in _imported and _content(name) != _imported[name][1]
   ]
 
 
-def _content(module: types.ModuleType | None) -> bytes:
-  path = pathlib.Path(getattr(module, "__file__", None) or "")
+def _content(name: str) -> bytes:
+  path = pathlib.Path(file(name) or "")
   return path.read_bytes() if path.is_file() else b""

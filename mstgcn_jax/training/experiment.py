@@ -6,7 +6,6 @@ import functools
 import hashlib
 import logging
 import pathlib
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -292,7 +291,7 @@ def own_network(config: ModelConfig, window: int) -> nnx.Module:
     return model(clips)
 
   def because(error: Exception) -> str:
-    place = line_in(error, _files_of_code(config))
+    place = line_in(error, [own.file(module) for module in _modules_of_code(config)])
     return f"({place}{': ' if place else ''}{type(error).__name__}: {first_line(error)})"
 
   try:
@@ -328,11 +327,6 @@ def _modules_of_code(config: ModelConfig) -> list[str]:
   """Of one's own, that a config names."""
   parts = (config.network, *config.block_type.split("/"))
   return [part.partition(":")[0] for part in parts if ":" in part]
-
-
-def _files_of_code(config: ModelConfig) -> list[str | None]:
-  """Of the imported modules of one's own that a config names; None for one that has no file."""
-  return [getattr(sys.modules.get(name), "__file__", None) for name in _modules_of_code(config)]
 
 
 def _digest_of_code(config: ModelConfig) -> str:

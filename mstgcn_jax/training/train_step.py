@@ -359,13 +359,12 @@ def train_step(
       out_specs=PartitionSpec(),
       check_vma=False,  # the sums are ours: every device ends with the same values
     )
+  options = task.optimizer
   with _forms_of(mesh):
     (loss, top1, stop), grads, batch_stats = gradient(state, batch, stream)
-  options = task.optimizer
-  if freezes := options.freeze_adjacency_through >= 0:
-    frozen = state.step // task.steps_per_epoch <= options.freeze_adjacency_through
-    grads = optimizer.without_learned_adjacency(frozen, grads)
-  with _forms_of(mesh):
+    if freezes := options.freeze_adjacency_through >= 0:
+      frozen = state.step // task.steps_per_epoch <= options.freeze_adjacency_through
+      grads = optimizer.without_learned_adjacency(frozen, grads)
     grads, grad_norm = _with_norm(grads)
   updates, opt_state = task.transformation().update(grads, state.opt_state, state.params)
   new = state.replace(
