@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import secrets
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,22 +15,23 @@ from mstgcn_jax.errors import DataError
 
 @contextlib.contextmanager
 def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A path beside `path` to write to, which takes its place when the block ends well.
+  """A path beside `path` for a file or folder, which takes its place when the block ends well.
 
   Nobody else who writes the same file at that time has it.
   """
   aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
   try:
     yield aside
-    with open(aside, "rb") as file:
-      os.fsync(file.fileno())
+    if aside.is_file():
+      with open(aside, "rb") as file:
+        os.fsync(file.fileno())
     aside.replace(path)
   except BaseException as error:
     # Writing to an open file doesn't say which, and nobody asked for the one beside.
     if isinstance(error, OSError) and str(error.filename or aside) == str(aside):
       error.filename = str(path)
     with contextlib.suppress(OSError):
-      aside.unlink()
+      shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
     raise
 
 

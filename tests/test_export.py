@@ -95,15 +95,6 @@ def test_a_jax_without_a_cpu_is_told_how_to_have_one(workdir, tmp_path, monkeypa
     export.export(workdir, "stablehlo", tmp_path / "run.stablehlo")
 
 
-def test_two_exports_to_one_file_do_not_meet(tmp_path):
-  with export._written_whole(tmp_path / "model.onnx") as first:
-    first.write_text("first")
-    with export._written_whole(tmp_path / "model.onnx") as second:
-      second.write_text("second")
-    assert first.read_text() == "first"
-  assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
-
-
 def test_stablehlo_runs_without_this_package(workdir, stablehlo, tmp_path):
   np.save(tmp_path / "clips.npy", clips())
   code = (

@@ -1,6 +1,7 @@
 """Runs: results, resuming, refusal; each on the tiny experiment."""
 
 import concurrent.futures
+import contextlib
 import json
 import logging
 import pathlib
@@ -217,6 +218,17 @@ def test_two_who_write_a_file_at_a_time_do_not_damage_each_other(tmp_path):
     assert path.read_text() == "the second"
   assert path.read_text() == "the first, which is long"
   assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
+  for fails in (True, False):
+    ended = contextlib.suppress(KeyboardInterrupt)
+    with ended, files.written_whole(tmp_path / "model") as aside:
+      aside.mkdir()
+      (aside / "part").touch()
+      if fails:
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ([] if fails else ["model"])
 
 
 def test_a_locked_folder_that_stays_empty_goes(tmp_path):

@@ -5,8 +5,6 @@ import dataclasses
 import importlib.metadata
 import json
 import pathlib
-import secrets
-import shutil
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +17,6 @@ from jax.extend import mlir
 
 from mstgcn_jax import files
 from mstgcn_jax.data import input_pipeline, streams
-from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, RunError, first_line
 from mstgcn_jax.evaluation import calibration
 from mstgcn_jax.model import Network, platform
@@ -118,7 +115,7 @@ def export(
     facts = metadata(run, to, quantize or "float32")
     clips, said = _clips(workdir, run)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _written_whole(out) as aside:
+    with files.written_whole(out) as aside:
       kind.write(run, facts, aside)
       comparison = _compare(run, kind.load(aside), clips, said)
       _check(comparison, to, quantize)
@@ -175,27 +172,6 @@ def _check_out(out: pathlib.Path, to: str, ending: str) -> None:
   if out.is_dir() or (not ending and out.exists()):
     kind = "a folder" if not ending else f"a {ending} file"
     raise ConfigError(f"{out} exists; --to {to} writes {kind}, give another name")
-
-
-@contextlib.contextmanager
-def _written_whole(out: pathlib.Path):
-  """As `files.written_whole`, of a file or a folder."""
-  # What loads it may look at the ending.
-  aside = out.with_name(f"{out.stem}.{secrets.token_hex(4)}.partial{out.suffix}")
-  try:
-    yield aside
-    aside.replace(out)
-  except OSError as error:
-    error.filename = error.filename or str(out)  # writing to an open file doesn't say which
-    raise
-  finally:
-    _remove(aside)
-
-
-def _remove(path: pathlib.Path) -> None:
-  if path.is_dir():
-    shutil.rmtree(path, ignore_errors=True)
-  path.unlink(missing_ok=True)
 
 
 def _cpu() -> jax.Device:
@@ -256,7 +232,7 @@ def _clips(workdir: str | pathlib.Path, run: _Run) -> tuple[np.ndarray, str]:
   data_set = experiment.data_set_of(workdir)
   if data_set and (data_set.skeleton.num_joints, data_set.channels) == run.shape[2:]:
     rows = np.unique(np.linspace(0, len(data_set) - 1, _COMPARED).astype(int))
-    sampling: Sampling = dataclasses.replace(run.facts.sampling, views=1)
+    sampling = dataclasses.replace(run.facts.sampling, views=1)
     clips = np.stack([sampling.windows(data_set.read([row])[0]) for row in rows.tolist()])
     return clips, f"{len(clips)} clips of {data_set.name}"
   rng = np.random.default_rng(0)
