@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.serialization
+import flax.traverse_util
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -234,9 +235,8 @@ def read_back(manager: ocp.CheckpointManager, step: int, states: Mapping[str, Tr
     RunError: it was written without an error and is not what was written.
   """
   wait(manager)
-  abstract = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
   try:
-    _read(manager, step, jax.tree.map(abstract, _as_tree(states)))
+    _read(manager, step, _as_tree(states))
   except DataError as error:
     raise RunError(
       f"a checkpoint was written into {manager.directory} and is not what is read there ({error}): "
@@ -573,6 +573,7 @@ def warm_start(
   if stream not in tree and len(tree) > 1:
     raise ConfigError(f"init_from {workdir} has no stream {stream!r}; it has {', '.join(tree)}")
   source = saved_eval_variables(tree[stream] if stream in tree else next(iter(tree.values())))
+  by_name = [flax.traverse_util.flatten_dict(source[kind], sep=".") for _, kind in _KINDS]
   problems, taken, kept = [], [], set()
 
   def choose(path, fresh):
@@ -581,11 +582,7 @@ def warm_start(
     if parts := [part for part in ignore if part in name]:
       kept.update(parts)
       return fresh
-    saved = (source["params"], source["batch_stats"])[kind.idx]
-    try:
-      for entry in keys:
-        saved = saved[str(entry.key)]
-    except (KeyError, TypeError):
+    if (saved := by_name[kind.idx].get(name)) is None:
       problems.append(f"{name} is missing")
       return fresh
     if saved.shape != fresh.shape:
