@@ -125,14 +125,14 @@ def test_a_checkpoint_in_the_making_is_not_damaged(copy):
 
 
 def test_a_checkpoint_that_is_deleted_while_it_is_read_gives_way_to_the_next(copy, monkeypatch):
-  read = checkpoints._read
+  read = checkpoints._read_variables
 
-  def deleted_meanwhile(manager, step, target=None):
+  def deleted_meanwhile(manager, step, streams):
     if step == 18:
       shutil.rmtree(copy / "checkpoints/18")
-    return read(manager, step, target)
+    return read(manager, step, streams)
 
-  monkeypatch.setattr(checkpoints, "_read", deleted_meanwhile)
+  monkeypatch.setattr(checkpoints, "_read_variables", deleted_meanwhile)
   assert checkpoints.load_variables(copy)[1] == 12
 
 
@@ -246,8 +246,7 @@ def test_float64_is_taken_as_what_it_is_or_refused(tmp_path, copy):
 
 
 def test_a_digest_finds_a_changed_array(copy):
-  manager = checkpoints.make_manager(copy, read_only=True)
-  tree, _ = checkpoints._read(manager, 18)
+  _, tree = tiny.state(copy)
   digests = checkpoints.digests(tree)
   leaf = tree["joint"]["params"]["classifier"]["bias"]
   changed = np.asarray(leaf).copy()
@@ -255,6 +254,26 @@ def test_a_digest_finds_a_changed_array(copy):
   tree["joint"]["params"]["classifier"]["bias"] = changed
   different = [k for k, v in checkpoints.digests(tree).items() if digests[k] != v]
   assert len(different) == 1 and "classifier" in different[0]
+
+
+def test_what_evaluation_does_not_need_is_not_read(copy, tiny_data):
+  path = copy / "checkpoints/18/facts/metadata"
+
+  def damage(field):
+    facts = files.read_json(path)
+    digests = facts["digests"]
+    digests[next(name for name in digests if name.startswith(f"['joint']['{field}']"))] = "another"
+    files.write_json(path, facts)
+
+  damage("opt_state")
+  assert checkpoints.load_variables(copy)[1] == 18
+  states = checkpoints._as_tree(set_up(tiny.config(tiny_data)).abstract_states())
+  is_damaged = pytest.raises(DataError, match="checkpoint 18 is damaged: 1 arrays differ")
+  with checkpoints.make_manager(copy, read_only=True) as manager, is_damaged:
+    checkpoints._read(manager, 18, states)
+  damage("params")
+  with pytest.raises(DataError, match=r"1 arrays differ, first .*params"):
+    checkpoints.load_variables(copy)
 
 
 def test_a_state_of_another_shape_is_refused_even_where_changes_are_allowed(copy, tiny_data):

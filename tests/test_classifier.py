@@ -376,10 +376,11 @@ def test_a_recording_is_cut_as_the_clips_that_its_run_fills_with_zeros(tmp_path)
   )
 
 
-def test_the_checkpoint_of_several_streams_is_read_once(tmp_path, monkeypatch):
+def test_several_streams_are_of_one_step_though_their_run_goes_on(tmp_path, monkeypatch):
   run = write_run(tmp_path / "run", stream=("joint", "bone"))
-  load, reads = checkpoints.load_variables, []
-  monkeypatch.setattr(checkpoints, "load_variables", lambda *a: reads.append(a) or load(*a))
+  load, asked = checkpoints.load_variables, []
+  given = lambda *a, **k: asked.append((a[1], k["streams"])) or load(*a, **k)
+  monkeypatch.setattr(checkpoints, "load_variables", given)
   found = of_streams(run, ("joint", "bone"))
   assert [(name, found[name].stream) for name in found] == [("joint", "joint"), ("bone", "bone")]
-  assert reads == [(run, "newest")]
+  assert asked == [("newest", ("joint",)), (0, ("bone",))]

@@ -7,11 +7,11 @@ import sys
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 
 from data_prep import prepare as preparation
 from data_prep.readers.interface import Clip, Recordings, Source
 from mstgcn_jax import skeletons
-from mstgcn_jax.training import checkpoints
 from mstgcn_jax.training import config as config_lib
 
 CONFIG = pathlib.Path(__file__).with_name("tiny_config.py")
@@ -66,8 +66,19 @@ def config(data_dir: pathlib.Path | str, **changes):
   return c
 
 
+def state(workdir: pathlib.Path) -> tuple[int, dict]:
+  """Step of a run's newest checkpoint, and all that its state holds."""
+  newest = max((workdir / "checkpoints").glob("[0-9]*/state"), key=lambda path: int(path.parts[-2]))
+  handler = ocp.PyTreeCheckpointHandler()
+  as_numpy = jax.tree.map(
+    lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(newest).tree
+  )
+  tree = handler.restore(newest, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+  return int(newest.parts[-2]), tree
+
+
 def arrays(workdir: pathlib.Path) -> tuple[int, dict[str, bytes]]:
-  """Step of a run's newest checkpoint, and every array of it as bytes."""
-  tree, step = checkpoints.load_variables(workdir)
+  """As `state`, every array as bytes."""
+  step, tree = state(workdir)
   leaves = jax.tree_util.tree_leaves_with_path(tree)
   return step, {jax.tree_util.keystr(path): leaf.tobytes() for path, leaf in leaves}

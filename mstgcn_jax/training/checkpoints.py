@@ -16,7 +16,7 @@ import logging
 import math
 import pathlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.serialization
@@ -34,7 +34,7 @@ from mstgcn_jax.model import ModelConfig, abstract_network, make_network
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import devices
 from mstgcn_jax.training import workdir as workdir_lib
-from mstgcn_jax.training.train_step import EvalVariables, TrainState, saved_eval_variables
+from mstgcn_jax.training.train_step import EvalVariables, TrainState
 
 _log = logging.getLogger("mstgcn_jax")
 
@@ -319,45 +319,95 @@ def restore_newest(
   )
 
 
-def _read(manager, step: int, target: Any = None) -> tuple[Any, dict[str, Any]]:
-  """State tree and facts of a step, like `target` or, where that is None, on the first device.
+def _read(manager, step: int, target: Any) -> tuple[Any, dict[str, Any]]:
+  """State tree and facts of a step, like `target`.
+
+  Raises:
+    DataError, RunError: as `_saying_what_is_wrong`.
+    ConfigError: it is not a state like `target`.
+  """
+  with _saying_what_is_wrong(manager, step):
+    _check_alike(step, manager.item_metadata(step).state, target)
+    facts, expected = _read_facts(manager, step)
+    args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+    tree = manager.restore(step, args=args).state
+    _check_digests(step, tree, expected)
+  return tree, facts
+
+
+def _read_variables(manager, step: int, streams: Sequence[str]) -> dict[str, EvalVariables]:
+  """What evaluation needs of these streams, as NumPy's arrays.
+
+  Orbax opens every array by itself: with the rest of the state it would take several times as long.
+
+  Raises:
+    DataError, RunError: as `_saying_what_is_wrong`, or it has no such stream.
+    ConfigError: it is in float64, which is off.
+  """
+  with _saying_what_is_wrong(manager, step):
+    _, expected = _read_facts(manager, step)
+    names = {tuple(name[2:-2].split("']['")): name for name in expected}  # "['joint']['params']…"
+    saved = flax.traverse_util.unflatten_dict(names)
+    if missing := [stream for stream in streams if stream not in saved]:
+      raise DataError(
+        f"checkpoint {step} in {manager.directory} has no stream {', '.join(missing)}, which "
+        f"{workdir_lib.FILE} beside names"
+      )
+    wanted = {}
+    for stream in streams:
+      fields = ("ema" if "ema" in saved[stream] else "params", "batch_stats", "normalization")
+      wanted[stream] = {field: saved[stream][field] for field in fields if field in saved[stream]}
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+    tree = ocp.PyTreeCheckpointHandler().restore(
+      pathlib.Path(manager.directory) / str(step) / "state",
+      args=ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True),
+    )
+    _check_is_representable(step, tree)
+    _check_digests(step, tree, {name: expected[name] for name in jax.tree.leaves(wanted)})
+  return {
+    stream: {
+      "params": fields.get("ema", fields.get("params")),
+      "batch_stats": fields.get("batch_stats", {}),
+      "normalization": fields.get("normalization"),
+    }
+    for stream, fields in tree.items()
+  }
+
+
+@contextlib.contextmanager
+def _saying_what_is_wrong(manager, step: int) -> Iterator[None]:
+  """Around what reads a checkpoint.
 
   Raises:
     DataError: it is not what was written.
     RunError: it could not be read for a reason that says nothing about the file.
-    ConfigError: it is not a state like `target`, or in float64, which is off.
   """
   if not (pathlib.Path(manager.directory) / str(step) / "state" / "_METADATA").exists():
     raise DataError(f"checkpoint {step} cannot be read (it has no state/_METADATA)")
   try:
-    saved = manager.item_metadata(step).state
-    if target is None:
-      _check_is_representable(step, saved)
-      sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-      abstract = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-      target = jax.tree.map(abstract, saved)
-    else:
-      _check_alike(step, saved, target)
-    item = manager.restore(
-      step,
-      args=ocp.args.Composite(state=ocp.args.StandardRestore(target), facts=ocp.args.JsonRestore()),
-    )
-    facts = dict(item.facts)
-    expected = facts.pop("digests")
-    # Those of version 0.1.0 have none.
-    whole = facts.pop("digest_of_facts", None) in (None, _digest_of_facts(facts))
-  except ConfigError:
+    yield
+  except (ConfigError, DataError):
     raise
   except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
     if _is_passing(error):
       raise RunError(f"checkpoint {step} could not be read now ({first_line(error)})") from error
     raise DataError(f"checkpoint {step} cannot be read ({first_line(error)})") from error
-  if not whole:
+
+
+def _read_facts(manager, step: int) -> tuple[dict[str, Any], dict[str, str]]:
+  """What the loop remembered at a step, and the digests of its arrays."""
+  facts = dict(manager.restore(step, args=ocp.args.Composite(facts=ocp.args.JsonRestore())).facts)
+  expected = facts.pop("digests")
+  # Those of version 0.1.0 have none.
+  if facts.pop("digest_of_facts", None) not in (None, _digest_of_facts(facts)):
     raise DataError(f"checkpoint {step} is damaged: its facts are not those that were written")
-  wrong = [name for name, digest in digests(item.state).items() if expected.get(name) != digest]
-  if wrong or len(expected) != len(jax.tree.leaves(item.state)):
+  return facts, expected
+
+
+def _check_digests(step: int, tree: Any, expected: Mapping[str, str]) -> None:
+  found = digests(tree)
+  if wrong := sorted(n for n in found | expected if found.get(n) != expected.get(n)):
     raise DataError(f"checkpoint {step} is damaged: {len(wrong)} arrays differ, first {wrong[:1]}")
-  return item.state, facts
 
 
 def _is_passing(error: BaseException) -> bool:
@@ -450,9 +500,12 @@ def best_step(workdir: str | pathlib.Path) -> int | None:
 
 
 def load_variables(
-  workdir: str | pathlib.Path, checkpoint: str | int = "newest"
-) -> tuple[dict[str, Any], int]:
-  """Every stream's state as saved, {stream: {'params': …, 'batch_stats': …, …}}, and its step.
+  workdir: str | pathlib.Path,
+  checkpoint: str | int = "newest",
+  *,
+  streams: Sequence[str] | None = None,
+) -> tuple[dict[str, EvalVariables], int]:
+  """What evaluation needs of streams (default: all of the run), as NumPy's arrays, and the step.
 
   A run may write into the workdir meanwhile.
 
@@ -469,23 +522,18 @@ def load_variables(
     with make_manager(workdir, read_only=True) as manager:
       step = checkpoint_step(manager, checkpoint)
       try:
-        tree, _ = _read(manager, step)
+        found = _read_variables(manager, step, facts.streams if streams is None else streams)
       except DataError:
         if (directory / str(step)).exists():
           raise
         continue
-      if missing := [name for name in facts.streams if name not in tree]:
-        raise DataError(
-          f"checkpoint {step} of {workdir} has no stream {', '.join(missing)}, which "
-          f"{workdir_lib.FILE} there names"
-        )
-      if _normalizes(workdir) and any(tree[name].get("normalization") is None for name in tree):
+      if _normalizes(workdir) and any(v["normalization"] is None for v in found.values()):
         raise DataError(
           f"checkpoint {step} of {workdir} has no mean and deviation, although config.json there "
           "has data.normalize=True; save states with `normalization`, as "
           "`Experiment.initial_states` gives it"
         )
-      return tree, step
+      return found, step
     # A run beside has deleted it, having written newer ones.
 
 
@@ -531,18 +579,17 @@ def load_trained(
   stream: str | None,
   trust: bool,
   dtype: str | None = None,
-  load: Callable[..., tuple[dict[str, Any], int]] = load_variables,
 ) -> tuple[nnx.Module, EvalVariables, int]:
   """As `load_model`, the `train_step.eval_variables` that gave it its values, and their step.
 
   Args:
     dtype: what it computes in instead.
-    load: `load_variables`, or what remembers its result for another stream.
   """
   facts = workdir_lib.read(workdir)
   workdir_lib.check_trusted(facts.model, trust)
-  tree, step = load(workdir, checkpoint)
-  variables = saved_eval_variables(tree[facts.stream(stream)])
+  stream = facts.stream(stream)
+  found, step = load_variables(workdir, checkpoint, streams=(stream,))
+  variables = found[stream]
   dtype = dtype or devices.dtype_for_use(facts.model.dtype)
   # Not rematerialised, which is of use in training and lets no trace close over the parameters.
   config = dataclasses.replace(facts.model, dtype=dtype, remat=False)
@@ -569,10 +616,11 @@ def warm_start(
   Raises:
     ConfigError: shapes differ, tensors are missing, or `ignore` names none.
   """
-  tree, _ = load_variables(workdir)
-  if stream not in tree and len(tree) > 1:
-    raise ConfigError(f"init_from {workdir} has no stream {stream!r}; it has {', '.join(tree)}")
-  source = saved_eval_variables(tree[stream] if stream in tree else next(iter(tree.values())))
+  streams = workdir_lib.read(workdir).streams
+  if stream not in streams and len(streams) > 1:
+    raise ConfigError(f"init_from {workdir} has no stream {stream!r}; it has {', '.join(streams)}")
+  taken_from = stream if stream in streams else streams[0]
+  source = load_variables(workdir, streams=(taken_from,))[0][taken_from]
   by_name = [flax.traverse_util.flatten_dict(source[kind], sep=".") for _, kind in _KINDS]
   problems, taken, kept = [], [], set()
 

@@ -434,12 +434,6 @@ def eval_variables(state: TrainState) -> EvalVariables:
   }
 
 
-def saved_eval_variables(saved: dict[str, Any]) -> EvalVariables:
-  """`eval_variables` of a state as a checkpoint holds it, a dict."""
-  fields = (saved.get(field.name) for field in dataclasses.fields(TrainState))
-  return eval_variables(TrainState(*fields))
-
-
 @functools.lru_cache(maxsize=8)
 def make_train_step(task: Task, mesh: Mesh):
   """`train_step(state, batch, stream)`, jitted for a mesh; the state is donated."""

@@ -1,7 +1,6 @@
 """A trained run as a function from joints to class probabilities."""
 
 import dataclasses
-import functools
 import itertools
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -101,14 +100,13 @@ class Classifier:
     checkpoint: str | int = "newest",
     stream: str | None = None,
     trust: bool = False,
-    load: Callable[..., tuple[dict[str, Any], int]] = checkpoints.load_variables,
   ):
     """Loads a run; arguments and errors as for `checkpoints.load_trained`."""
     facts = workdir_lib.read(workdir)
     self.stream = facts.stream(stream)
     self.class_names = facts.class_names
     self.model, variables, self.step = checkpoints.load_trained(
-      workdir, checkpoint=checkpoint, stream=self.stream, trust=trust, load=load
+      workdir, checkpoint=checkpoint, stream=self.stream, trust=trust
     )
     self._normalization = variables["normalization"]
     self.skeleton = facts.model.skeleton
@@ -322,10 +320,12 @@ def of_streams(
   checkpoint: str | int = "newest",
   trust: bool = False,
 ) -> dict[str, Classifier]:
-  """Name -> classifier of these streams of a run, whose checkpoint, which holds all, is read once.
+  """Name -> classifier of these streams of a run, all at one step.
 
   Arguments and errors otherwise as of `Classifier`.
   """
-  load = functools.cache(checkpoints.load_variables)
-  given = {"checkpoint": checkpoint, "trust": trust, "load": load}
-  return {name: Classifier(workdir, stream=name, **given) for name in names}
+  found = {}
+  for name in names:
+    found[name] = Classifier(workdir, stream=name, checkpoint=checkpoint, trust=trust)
+    checkpoint = found[name].step  # a run beside may write newer ones
+  return found

@@ -171,11 +171,11 @@ def _load(
   workdir: pathlib.Path, checkpoint: str | int, run: Experiment
 ) -> tuple[dict[str, EvalVariables], int]:
   """Stream -> what a checkpoint holds for its network, on its devices; and the step."""
-  tree, step = checkpoints.load_variables(workdir, checkpoint)
+  found, step = checkpoints.load_variables(workdir, checkpoint, streams=tuple(run.meshes))
   model = abstract_network(run.model_config)
   variables = {}
   for name, mesh in run.meshes.items():
-    saved = train_step.saved_eval_variables(tree[name])
+    saved = found[name]
     checkpoints.check_fits(model, saved, f"checkpoint {step} of {workdir}")
     # With numbers for blocks, which a checkpoint holds as text.
     trees = {kind: nnx.restore_int_paths(saved[kind]) for kind in ("params", "batch_stats")}
