@@ -47,7 +47,6 @@ class Experiment:
 
   Attributes:
     sampling: how a clip becomes the windows that the network sees.
-    steps_per_epoch: full training batches of the clips, or `config.min_steps_per_epoch` if more.
     meshes: stream -> the devices that it sits on.
   """
 
@@ -57,7 +56,6 @@ class Experiment:
   split: Split
   model_config: ModelConfig
   task: train_step.Task
-  steps_per_epoch: int
   meshes: dict[str, Mesh]
 
   def facts(self) -> RunFacts:
@@ -254,7 +252,7 @@ def set_up(
           f"{mesh.size} devices; take a multiple of {2 * mesh.size}"
         )
     check_divisible("eval_batch_size", config.eval_batch_size, mesh)
-  return Experiment(config, data_set, sampling, split, model_config, task, steps_per_epoch, meshes)
+  return Experiment(config, data_set, sampling, split, model_config, task, meshes)
 
 
 def _augmentation(config: ConfigDict, data_set: DataSet) -> Augmentation:

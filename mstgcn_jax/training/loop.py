@@ -124,7 +124,7 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> 
   distributed.check_alike(
     {"data set": run.data_set.identity, "what is in the workdir (to be shared)": there}
   )
-  total_steps = config.epochs * run.steps_per_epoch
+  total_steps = config.epochs * run.task.steps_per_epoch
   # Before anything is written, since init_from may be refused.
   states = None if checkpoints.exist(workdir) else run.initial_states()
 
@@ -164,7 +164,7 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> 
     first_step=step,
     evaluated=progress.judged_step == step,
     total_steps=total_steps,
-    steps_per_epoch=run.steps_per_epoch,
+    steps_per_epoch=run.task.steps_per_epoch,
     batch_size=config.batch_size,
     hyperparameters=config_lib.flatten(config.to_dict()),
     enabled=is_first,
@@ -244,7 +244,7 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> 
 
 def _evaluates(run: Experiment, step: int, total_steps: int) -> bool:
   """Whether the state after this step is evaluated."""
-  epoch, within = divmod(step, run.steps_per_epoch)
+  epoch, within = divmod(step, run.task.steps_per_epoch)
   return step == total_steps or (within == 0 and epoch % run.config.eval_every == 0)
 
 
@@ -381,7 +381,7 @@ def _write_results(run: Experiment, workdir: pathlib.Path, step, progress, resul
   curves = run_log.read_curves(workdir / "metrics.csv")
   plots.learning_curves(curves, workdir / "learning_curves.png", title=title)
   ended = f", an end selected on {selected_on}" if _ends_early(run.config, progress) else ""
-  epoch = lambda step: -(-step // run.steps_per_epoch)  # that it is part of, from 1
+  epoch = lambda step: -(-step // run.task.steps_per_epoch)  # that it is part of, from 1
   text = (
     f"last epoch ({epoch(step)}{ended}), {main}: "
     f"{metrics.in_words(last, run.task.num_classes)}\n"

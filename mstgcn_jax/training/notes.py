@@ -139,7 +139,7 @@ def of_resumption(run: Experiment, step: int, changed: Sequence[str]) -> list[st
   lines = [f"going on with another config, {what}" for what in changed]
   of_data = any(what.startswith("data") for what in changed)
   if of_data or any(what.startswith(("batch_size", "min_steps_per_epoch")) for what in changed):
-    done = step / run.steps_per_epoch
+    done = step / run.task.steps_per_epoch
     lines.append(f"steps so far count as {done:.4g} of {run.config.epochs} epochs now")
   if of_data and run.config.data.normalize:
     lines.append("data.normalize goes on with the mean and deviation of the clips before")
