@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -47,6 +46,7 @@ class Experiment:
 
   Attributes:
     sampling: how a clip becomes the windows that the network sees.
+    abstract: the network without its values (`abstract_network`).
     meshes: stream -> the devices that it sits on.
   """
 
@@ -55,6 +55,7 @@ class Experiment:
   sampling: Sampling
   split: Split
   model_config: ModelConfig
+  abstract: nnx.Module
   task: train_step.Task
   meshes: dict[str, Mesh]
 
@@ -88,18 +89,13 @@ class Experiment:
 
   def abstract_states(self) -> dict[str, train_step.TrainState]:
     """stream -> shapes, types and shardings of its state, without computing it."""
-
-    def init():
-      model = make_network(self.model_config, rngs=nnx.Rngs(0))
-      _, params, batch_stats = train_step.split_model(model)
-      state = train_step.init_state(self.task, params, batch_stats, seed=0)
-      if self.config.data.normalize:
-        shape = (self.task.skeleton.num_joints, self.model_config.in_channels)
-        zeros = jnp.zeros(shape, jnp.float32)
-        state = state.replace(normalization={"mean": zeros, "std": zeros})
-      return state
-
-    state = jax.eval_shape(init)
+    _, params, batch_stats = train_step.split_model(self.abstract)
+    init = functools.partial(train_step.init_state, self.task, seed=0)
+    state = jax.eval_shape(init, params, batch_stats)
+    if self.config.data.normalize:
+      shape = (self.task.skeleton.num_joints, self.model_config.in_channels)
+      one = jax.ShapeDtypeStruct(shape, np.float32)
+      state = state.replace(normalization={"mean": one, "std": one})
     place = lambda x, mesh: jax.ShapeDtypeStruct(
       x.shape, x.dtype, sharding=NamedSharding(mesh, PartitionSpec())
     )
@@ -252,7 +248,7 @@ def set_up(
           f"{mesh.size} devices; take a multiple of {2 * mesh.size}"
         )
     check_divisible("eval_batch_size", config.eval_batch_size, mesh)
-  return Experiment(config, data_set, sampling, split, model_config, task, meshes)
+  return Experiment(config, data_set, sampling, split, model_config, abstract, task, meshes)
 
 
 def _augmentation(config: ConfigDict, data_set: DataSet) -> Augmentation:

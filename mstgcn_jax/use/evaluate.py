@@ -15,7 +15,6 @@ from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.evaluation import calibration, fusion, metrics
 from mstgcn_jax.evaluation.calibration import Calibration
 from mstgcn_jax.evaluation.scores import Scores
-from mstgcn_jax.model import abstract_network
 from mstgcn_jax.training import checkpoints, devices, predict, train_step
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
@@ -172,11 +171,10 @@ def _load(
 ) -> tuple[dict[str, EvalVariables], int]:
   """Stream -> what a checkpoint holds for its network, on its devices; and the step."""
   found, step = checkpoints.load_variables(workdir, checkpoint, streams=tuple(run.meshes))
-  model = abstract_network(run.model_config)
   variables = {}
   for name, mesh in run.meshes.items():
     saved = found[name]
-    checkpoints.check_fits(model, saved, f"checkpoint {step} of {workdir}")
+    checkpoints.check_fits(run.abstract, saved, f"checkpoint {step} of {workdir}")
     # With numbers for blocks, which a checkpoint holds as text.
     trees = {kind: nnx.restore_int_paths(saved[kind]) for kind in ("params", "batch_stats")}
     variables[name] = train_step.replicate(mesh, saved | trees)
