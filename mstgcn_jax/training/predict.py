@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 import tqdm
 from jax.experimental import multihost_utils
@@ -68,18 +67,14 @@ def predict(
     shown.update(len(where))
     batch_done()
   shown.close()
-  seen = _sum_over_processes(seen)
-  sums = {name: _sum_over_processes(total) for name, total in sums.items()}
+  # Every process has seen its own clips; the sum has them all.
+  seen = multihost_utils.process_allgather(seen).sum(0)
+  sums = {name: multihost_utils.process_allgather(x).sum(0) for name, x in sums.items()}
   if not np.all(seen == views):
     raise RunError("evaluation did not see every clip exactly once; please report this")
   if views > 1:
     sums = {name: np.log(np.maximum(total / views, 1e-30)) for name, total in sums.items()}
   return {name: total.astype(np.float32) for name, total in sums.items()}
-
-
-def _sum_over_processes(x: np.ndarray) -> np.ndarray:
-  """Every process has seen its own clips; the sum has them all."""
-  return x if jax.process_count() == 1 else multihost_utils.process_allgather(x).sum(0)
 
 
 def predict_splits(
