@@ -111,9 +111,7 @@ def _in_order_of(
     )
   if not np.array_equal(scores.labels[mine], first.labels[order]):
     raise DataError(f"{file} and {first_file} give the same clips different labels")
-  logits = np.empty_like(scores.logits)
-  logits[order] = scores.logits[mine]
-  return logits
+  return scores.logits[mine[np.argsort(order)]]
 
 
 def scores_file(path: pathlib.Path) -> pathlib.Path:
