@@ -109,21 +109,20 @@ def gather(
     )
   config = _config(workdir / "config.json")
   predicted = metrics.predictions(logits, labels)
+  right = predicted == labels
   sure = metrics.softmax(logits)[np.arange(len(labels)), predicted]
   curves, notes = _curves(workdir / "metrics.csv")
-  worst = worst_first(predicted == labels, sure)
+  worst = worst_first(right, sure)
   confusion = metrics.confusion_matrix(logits, labels)
   pairs = most_confused(confusion, labels, predicted, worst)
   look = _worth_a_look(pairs, worst, drawn)
   targets = dict(zip(scores.names[look].tolist(), predicted[look].tolist(), strict=True))
   moving, missing = _moving(workdir, config, data_set, targets, trust)
   entry = functools.partial(_entry, scores, predicted, sure)
-  num_wrong = int((predicted != labels).sum())
   figures = metrics.summarize(logits, labels)
   if not metrics.top5_tells(len(classes)):
     del figures["top5"]
-  bins, error = calibration(sure, predicted == labels)
-  low, high = metrics.bootstrap_interval(predicted == labels)
+  bins, error = calibration(sure, right)
   return {
     "name": name,
     "data": facts.data_name or "unknown data",
@@ -132,7 +131,7 @@ def gather(
     "network": facts.model.network,
     "classes": list(classes),
     "figures": figures | {"calibration": error},
-    "interval": [low, high],
+    "interval": list(metrics.bootstrap_interval(right)),
     "settings": {
       name: json.dumps(value, ensure_ascii=False)
       for name, value in config_lib.flatten(config).items()
@@ -141,7 +140,7 @@ def gather(
     "confusion": confusion.tolist(),
     "pairs": [_pair(pair, entry) for pair in pairs],
     "bins": bins,
-    "clips": [entry(i) for i in worst[: num_wrong + _LISTED].tolist()],
+    "clips": [entry(i) for i in worst[: (~right).sum() + _LISTED].tolist()],
     "counted": len(labels),
     "moving": moving,
   }, notes + missing
