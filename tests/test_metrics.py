@@ -213,7 +213,7 @@ def test_fitted_weights_are_eighths_and_the_best_of_all():
 def test_fusion_wants_a_weight_a_stream_and_stays_finite():
   sure = np.asarray([[1e4, -1e4]])
   assert np.isfinite(metrics.fuse([sure, sure])).all()
-  with pytest.raises(ValueError, match="zip"):
+  with pytest.raises(ValueError, match="weights"):
     metrics.fuse([sure, sure], [1.0])
 
 

@@ -137,10 +137,8 @@ def fuse(logits: Sequence[np.ndarray], weights: Sequence[float] | None = None) -
   return _fuse([softmax(x) for x in logits], weights)
 
 
-def _fuse(probabilities, weights=None):
-  weights = np.ones(len(probabilities)) if weights is None else np.asarray(weights, np.float64)
-  mean = sum(w * p for w, p in zip(weights, probabilities, strict=True)) / weights.sum()
-  return np.log(np.maximum(mean, 1e-300))
+def _fuse(probabilities, weights):
+  return np.log(np.maximum(np.average(probabilities, 0, weights), 1e-300))
 
 
 def fit_weights(logits: Sequence[np.ndarray], labels: np.ndarray) -> np.ndarray:
@@ -148,7 +146,7 @@ def fit_weights(logits: Sequence[np.ndarray], labels: np.ndarray) -> np.ndarray:
 
   Ties go to the lower cross-entropy. Use clips that were neither trained on nor are reported on.
   """
-  parts, probabilities = 8, [softmax(x) for x in logits]
+  parts, probabilities = 8, np.array([softmax(x) for x in logits])
 
   def merit(weights: np.ndarray) -> tuple[float, float]:
     fused = _fuse(probabilities, weights)
