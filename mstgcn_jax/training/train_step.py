@@ -336,19 +336,13 @@ def _gradient(task: Task, axis: str | None, state: TrainState, batch: Batch, str
 def train_step(
   task: Task, state: TrainState, batch: Batch, stream, *, mesh: Mesh | None = None
 ) -> tuple[TrainState, StepFigures]:
-  """One step of training on a global batch.
+  """One step of training on a global batch: the new state, and what the step says.
 
   Args:
     task: what to compute; static under jit.
     state: donated by `make_train_step`.
-    batch: clips float32 [batch, person, frame, joint, channel]; label int32 [batch]; stop int32
-      [batch], above 0 where a process was asked to end.
     stream: int32 index into task.streams.
     mesh: devices that share the batch; None is one.
-  Returns:
-    The new state, and scalars loss, top1 (on this batch), learning_rate, grad_norm, finite, stop
-    (whether any process was asked to end). Where loss or gradient are not finite the state is the
-    one that went in.
   """
   gradient = functools.partial(_gradient, task, None)
   if mesh is not None and mesh.size > 1:
