@@ -199,7 +199,6 @@ def _parse(content: dict[str, Any]) -> RunFacts:
   require(type(shown.get("views", 1)) is int, "input")
   require(shown.get("origin", "frame") in temporal_sampling.ORIGINS, "input")
   require(type(shown.get("body_size", False)) is bool, "input")
-  temporal_sampling.check(shown["sampling"], shown.get("views", 1))
   loading = content.get("loading", reference_loading(model.skeleton))
   if "loading" in content:
     require(set(loading) == {"fill", "center"} and loading["fill"] in ("loop", "zero"), "loading")
