@@ -225,8 +225,8 @@ def _several(text: str) -> tuple:
   value = _literal(text)
   if isinstance(value, tuple | list):
     return _as_tuples(value)
-  if value != text or not text:
-    return () if text == "" else (value,)
+  if value != text:
+    return (value,)
   parts = text.strip().removeprefix("(").removesuffix(")").split(",")
   return tuple(_literal(part.strip()) for part in parts if part.strip())
 
@@ -324,8 +324,7 @@ def from_model(model: ModelConfig, stream: str, data_name: str = "ntu60") -> Con
   else:
     values["blocks"] = tuple(dataclasses.astuple(block) for block in model.blocks)
   values["graph"] = model.graph and model.graph.name
-  for field, value in values.items():
-    config.model[field] = value
+  config.model.update(values)
   config.data.num_persons = model.num_persons
   config.streams = (stream,)
   return config
@@ -369,7 +368,7 @@ def validate(config: ConfigDict) -> None:
   require(0 <= config.label_smoothing < 1, "label_smoothing", "in [0, 1)")
   require(0 <= config.mixup < math.inf, "mixup", "0 or more")
   names = config.streams
-  texts = not isinstance(names, str) and all(isinstance(name, str) for name in names)
+  texts = all(isinstance(name, str) for name in names)
   require(texts and len(names) > 0, "streams", "such as ('joint', 'bone')")
   require(len(set(names)) == len(names), "streams", "without repetition")
   require(set(names) <= set(streams.STREAMS), "streams", f"of {', '.join(streams.STREAMS)}")
