@@ -176,12 +176,9 @@ def of_start(run: Experiment) -> list[str]:
     )
   if other := [name for name in config.streams if name not in facts.streams]:
     lines.append(f"init_from was trained on {', '.join(facts.streams)}, not {', '.join(other)}")
+  other = facts.class_names != tuple(run.data_set.class_names)
   known = facts.data_name is not None  # an imported model's classes are numbers
-  if (
-    known
-    and not ignored("classifier.kernel")
-    and facts.class_names != tuple(run.data_set.class_names)
-  ):
+  if other and known and not ignored("classifier.kernel"):
     lines.append(
       "init_from's classes, or their order, are not those of these data: what it learned of one is "
       "taken for another's; init_ignore=('classifier',) starts the classifier fresh"
