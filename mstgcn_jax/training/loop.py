@@ -285,9 +285,8 @@ def _read_step(record: run_log.Recorder, step: int, outputs) -> bool:
     if not values["finite"]:
       raise RunError(
         f"step {step}, stream {name}: the loss ({values['loss']}) or gradient norm "
-        f"({values['grad_norm']}) is not finite. No checkpoint holds that step "
-        "or a later one. A lower optimizer.learning_rate or "
-        "optimizer.clip_norm may help"
+        f"({values['grad_norm']}) is not finite. No checkpoint holds that step or a later one. "
+        "A lower optimizer.learning_rate or optimizer.clip_norm may help"
       )
   record.step(step, figures)
   return any(values["stop"] for values in figures.values())

@@ -159,8 +159,7 @@ class ProgressBar:
         self._bar = self._new_bar()
     steps, seconds = step - self._first, now - self._start
     rate = self._batch_size * steps / max(seconds - self._busy, 1e-9)
-    text = f"epoch {epoch}  {rate:.0f} clips/s  loss {loss:.3f}"
-    text += f"  lr {learning_rate:.2g}"
+    text = f"epoch {epoch}  {rate:.0f} clips/s  loss {loss:.3f}  lr {learning_rate:.2g}"
     if self._bar is not None:
       self._bar.set_postfix_str(text, refresh=False)
       self._bar.update(step - self._bar.n)
@@ -222,7 +221,7 @@ def _written(method):
   return wrapper
 
 
-class Recorder:
+class Recorder(contextlib.AbstractContextManager):
   """Writes a run's figures to metrics.csv, TensorBoard and the progress bar.
 
   In every process but the first it writes nothing.
@@ -308,9 +307,6 @@ class Recorder:
     self._file.close()
     self._board.close()
 
-  def __enter__(self):
-    return self
-
   def __exit__(self, kind, *_):
     self.bar.close()
     # What ended the run must not be hidden by a second error, of a disk that is full.
@@ -369,16 +365,13 @@ class Clock:
     return result
 
 
-class Tracer:
+class Tracer(contextlib.AbstractContextManager):
   """Traces the `steps` steps after step `first` for TensorBoard's profile tab; 0 traces none."""
 
   def __init__(self, workdir: pathlib.Path, *, first: int, steps: int):
     self._directory = str(workdir / "tensorboard")
     self._first, self._last = first, first + steps
     self._running, self._done = False, not steps
-
-  def __enter__(self):
-    return self
 
   def __exit__(self, *_):
     if self._running:
