@@ -106,9 +106,8 @@ def _text(evaluation: Evaluation) -> tuple[str, str]:
     were = "was" if e.trained_on == 1 else "were"
     seen = f" ({e.trained_on} of {len(scores.labels)} clips {were} trained on)"
     title = f"== {name}, {e.protocol}, {at}{selected}{seen if e.trained_on else ''}"
-    ends = [""]
-    if e.copies:
-      ends.insert(0, _copies(len(e.copies), len(scores.labels), without_copies.get(name)))
+    copies = _copies(len(e.copies), len(scores.labels), without_copies.get(name))
+    ends = [copies, ""] if e.copies else [""]
     for lines, text in zip((whole, shown), report.as_text(scores, e.class_names), strict=True):
       lines += [title, text, *ends]
   return "\n".join(whole), "\n".join(shown)
