@@ -185,13 +185,7 @@ def _end(status: int, message: object = None) -> None:
 
 
 def start(*, trains: bool = False) -> None:
-  """Before anything is computed: devices found, programs compiled for this CPU or cached.
-
-  Args:
-    trains: as of `devices.start`.
-  Raises:
-    ConfigError: as `devices.start`.
-  """
+  """Before anything is computed: programs compiled for this CPU or cached, and `devices.start`."""
   from mstgcn_jax.training import devices
 
   fuse_elementwise_on_cpu()

@@ -273,10 +273,7 @@ class Recorder(contextlib.AbstractContextManager):
     self._board.write_scalars(step, scalars)
     first = next(iter(outputs.values()))
     self.bar.update(
-      step,
-      epoch=self.epoch(step),
-      loss=float(first["loss"]),
-      learning_rate=float(first["learning_rate"]),
+      step, epoch=self.epoch(step), loss=first["loss"], learning_rate=first["learning_rate"]
     )
 
   @_written
