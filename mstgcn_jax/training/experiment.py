@@ -96,13 +96,12 @@ class Experiment:
       shape = (self.task.skeleton.num_joints, self.model_config.in_channels)
       one = jax.ShapeDtypeStruct(shape, np.float32)
       state = state.replace(normalization={"mean": one, "std": one})
-    place = lambda x, mesh: jax.ShapeDtypeStruct(
-      x.shape, x.dtype, sharding=NamedSharding(mesh, PartitionSpec())
-    )
-    return {
-      name: jax.tree.map(functools.partial(place, mesh=mesh), state)
-      for name, mesh in self.meshes.items()
-    }
+
+    def on(mesh: Mesh) -> train_step.TrainState:
+      whole = NamedSharding(mesh, PartitionSpec())
+      return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), state)
+
+    return {name: on(mesh) for name, mesh in self.meshes.items()}
 
   def initial_states(self) -> dict[str, train_step.TrainState]:
     """stream -> its state before the first step, on its devices; equal seeds, equal weights."""
