@@ -192,9 +192,9 @@ def _load(workdir, checkpoint, stream, trust, device) -> _Run:
   model, variables, step = checkpoints.load_trained(
     workdir, checkpoint=checkpoint, stream=stream, trust=trust, dtype="float32"
   )
-  state, normalization = jax.device_put(
-    _in_float32((nnx.state(model), variables["normalization"])), device
-  )
+  in_float32 = lambda x: x.astype(np.float32) if x.dtype == np.float64 else x
+  found = jax.tree.map(in_float32, (nnx.state(model), variables["normalization"]))
+  state, normalization = jax.device_put(found, device)
   nnx.update(model, state)
   skeleton = facts.model.skeleton
   temperature, _ = calibration.of_run(pathlib.Path(workdir), stream, step)
@@ -220,11 +220,6 @@ def _load(workdir, checkpoint, stream, trust, device) -> _Run:
     step=step,
     temperature=temperature,
   )
-
-
-def _in_float32(tree: Any) -> Any:
-  """Arrays of a run in float64 as float32, all others as they are."""
-  return jax.tree.map(lambda x: x.astype(np.float32) if x.dtype == np.float64 else x, tree)
 
 
 def _clips(workdir: str | pathlib.Path, run: _Run) -> tuple[np.ndarray, str]:
