@@ -20,7 +20,7 @@ _COLDEST, _HOTTEST = 0.1, 10.0
 
 @dataclasses.dataclass(frozen=True)
 class Reliability:
-  """Clips sorted by confidence into bins of equal width, (b / bins, (b + 1) / bins].
+  """Clips sorted by confidence into bins of equal width, (b / BINS, (b + 1) / BINS].
 
   Attributes:
     count: int [bin] clips.
@@ -38,29 +38,27 @@ class Reliability:
     return float(gap.sum() / self.count.sum())
 
 
-def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> Reliability:
+def reliability(confidence: np.ndarray, right: np.ndarray) -> Reliability:
   """The reliability diagram of answers (Guo et al., section 2).
 
   Args:
     confidence: [clip] probability of the answer.
     right: bool [clip], whether it is right.
   """
-  place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+  place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
   count, *sums = (
-    np.bincount(place, weights, minlength=bins) for weights in (None, confidence, right)
+    np.bincount(place, weights, minlength=BINS) for weights in (None, confidence, right)
   )
   return Reliability(count, *(total / np.maximum(count, 1) for total in sums))
 
 
-def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
-  """`Reliability.error` where a clip's confidence is its highest probability.
+def expected_calibration_error(logits: np.ndarray, labels: np.ndarray) -> float:
+  """`Reliability.error` of logits [clip, class] for labels int [clip].
 
-  Args:
-    logits: [clip, class].
-    labels: int [clip].
+  A clip's confidence is its highest probability.
   """
   right = metrics.ranks(logits, labels) == 0
-  return reliability(metrics.softmax(logits).max(1), right, bins).error
+  return reliability(metrics.softmax(logits).max(1), right).error
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
