@@ -180,12 +180,11 @@ class Branches(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     longer = [branch for branch in self.branches if isinstance(branch, nnx.Sequential)]
-    reduced = _reduce([branch.layers[0] for branch in longer], x) if longer else []
-    ends = iter(zip(longer, reduced, strict=True))
+    reduced = iter(_reduce([branch.layers[0] for branch in longer], x) if longer else ())
     outputs = []
     for branch in self.branches:
       if isinstance(branch, nnx.Sequential):
-        _, y = next(ends)
+        y = next(reduced)
         for layer in list(branch.layers)[1:]:
           y = layer(y)
       else:
@@ -233,7 +232,7 @@ class Mixed(nnx.Module):
 
 def dilated_branches(parts: Parts, *, pyskl: bool = False) -> Branches:
   """CTR-GCN (Chen et al. 2021): each branch ends with a norm; in PYSKL's form all with a relu."""
-  branches = _normed_branches(parts, BRANCHES["ctrgcn"])
+  branches = _branches(parts, "ctrgcn", norm=True)
   if not pyskl:  # initial values as in the published code
     for branch in branches:
       for _, module in nnx.iter_modules(branch):
@@ -246,44 +245,32 @@ def dilated_branches(parts: Parts, *, pyskl: bool = False) -> Branches:
 
 def residual_branches(parts: Parts, *, activate: bool = True) -> Residual:
   """MS-G3D (Liu et al. 2020): each branch ends with a norm, around all is a shortcut."""
-  body = Branches(_normed_branches(parts, BRANCHES["msg3d"]))
+  body = Branches(_branches(parts, "msg3d", norm=True))
   return dataclasses.replace(parts, residual=True).close(body, activate=activate)
 
 
-def mixed_branches(parts: Parts) -> Mixed:
-  """ST-GCN++ (Duan et al. 2022): branches without norms, then norm, activation and projection."""
-  return _mixed(parts, _plain_branches(parts))
+def mixed_branches(parts: Parts, *, mean_joint: bool = False) -> Mixed:
+  """ST-GCN++ (Duan et al. 2022): branches without norms, then norm, activation and projection.
 
-
-def mixed_branches_with_mean_joint(parts: Parts) -> Mixed:
-  """DG-STGCN (Duan et al. 2022): as ST-GCN++'s, over the joints and their mean."""
-  joints = parts.config.skeleton.num_joints
-  return _mixed(parts, WithMeanJoint(_plain_branches(parts), joints, dtype=parts.config.dtype))
-
-
-def _mixed(parts: Parts, body: nnx.Module) -> Mixed:
+  With `mean_joint` DG-STGCN's (Duan et al. 2022): over the joints and their mean.
+  """
   channels = parts.out_channels
+  body = Branches(_branches(parts, "stgcnpp", norm=False))
+  if mean_joint:
+    body = WithMeanJoint(body, parts.config.skeleton.num_joints, dtype=parts.config.dtype)
   mix = parts.conv_norm(parts.pointwise(channels, channels), channels)
   return Mixed(body, parts.norm(channels), parts.act(channels), mix)
 
 
-def _normed_branches(parts: Parts, published: tuple[Any, ...]) -> list[nnx.Module]:
-  specs = parts.config.branches or published
-  widths = _widths(parts.out_channels, len(specs), remainder=-1)
-  return [_branch(parts, *pair, norm=True) for pair in zip(specs, widths, strict=True)]
+def _branches(parts: Parts, published: str, *, norm: bool) -> list[nnx.Module]:
+  """The config's branches, or those published.
 
-
-def _plain_branches(parts: Parts) -> Branches:
-  specs = parts.config.branches or BRANCHES["stgcnpp"]
-  widths = _widths(parts.out_channels, len(specs), remainder=0)
-  return Branches([_branch(parts, *pair, norm=False) for pair in zip(specs, widths, strict=True)])
-
-
-def _widths(channels: int, branches: int, *, remainder: int) -> list[int]:
-  """Channels of each branch; the branch of index `remainder` takes what is left over."""
-  widths = [channels // branches] * branches
-  widths[remainder] += channels % branches
-  return widths
+  What is left over of the channels the last one takes, where they have no norms the first.
+  """
+  specs = parts.config.branches or BRANCHES[published]
+  widths = [parts.out_channels // len(specs)] * len(specs)
+  widths[-1 if norm else 0] += parts.out_channels % len(specs)
+  return [_branch(parts, *pair, norm=norm) for pair in zip(specs, widths, strict=True)]
 
 
 def _branch(parts: Parts, spec: Any, width: int, *, norm: bool) -> nnx.Module:
@@ -319,7 +306,7 @@ TEMPORAL = {
   "ctrgcn": dilated_branches,
   "pyskl_ctrgcn": functools.partial(dilated_branches, pyskl=True),
   "stgcnpp": mixed_branches,
-  "dgstgcn": mixed_branches_with_mean_joint,
+  "dgstgcn": functools.partial(mixed_branches, mean_joint=True),
   "msg3d": residual_branches,
 }
 # Those with shortcut and activation of their own, so that the block has none.
