@@ -157,13 +157,8 @@ class ChannelwiseGraphConv(Aggregation):
     between = (clips, joints, joints, self.mix[0].weight.shape[-2])
     products = 2 * clips * frames * joints * joints * self.value[0].bias.size
     convs = (*self.left, *self.right, *self.value)
-    return sum(
-      (
-        len(self.mix) * products,
-        sum(conv.flops(shape) for conv in convs),
-        sum(conv.flops(between) for conv in self.mix),
-      )
-    )
+    mixing = sum(conv.flops(between) for conv in self.mix)
+    return len(self.mix) * products + sum(conv.flops(shape) for conv in convs) + mixing
 
   def scale_outputs(self, scale: jax.Array) -> None:
     """Multiplies every output channel by a constant, in the weights."""
@@ -223,15 +218,9 @@ class DynamicGraphConv(Aggregation):
   def flops(self, shape: tuple[int, ...]) -> int:
     """FLOPs for features of that shape, 2 per multiply-add."""
     clips, joints, frames, channels = shape
-    embedded = self.left.bias.size
-    return sum(
-      (
-        self.reduce.conv.flops(shape),
-        2 * self.left.flops((clips, joints, channels)),
-        2 * clips * joints * joints * embedded * (1 + frames),
-        self.expand.flops(shape),
-      )
-    )
+    embedding = 2 * self.left.flops((clips, joints, channels))
+    products = 2 * clips * joints * joints * self.left.bias.size * (1 + frames)
+    return self.reduce.conv.flops(shape) + embedding + products + self.expand.flops(shape)
 
   def scale_outputs(self, scale: jax.Array) -> None:
     """Multiplies every output channel by a constant, in the weights."""
