@@ -1,6 +1,7 @@
 """What a network is made of: `ModelConfig`, a frozen, hashable dataclass that checks itself."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -251,15 +252,8 @@ class ModelConfig:
 
   def to_dict(self) -> dict[str, Any]:
     """Plain lists, numbers and strings, fit for JSON; `from_dict` reads it back."""
-    values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-    values["skeleton"] = self.skeleton.to_dict()
-    values["graph"] = self.graph and self.graph.to_dict()
-    values["branches"] = self.branches and [
-      list(b) if type(b) is tuple else b for b in self.branches
-    ]
-    values["windows"] = list(self.windows)
-    values["blocks"] = [list(dataclasses.astuple(block)) for block in self.blocks]
-    return values
+    blocks = [list(dataclasses.astuple(block)) for block in self.blocks]
+    return json.loads(json.dumps(dataclasses.asdict(self))) | {"blocks": blocks}
 
   @classmethod
   def from_dict(cls, values: Mapping[str, Any]) -> "ModelConfig":
