@@ -56,8 +56,7 @@ def config_from_reference(model_args: Mapping[str, Any]) -> ModelConfig:
   for name in _REMARKS:
     args.pop(name, None)
   fields = _READERS[network](args)
-  if args:
-    raise ConfigError(f"model_args: {', '.join(map(str, args))} has no counterpart here")
+  _nothing_left(args)
   return ModelConfig(**fields)
 
 
@@ -293,7 +292,7 @@ def _branches(backbone: dict[str, Any]) -> dict[str, Any]:
     return {}
   if not isinstance(branches, list | tuple):
     raise ConfigError(f"model_args: backbone.tcn_ms_cfg is {branches!r}; it must be a list")
-  return {"branches": tuple(tuple(b) if isinstance(b, list | tuple) else b for b in branches)}
+  return {"branches": branches}
 
 
 def _three_stages(backbone: dict[str, Any]) -> dict[str, Any]:
@@ -417,7 +416,7 @@ def _only(args: dict[str, Any], name: str, value: Any, prefix: str = "") -> None
     )
 
 
-def _nothing_left(args: Mapping[str, Any], prefix: str) -> None:
+def _nothing_left(args: Mapping[str, Any], prefix: str = "") -> None:
   if args:
     names = ", ".join(f"{prefix}{name}" for name in args)
     raise ConfigError(f"model_args: {names} has no counterpart here")
