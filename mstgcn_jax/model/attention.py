@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model.activations import make_activation
 from mstgcn_jax.model.compose import ConvNorm, Residual, identity
 from mstgcn_jax.model.config import ModelConfig
@@ -149,7 +148,5 @@ def make_attention(config: ModelConfig, channels: int, *, rngs: nnx.Rngs) -> Res
       gate = ChannelGate(channels, **options)
     case "fa":
       gate = FrameGate(**options)
-    case unknown:
-      raise ConfigError(f"attention is {unknown!r}; there is no such layer")
   activation = make_activation(config.activation, channels, **options)
   return Residual(Gated(gate, BatchNorm(channels, dtype=config.dtype)), identity, activation)
