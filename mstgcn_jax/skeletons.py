@@ -454,19 +454,16 @@ _SKELETONS = {
 
 # Layouts with another graph than the one of their data: of use as `ModelConfig.graph` only.
 _GRAPHS = {
-  skeleton.name: skeleton
-  for skeleton in (
-    # NTU RGB+D's joints as PYSKL (Duan et al. 2022) links them: hand tips and thumbs to the hands.
-    dataclasses.replace(
-      _SKELETONS["ntu_rgbd"],
-      name="ntu_rgbd_pyskl",
-      inward=tuple(
-        (child, {21: 7, 22: 7, 23: 11, 24: 11}.get(child, parent))
-        for child, parent in _SKELETONS["ntu_rgbd"].inward
-      ),
-      part_edges=(),
+  # NTU RGB+D's joints as PYSKL (Duan et al. 2022) links them: hand tips and thumbs to the hands.
+  "ntu_rgbd_pyskl": dataclasses.replace(
+    _SKELETONS["ntu_rgbd"],
+    name="ntu_rgbd_pyskl",
+    inward=tuple(
+      (child, {21: 7, 22: 7, 23: 11, 24: 11}.get(child, parent))
+      for child, parent in _SKELETONS["ntu_rgbd"].inward
     ),
-  )
+    part_edges=(),
+  ),
 }
 
 
@@ -484,13 +481,12 @@ def get(name: str) -> Skeleton:
   Raises:
     ConfigError: there is none of that name.
   """
-  if name in _GRAPHS:
-    return _GRAPHS[name]
-  if name not in _SKELETONS:
+  known = _SKELETONS | _GRAPHS
+  if name not in known:
     raise ConfigError(
       f"skeleton: {name!r} is unknown; known: {', '.join(names())}, or the path of a .json file"
     )
-  return _SKELETONS[name]
+  return known[name]
 
 
 def load(path: str | pathlib.Path) -> Skeleton:
