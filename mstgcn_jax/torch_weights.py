@@ -71,7 +71,8 @@ def load_state_dict(model: nnx.Module, state: Mapping[str, Any]) -> list[str]:
   ]
   if wrong:
     raise DataError("the state dict is of another model: " + "; ".join(wrong))
-  fixed = [name for name in constants if _is_fixed(name) and name in state]
+  # Of the constants the skeleton's, not counters or start values.
+  fixed = [n for n in constants if n.split(".")[-1] in ("A", "joints") and n in state]
   read = [*(name for name, *_ in tensors), *fixed]
   if bad := [name for name in read if not _is_sound(name, state[name])]:
     raise DataError(
@@ -89,11 +90,6 @@ def load_state_dict(model: nnx.Module, state: Mapping[str, Any]) -> list[str]:
     variable.set_value(jnp.asarray(value, variable.dtype))
   used = {name for name in constants if UNUSED_THERE not in name}
   return sorted(state.keys() - {name for name, *_ in tensors} - used)
-
-
-def _is_fixed(name: str) -> bool:
-  """Whether a constant is the skeleton's, not a counter or a start value."""
-  return name.split(".")[-1] in ("A", "joints")
 
 
 def _is_sound(name: str, array: np.ndarray) -> bool:
