@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mstgcn_jax.data import normalise, temporal_sampling
+from mstgcn_jax.data import normalise
+from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.skeletons import Skeleton
 
 HIP, SPINE, RIGHT, LEFT = range(4)
@@ -34,10 +35,8 @@ def turned(*persons: np.ndarray) -> list[np.ndarray]:
 def centred(*persons: np.ndarray) -> np.ndarray:
   """As the model sees them: [person, frame, joint, 3]."""
   sequences = turned(*persons)
-  frames = max(map(len, sequences))
-  out = np.zeros((len(sequences), frames, 4, 3), np.float32)
-  how = temporal_sampling.Sampling(frames, len(sequences), center=TORSO.center)
-  return temporal_sampling.sample(sequences, how, out)
+  how = Sampling(max(map(len, sequences)), len(sequences), center=TORSO.center)
+  return how.windows(sequences)
 
 
 def test_a_clip_is_turned_upright_and_to_the_front():

@@ -26,9 +26,9 @@ def counting(length, start=1):
 
 
 def window_of(persons, times, fill="loop", center=None, num_persons=None):
-  shape = (num_persons or len(persons), len(times), *persons[0].shape[1:])
-  out = np.full(shape, np.nan, np.float32)
-  return temporal_sampling.fill_window(persons, times, fill, center, out)
+  shown = np.empty((num_persons or len(persons), len(times)), np.int32)
+  frames = np.concatenate(temporal_sampling.select(persons, times, fill, 0, shown))
+  return temporal_sampling.expand(frames, shown, 0, center, np)
 
 
 @pytest.mark.parametrize("case", range(8))
@@ -36,18 +36,16 @@ def test_normalised_edge_cases_equal_the_reference(case):
   with np.load(golden("data/normalise_edge_cases.npz")) as data:
     raw, expected = persons_of(data["input"][case]), data["output"][case]
   persons = normalise.normalise(raw, NTU, by_sum=True)
-  out = np.full((2, 60, 25, 3), np.nan, np.float32)
-  times = temporal_sampling.sample_times(persons, 60, "loop", "loop")
-  clip = temporal_sampling.fill_window(persons, times, "loop", NTU.center, out)
+  persons = persons or [np.zeros((0, 25, 3), np.float32)]  # of nobody
+  clip = Sampling(60, 2, center=NTU.center).windows(persons)
   # 1e-5: coordinates of a few metres in float32, rotated once here and twice there
   np.testing.assert_allclose(clip.transpose(3, 1, 2, 0), expected, atol=1e-5)
 
 
 def sampled(persons, window, num_persons, sampling, fill="loop", **random):
   """What the model sees of persons of one joint, [person, window]."""
-  out = np.full((num_persons, window, 1, 1), np.nan, np.float32)
   how = Sampling(window, num_persons, sampling, random.pop("views", 1), fill)
-  return temporal_sampling.sample(persons, how, out, **random)[..., 0, 0]
+  return temporal_sampling.sample(persons, how, **random)[..., 0, 0]
 
 
 @pytest.mark.parametrize("begin", [0, 9, 17])
@@ -350,14 +348,12 @@ def test_a_shift_moves_what_is_tracked_of_anybody_and_nothing_where_nobody_is():
 
 
 @pytest.mark.parametrize("sampling", temporal_sampling.SAMPLINGS)
-@pytest.mark.parametrize("people", [[], [np.zeros((0, 1, 1), np.float32)]])
-def test_a_clip_of_nobody_is_a_window_of_zeros(sampling, people):
-  for rng in (None, np.random.default_rng(0)):
-    assert not sampled(people, 4, 2, sampling, "loop", rng=rng).any()
-    joints = people[0].shape[1] if people else 2
-    out = np.full((1, 4, joints, 1), np.nan, np.float32)
-    how = Sampling(4, 1, sampling, center=0, origin="first_frame", bone_parents=(0, 0))
-    assert not temporal_sampling.sample(people, how, out, rng=rng).any()
+def test_a_clip_of_nobody_is_a_window_of_zeros(sampling):
+  nobody = [np.zeros((0, 2, 1), np.float32)]
+  placed = Sampling(4, 1, sampling, center=0, origin="first_frame", bone_parents=(0, 0))
+  for how in (Sampling(4, 2, sampling), placed):
+    for rng in (None, np.random.default_rng(0)):
+      assert not temporal_sampling.sample(nobody, how, rng).any()
 
 
 def test_an_empty_first_person_does_not_hide_the_second():

@@ -74,8 +74,7 @@ class Sampling:
     Args:
       persons: [frame, joint, channel] each, as stored: turned, not centred.
     """
-    shape = (self.num_persons, self.window, *persons[0].shape[1:])
-    views = [sample(persons, self, np.empty(shape, np.float32), view=k) for k in range(self.views)]
+    views = [sample(persons, self, view=k) for k in range(self.views)]
     return views[0] if self.views == 1 else np.stack(views)
 
 
@@ -119,21 +118,20 @@ def uniform_times(length: int, window: int, fractions: np.ndarray | float) -> np
 def sample(
   persons: Sequence[np.ndarray],
   sampling: Sampling,
-  out: np.ndarray,
   rng: np.random.Generator | None = None,
   view: int = 0,
 ) -> np.ndarray:
-  """The clip as the model sees it. People beyond the window's have no say in which frames it sees.
+  """The clip as the model sees it, float32 [person, window, joint, channel].
 
-  Args:
-    out: float32 [person, window, joint, channel], overwritten.
-    Otherwise as `sample_times`.
-  Returns:
-    `out`.
+  People beyond the window's have no say in which frames it sees. Arguments as of `sample_times`.
   """
-  s, persons = sampling, persons[: sampling.num_persons]
+  s, joint_shape = sampling, persons[0].shape[1:]
+  persons = persons[: s.num_persons]
   times = sample_times(persons, s.window, s.kind, s.fill, rng, view, s.views)
-  return fill_window(persons, times, s.fill, s.center, out, **placement(persons, s, out.shape[-1]))
+  shown = np.empty((s.num_persons, s.window), np.int32)
+  frames = [np.zeros((1, *joint_shape), np.float32), *select(persons, times, s.fill, 1, shown)]
+  placed = placement(persons, s, joint_shape[-1])
+  return expand(np.concatenate(frames), shown, 0, s.center, np, **placed)
 
 
 def sample_times(
@@ -307,25 +305,3 @@ def expand(
   if factor is not None:
     placed = placed * factor[..., None, None, None, None]
   return xp.where((clips != 0).any(-1, keepdims=True), placed, np.float32(0))
-
-
-def fill_window(
-  persons: Sequence[np.ndarray],
-  times: np.ndarray,
-  fill: str,
-  center: int | None,
-  out: np.ndarray,
-  **placed: np.ndarray,
-) -> np.ndarray:
-  """`select` and `expand` of one clip's float32 persons.
-
-  Args:
-    out: float32 [person, window, joint, channel], overwritten.
-    placed: its `placement`.
-  Returns:
-    `out`.
-  """
-  shown = np.empty(out.shape[:2], np.int32)
-  frames = [np.zeros((1, *out.shape[2:]), np.float32), *select(persons, times, fill, 1, shown)]
-  out[:] = expand(np.concatenate(frames), shown, 0, center, np, **placed)
-  return out
