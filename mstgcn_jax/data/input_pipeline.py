@@ -76,11 +76,9 @@ def train_batches(
       (`temporal_sampling.placement`).
     label: int32 [clip]; index: int32 [clip], rows of the clip table.
   """
-  local = _share(batch_size, process_count, shares)
   pack = _packer(data_set, sampling, batch_size, process_index, process_count, shares)
-  indices = np.asarray(indices, dtype=np.int64)
+  indices, s = np.asarray(indices, dtype=np.int64), sampling
   steps = steps_per_epoch(len(indices), batch_size)
-  labels, s = data_set.table["label"], sampling
 
   @functools.lru_cache(maxsize=2)
   def permutation(epoch: int) -> np.ndarray:
@@ -88,18 +86,14 @@ def train_batches(
 
   def batch(step: int) -> Batch:
     epoch, number = divmod(step, steps)
-    rows = permutation(epoch)[number * batch_size :][:batch_size]
 
     def times(place: int, persons: Sequence[np.ndarray]) -> np.ndarray:
       rng = None if s.kind == "loop" else np.random.default_rng([seed, step, place])
       return temporal_sampling.sample_times(persons, s.window, s.kind, s.fill, rng)
 
-    arrays = pack(rows, times)
-    rows = rows[process_index * local :][:local]
-    return arrays | {"label": labels[rows].astype(np.int32), "index": rows.astype(np.int32)}
+    return pack(permutation(epoch)[number * batch_size :][:batch_size], times)
 
-  types = {"label": np.int32, "index": np.int32}
-  return _batches(data_set, sampling, range(first_step, _FOREVER), batch, types)
+  return _batches(data_set, sampling, range(first_step, _FOREVER), batch)
 
 
 def eval_batches(
@@ -120,14 +114,11 @@ def eval_batches(
     show nobody and have label 0 and index -1). All processes get the same number of batches.
   """
   s, views = sampling, sampling.views
-  local = _share(batch_size, process_count, shares)
   pack = _packer(data_set, sampling, batch_size, process_index, process_count, shares)
-  rows_of = np.repeat(np.asarray(indices, dtype=np.int64), views)
-  labels = data_set.table["label"]
+  rows = np.repeat(np.asarray(indices, dtype=np.int64), views)
 
   def batch(step: int) -> Batch:
     start = step * batch_size
-    rows = rows_of[start : start + batch_size]
 
     def times(place: int, persons: Sequence[np.ndarray]) -> np.ndarray:
       view = (start + place) % views
@@ -135,16 +126,11 @@ def eval_batches(
         persons, s.window, s.kind, s.fill, view=view, views=views
       )
 
-    arrays = pack(rows, times)
-    rows = rows[process_index * local :][:local]
-    label, index = np.zeros(local, np.int32), np.full(local, -1, np.int32)
-    label[: len(rows)], index[: len(rows)] = labels[rows], rows
-    valid = np.arange(local) < len(rows)
-    return arrays | {"label": label, "index": index, "valid": valid}
+    arrays = pack(rows[start : start + batch_size], times)
+    return arrays | {"valid": arrays["index"] >= 0}
 
-  num_batches = -(-len(rows_of) // batch_size)
-  types = {"label": np.int32, "index": np.int32, "valid": np.bool_}
-  return _batches(data_set, sampling, range(num_batches), batch, types)
+  num_batches = -(-len(rows) // batch_size)
+  return _batches(data_set, sampling, range(num_batches), batch, valid=np.bool_)
 
 
 def _share(batch_size: int, process_count: int, shares: int) -> int:
@@ -165,24 +151,26 @@ def _packer(
   process_count: int,
   shares: int,
 ) -> Callable[[np.ndarray, Callable], Batch]:
-  """Function of (rows of the whole batch, times of the clip in a place of it) that makes frames,
-  shown and placement of this process's slice."""
+  """Function of (rows of the whole batch, times of the clip in a place of it) that makes this
+  process's slice; rows that fill it up show nobody and have label 0 and index -1."""
+  local = _share(batch_size, process_count, shares)
   table, window, num_persons = data_set.table, sampling.window, sampling.num_persons
   placement = lambda persons: temporal_sampling.placement(
     persons, sampling, data_set.channels, data_set.scale
   )
   most = np.minimum(table["persons"], num_persons) * np.minimum(table["frames"], window)
   joint_shape = (data_set.skeleton.num_joints, data_set.channels)
-  local = batch_size // process_count
-  each = local // shares
+  first, each = process_index * local, local // shares
 
   def pack(rows: np.ndarray, times: Callable[[int, Sequence[np.ndarray]], np.ndarray]):
     # All processes have to come to the same size, so they all look at the whole batch.
     size = _round_up(np.add.reduceat(most[rows], range(0, len(rows), each)).max())
     frames = np.zeros((shares, size, *joint_shape), data_set.stored_type)
     shown = np.full((local, num_persons, window), temporal_sampling.UNTRACKED, np.int32)
-    first = process_index * local
-    clips = data_set.read_stored(rows[first : first + local])
+    label, index = np.zeros(local, np.int32), np.full(local, -1, np.int32)
+    rows = rows[first : first + local]
+    label[: len(rows)], index[: len(rows)] = table["label"][rows], rows
+    clips = data_set.read_stored(rows)
     placed = [placement(persons) for persons in clips + [[]] * (local - len(clips))]
     for share in range(-(-len(clips) // each)):
       parts, used = [frames[share, :0]], 0
@@ -195,7 +183,8 @@ def _packer(
       # Once, not clip by clip: it lets go of Python's lock, and getting it back takes long.
       np.concatenate(parts, out=frames[share, :used])
     placed = {name: np.stack([one[name] for one in placed]) for name in placed[0]}
-    return {"frames": frames.reshape(-1, *joint_shape), "shown": shown, **placed}
+    frames = frames.reshape(-1, *joint_shape)
+    return {"frames": frames, "shown": shown, "label": label, "index": index, **placed}
 
   return pack
 
@@ -211,7 +200,7 @@ def _batches(
   sampling: Sampling,
   steps: range,
   batch: Callable[[int], Batch],
-  types: dict[str, np.typing.DTypeLike],
+  **types: np.typing.DTypeLike,
 ) -> Iterator[Batch]:
   """Runs `batch` ahead of the caller, in threads, in order; `types` are those of its arrays beside
   what `_packer` makes."""
@@ -220,8 +209,8 @@ def _batches(
   # at the same time can wait for each other for ever.
   data_set.read_stored([0])
   placed = temporal_sampling.placement([], sampling, data_set.channels)
-  types = types | {"frames": data_set.stored_type, "shown": np.int32}
-  types |= dict.fromkeys(placed, np.float32)
+  types |= {"frames": data_set.stored_type, **dict.fromkeys(placed, np.float32)}
+  types |= dict.fromkeys(("shown", "label", "index"), np.int32)
   failures: list[DataError] = []  # TensorFlow makes a page of text of them
 
   def numpy_batch(step: np.ndarray) -> tuple[np.ndarray, ...]:
