@@ -221,11 +221,6 @@ def test_everybody_whom_the_model_sees_decides_how_long_the_clip_is():
   assert first.tolist() == [2, 2, 2, 2]
 
 
-def test_an_unknown_sampling_is_refused_by_name():
-  with pytest.raises(ConfigError, match="'zoom' is unknown; expected one of loop"):
-    temporal_sampling.sample_times([counting(9)], 3, "zoom", "loop")
-
-
 @pytest.mark.parametrize(
   ("center", "placed"),
   [(None, ()), (1, ()), (1, ("origin",)), (1, ("factor",)), (1, ("origin", "factor"))],
@@ -263,8 +258,8 @@ def test_only_uniform_and_crops_have_several_views():
   for sampling in ("loop", "random_shift"):
     with pytest.raises(ConfigError, match=f"views=2 is not possible with sampling '{sampling}'"):
       temporal_sampling.check(sampling, 2)
-  with pytest.raises(ConfigError, match="'zoom' is unknown"):
-    temporal_sampling.check("zoom")
+  with pytest.raises(ConfigError, match="'zoom' is unknown; expected one of loop"):
+    Sampling(3, 1, "zoom")
 
 
 def test_sorted_sampling_draws_frames_with_replacement_and_evaluates_evenly():
