@@ -25,8 +25,6 @@ _XSUB_PERFORMERS = (
   45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84, 85, 86, 89,
   91, 92, 93, 94, 95, 97, 98, 100, 103,
 )  # fmt: skip
-_TRAIN = ("train",)
-_EVAL = ("val", "test")
 
 
 def split(data_set: DataSet, protocol: str) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +89,7 @@ def _by_number(
 
 def _given(data_set: DataSet, column: str) -> _Masks:
   values = data_set.column(column)
-  return np.isin(values, _TRAIN), np.isin(values, _EVAL)
+  return np.isin(values, ("train",)), np.isin(values, ("val", "test"))
 
 
 def _kfold(data_set: DataSet, column: str, k: int, fold: int, seed: int) -> _Masks:
