@@ -191,8 +191,7 @@ def _sync(path: pathlib.Path) -> None:
 
 def _bar(items: Iterable[Any], total: int, title: str) -> Iterable[Any]:
   """The items, with a progress bar on a terminal."""
-  hidden = not sys.stderr.isatty()
-  return tqdm.tqdm(items, total=total, desc=title, unit=" recordings", disable=hidden)
+  return tqdm.tqdm(items, total=total, desc=title, unit=" recordings", disable=None)
 
 
 def _say(line: str) -> None:
