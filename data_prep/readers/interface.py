@@ -165,10 +165,6 @@ def upright(layout: str, **fields: Any) -> Recordings:
   return Recordings(skeleton=skeleton, center=skeleton.center, **kept, **fields)
 
 
-def no_arguments(parser: argparse.ArgumentParser) -> None:
-  """A source without options of its own."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Source:
   """A source of `mstgcn prepare NAME --raw … --out …`.
@@ -179,7 +175,7 @@ class Source:
     open_raw: (--raw as a path that exists, parsed arguments) -> Recordings. The arguments have
       `unlabelled`, true, where a run is to label the recordings: what labels they have is then of
       no account.
-    add_arguments: adds the source's own options to its parser.
+    add_arguments: adds the source's own options, if any, to its parser.
     makes_raw: True where `open_raw` creates what --raw names (the command then does not ask that it
       exists).
     labelled: True where recordings are read only as their set has them, with labels, in its lists
@@ -189,6 +185,6 @@ class Source:
   name: str
   help: str
   open_raw: Callable[[pathlib.Path, argparse.Namespace], Recordings]
-  add_arguments: Callable[[argparse.ArgumentParser], None] = no_arguments
+  add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None
   makes_raw: bool = False
   labelled: bool = False
