@@ -78,12 +78,9 @@ def _open(
       f"no --ignore-list: the published protocols leave out the {total - kept} recordings of the "
       "official list of missing skeletons; here only clips without any body are left out",
     )
-  recordings = open_recordings(
-    raw, source=source, class_names=class_names, citation=citation, ignored=ignored
-  )
-  return dataclasses.replace(
-    recordings, published_clips=kept, warnings=warnings + recordings.warnings
-  )
+  recordings = open_recordings(raw, source=source, class_names=class_names, ignored=ignored)
+  warnings += recordings.warnings
+  return dataclasses.replace(recordings, citation=citation, published_clips=kept, warnings=warnings)
 
 
 def open_recordings(
@@ -91,7 +88,6 @@ def open_recordings(
   *,
   source: str,
   class_names: Sequence[str],
-  citation: str = "",
   ignored: frozenset[str] = frozenset(),
 ) -> Recordings:
   """The `.skeleton` files below a folder, in the order of their names.
@@ -100,7 +96,6 @@ def open_recordings(
     raw: folder; files in folders below it count, too.
     source: named in messages.
     class_names: action A001 is the first.
-    citation: as BibTeX.
     ignored: names (without ending) to leave out.
   """
   found, warnings = raw_files.find(raw, ".skeleton")
@@ -113,7 +108,6 @@ def open_recordings(
     read=functools.partial(read_recording, source=source, num_classes=len(class_names)),
     class_names=tuple(class_names),
     by_sum=True,
-    citation=citation,
     warnings=tuple(warnings),
   )
 
