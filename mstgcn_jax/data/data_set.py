@@ -33,6 +33,9 @@ METADATA = "metadata.json"
 KNOWN_FACTS = ("subject", "camera", "setup", "replication", "split")
 _CHUNK = 64  # clips read at a time where all are
 _LONG = 256  # characters of a text beyond which its column is not of one width
+# Fields that are in the metadata as they are here, and those that an earlier version did not write.
+_AS_WRITTEN = ("name", "version", "channels", "fill", "center", "scale", "citation", "columns")
+_LATER = ("clips_digest", "coordinates", "upward", "by_sum", "reading")
 # Fields that decide how clips are loaded.
 _LOADING = ("channels", "fill", "center", "joint_at_zero", "rotated")
 
@@ -409,28 +412,15 @@ def open_data_set(path: str | pathlib.Path) -> DataSet:
     at_zero = skeleton.center if rotated is None else metadata["center"]
     opened = DataSet(
       path=path,
-      name=metadata["name"],
-      version=metadata["version"],
       skeleton=skeleton,
-      class_names=tuple(metadata["class_names"]),
-      channels=metadata["channels"],
-      fill=metadata["fill"],
-      center=metadata["center"],
       joint_at_zero=metadata.get("joint_at_zero", at_zero),
       rotated=rotated,
-      scale=metadata["scale"],
-      citation=metadata["citation"],
-      missing_facts=tuple(metadata["missing_facts"]),
-      columns=metadata["columns"],
-      shards=tuple(metadata["shards"]),
       num_clips=metadata["num_clips"],
       table_sha256=metadata["table"]["sha256"],
-      clips_digest=metadata.get("clips_digest", ""),
       copies=tuple((int(row), int(first)) for row, first in metadata.get("copies", ())),
-      coordinates=metadata.get("coordinates", {}),
-      upward=metadata.get("upward", ""),
-      by_sum=metadata.get("by_sum", False),
-      reading=metadata.get("reading", {}),
+      **{field: tuple(metadata[field]) for field in ("class_names", "missing_facts", "shards")},
+      **{field: metadata[field] for field in _AS_WRITTEN},
+      **{field: metadata[field] for field in _LATER if field in metadata},
     )
     _check(opened)
     return opened
