@@ -1,16 +1,15 @@
 """A data set and an experiment so small that a run takes seconds."""
 
-import argparse
-import functools
+import itertools
 import pathlib
 import sys
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import prepared
 
-from data_prep import prepare as preparation
-from data_prep.readers.interface import Clip, Recordings, Source
+from data_prep.readers.interface import Clip
 from mstgcn_jax import skeletons
 from mstgcn_jax.training import config as config_lib
 
@@ -43,18 +42,10 @@ def prepare(
   center: int | None = 2,
 ) -> pathlib.Path:
   """Writes a data set (27 training and 27 evaluation clips) below a folder."""
-  recordings = Recordings(
-    keys=[(s, c, t) for s in range(SUBJECTS) for c in range(CLASSES) for t in range(TRIALS)],
-    read=functools.partial(read, num_joints=skeleton.num_joints, first_subject=first_subject),
-    skeleton=skeleton,
-    class_names=("slow", "medium", "fast"),
-    center=center,
-  )
-  directory.mkdir(exist_ok=True)
-  args = argparse.Namespace(
-    raw=directory, out=directory, overwrite=False, workers=1, max_bad=0.01, name=name
-  )
-  preparation.prepare(Source(name, "for tests", lambda raw, args: recordings), args)
+  keys = itertools.product(range(SUBJECTS), range(CLASSES), range(TRIALS))
+  clips = [read(key, skeleton.num_joints, first_subject) for key in keys]
+  fields = {"skeleton": skeleton, "class_names": ("slow", "medium", "fast"), "center": center}
+  prepared.prepare(directory, clips, arguments_={"name": name}, **fields)
   return directory
 
 
