@@ -1,13 +1,12 @@
 """What of recordings is written, what is left out, and what the command says of it."""
 
-import csv
 import dataclasses
 import functools
 import pathlib
 
 import numpy as np
 import pytest
-from prepared import arguments, prepare, random_clips, source
+from prepared import arguments, prepare, random_clips, report, source
 
 from data_prep import prepare as preparation
 from data_prep import shards
@@ -67,14 +66,7 @@ def test_a_clip_without_any_tracked_frame_is_left_out(tmp_path, fill):
   ]
   data_set = prepare(tmp_path, clips, fill=fill)
   assert data_set.table["name"].tolist() == ["a", "c"]
-  assert report(data_set) == [["b", "nobody is tracked"]]
-
-
-def report(data_set) -> list[list[str]]:
-  with (data_set.path / "report.csv").open(newline="") as file:
-    header, *rows = csv.reader(file)
-  assert header == ["name", "reason"]
-  return rows
+  assert report(data_set) == {"b": "nobody is tracked"}
 
 
 @pytest.mark.parametrize(
@@ -82,11 +74,17 @@ def report(data_set) -> list[list[str]]:
   [
     (Clip("x", -1, [body(2)], FACTS), "it has no label; expected"),
     (Clip("x", -2, [body(2)], FACTS), "label -2 is outside 0..5"),
+    (Clip("x", 6, [body(2)], FACTS), "label 6 is outside 0..5"),
+    (Clip("a", 0, [body(2)], FACTS), "a second recording has the name a"),
     (
       Clip("x", 0, [body(2), body(2)[..., :2]], FACTS),
       "a person has the shape (2, 25, 2); expected",
     ),
     (Clip("x", 0, [body(2)[0]], FACTS), "a person has the shape (25, 3); expected"),
+    (
+      Clip("x", 0, [body(2)[:, :20]], FACTS),
+      "a person has the shape (2, 20, 3); expected (frames, 25",
+    ),
     (Clip("x", 0, [body(2), body(2) * np.nan], FACTS), "frame 0, joint 0 has the coordinate nan"),
     (Clip("x", 0, [body(2)], {}), "its facts are {'name': 'str'"),
     (Clip("x", 0, [body(2)], {"subject": "1"}), "its facts are {'name': 'str'"),
@@ -96,8 +94,8 @@ def report(data_set) -> list[list[str]]:
 def test_a_clip_unlike_the_others_is_bad(tmp_path, clip, reason):
   data_set = prepare(tmp_path, [Clip("a", 5, [body(2)], FACTS), clip], arguments_={"max_bad": 50})
   assert data_set.table["name"].tolist() == ["a"]
-  ((name, why),) = report(data_set)
-  assert name in ("x", "1") and why.startswith(reason)
+  ((name, why),) = report(data_set).items()
+  assert name in (clip.name, "1") and why.startswith(reason)
 
 
 @pytest.mark.parametrize("names", [("a", "a"), ("a", ""), ("a", "b\n"), ("a", "\ud800")])
@@ -132,6 +130,7 @@ def test_recordings_have_to_be_there_unless_the_source_makes_them(tmp_path, make
   ("bad", "of", "max_bad", "message"),
   [
     (1, 4, 25, None),  # as many as are allowed
+    (29, 100, 29.0, None),  # though 29 / 100 * 100 is below 29
     (1, 4, 24.9, "1 of 4 recordings .*--max-bad 24.9 allows 24.9 %; --max-bad 25 would leave"),
     (2, 3, 50, "2 of 3 recordings .*--max-bad 67 would leave them out"),
     (4, 4, 99, "4 of 4 recordings .*--max-bad 100 would leave them out"),
@@ -174,8 +173,7 @@ def test_recordings_are_called_by_what_their_keys_are_called(tmp_path):
   recordings = Recordings(keys, read, skeletons.get("ntu_rgbd"), ("a",), parallel=False)
   fake = Source("fake", "", lambda raw, args: recordings, makes_raw=True)
   preparation.prepare(fake, arguments(tmp_path, max_bad=80))
-  names = [name for name, _ in report(open_data_set(tmp_path / "fake"))]
-  assert names == ["a.npy", "b.npy", "7"]
+  assert list(report(open_data_set(tmp_path / "fake"))) == ["a.npy", "b.npy", "7"]
 
 
 @pytest.mark.parametrize(
@@ -203,11 +201,6 @@ def test_a_few_of_the_recordings_left_out_are_printed(tmp_path, capsys, count, m
   assert output.err == shown + more
   assert f"({count} bad and 0 without a body left out)" in output.out
   assert len(report(data_set)) == count
-
-
-def test_warnings_of_a_source_are_printed_first(tmp_path, capsys):
-  prepare(tmp_path, random_clips(1), warnings=("one", "two"))
-  assert capsys.readouterr().err == "fake: warning: one\nfake: warning: two\n"
 
 
 def numbered(index: int) -> Clip:
