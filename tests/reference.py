@@ -125,6 +125,16 @@ class Reference:
     return torch_weights.state_dict(self.model)
 
 
+def assert_comes_back(reference: Reference) -> None:
+  """Asserts that the state dict of our network is the one that it was given."""
+  back = torch_weights.state_dict(reference.model)
+  assert back.keys() == reference.state.keys()
+  for key, value in reference.state.items():
+    assert (back[key].shape, back[key].dtype) == (value.shape, value.dtype), key
+    if key not in reference.unused and not key.endswith("num_batches_tracked"):
+      np.testing.assert_array_equal(back[key], value, err_msg=key)
+
+
 def _flip_relus(model: nnx.Module, inputs: Sequence[float]) -> None:
   """Gives ReLUs at these inputs, to 1e-10, the derivative of the other side of 0."""
 

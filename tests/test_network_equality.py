@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 from golden import golden
-from reference import Reference, relative_error
+from reference import Reference, assert_comes_back, relative_error
 
 from mstgcn_jax import torch_weights
 from mstgcn_jax.model import platform
@@ -28,12 +28,7 @@ NAMES = (
 def test_a_network_evaluates_and_has_names_as_the_published_code(name):
   reference = Reference(f"networks/{name}")
   assert not reference.unused
-  back = torch_weights.state_dict(reference.model)
-  assert back.keys() == reference.state.keys()
-  for key, value in reference.state.items():
-    assert (back[key].shape, back[key].dtype) == (value.shape, value.dtype), key
-    if not key.endswith("num_batches_tracked"):
-      np.testing.assert_array_equal(back[key], value, err_msg=key)
+  assert_comes_back(reference)
   logits, features = reference.evaluate()
   assert relative_error(logits, reference["eval/logits"]) < 1e-5
   assert relative_error(features, reference["eval/features"]) < 1e-5

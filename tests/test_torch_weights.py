@@ -1,7 +1,6 @@
 """Checkpoints of the PyTorch reference in and out."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import pickle
@@ -17,7 +16,7 @@ import tiny
 import torch
 import yaml
 from flax import nnx
-from golden import golden
+from reference import Reference, assert_comes_back
 
 from mstgcn_jax import files, skeletons, torch_weights
 from mstgcn_jax.commands import evaluate
@@ -69,19 +68,9 @@ def state(model):
   ["ms_kinetics", "ms_bottle_kinetics", "sep_expand2_kinetics", "ms_stcja_kinetics", "ms_pa"],
 )
 def test_a_state_dict_comes_back_with_every_name_shape_and_value(name):
-  arrays = np.load(golden(f"model/{name}.npz"))
-  given = {k.removeprefix("state/"): arrays[k] for k in arrays.files if k.startswith("state/")}
-  config = torch_weights.config_from_reference(json.loads(str(arrays["config"])))
-  model = MSTGCN(config, rngs=nnx.Rngs(0))
-  unused = torch_weights.load_state_dict(model, given)
-  assert all(".mstcn.bn_in." in key for key in unused)
-  back = torch_weights.state_dict(model)
-  assert back.keys() == given.keys()
-  for key, value in given.items():
-    assert back[key].shape == value.shape, key
-    assert back[key].dtype == value.dtype, key
-    if key not in unused and not key.endswith("num_batches_tracked"):
-      np.testing.assert_allclose(back[key], value, atol=1e-6, err_msg=key)
+  reference = Reference(f"model/{name}")
+  assert all(".mstcn.bn_in." in key for key in reference.unused)
+  assert_comes_back(reference)
 
 
 def published_args(width):
@@ -322,19 +311,23 @@ def test_options_that_the_published_code_lacks_are_named(fields, found):
   assert unpublished(ModelConfig(num_classes=5, **fields)) == found
 
 
-def imported(tmp_path, state, **model):
-  """The workdir of `state`, with these fields of its network in place of the imported ones."""
+def imported(tmp_path, state, args=ARGS):
+  """The workdir of `state`."""
   weights, reference, workdir = (tmp_path / name for name in ("w.safetensors", "r.yaml", "run"))
   torch_weights.write_state_dict(state, weights)
-  reference.write_text(yaml.safe_dump({"model_args": ARGS}))
+  reference.write_text(yaml.safe_dump({"model_args": args}))
   import_checkpoint(weights, reference, workdir)
-  facts = files.read_json(workdir / "model.json")
-  files.write_json(workdir / "model.json", facts | {"model": facts["model"] | model})
   return workdir
 
 
+def change_model(workdir, **fields):
+  facts = files.read_json(workdir / "model.json")
+  files.write_json(workdir / "model.json", facts | {"model": facts["model"] | fields})
+
+
 def test_export_of_a_network_that_the_reference_computes_otherwise_warns(tmp_path, state, capsys):
-  workdir = imported(tmp_path, state, edge_weights="scaled")
+  workdir = imported(tmp_path, state)
+  change_model(workdir, edge_weights="scaled")
   weights_main(["export", str(workdir), str(tmp_path / "out.safetensors")])
   printed = capsys.readouterr().out
   assert "warning: the reference has no edge_weights=scaled" in printed
@@ -350,7 +343,8 @@ def as_published(config, block, *, rngs):
 
 
 def test_export_of_a_run_with_layers_of_ones_own_asks_for_trust(tmp_path, state, capsys):
-  workdir = imported(tmp_path, state, block_type=f"{__name__}:as_published/ms")
+  workdir = imported(tmp_path, state)
+  change_model(workdir, block_type=f"{__name__}:as_published/ms")
   export = ["export", str(workdir), str(tmp_path / "out.safetensors")]
   with pytest.raises(ConfigError, match="--trust"):
     weights_main(export)
@@ -365,10 +359,7 @@ def test_an_imported_checkpoint_is_evaluated_classified_with_and_trained_on(tmp_
   args = ARGS | {"num_class": 3, "num_point": 25, "num_person": 1}
   args |= {"graph": "graph.ntu_rgb_d.Graph", "block_args": [[3, 8, False, 1], [8, 8, True, 1]]}
   model = MSTGCN(torch_weights.config_from_reference(args), rngs=nnx.Rngs(0))
-  weights, reference, workdir = (tmp_path / name for name in ("w.safetensors", "r.yaml", "run"))
-  torch_weights.write_state_dict(torch_weights.state_dict(model), weights)
-  reference.write_text(yaml.safe_dump({"model_args": args}))
-  import_checkpoint(weights, reference, workdir)
+  workdir = imported(tmp_path, torch_weights.state_dict(model), args)
 
   options = ["--workdir", str(workdir), "--data", str(data), "--protocol", "cross_subject"]
   options += ["--data-name", "mine"]
@@ -390,14 +381,9 @@ def test_an_imported_checkpoint_is_evaluated_classified_with_and_trained_on(tmp_
 
 
 def test_an_imported_kinetics_model_sees_clips_padded_with_zeros_as_the_reference_shows_them(
-  tmp_path,
+  tmp_path, state
 ):
-  args = ARGS | {"num_point": 18, "graph": "graph.kinetics.Graph"}
-  model = MSTGCN(torch_weights.config_from_reference(args), rngs=nnx.Rngs(0))
-  weights, reference, workdir = (tmp_path / name for name in ("w.safetensors", "r.yaml", "run"))
-  torch_weights.write_state_dict(torch_weights.state_dict(model), weights)
-  reference.write_text(yaml.safe_dump({"model_args": args}))
-  import_checkpoint(weights, reference, workdir)
+  workdir = imported(tmp_path, state)
   person = np.random.default_rng(0).random((5, 18, 3), np.float32)
   for facts in (files.read_json(workdir / "model.json"), {}):
     if not facts:  # as an earlier version imported
