@@ -29,14 +29,18 @@ ENDLESS: list = []
 ENDLESS.append(ENDLESS)
 
 
+def recordings_of(tmp_path, annotations_, **changes):
+  path = write_pickle(tmp_path / "a.pkl", annotation_file(annotations=annotations_))
+  return annotations.open_raw(path, options(**changes))
+
+
 def test_pixels_become_image_fractions_about_the_centre_and_undetected_joints_zero(tmp_path):
   keypoint = np.full((1, 2, 17, 2), 50.0)
   keypoint[0, :, 3] = (200, 0)
   score = np.full((1, 2, 17), 0.5)
   score[0, 1, 5] = 0
-  content = annotation_file(annotations=[annotation(keypoint=keypoint, keypoint_score=score,
-                                                    total_frames=2)])  # fmt: skip
-  data = prepare("pyskl", write_pickle(tmp_path / "a.pkl", content))
+  one = annotation(frames=2, keypoint=keypoint, keypoint_score=score)
+  data = prepare("pyskl", write_pickle(tmp_path / "a.pkl", [one]))
   (person,) = data.read([0])[0]
   np.testing.assert_allclose(person[0, 0], [-0.25, 0, 0.5])  # height 100, width 200
   np.testing.assert_allclose(person[0, 3], [0.5, 0.5, 0.5])
@@ -64,7 +68,7 @@ def test_the_padding_of_flat_key_points_is_cut_off(tmp_path):
   unscored["keypoint"][:, 30:] = 0
   del unscored["keypoint_score"]
   for content, length in ((padded, 20), (unscored, 30)):
-    recordings = annotations.open_raw(write_pickle(tmp_path / "a.pkl", [content]), OPTIONS)
+    recordings = recordings_of(tmp_path, [content])
     first, second = recordings.read(recordings.keys[0]).persons
     assert len(first) == len(second) == length
 
@@ -191,7 +195,7 @@ def test_key_points_that_sum_to_zero_are_tracked_all_the_same(tmp_path):
   keypoint[0, 1] -= keypoint[0, 1].mean()  # a whole frame
   keypoint[0, 2, 7] = (1, -1, 0)
   one = {"frame_dir": "a", "label": 0, "total_frames": 3, "keypoint": keypoint}
-  recordings = annotations.open_raw(write_pickle(tmp_path / "a.pkl", [one]), OPTIONS)
+  recordings = recordings_of(tmp_path, [one])
   (person,) = recordings.read(recordings.keys[0]).persons
   lengths = np.linalg.norm(keypoint[0], axis=-1)
   np.testing.assert_allclose(np.linalg.norm(person, axis=-1), lengths, rtol=1e-5)
@@ -235,8 +239,7 @@ def test_key_points_that_sum_to_zero_are_tracked_all_the_same(tmp_path):
   ],
 )
 def test_a_bad_annotation_is_bad_alone(tmp_path, changes, message):
-  content = annotation_file(annotations=[annotation("good"), annotation("bad") | changes])
-  recordings = annotations.open_raw(write_pickle(tmp_path / "a.pkl", content), OPTIONS)
+  recordings = recordings_of(tmp_path, [annotation("good"), annotation("bad") | changes])
   assert recordings.read(recordings.keys[0]).name == "good"
   with pytest.raises(DataError, match=message):
     recordings.read(recordings.keys[1])
@@ -246,8 +249,7 @@ def test_a_bad_annotation_is_bad_alone(tmp_path, changes, message):
 def test_a_missing_field_is_named(tmp_path, missing):
   bad = annotation("bad")
   del bad[missing]
-  content = annotation_file(annotations=[annotation("good"), bad])
-  recordings = annotations.open_raw(write_pickle(tmp_path / "a.pkl", content), OPTIONS)
+  recordings = recordings_of(tmp_path, [annotation("good"), bad])
   with pytest.raises(DataError, match=f"no '{missing}'"):
     recordings.read(recordings.keys[1])
 
@@ -291,9 +293,9 @@ def test_class_names_come_from_a_file(tmp_path):
     annotations.open_raw(path, options(classes=tmp_path / "names.txt"))
 
 
-def recordings_of(tmp_path, annotations_, **changes):
-  path = write_pickle(tmp_path / "a.pkl", annotation_file(annotations=annotations_))
-  return annotations.open_raw(path, options(**changes))
+def test_key_points_without_anybody_do_not_decide_the_layout(tmp_path):
+  nobody = annotation("nobody", keypoint=np.zeros((1, 4, 33, 3)))
+  assert recordings_of(tmp_path, [nobody, annotation("a")]).skeleton.name == "coco"
 
 
 def test_most_annotations_decide_joints_coordinates_and_scores(tmp_path):
@@ -372,16 +374,13 @@ def pixels(*x_and_y: float, **changes) -> dict:
 )
 def test_units_of_key_points_that_do_not_fit_the_picture_are_mentioned(tmp_path, one, warning):
   tracked = pixels(20, 20) if not one["keypoint"].any() else one
-  warnings = recordings_of(
-    tmp_path, [one | {"frame_dir": "b"}, tracked | {"frame_dir": "a"}]
-  ).warnings
+  warnings = recordings_of(tmp_path, [one, tracked | {"frame_dir": "b"}]).warnings
   assert [warning in line for line in warnings] == ([True] if warning else [])
 
 
 def test_undetected_key_points_do_not_lie_outside_the_picture(tmp_path):
   one = pixels(150, 50)
   one["keypoint"][:, :, :10] = 0
-  one |= {"keypoint": one["keypoint"], "img_shape": (100, 200)}
   assert not recordings_of(tmp_path, [one, one | {"frame_dir": "b"}]).warnings
 
 

@@ -11,7 +11,6 @@ from formats import (
   FUZZ,
   OPTIONS,
   annotation,
-  annotation_file,
   normal,
   options,
   prepare,
@@ -34,13 +33,17 @@ LAYOUT = {
 }
 
 
-def write_own(folder, table="name,label,subject,room\na,wave,1,kitchen\nb,clap,2,hall\n", **clips):
+TURNED = LAYOUT | {"center": "elbow", "vertical": ["elbow", "shoulder"]}
+TABLE = "name,label,subject,room\na,wave,1,kitchen\nb,clap,2,hall\n"
+
+
+def write_own(folder, table=TABLE, *, layout=LAYOUT, **clips):
   folder.mkdir(exist_ok=True)
   clips = clips or {"a": normal(4, 3, 3), "b": normal(2, 5, 3, 3)}
   for name, clip in clips.items():
     np.save(folder / f"{name}.npy", clip)
   (folder / "clips.csv").write_text(table, encoding="utf-8", newline="")
-  (folder / "skeleton.json").write_text(json.dumps(LAYOUT))
+  (folder / "skeleton.json").write_text(json.dumps(layout))
   return clips
 
 
@@ -152,9 +155,7 @@ def test_named_labels_take_the_order_of_the_classes_file(tmp_path):
 
 
 def test_a_layout_with_joints_to_turn_by_is_turned_upright(tmp_path):
-  write_own(tmp_path)
-  layout = LAYOUT | {"center": "elbow", "vertical": ["elbow", "shoulder"]}
-  (tmp_path / "skeleton.json").write_text(json.dumps(layout))
+  write_own(tmp_path, layout=TURNED)
   recordings = own.open_raw(tmp_path, OPTIONS)
   person = recordings.read(recordings.keys[0]).persons[0]
   upper_arm = person[0, 0] - person[0, 1]
@@ -167,19 +168,11 @@ def test_only_zeros_are_untracked_not_what_happens_to_sum_to_zero(tmp_path):
   clip = normal(4, 3, 3)
   clip[3] -= clip[3].mean()  # the last frame
   clip[1, 2] = 1, -1, 0
-  write_own(tmp_path, "name,label\na,x\n", a=clip)
-  layout = LAYOUT | {"center": "elbow", "vertical": ["elbow", "shoulder"]}
-  (tmp_path / "skeleton.json").write_text(json.dumps(layout))
+  write_own(tmp_path, "name,label\na,x\n", layout=TURNED, a=clip)
   recordings = own.open_raw(tmp_path, OPTIONS)
   person = recordings.read(recordings.keys[0]).persons[0]
   lengths = np.linalg.norm(clip.astype(np.float32), axis=-1)
   np.testing.assert_allclose(np.linalg.norm(person, axis=-1), lengths, rtol=1e-5)
-
-
-def test_key_points_without_anybody_do_not_decide_the_layout(tmp_path):
-  nobody = annotation("nobody", keypoint=np.zeros((1, 4, 33, 3)))
-  path = write_pickle(tmp_path / "a.pkl", annotation_file(annotations=[nobody, annotation("a")]))
-  assert annotations.open_raw(path, OPTIONS).skeleton.name == "coco"
 
 
 def test_a_layout_with_only_horizontal_joints_is_turned_and_says_so(tmp_path):
@@ -208,9 +201,7 @@ def test_a_third_channel_that_looks_like_a_score_is_mentioned_where_it_is_moved(
 
 
 def test_flat_clips_are_taken_as_they_are(tmp_path):
-  clips = write_own(tmp_path, "name,label\na,x\n", a=normal(4, 3, 2))
-  layout = LAYOUT | {"center": "elbow", "vertical": ["elbow", "shoulder"]}
-  (tmp_path / "skeleton.json").write_text(json.dumps(layout))
+  clips = write_own(tmp_path, "name,label\na,x\n", layout=TURNED, a=normal(4, 3, 2))
   recordings = own.open_raw(tmp_path, OPTIONS)
   assert recordings.channels == 2 and recordings.center is None
   person = recordings.read(recordings.keys[0]).persons[0]
