@@ -14,6 +14,12 @@ def data_set(tmp_path_factory):
   return prepare(tmp_path_factory.mktemp("data"), random_clips(40))
 
 
+def with_facts(folder, facts):
+  """A data set of a clip for each of some facts."""
+  person = np.ones((1, 25, 3), np.float32)
+  return prepare(folder, [Clip(f"c{i}", 0, [person], fact) for i, fact in enumerate(facts)])
+
+
 def subjects(data_set, rows):
   return set(data_set.table["subject"][rows].tolist())
 
@@ -32,15 +38,14 @@ def test_xsub_trains_on_the_published_performers(data_set, tmp_path):
   train, evaluate = protocols.split(data_set, "xsub")
   assert subjects(data_set, train) == {1, 2, 4, 5}
   assert subjects(data_set, evaluate) == {3, 6, 7}
-  person = np.ones((1, 25, 3), np.float32)
-  everybody = [Clip(f"c{s}", 0, [person], {"subject": s}) for s in range(1, 107)]
-  train, evaluate = protocols.split(all_of_them := prepare(tmp_path, everybody), "xsub")
+  everybody = with_facts(tmp_path, [{"subject": s} for s in range(1, 107)])
+  train, evaluate = protocols.split(everybody, "xsub")
   # Shahroudy et al. 2016, section 3.2.1
   of_60 = {1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38}
   # Liu et al. 2020, section 4.2, those beyond the first 40
   of_120 = {45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84, 85}
   of_120 |= {86, 89, 91, 92, 93, 94, 95, 97, 98, 100, 103}
-  assert subjects(all_of_them, train) == of_60 | of_120
+  assert subjects(everybody, train) == of_60 | of_120
   assert len(train) + len(evaluate) == 106
 
 
@@ -80,10 +85,9 @@ def test_what_a_protocol_does_not_say_is_the_default(data_set):
 
 def test_of_many_values_some_are_named(tmp_path):
   def message(subjects):
-    person = np.ones((1, 25, 3), np.float32)
-    clips = [Clip(f"c{i}", 0, [person], {"subject": i}) for i in range(subjects)]
+    data_set = with_facts(tmp_path / str(subjects), [{"subject": i} for i in range(subjects)])
     with pytest.raises(ConfigError) as error:
-      protocols.split(prepare(tmp_path / str(subjects), clips), "leave_one_out:value=99")
+      protocols.split(data_set, "leave_one_out:value=99")
     return str(error.value)
 
   shown = "no clip has subject '99'; there are " + ", ".join(map(str, range(20)))
@@ -104,9 +108,7 @@ def test_leaving_one_out_works_on_any_column(data_set):
 
 
 def test_a_value_may_hold_a_comma(tmp_path):
-  person = np.ones((3, 25, 3), np.float32)
-  clips = [Clip(f"c{i}", 0, [person], {"subject": s}) for i, s in enumerate(("Doe, Jane", "Roe"))]
-  data_set = prepare(tmp_path, clips)
+  data_set = with_facts(tmp_path, [{"subject": "Doe, Jane"}, {"subject": "Roe"}])
   for protocol in ("column=subject,value=Doe, Jane", "value=Doe, Jane,column=subject"):
     _, evaluate = protocols.split(data_set, f"leave_one_out:{protocol}")
     assert evaluate.tolist() == [0]
@@ -119,12 +121,8 @@ def test_all_trains_and_evaluates_on_everything(data_set):
 
 
 def test_given_splits_come_from_their_column(tmp_path):
-  person = np.ones((3, 25, 3), np.float32)
-  clips = [
-    Clip(f"c{i}", 0, [person], {"split": split, "split_xsub": other})
-    for i, (split, other) in enumerate([("train", ""), ("val", "train"), ("", "test")])
-  ]
-  data_set = prepare(tmp_path, clips)
+  pairs = [("train", ""), ("val", "train"), ("", "test")]
+  data_set = with_facts(tmp_path, [{"split": a, "split_xsub": b} for a, b in pairs])
   assert [side.tolist() for side in protocols.split(data_set, "given")] == [[0], [1]]
   other = protocols.split(data_set, "given:column=split_xsub")
   assert [side.tolist() for side in other] == [[1], [2]]
@@ -153,8 +151,6 @@ def test_a_wrong_protocol_says_what_is_possible(data_set, protocol, message):
 
 @pytest.mark.parametrize("protocol", ["xsub", "cross_subject"])
 def test_subjects_by_name_are_refused_where_numbers_are_needed(tmp_path, protocol):
-  person = np.ones((3, 25, 3), np.float32)
-  clips = [Clip(f"c{i}", 0, [person], {"subject": name}) for i, name in enumerate(("ann", "bob"))]
-  data_set = prepare(tmp_path, clips)
+  data_set = with_facts(tmp_path, [{"subject": "ann"}, {"subject": "bob"}])
   with pytest.raises(ConfigError, match="texts there, such as 'ann': take kfold:column=subject"):
     protocols.split(data_set, protocol)
