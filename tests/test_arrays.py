@@ -128,7 +128,7 @@ def test_arrays_whose_axes_may_be_in_another_order_are_mentioned(tmp_path, shape
 )
 def test_an_array_with_other_axes_is_refused(tmp_path, shape):
   write_val(tmp_path, shape)
-  with pytest.raises(DataError, match=r"expected \[clip, channel, frame, joint, person\]"):
+  with pytest.raises(DataError, match=r"has the shape \(2, .*; expected \[clip, channel, frame, j"):
     arrays.open_agcn(tmp_path, OPTIONS)
 
 
@@ -146,9 +146,6 @@ def test_a_truncated_agcn_array_is_refused(tmp_path):
   with pytest.raises(
     DataError, match=r"train_data_joint\.npy is not a \.npy array, or a truncated"
   ):
-    arrays.open_agcn(tmp_path, OPTIONS)
-  np.save(path, np.zeros((2, 3)))
-  with pytest.raises(DataError, match=r"shape \(2, 3\); expected \[clip, channel"):
     arrays.open_agcn(tmp_path, OPTIONS)
   with path.open("wb") as file:
     np.savez(file, clips=np.zeros(3))

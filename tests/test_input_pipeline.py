@@ -188,12 +188,6 @@ def test_evaluation_processes_get_equally_many_batches(data_set):
     assert len({part[step]["frames"].shape for part in parts}) == 1  # pieces of one global array
 
 
-def test_views_show_a_clip_differently(data_set):
-  batch = evaluate(data_set, views=2, sampling="uniform", window=4)[0]
-  assert batch["index"][0] == batch["index"][1]
-  assert not np.array_equal(*clips_of(data_set, batch)[:2])
-
-
 def test_devices_get_the_frames_of_their_own_clips(data_set):
   (whole,), (divided,) = train(data_set, 1), train(data_set, 1, shares=4)
   parts = [
@@ -240,6 +234,7 @@ def test_too_few_clips_for_a_batch_names_both_numbers(data_set):
   ("changes", "message"),
   [
     ({"sampling": "zoom"}, "sampling 'zoom' is unknown"),
+    ({"views": 2}, "views=2 is not possible with sampling 'loop'"),
     ({"window": 0}, "window=0: expected 1 or more"),
     ({"num_persons": 0}, "num_persons=0: expected 1 or more"),
     ({"batch_size": 0}, "batch_size=0 cannot be divided among 1 processes"),
@@ -251,12 +246,6 @@ def test_wrong_arguments_are_refused_before_the_first_batch(data_set, changes, m
   for function in (train, lambda data_set, _, **c: evaluate(data_set, **c)):
     with pytest.raises(ConfigError, match=message):
       function(data_set, 1, **changes)
-
-
-def test_several_views_need_a_sampling_that_has_them(data_set):
-  for sampling in ("loop", "random_shift"):
-    with pytest.raises(ConfigError, match=f"views=2 is not possible with sampling '{sampling}'"):
-      evaluate(data_set, views=2, sampling=sampling)
 
 
 def test_a_shard_that_breaks_while_training_is_a_data_error(tmp_path):

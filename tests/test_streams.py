@@ -39,13 +39,6 @@ def test_motion_is_the_step_to_the_next_frame_and_the_last_is_zero():
   np.testing.assert_array_equal(streams.motion(joints).ravel(), [3, -2, 0])
 
 
-def test_six_channel_streams_put_the_second_behind_the_first():
-  joints = jnp.arange(24.0).reshape(1, 2, 4, 3) ** 2
-  both = streams.apply(joints, "bone+motion", (0, 0, 1, 2))
-  np.testing.assert_array_equal(both[..., :3], streams.apply(joints, "bone", (0, 0, 1, 2)))
-  np.testing.assert_array_equal(both[..., 3:], streams.apply(joints, "bone_motion", (0, 0, 1, 2)))
-
-
 def test_an_unknown_stream_is_refused_with_the_known_ones():
   with pytest.raises(ConfigError, match="'bones' is unknown; known: joint, bone, joint_motion"):
     streams.apply(jnp.zeros((1, 2, 3)), "bones", (0, 0))
