@@ -146,8 +146,7 @@ class _Shell:
   ],
 )
 def test_anything_but_data_is_refused_by_name(tmp_path, what, named):
-  path = tmp_path / "a.pkl"
-  path.write_bytes(pickle.dumps({"annotations": [what]}))
+  path = write_pickle(tmp_path / "a.pkl", {"annotations": [what]})
   with pytest.raises(DataError, match=f"the pickle asks for .*{named}"):
     pickles.load(path)
 
@@ -162,16 +161,16 @@ def test_an_empty_file_is_called_empty_and_a_damaged_one_damaged(tmp_path):
 
 
 def test_a_pickle_that_runs_a_command_does_not(tmp_path):
-  path, target = tmp_path / "a.pkl", tmp_path / "touched"
-  path.write_bytes(pickle.dumps(_Shell(target)))
+  target = tmp_path / "touched"
+  path = write_pickle(tmp_path / "a.pkl", _Shell(target))
   with pytest.raises(DataError, match=r"asks for (posix|nt)\.system"):
     pickles.load(path)
   assert not target.exists()
 
 
 def test_a_pickle_that_is_called_an_array_does_not_run_either(tmp_path):
-  path, target = tmp_path / "a.npy", tmp_path / "touched"
-  path.write_bytes(pickle.dumps(_Shell(target)))
+  target = tmp_path / "touched"
+  path = write_pickle(tmp_path / "a.npy", _Shell(target))
   with pytest.raises(DataError, match=r"a\.npy is not a \.npy array"):
     raw_files.map_npy(path)
   np.save(path, np.array([_Shell(target)], dtype=object), allow_pickle=True)
