@@ -119,7 +119,7 @@ def _landmarks(points: np.ndarray) -> list[dict]:
   return [{"x": x, "y": y, "z": z, "visibility": 0.9} for x, y, z in np.round(points, 5).tolist()]
 
 
-def mediapipe_json(clip: pathlib.Path, people: np.ndarray, *, world: bool = True) -> None:
+def mediapipe_json(clip: pathlib.Path, people: np.ndarray) -> None:
   """CLIP.json with the landmarks of every frame, in the picture and in the world."""
   bodies = stick_poses.as_layout(people, "mediapipe")
   picture = np.concatenate([stick_poses.pixels(bodies) / SIZE, -bodies[..., 2:]], axis=-1)
@@ -128,7 +128,7 @@ def mediapipe_json(clip: pathlib.Path, people: np.ndarray, *, world: bool = True
     {
       "frame": t,
       "landmarks": [_landmarks(points) for points in picture[:, t]],
-      **({"worldLandmarks": [_landmarks(points) for points in around[:, t]]} if world else {}),
+      "worldLandmarks": [_landmarks(points) for points in around[:, t]],
     }
     for t in range(people.shape[1])
   ]

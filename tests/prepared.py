@@ -55,14 +55,14 @@ def prepare(out: pathlib.Path, clips, *, arguments_=None, **fields) -> DataSet:
   return open_data_set(out / args.name)
 
 
-def random_clips(count: int, seed: int = 0, frames=(5, 30), persons: int = 2) -> list[Clip]:
+def random_clips(count: int, seed: int = 0, frames=(5, 30)) -> list[Clip]:
   """NTU-like clips of unequal lengths; person 1 is there in every second."""
   rng = np.random.default_rng(seed)
   clips = []
   for i in range(count):
     sequences = [
       rng.normal(size=(int(rng.integers(*frames)), NTU.num_joints, 3)).astype(np.float32)
-      for _ in range(1 + i % persons)
+      for _ in range(1 + i % 2)
     ]
     facts = {"subject": 1 + i % 7, "camera": 1 + i % 3, "setup": 1 + i % 4}
     clips.append(Clip(f"clip{i:03d}", i % 6, sequences, facts))

@@ -142,8 +142,8 @@ def python(script, **options):
   )
 
 
-def wait_until(condition, seconds=60):
-  end = time.monotonic() + seconds
+def wait_until(condition):
+  end = time.monotonic() + 60
   while not condition():
     assert time.monotonic() < end, "took too long"
     time.sleep(0.02)
