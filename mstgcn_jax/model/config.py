@@ -65,6 +65,7 @@ class Published:
 
 _OF_PYSKL = {"initial_values": "torch", "origin": "first_frame", "of_pyskl": True}
 _PYSKL = _OF_PYSKL | {"dropout_in_blocks": True}
+_PYSKL_OF_HE = _PYSKL | {"initial_values": "he, torch at the ends"}
 NETWORKS = {
   # Chen et al., AAAI 2021.
   "mstgcn": Published("ms", 112, first_block="basic"),
@@ -81,10 +82,8 @@ NETWORKS = {
   "stgcnpp": Published("stgcnpp", input_norm="VC", **_PYSKL),
   "dgstgcn": Published("dgstgcn", strategy=RANDOM, input_norm="VC", **_PYSKL),
   "pyskl_stgcn": Published("stgcn", strategy="stgcn", input_norm="VC", **_PYSKL),
-  "pyskl_aagcn": Published("aagcn", **(_PYSKL | {"initial_values": "he, torch at the ends"})),
-  "pyskl_ctrgcn": Published(
-    "pyskl_ctrgcn", **(_PYSKL | {"initial_values": "he, torch at the ends"})
-  ),
+  "pyskl_aagcn": Published("aagcn", **_PYSKL_OF_HE),
+  "pyskl_ctrgcn": Published("pyskl_ctrgcn", **_PYSKL_OF_HE),
   # Liu et al., CVPR 2020, as PYSKL has it.
   "pyskl_msg3d": Published(
     "msg3d", 96, strategy="binary", layout=((1, 1), (2, 2), (4, 2)), **_OF_PYSKL
@@ -310,15 +309,12 @@ def _block(index: int, block: BlockConfig | tuple) -> BlockConfig:
 
 
 def _check(c: ModelConfig) -> None:
-  _check_count("spatial_scales", c.spatial_scales)
-  _check_count("temporal_scales", c.temporal_scales)
-  _check_count("reduction", c.reduction)
+  counts = ("spatial_scales", "temporal_scales", "reduction", "kernel_size", "subsets")
+  for name in (*counts, "gcn_scales", "g3d_scales"):
+    _check_count(name, getattr(c, name))
   _check_count("expand_ratio", c.expand_ratio, minimum=0)
-  _check_count("kernel_size", c.kernel_size)
   if c.kernel_size % 2 == 0:
     raise ConfigError(f"kernel_size is {c.kernel_size}; it must be odd, to look both ways alike")
-  for name in ("subsets", "gcn_scales", "g3d_scales"):
-    _check_count(name, getattr(c, name))
   if not (isinstance(c.windows, tuple) and all(map(_is_odd, c.windows))):
     raise ConfigError(f"windows is {c.windows!r}; give odd numbers of frames, such as (3, 5)")
   if c.embedding is not None:
