@@ -12,8 +12,8 @@ import prepared
 import pytest
 import test_public_sets
 from flax import nnx
+from formats import prepare
 
-from data_prep import __main__ as data_prep
 from data_prep.readers.interface import Clip
 from data_prep.synthetic import skeleton_files
 from mstgcn_jax import skeletons
@@ -89,10 +89,6 @@ def test_four_streams_differ_from_one_in_the_streams_only(data):
 # --- a start on each kind of raw data
 
 
-def prepare(*arguments) -> None:
-  assert data_prep.main([*map(str, arguments), "--workers", "1"]) == 0
-
-
 def start(name: str, data_dir: pathlib.Path, workdir: pathlib.Path, channels: int) -> Scores:
   """One epoch of a config file with a network and batches that take seconds."""
   config = config_lib.load(CONFIGS / name)
@@ -118,7 +114,7 @@ def test_ntu120_starts_on_skeleton_files(tmp_path):
   for path in skeleton_files.generate(raw, performers=3, repetitions=1, cameras=1, frames=24):
     action = int(path.stem[-3:])
     path.rename(path.with_name(f"{path.stem[:-3]}{120 - action:03d}.skeleton"))
-  prepare("ntu120", "--raw", raw, "--out", tmp_path)
+  prepare("ntu120", raw)
   scores = start("ntu120_joint.py", tmp_path, tmp_path / "run", channels=3)
   # Performers 1 and 2 train, 3 evaluates.
   assert all("P003" in name for name in scores.names.tolist())
@@ -128,7 +124,7 @@ def test_ntu120_starts_on_skeleton_files(tmp_path):
 def test_the_modern_recipe_starts_on_generated_clips(tmp_path):
   raw = tmp_path / "raw"
   skeleton_files.generate(raw, performers=3, repetitions=1, cameras=1, frames=24)
-  prepare("ntu60", "--raw", raw, "--out", tmp_path)
+  prepare("ntu60", raw)
   scores = start("ntu_mstgcn_modern.py", tmp_path, tmp_path / "run", channels=3)
   assert all("P003" in name for name in scores.names.tolist())  # performers 1 and 2 train
   assert scores.logits.shape == (len(skeleton_files.CLASS_NAMES), 60)
@@ -148,7 +144,7 @@ def test_kinetics_starts_on_json_files(tmp_path):
       (folder / f"{part}{i}.json").write_text(json.dumps({"data": data, **facts}))
       labels[f"{part}{i}"] = {"has_skeleton": True, **facts}
     (raw / f"kinetics_{part}_label.json").write_text(json.dumps(labels))
-  prepare("kinetics", "--raw", raw, "--out", tmp_path)
+  prepare("kinetics", raw)
   scores = start("kinetics_joint.py", tmp_path, tmp_path / "run", channels=3)
   assert scores.names.tolist() == ["val0", "val1", "val2"]
   assert scores.logits.shape == (3, 400)
@@ -161,7 +157,7 @@ def test_nw_ucla_starts_on_json_files(tmp_path):
   for i, name in enumerate(names):
     content = {"file_name": name, "skeletons": wave(8 + 2 * i, 20, 3, seed=i).tolist()}
     (raw / f"{name}.json").write_text(json.dumps(content | {"label": 1 + i % 2}))
-  prepare("nw_ucla", "--raw", raw, "--out", tmp_path)
+  prepare("nw_ucla", raw)
   scores = start("nw_ucla_joint.py", tmp_path, tmp_path / "run", channels=3)
   assert scores.names.tolist() == sorted(name for name in names if name.endswith("v03"))
   assert scores.logits.shape == (3, 10)
@@ -202,7 +198,7 @@ def test_coco_starts_on_a_pyskl_pickle(tmp_path):
   split = {"xsub_train": names[:5], "xsub_val": names[5:], "xview_train": names, "xview_val": []}
   raw = tmp_path / "ntu60_hrnet.pkl"
   raw.write_bytes(pickle.dumps({"split": split, "annotations": annotations}))
-  prepare("pyskl", "--raw", raw, "--out", tmp_path)
+  prepare("pyskl", raw)
   scores = start("coco_joint.py", tmp_path, tmp_path / "run", channels=3)
   assert scores.names.tolist() == names[5:]
 
@@ -213,7 +209,7 @@ def test_poses_start_on_a_folder_of_openpose_files_in_class_folders(tmp_path):
     for i in range(6):
       people = estimator_files.seen("body_25", action, seed=i, frames=12)
       estimator_files.openpose(raw / name / f"clip{i}", people)
-  prepare("poses", "--raw", raw, "--out", tmp_path)
+  prepare("poses", raw)
   scores = start("poses.py", tmp_path, tmp_path / "run", channels=3)
   assert scores.logits.shape == (3, 2)  # 12 clips in five groups, one of which is tested
   facts = json.loads((tmp_path / "run" / "model.json").read_text())
@@ -223,7 +219,7 @@ def test_poses_start_on_a_folder_of_openpose_files_in_class_folders(tmp_path):
 
 def test_shrec_starts_on_its_text_files(tmp_path):
   test_public_sets.write_shrec(tmp_path / "raw")
-  prepare("shrec17_14", "--raw", tmp_path / "raw", "--out", tmp_path)
+  prepare("shrec17_14", tmp_path / "raw")
   scores = start("shrec17_14_joint.py", tmp_path, tmp_path / "run", channels=3)
   assert scores.logits.shape == (3, 14)  # the third subject's gestures are the track's test
 
@@ -243,7 +239,7 @@ def write_own(raw: pathlib.Path, channels: int) -> None:
 
 def test_own_recordings_start_on_a_folder_of_arrays(tmp_path):
   write_own(tmp_path / "raw", channels=3)
-  prepare("own", "--raw", tmp_path / "raw", "--out", tmp_path)
+  prepare("own", tmp_path / "raw")
   scores = start("own_recordings.py", tmp_path, tmp_path / "run", channels=3)
   assert scores.logits.shape == (4, 2)  # one of three people is tested
   facts = json.loads((tmp_path / "run" / "model.json").read_text())
@@ -253,7 +249,7 @@ def test_own_recordings_start_on_a_folder_of_arrays(tmp_path):
 
 def test_own_flat_recordings_need_no_change_of_the_config(tmp_path):
   write_own(tmp_path / "raw", channels=2)
-  prepare("own", "--raw", tmp_path / "raw", "--out", tmp_path)
+  prepare("own", tmp_path / "raw")
   config = config_lib.load(CONFIGS / "own_recordings.py")
   config.data.dir = str(tmp_path)
   config.batch_size = 4
@@ -267,7 +263,7 @@ def test_own_flat_recordings_need_no_change_of_the_config(tmp_path):
 
 def test_scores_of_own_recordings_are_not_turned_and_sheared(tmp_path):
   write_own(tmp_path / "raw", channels=3)
-  prepare("own", "--raw", tmp_path / "raw", "--out", tmp_path, "--as-is")
+  prepare("own", tmp_path / "raw", "--as-is")
   config = config_lib.load(CONFIGS / "own_recordings.py")
   config.data.dir = str(tmp_path)
   config.batch_size = 4

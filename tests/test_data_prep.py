@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from formats import prepare
 from golden import golden, shared
 
 from data_prep import __main__ as command
@@ -42,8 +43,7 @@ def test_bodies_are_selected_as_the_reference_selects_them():
 
 
 def test_recordings_with_many_bodies_equal_the_reference(tmp_path):
-  assert run("ntu60", "--raw", golden("data/bodies"), "--out", tmp_path, "--workers", 1) == 0
-  data_set = open_data_set(tmp_path / "ntu60")
+  data_set = prepare("ntu60", golden("data/bodies"), out=tmp_path)
   assert_equal_to_golden(data_set, "bodies")
   assert data_set.by_sum  # by which runs turn other recordings
   names = data_set.class_names
@@ -51,8 +51,7 @@ def test_recordings_with_many_bodies_equal_the_reference(tmp_path):
 
 
 def test_real_ntu_recordings_equal_the_reference(tmp_path):
-  assert run("ntu60", "--raw", shared("data/ntu_rgbd"), "--out", tmp_path) == 0
-  data_set = open_data_set(tmp_path / "ntu60")
+  data_set = prepare("ntu60", shared("data/ntu_rgbd"), out=tmp_path)
   assert_equal_to_golden(data_set, "ntu_rgbd")
   row = data_set.table["name"].tolist().index("S004C002P003R001A017")
   facts = {key: column[row] for key, column in data_set.table.items()}
@@ -61,8 +60,7 @@ def test_real_ntu_recordings_equal_the_reference(tmp_path):
 
 
 def test_real_utd_mhad_has_the_published_split(tmp_path):
-  assert run("utd_mhad", "--raw", shared("data/utd_mhad/Skeleton"), "--out", tmp_path) == 0
-  data_set = open_data_set(tmp_path / "utd_mhad")
+  data_set = prepare("utd_mhad", shared("data/utd_mhad/Skeleton"), out=tmp_path)
   train, evaluate = protocols.split(data_set, "cross_subject")
   assert (len(data_set), len(train), len(evaluate)) == (861, 431, 430)
   assert len(data_set.class_names) == 27
@@ -76,8 +74,7 @@ def test_real_utd_mhad_has_the_published_split(tmp_path):
 
 
 def test_real_nw_ucla_has_the_published_split(tmp_path):
-  assert run("nw_ucla", "--raw", shared("data/nw_ucla/all_sqe"), "--out", tmp_path) == 0
-  data_set = open_data_set(tmp_path / "nw_ucla")
+  data_set = prepare("nw_ucla", shared("data/nw_ucla/all_sqe"), out=tmp_path)
   train, evaluate = protocols.split(data_set, "leave_one_out:column=camera,value=3")
   # 10 of the published 1,494 are not in the files that are passed round.
   assert (len(train), len(evaluate), len(data_set.class_names)) == (1020, 464, 10)
@@ -91,9 +88,7 @@ def test_class_names_are_the_published_ones(name):
 
 
 def test_kinetics_equals_the_reference_and_keeps_its_split(tmp_path, capsys):
-  raw = golden("data/kinetics_raw")
-  assert run("kinetics", "--raw", raw, "--out", tmp_path, "--workers", 1) == 0
-  data_set = open_data_set(tmp_path / "kinetics")
+  data_set = prepare("kinetics", golden("data/kinetics_raw"), out=tmp_path)
   assert data_set.scale == 1000  # three decimals, stored exactly
   assert (data_set.fill, data_set.center, data_set.rotated) == ("zero", None, False)
   with np.load(golden("data/kinetics.npz")) as data:
@@ -115,11 +110,8 @@ def test_worker_processes_write_the_same_data_set(tmp_path):
   for subject in range(20, 40):
     source = golden(f"data/bodies/{BODIES[subject % 3]}.skeleton")
     shutil.copy(source, raw / f"S005C001P0{subject}R001A001.skeleton")
-  for workers in (1, 2):
-    arguments = ("--out", tmp_path / str(workers), "--workers", workers)
-    assert run("ntu60", "--raw", raw, *arguments) == 0
-  sums = [open_data_set(tmp_path / str(w) / "ntu60").shards for w in (1, 2)]
-  assert sums[0] == sums[1]
+  one, two = (prepare("ntu60", raw, "--workers", w, out=tmp_path / str(w)) for w in (1, 2))
+  assert one.shards == two.shards
 
 
 def bodies_folder(tmp_path) -> pathlib.Path:
@@ -130,28 +122,27 @@ def bodies_folder(tmp_path) -> pathlib.Path:
 
 def test_an_existing_data_set_is_reported_and_left(tmp_path, capsys):
   raw = bodies_folder(tmp_path)
-  assert run("ntu60", "--raw", raw, "--out", tmp_path, "--workers", 1) == 0
-  before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "ntu60/1.0.0").iterdir()}
+  folder = prepare("ntu60", raw).path
+  before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
   capsys.readouterr()
-  assert run("ntu60", "--raw", raw, "--out", tmp_path) == 0
+  prepare("ntu60", raw)
   assert "is there already (5 clips); left as it is" in capsys.readouterr().out
-  assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "ntu60/1.0.0").iterdir()}
+  assert before == {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
 
 
 def test_overwrite_replaces_it(tmp_path):
   raw = bodies_folder(tmp_path)
-  assert run("ntu60", "--raw", raw, "--out", tmp_path, "--workers", 1) == 0
+  prepare("ntu60", raw)
   (raw / f"{BODIES[0]}.skeleton").unlink()
-  assert run("ntu60", "--raw", raw, "--out", tmp_path, "--overwrite", "--workers", 1) == 0
-  assert len(open_data_set(tmp_path / "ntu60")) == 4
+  assert len(prepare("ntu60", raw, "--overwrite")) == 4
   assert [path.name for path in (tmp_path / "ntu60").iterdir()] == ["1.0.0"]
 
 
 def test_an_overwrite_that_fails_leaves_the_old_one(tmp_path):
   raw = bodies_folder(tmp_path)
-  assert run("ntu60", "--raw", raw, "--out", tmp_path, "--workers", 1) == 0
+  prepare("ntu60", raw)
   (raw / f"{BODIES[0]}.skeleton").write_text("not a recording")
-  assert run("ntu60", "--raw", raw, "--out", tmp_path, "--overwrite", "--workers", 1) == 1
+  prepare("ntu60", raw, "--overwrite", status=1)
   assert len(open_data_set(tmp_path / "ntu60")) == 5
 
 
@@ -162,10 +153,8 @@ def test_the_ignore_list_is_read_with_its_header_lines(tmp_path, capsys):
     "them in your experiments.\r\n\r\n"
     f"{BODIES[0]}\r\n{BODIES[2]}.skeleton\r\nS001C002P005R002A008\n"
   )
-  raw = bodies_folder(tmp_path)
-  arguments = ("--ignore-list", ignored, "--workers", 1)
-  assert run("ntu60", "--raw", raw, "--out", tmp_path, *arguments) == 0
-  names = open_data_set(tmp_path / "ntu60").table["name"].tolist()
+  data_set = prepare("ntu60", bodies_folder(tmp_path), "--ignore-list", ignored)
+  names = data_set.table["name"].tolist()
   assert len(names) == 3 and not {BODIES[0], BODIES[2]} & set(names)
   assert "3 clips, 56,575 fewer than the published 56,578" in capsys.readouterr().err
 
@@ -179,23 +168,22 @@ def test_a_list_that_names_no_recording_or_is_not_there_is_refused(tmp_path):
     DataError, match=r"missing\.txt names no recording such as S001C002P005R002A008"
   ):
     ntu.read_ignore_list(ignored)
-  assert run("ntu60", "--raw", raw, "--out", tmp_path, "--ignore-list", ignored) == 1
+  prepare("ntu60", raw, "--ignore-list", ignored, status=1)
 
 
 def test_a_list_that_leaves_out_everything_is_one_message(tmp_path, capsys):
   raw, ignored = bodies_folder(tmp_path), tmp_path / "missing.txt"
   ignored.write_text("\n".join(path.stem for path in raw.iterdir()))
-  assert run("ntu60", "--raw", raw, "--out", tmp_path, "--ignore-list", ignored) == 1
+  prepare("ntu60", raw, "--ignore-list", ignored, status=1)
   assert "all 5 recordings" in capsys.readouterr().err
 
 
 def test_without_an_ignore_list_the_counts_are_compared(tmp_path, capsys):
-  raw = bodies_folder(tmp_path)
-  assert run("ntu120", "--raw", raw, "--out", tmp_path, "--workers", 1) == 0
+  data_set = prepare("ntu120", bodies_folder(tmp_path))
   errors = capsys.readouterr().err
   assert "the 535 recordings of the official list of missing skeletons" in errors
   assert "5 clips, 113,940 fewer than the published 113,945" in errors
-  assert len(open_data_set(tmp_path / "ntu120").class_names) == 120
+  assert len(data_set.class_names) == 120
 
 
 def test_a_data_set_can_have_its_own_name(tmp_path):

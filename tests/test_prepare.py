@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 
+import formats
 import numpy as np
 import prepared
 import pytest
 from array_record.python import array_record_module
 from golden import golden
 
-from data_prep import __main__ as command
 from data_prep import prepare, shards
 from data_prep.readers.interface import Clip, Source
 from mstgcn_jax.data.data_set import open_data_set
@@ -93,9 +93,7 @@ def test_links_are_followed_and_broken_or_unreadable_files_are_bad(tmp_path):
   (raw / "S005C001P003R001A001.skeleton").symlink_to(raw / "nowhere")
   shutil.copy(original, raw / "S005C001P001R001A001.skeleton")  # the same name twice
   (raw / "S005C001P009R001A001.skeleton").mkdir()  # a folder is no recording
-  arguments = ["--raw", str(raw), "--out", str(tmp_path), "--max-bad", "50", "--workers", "1"]
-  assert command.main(["ntu60", *arguments]) == 0
-  data_set = open_data_set(tmp_path / "ntu60")
+  data_set = formats.prepare("ntu60", raw, "--max-bad", 50)
   assert data_set.table["subject"].tolist() == [1, 2]
   assert prepared.report(data_set) == {
     "S005C001P001R001A001": "a second recording has the name S005C001P001R001A001",
@@ -109,9 +107,8 @@ def test_a_file_name_that_is_no_text_is_listed(tmp_path):
   shutil.copy(golden("data/bodies/S005C001P001R001A001.skeleton"), raw)
   with open(os.fsencode(raw) + b"/\xdcbung.skeleton", "w") as file:
     file.write("0\n")
-  arguments = ["--raw", str(raw), "--out", str(tmp_path), "--workers", "1", "--max-bad", "60"]
-  assert command.main(["ntu60", *arguments]) == 0
-  assert "\\udcdcbung.skeleton" in prepared.report(open_data_set(tmp_path / "ntu60"))
+  data_set = formats.prepare("ntu60", raw, "--max-bad", 60)
+  assert "\\udcdcbung.skeleton" in prepared.report(data_set)
 
 
 def test_a_loop_of_links_ends(tmp_path):
@@ -119,8 +116,7 @@ def test_a_loop_of_links_ends(tmp_path):
   raw.mkdir()
   (raw / "again").symlink_to(raw)
   (raw / "S005C001P003R001A001.skeleton").symlink_to("S005C001P003R001A001.skeleton")
-  arguments = ["--raw", str(raw), "--out", str(tmp_path), "--workers", "1"]
-  assert command.main(["ntu60", *arguments]) == 1
+  formats.prepare("ntu60", raw, status=1)
 
 
 def test_an_error_in_a_reader_is_not_hidden(tmp_path):
@@ -366,6 +362,5 @@ def test_a_folder_that_is_no_data_set_is_not_overwritten(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_one_message(tmp_path, capsys):
   (tmp_path / "data").write_text("a file, not a folder")
-  arguments = ["--raw", str(golden("data/bodies")), "--out", str(tmp_path / "data")]
-  assert command.main(["ntu60", *arguments]) == 1
+  formats.prepare("ntu60", golden("data/bodies"), out=tmp_path / "data", status=1)
   assert len(capsys.readouterr().err.splitlines()) == 1
