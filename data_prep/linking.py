@@ -43,7 +43,7 @@ class Track:
 
   def add(self, time: int, person: Person) -> None:
     last, gap = self.people[-1], time - self.times[-1]
-    moved = _moved(last, person) / gap
+    moved = _ways(last, person).mean(axis=0) / gap
     self.step = moved if len(self.times) == 1 else 0.7 * self.step + 0.3 * moved
     self.size = 0.8 * self.size + 0.2 * _size(person)
     self.times.append(time)
@@ -122,23 +122,19 @@ def _cost(track: Track, person: Person, time: int) -> float:
   """Distance from where the track is expected, as a share of the farthest one allowed."""
   last, gap = track.people[-1], time - track.times[-1]
   expected = track.step * min(gap, _AHEAD)
-  both = (last.scores > 0) & (person.scores > 0)
-  if both.sum() >= 3:
-    away = np.linalg.norm(person.points - last.points - expected, axis=-1)[both].mean()
-  else:
-    away = np.linalg.norm(_middle(person) - _middle(last) - expected)
+  away = np.linalg.norm(_ways(last, person) - expected, axis=-1).mean()
   distance = away / max(track.size, 1e-9) + _OLD * (gap - 1)
   if person.number is not None and person.number == last.number:
     distance *= _SAME_NUMBER
   return distance / (_FARTHEST + _FARTHER * (gap - 1))
 
 
-def _moved(last: Person, person: Person) -> np.ndarray:
-  """Mean way of the joints found both times; of the middle, where there are hardly any."""
+def _ways(last: Person, person: Person) -> np.ndarray:
+  """Ways of the joints found both times, [joint, 2 or 3]; with hardly any, the middle's, [1, …]."""
   both = (last.scores > 0) & (person.scores > 0)
   if both.sum() < 3:
-    return _middle(person) - _middle(last)
-  return (person.points - last.points)[both].mean(axis=0)
+    return (_middle(person) - _middle(last))[None]
+  return (person.points - last.points)[both]
 
 
 def _middle(person: Person) -> np.ndarray:
