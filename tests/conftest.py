@@ -57,6 +57,12 @@ def _forgets_what_was_compiled():
   jax.clear_caches()
 
 
+@pytest.fixture
+def raw(tmp_path):
+  """A folder for recordings, to be made; what `formats.prepare` makes of them comes beside it."""
+  return tmp_path / "raw"
+
+
 @pytest.fixture(scope="session")
 def quickstart(tmp_path_factory):
   """A folder as `make train` leaves it, in small: raw/synthetic, data/synthetic, runs/quickstart.

@@ -108,8 +108,7 @@ def wave(frames: int, joints: int, channels: int, seed: int) -> np.ndarray:
   return start + 0.2 * np.sin(np.arange(frames) / 3)[:, None, None]
 
 
-def test_ntu120_starts_on_skeleton_files(tmp_path):
-  raw = tmp_path / "raw"
+def test_ntu120_starts_on_skeleton_files(tmp_path, raw):
   classes = len(skeleton_files.CLASS_NAMES)
   for path in skeleton_files.generate(raw, performers=3, repetitions=1, cameras=1, frames=24):
     action = int(path.stem[-3:])
@@ -121,8 +120,7 @@ def test_ntu120_starts_on_skeleton_files(tmp_path):
   assert scores.logits.shape == (classes, 120)
 
 
-def test_the_modern_recipe_starts_on_generated_clips(tmp_path):
-  raw = tmp_path / "raw"
+def test_the_modern_recipe_starts_on_generated_clips(tmp_path, raw):
   skeleton_files.generate(raw, performers=3, repetitions=1, cameras=1, frames=24)
   prepare("ntu60", raw)
   scores = start("ntu_mstgcn_modern.py", tmp_path, tmp_path / "run", channels=3)
@@ -130,8 +128,7 @@ def test_the_modern_recipe_starts_on_generated_clips(tmp_path):
   assert scores.logits.shape == (len(skeleton_files.CLASS_NAMES), 60)
 
 
-def test_kinetics_starts_on_json_files(tmp_path):
-  raw = tmp_path / "raw"
+def test_kinetics_starts_on_json_files(tmp_path, raw):
   for part, count in (("train", 8), ("val", 3)):
     folder = raw / f"kinetics_{part}"
     folder.mkdir(parents=True)
@@ -150,8 +147,7 @@ def test_kinetics_starts_on_json_files(tmp_path):
   assert scores.logits.shape == (3, 400)
 
 
-def test_nw_ucla_starts_on_json_files(tmp_path):
-  raw = tmp_path / "raw"
+def test_nw_ucla_starts_on_json_files(tmp_path, raw):
   raw.mkdir()
   names = [f"a{1 + i % 2:02d}_s01_e{i // 3:02d}_v{1 + i % 3:02d}" for i in range(9)]
   for i, name in enumerate(names):
@@ -203,8 +199,7 @@ def test_coco_starts_on_a_pyskl_pickle(tmp_path):
   assert scores.names.tolist() == names[5:]
 
 
-def test_poses_start_on_a_folder_of_openpose_files_in_class_folders(tmp_path):
-  raw = tmp_path / "raw"
+def test_poses_start_on_a_folder_of_openpose_files_in_class_folders(tmp_path, raw):
   for name, action in (("pick up", 2), ("open a drawer", 6)):
     for i in range(6):
       people = estimator_files.seen("body_25", action, seed=i, frames=12)
@@ -217,9 +212,9 @@ def test_poses_start_on_a_folder_of_openpose_files_in_class_folders(tmp_path):
   assert facts["class_names"] == ["open a drawer", "pick up"]
 
 
-def test_shrec_starts_on_its_text_files(tmp_path):
-  test_public_sets.write_shrec(tmp_path / "raw")
-  prepare("shrec17_14", tmp_path / "raw")
+def test_shrec_starts_on_its_text_files(tmp_path, raw):
+  test_public_sets.write_shrec(raw)
+  prepare("shrec17_14", raw)
   scores = start("shrec17_14_joint.py", tmp_path, tmp_path / "run", channels=3)
   assert scores.logits.shape == (3, 14)  # the third subject's gestures are the track's test
 
@@ -237,9 +232,9 @@ def write_own(raw: pathlib.Path, channels: int) -> None:
   (raw / "skeleton.json").write_text(json.dumps(layout | {"center": 0}))
 
 
-def test_own_recordings_start_on_a_folder_of_arrays(tmp_path):
-  write_own(tmp_path / "raw", channels=3)
-  prepare("own", tmp_path / "raw")
+def test_own_recordings_start_on_a_folder_of_arrays(tmp_path, raw):
+  write_own(raw, channels=3)
+  prepare("own", raw)
   scores = start("own_recordings.py", tmp_path, tmp_path / "run", channels=3)
   assert scores.logits.shape == (4, 2)  # one of three people is tested
   facts = json.loads((tmp_path / "run" / "model.json").read_text())
@@ -247,9 +242,9 @@ def test_own_recordings_start_on_a_folder_of_arrays(tmp_path):
   assert facts["class_names"] == ["clap", "wave"]
 
 
-def test_own_flat_recordings_need_no_change_of_the_config(tmp_path):
-  write_own(tmp_path / "raw", channels=2)
-  prepare("own", tmp_path / "raw")
+def test_own_flat_recordings_need_no_change_of_the_config(tmp_path, raw):
+  write_own(raw, channels=2)
+  prepare("own", raw)
   config = config_lib.load(CONFIGS / "own_recordings.py")
   config.data.dir = str(tmp_path)
   config.batch_size = 4
@@ -261,9 +256,9 @@ def test_own_flat_recordings_need_no_change_of_the_config(tmp_path):
   assert run.facts().sampling.bone_parents is None
 
 
-def test_scores_of_own_recordings_are_not_turned_and_sheared(tmp_path):
-  write_own(tmp_path / "raw", channels=3)
-  prepare("own", tmp_path / "raw", "--as-is")
+def test_scores_of_own_recordings_are_not_turned_and_sheared(tmp_path, raw):
+  write_own(raw, channels=3)
+  prepare("own", raw, "--as-is")
   config = config_lib.load(CONFIGS / "own_recordings.py")
   config.data.dir = str(tmp_path)
   config.batch_size = 4

@@ -46,17 +46,17 @@ def test_flat_clips_of_ones_own_are_drawn_upright_whichever_way_y_points(tmp_pat
     assert head > foot
 
 
-def test_a_third_channel_between_0_and_1_is_said_to_be_a_score(tmp_path, capsys):
+def test_a_third_channel_between_0_and_1_is_said_to_be_a_score(raw, capsys):
   clip = stick_poses.pixels(stick_poses.as_layout(stick_poses.people(4), "coco"))
   scored = np.concatenate([clip, np.full_like(clip[..., :1], 0.7)], axis=-1)
-  data = own(tmp_path / "raw", {"a": scored}, "coco", "--as-is")
+  data = own(raw, {"a": scored}, "coco", "--as-is")
   assert data.coordinates["channels"] == ["x", "y", "score"]
   assert "taken for a score; heads lie towards -y" in capsys.readouterr().err
 
 
-def test_turned_clips_say_that_z_points_up(tmp_path):
+def test_turned_clips_say_that_z_points_up(raw):
   clip = stick_poses.people(4)
-  data = own(tmp_path / "raw", {"a": clip}, "ntu_rgbd")
+  data = own(raw, {"a": clip}, "ntu_rgbd")
   assert data.coordinates == {"channels": ["x", "y", "z"], "up": "z"}
   assert data.sample(0, 16, num_persons=1).shape == (1, 16, 25, 3)
 

@@ -104,8 +104,7 @@ def test_kinetics_equals_the_reference_and_keeps_its_split(tmp_path, capsys):
   assert "5 clips, 19,791 fewer than the published 19,796" in capsys.readouterr().err
 
 
-def test_worker_processes_write_the_same_data_set(tmp_path):
-  raw = tmp_path / "raw"
+def test_worker_processes_write_the_same_data_set(tmp_path, raw):
   raw.mkdir()
   for subject in range(20, 40):
     source = golden(f"data/bodies/{BODIES[subject % 3]}.skeleton")
@@ -115,9 +114,7 @@ def test_worker_processes_write_the_same_data_set(tmp_path):
 
 
 def bodies_folder(tmp_path) -> pathlib.Path:
-  raw = tmp_path / "raw"
-  shutil.copytree(golden("data/bodies"), raw)
-  return raw
+  return shutil.copytree(golden("data/bodies"), tmp_path / "raw")
 
 
 def test_an_existing_data_set_is_reported_and_left(tmp_path, capsys):

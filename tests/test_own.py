@@ -47,9 +47,9 @@ def write_own(folder, table=TABLE, *, layout=LAYOUT, **clips):
   return clips
 
 
-def test_own_clips_come_with_every_column_of_the_csv(tmp_path):
-  clips = write_own(tmp_path / "raw")
-  data = prepare("own", tmp_path / "raw")
+def test_own_clips_come_with_every_column_of_the_csv(raw):
+  clips = write_own(raw)
+  data = prepare("own", raw)
   assert data.class_names == ("clap", "wave") and data.skeleton.name == "arm"
   assert data.table["label"].tolist() == [1, 0]
   assert data.table["subject"].tolist() == [1, 2]
@@ -70,8 +70,7 @@ def test_own_clips_come_with_every_column_of_the_csv(tmp_path):
     ("ho\u0308ren", "H\u00f6ren.npy"),
   ],
 )
-def test_a_clip_is_found_by_a_name_that_is_spelt_otherwise(tmp_path, listed, there):
-  raw = tmp_path / "raw"
+def test_a_clip_is_found_by_a_name_that_is_spelt_otherwise(raw, listed, there):
   write_own(raw, f"name,label\n{listed},wave\nb,clap\n")
   (raw / there).parent.mkdir(exist_ok=True)
   (raw / "a.npy").rename(raw / there)
@@ -175,9 +174,9 @@ def test_only_zeros_are_untracked_not_what_happens_to_sum_to_zero(tmp_path):
   np.testing.assert_allclose(np.linalg.norm(person, axis=-1), lengths, rtol=1e-5)
 
 
-def test_a_layout_with_only_horizontal_joints_is_turned_and_says_so(tmp_path):
-  write_own(tmp_path / "raw", "name,label\na,x\n", a=normal(4, 33, 3))
-  data = prepare("own", tmp_path / "raw", "--skeleton", "mediapipe")
+def test_a_layout_with_only_horizontal_joints_is_turned_and_says_so(raw):
+  write_own(raw, "name,label\na,x\n", a=normal(4, 33, 3))
+  data = prepare("own", raw, "--skeleton", "mediapipe")
   (person,) = data.read([0])[0]
   right, left = data.skeleton.horizontal
   np.testing.assert_allclose((person[0, left] - person[0, right])[1:], 0, atol=1e-6)
@@ -208,14 +207,14 @@ def test_flat_clips_are_taken_as_they_are(tmp_path):
   np.testing.assert_array_equal(person, clips["a"].astype(np.float32))
 
 
-def test_clips_taken_as_they_are_lose_their_padding_and_stay_simultaneous(tmp_path):
+def test_clips_taken_as_they_are_lose_their_padding_and_stay_simultaneous(raw):
   clip = normal(3, 100, 3, 2)
   clip[0, 20:] = 0  # the others end earlier, come later, and are never there
   clip[1, 12:] = 0
   clip[1, :5] = 0
   clip[2] = 0
-  write_own(tmp_path / "raw", "name,label\na,x\n", a=clip)
-  data = prepare("own", tmp_path / "raw")
+  write_own(raw, "name,label\na,x\n", a=clip)
+  data = prepare("own", raw)
   assert data.table["frames"].tolist() == [20] and data.table["persons"].tolist() == [2]
   first, second = data.read([0])[0]
   np.testing.assert_array_equal(first, clip[0, :20].astype(np.float32))
@@ -275,10 +274,10 @@ def test_bad_clips_are_bad_alone(tmp_path):
         recordings.read(line)
 
 
-def test_a_bad_clip_is_reported_by_its_name(tmp_path):
-  write_own(tmp_path / "raw", "name,label\ngood,x\ninf,x\n", good=normal(4, 3, 3),
+def test_a_bad_clip_is_reported_by_its_name(raw):
+  write_own(raw, "name,label\ngood,x\ninf,x\n", good=normal(4, 3, 3),
             inf=np.full((4, 3, 3), np.inf))  # fmt: skip
-  data = prepare("own", tmp_path / "raw", "--max-bad", "50")
+  data = prepare("own", raw, "--max-bad", "50")
   with (data.path / REPORT).open(newline="") as file:
     rows = list(csv.reader(file))
   header, (name, reason) = rows
@@ -408,13 +407,13 @@ def test_every_layout_can_be_named_for_own_clips(tmp_path):
     assert recordings.skeleton.name == name and read_all(recordings) == 0
 
 
-def test_scores_of_a_layout_that_says_no_way_to_turn_are_no_third_coordinate(tmp_path):
+def test_scores_of_a_layout_that_says_no_way_to_turn_are_no_third_coordinate(raw):
   clip = np.abs(normal(6, 17, 3))
   clip[..., 2] = np.abs(np.sin(clip[..., 2]))
   clip[2, 5, 2] = 0  # not found, although the estimator gives it a place
   clip[0] = 0  # nobody yet: frame t stays one moment of the recording
-  write_own(tmp_path / "raw", "name,label\na,x\n", a=clip)
-  data = prepare("own", tmp_path / "raw", "--skeleton", "coco")
+  write_own(raw, "name,label\na,x\n", a=clip)
+  data = prepare("own", raw, "--skeleton", "coco")
   assert data.coordinates["channels"] == ["x", "y", "score"] and data.num_coordinates == 2
   (person,) = data.read([0])[0]
   assert person.shape[0] == 6 and not person[2, 5].any() and person[2, 4].any()

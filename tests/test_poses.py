@@ -81,9 +81,8 @@ def check(data, layout: str, score: float, tolerance: float) -> None:
   ],
 )
 def test_stick_people_come_back_from_every_format(
-  tmp_path, capsys, writer, layout, options, called, score, tolerance
+  raw, capsys, writer, layout, options, called, score, tolerance
 ):
-  raw = tmp_path / "raw"
   write(raw, writer, layout, **options)
   data = prepare(raw)
   check(data, layout, score, tolerance)
@@ -94,8 +93,7 @@ def test_stick_people_come_back_from_every_format(
   assert "2 persons who move most are kept" in said
 
 
-def test_lifted_poses_are_metres_turned_upright(tmp_path, capsys):
-  raw = tmp_path / "raw"
+def test_lifted_poses_are_metres_turned_upright(raw, capsys):
   for name, seed in (("a", 0), ("b", 1)):
     # MMPose's lifter: x to the camera's left, y away from it, z up
     body = stick_poses.as_layout(stick_poses.people(2, seed, FRAMES), "h36m")[..., [0, 2, 1]]
@@ -109,8 +107,7 @@ def test_lifted_poses_are_metres_turned_upright(tmp_path, capsys):
   assert (person[0, head, 2] - person[0, foot, 2]) > 1.3
 
 
-def test_people_listed_in_any_order_are_the_same_persons_all_along(tmp_path):
-  raw = tmp_path / "raw"
+def test_people_listed_in_any_order_are_the_same_persons_all_along(raw):
   people = files.seen("body_25", 10, frames=FRAMES)
   files.openpose(raw / "a" / "calm", people)
   rng = np.random.default_rng(0)
@@ -124,8 +121,7 @@ def test_people_listed_in_any_order_are_the_same_persons_all_along(tmp_path):
 
 
 @pytest.mark.parametrize(("joints", "layout"), [(133, "coco"), (136, "halpe26")])
-def test_of_whole_bodies_the_body_is_taken(tmp_path, joints, layout):
-  raw = tmp_path / "raw"
+def test_of_whole_bodies_the_body_is_taken(raw, joints, layout):
   for name, action in CLASSES.items():
     for i in range(2):
       body = files.seen(layout, action, seed=i, frames=FRAMES)
@@ -135,8 +131,7 @@ def test_of_whole_bodies_the_body_is_taken(tmp_path, joints, layout):
   check(prepare(raw), layout, {133: 0.8, 136: 0.9}[joints], 1e-5)
 
 
-def test_mediapipes_landmarks_in_the_picture_and_in_the_world(tmp_path, capsys):
-  raw = tmp_path / "raw"
+def test_mediapipes_landmarks_in_the_picture_and_in_the_world(raw, capsys):
   for i in range(2):
     files.mediapipe_json(raw / "pick up" / f"clip{i}", stick_poses.people(2, i, FRAMES))
     files.mediapipe_json(raw / "walk" / f"clip{i}", stick_poses.people(10, i, FRAMES))
@@ -155,12 +150,12 @@ def test_mediapipes_landmarks_in_the_picture_and_in_the_world(tmp_path, capsys):
   assert "x, y, z; in metres" in "\n".join(info.describe(turned))
 
 
-def test_whoever_is_seen_from_behind_in_world_coordinates_stays_on_their_feet(tmp_path):
+def test_whoever_is_seen_from_behind_in_world_coordinates_stays_on_their_feet(raw):
   for i, degrees in enumerate((198, 182, 182, 174)):  # shoulders just along -x
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     body = stick_poses.people(2, i, FRAMES) @ [[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]]
-    files.mediapipe_json(tmp_path / "raw" / "pick up" / f"clip{i}", body)
-  data = prepare(tmp_path / "raw", "--coordinates", "world")
+    files.mediapipe_json(raw / "pick up" / f"clip{i}", body)
+  data = prepare(raw, "--coordinates", "world")
   assert data.upward == data.coordinates["up"] == "y"
   assert all(persons[0][0, 0, 1] > 0.7 for persons in data.read(range(4)))  # the nose is up
 
@@ -210,8 +205,7 @@ def hand(seed: int) -> np.ndarray:
   return stick_poses.pixels(4 * stick_poses.hand(FRAMES, seed))[None]
 
 
-def test_hands_of_openpose_and_of_mediapipe(tmp_path):
-  raw = tmp_path / "raw"
+def test_hands_of_openpose_and_of_mediapipe(tmp_path, raw):
   for name, seed in (("a/one", 0), ("b/two", 1)):
     fields = {"hand_left_keypoints_2d": files._flat(np.zeros((21, 2)))}
     for t in range(FRAMES):
@@ -242,8 +236,7 @@ def test_hands_of_openpose_and_of_mediapipe(tmp_path):
   np.testing.assert_allclose(data.read([1])[0][0][..., 0], meant[..., 0], atol=1e-4)
 
 
-def test_arrays_of_bodies_and_hands_in_one_file_are_told_apart(tmp_path):
-  raw = tmp_path / "raw"
+def test_arrays_of_bodies_and_hands_in_one_file_are_told_apart(raw):
   body = stick_poses.as_layout(stick_poses.people(2, 0, FRAMES), "mediapipe")[0]
   flat = stick_poses.pixels(body) / files.SIZE
   for name in ("a", "b"):
@@ -256,21 +249,21 @@ def test_arrays_of_bodies_and_hands_in_one_file_are_told_apart(tmp_path):
   assert hands.skeleton.name == "hand21" and hands.table["persons"].tolist() == [2, 2]
 
 
-def test_boxes_without_key_points_are_nobody(tmp_path):
+def test_boxes_without_key_points_are_nobody(raw):
   for name in CLASSES:
-    clip = tmp_path / "raw" / name / "clip"
+    clip = raw / name / "clip"
     files.coco_annotations(clip, files.seen("coco", 2, 0, FRAMES))
     content = json.loads(clip.with_suffix(".json").read_text())
     content["annotations"] += [{"id": 9999, "image_id": 7, "bbox": [0, 0, 9, 9]}]
     clip.with_suffix(".json").write_text(json.dumps(content))
-  assert prepare(tmp_path / "raw").table["persons"].tolist() == [1, 1]
+  assert prepare(raw).table["persons"].tolist() == [1, 1]
 
 
-def test_two_files_of_one_frame_are_named(tmp_path):
-  write(tmp_path / "raw", files.openpose, "body_25")
-  folder = tmp_path / "raw" / "walk" / "clip0"
+def test_two_files_of_one_frame_are_named(raw):
+  write(raw, files.openpose, "body_25")
+  folder = raw / "walk" / "clip0"
   shutil.copy(folder / "clip0_000000000003_keypoints.json", folder / "clip0_3_keypoints.json")
-  data = prepare(tmp_path / "raw", "--max-bad", "25")
+  data = prepare(raw, "--max-bad", "25")
   said = "clip0_000000000003_keypoints.json and clip0_3_keypoints.json are of one frame"
   assert len(data) == 3 and said in (data.path / REPORT).read_text()
 
@@ -291,8 +284,7 @@ def test_a_confidence_of_1_is_not_taken_for_a_track_of_ultralytics(tmp_path, las
   assert [person.number for person in found] == numbers
 
 
-def test_missing_key_points_are_untracked(tmp_path):
-  raw = tmp_path / "raw"
+def test_missing_key_points_are_untracked(raw):
   people = files.seen("body_25", 2, frames=FRAMES)
   people[0, 3:9, 4] = 0
   files.openpose(raw / "a" / "clip", people)
@@ -302,8 +294,7 @@ def test_missing_key_points_are_untracked(tmp_path):
   assert (person[[2, 9], 4] != 0).any(axis=-1).all()
 
 
-def test_files_of_one_folder_are_clips_by_the_beginning_of_their_names(tmp_path):
-  raw = tmp_path / "raw"
+def test_files_of_one_folder_are_clips_by_the_beginning_of_their_names(raw):
   for i in range(2):
     files.openpose(raw / "x" / f"v{i}", files.seen("body_25", 2, seed=i, frames=6))
   for name in ("wave", "clap"):
@@ -317,10 +308,10 @@ def test_files_of_one_folder_are_clips_by_the_beginning_of_their_names(tmp_path)
   assert data.table["frames"].tolist() == [6, 6]
 
 
-def test_train_and_val_folders_become_the_split(tmp_path):
+def test_train_and_val_folders_become_the_split(raw):
   for part in ("train", "val"):
-    write(tmp_path / "raw" / part, files.coco_results, "coco")
-  data = prepare(tmp_path / "raw")
+    write(raw / part, files.coco_results, "coco")
+  data = prepare(raw)
   assert data.class_names == ("pick up", "walk") and len(data) == 8
   train, evaluate = protocols.split(data, "given")
   assert all("train/" in name for name in data.table["name"][train].tolist())
@@ -334,15 +325,14 @@ def test_train_and_val_folders_become_the_split(tmp_path):
     (["v0/f_1", "v1/f_1"], "each clip is a class, such as 'v0'"),  # --raw is a class
   ],
 )
-def test_folders_that_seem_to_be_no_classes_are_doubted(tmp_path, capsys, clips, said):
+def test_folders_that_seem_to_be_no_classes_are_doubted(raw, capsys, clips, said):
   for name in clips:
-    files.coco_results(tmp_path / "raw" / name, files.seen("coco", 2, frames=6))
-  prepare(tmp_path / "raw")
+    files.coco_results(raw / name, files.seen("coco", 2, frames=6))
+  prepare(raw)
   assert f"{said}: is --raw the folder of classes?" in capsys.readouterr().err
 
 
-def test_a_table_gives_labels_and_facts_and_sizes_of_pictures(tmp_path, capsys):
-  raw = tmp_path / "raw"
+def test_a_table_gives_labels_and_facts_and_sizes_of_pictures(raw, capsys):
   for i in range(3):
     files.openpose(raw / "json" / f"v{i}", files.seen("body_25", 2, seed=i, frames=6))
   lines = ["name,label,subject,width,height", "v0,wave,3,640,480", "json/v1,clap,4,1280,960"]
@@ -371,8 +361,7 @@ def test_a_table_gives_labels_and_facts_and_sizes_of_pictures(tmp_path, capsys):
   assert "it has no label" in report and "v7,there are no key points for it" in report
 
 
-def test_a_table_of_labels_that_cannot_be_read_is_not_passed_over(tmp_path, capsys):
-  raw = tmp_path / "raw"
+def test_a_table_of_labels_that_cannot_be_read_is_not_passed_over(raw, capsys):
   write(raw, files.coco_results, "coco", clips=1)
   (raw / "Labels.CSV").write_bytes("name,label\nclip0,gehört\n".encode("latin-1"))
   prepare(raw, status=1)
@@ -413,8 +402,7 @@ def test_people_of_one_frame_in_objects_of_their_own_are_all_there(tmp_path, nam
   assert [len(frame) for frame in formats.decode([path], name).frames] == [2, 2, 2]
 
 
-def test_a_table_names_clips_in_folders_that_have_a_dot(tmp_path):
-  raw = tmp_path / "raw"
+def test_a_table_names_clips_in_folders_that_have_a_dot(raw):
   for i in range(2):
     clip = raw / f"part{i}" / "clip"
     files.coco_results(clip, files.seen("coco", 2, i, frames=6))
@@ -423,9 +411,9 @@ def test_a_table_names_clips_in_folders_that_have_a_dot(tmp_path):
   assert prepare(raw).table["label"].tolist() == [1, 0]
 
 
-def test_a_recording_to_be_labelled_is_of_the_runs_picture(tmp_path):
-  write(tmp_path / "raw", files.openpose, "body_25")
-  clip = tmp_path / "raw" / "walk" / "clip0"
+def test_a_recording_to_be_labelled_is_of_the_runs_picture(raw):
+  write(raw, files.openpose, "body_25")
+  clip = raw / "walk" / "clip0"
   persons = lambda **said: _first(recordings.find(clip, "poses", **said)).persons
   large = persons(picture=(1280.0, 960.0))
   for person, as_asked in zip(large, persons(options=["--image-size", "1280x960"]), strict=True):
@@ -434,26 +422,26 @@ def test_a_recording_to_be_labelled_is_of_the_runs_picture(tmp_path):
   np.testing.assert_array_equal(persons(picture=(320.0, 240.0))[0], persons()[0])  # does not
 
 
-def test_a_recording_to_be_labelled_needs_no_label_in_the_table_of_others(tmp_path):
-  write(tmp_path / "raw", files.openpose, "body_25")
-  (tmp_path / "raw" / "clips.csv").write_text("name,label\nwalk/clip0,\nwalk/clip1,walk")
-  with recordings.find(tmp_path / "raw", "poses") as found:
+def test_a_recording_to_be_labelled_needs_no_label_in_the_table_of_others(raw):
+  write(raw, files.openpose, "body_25")
+  (raw / "clips.csv").write_text("name,label\nwalk/clip0,\nwalk/clip1,walk")
+  with recordings.find(raw, "poses") as found:
     assert [read().name for read in found.read] == ["walk/clip0", "walk/clip1"]
 
 
-def test_a_recording_to_be_labelled_is_read_as_the_runs_data_were(tmp_path):
-  write(tmp_path / "raw", files.openpose, "body_25")
-  reading = prepare(tmp_path / "raw", "--persons", "1", "--keep", "score").reading
-  clip = tmp_path / "raw" / "walk" / "clip0"
+def test_a_recording_to_be_labelled_is_read_as_the_runs_data_were(raw):
+  write(raw, files.openpose, "body_25")
+  reading = prepare(raw, "--persons", "1", "--keep", "score").reading
+  clip = raw / "walk" / "clip0"
   persons = lambda **said: _first(recordings.find(clip, "poses", **said)).persons
   assert len(persons()) == 2 and len(persons(reading=reading)) == 1
   assert len(persons(reading=reading, options=["--persons", "2"])) == 2
 
 
-def test_a_recording_has_the_coordinates_that_the_runs_data_have(tmp_path):
-  files.mediapipe_json(tmp_path / "raw" / "walk" / "clip0", stick_poses.people(10, 0, FRAMES))
-  reading = prepare(tmp_path / "raw", "--coordinates", "world").reading
-  path = tmp_path / "raw" / "walk" / "clip0.json"
+def test_a_recording_has_the_coordinates_that_the_runs_data_have(raw):
+  files.mediapipe_json(raw / "walk" / "clip0", stick_poses.people(10, 0, FRAMES))
+  reading = prepare(raw, "--coordinates", "world").reading
+  path = raw / "walk" / "clip0.json"
   assert _first(recordings.find(path, "poses")).rotated is False  # of the picture
   assert _first(recordings.find(path, "poses", reading=reading)).rotated
 
@@ -463,8 +451,7 @@ def _first(finding) -> recordings.Recording:
     return found.read[0]()
 
 
-def test_pixels_without_a_size_are_of_the_usual_picture_that_holds_them(tmp_path, capsys):
-  raw = tmp_path / "raw"
+def test_pixels_without_a_size_are_of_the_usual_picture_that_holds_them(raw, capsys):
   write(raw, files.openpose, "body_25")
   data = prepare(raw)
   assert "taken to be 640x480, the smallest usual one" in capsys.readouterr().err
@@ -488,10 +475,7 @@ def test_pixels_without_a_size_are_of_the_usual_picture_that_holds_them(tmp_path
     (None, ("--part", "hands"), 1, "no clip shows anybody"),
   ],
 )
-def test_what_cannot_be_read_is_said_in_one_line(
-  tmp_path, capsys, spoil, arguments, status, message
-):
-  raw = tmp_path / "raw"
+def test_what_cannot_be_read_is_said_in_one_line(raw, capsys, spoil, arguments, status, message):
   write(raw, files.openpose, "body_25", clips=1)
   for path in list(raw.rglob("*.json"))[::2]:
     path.unlink()
@@ -506,8 +490,7 @@ def test_what_cannot_be_read_is_said_in_one_line(
   assert message in said and said.startswith("poses: ") and "Traceback" not in said
 
 
-def test_other_files_and_no_files_say_what_is_known(tmp_path, capsys):
-  raw = tmp_path / "raw"
+def test_other_files_and_no_files_say_what_is_known(raw, capsys):
   raw.mkdir()
   prepare(raw, status=1)
   assert "holds no file that a pose estimator writes (.json" in capsys.readouterr().err
@@ -522,8 +505,7 @@ def test_other_files_and_no_files_say_what_is_known(tmp_path, capsys):
   assert "the source poses reads them" in capsys.readouterr().err
 
 
-def test_joints_in_another_order_are_no_bodies_of_the_formats_layout(tmp_path, capsys):
-  raw = tmp_path / "raw"
+def test_joints_in_another_order_are_no_bodies_of_the_formats_layout(raw, capsys):
   order = np.random.default_rng(0).permutation(25)
   for name in ("a", "b"):
     files.openpose(raw / name / "clip", files.seen("body_25", 2)[:, :, order])
@@ -538,8 +520,7 @@ def test_joints_in_another_order_are_no_bodies_of_the_formats_layout(tmp_path, c
   assert _first(recordings.find(clip, "poses", reading=data.reading)).skeleton.name == "body_25"
 
 
-def test_people_upside_down_are_refused(tmp_path, capsys):
-  raw = tmp_path / "raw"
+def test_people_upside_down_are_refused(raw, capsys):
   for name in ("a", "b"):
     people = files.seen("coco", 2)
     files.coco_results(raw / name / "clip", people * [1, -1] + [0, 480])
@@ -547,8 +528,7 @@ def test_people_upside_down_are_refused(tmp_path, capsys):
   assert "heads would lie below feet, while -y points up" in capsys.readouterr().err
 
 
-def test_a_damaged_file_makes_its_clip_bad_alone(tmp_path):
-  raw = tmp_path / "raw"
+def test_a_damaged_file_makes_its_clip_bad_alone(raw):
   write(raw, files.openpose, "body_25")
   path = sorted((raw / "walk" / "clip1").iterdir())[5]
   path.write_text(path.read_text()[:50])
@@ -589,9 +569,9 @@ WRITERS = (files.openpose, files.alphapose, files.mmpose, files.ultralytics)
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_damaged_bytes_are_a_message_and_no_traceback(tmp_path, writer):
-  write(tmp_path / "raw", writer, "body_25" if writer is files.openpose else "coco", clips=1)
-  paths = sorted(path for path in (tmp_path / "raw").rglob("*") if path.is_file())
+def test_damaged_bytes_are_a_message_and_no_traceback(raw, writer):
+  write(raw, writer, "body_25" if writer is files.openpose else "coco", clips=1)
+  paths = sorted(path for path in raw.rglob("*") if path.is_file())
   rng = np.random.default_rng(0)
   for _ in range(40):
     path = paths[rng.integers(len(paths))]
@@ -600,7 +580,7 @@ def test_damaged_bytes_are_a_message_and_no_traceback(tmp_path, writer):
     damaged[rng.integers(len(damaged))] = rng.integers(256)
     path.write_bytes(damaged[: rng.integers(1, 2 * len(damaged))])
     try:
-      recordings = poses.open_raw(tmp_path / "raw", OPTIONS)
+      recordings = poses.open_raw(raw, OPTIONS)
       for key in recordings.keys:
         with contextlib.suppress(DataError):
           recordings.read(key)

@@ -84,8 +84,7 @@ def test_notes_of_a_source_are_printed_before_its_warnings(tmp_path, capsys):
   assert capsys.readouterr().err == "fake: a\nfake: warning: b\nfake: warning: c\n"
 
 
-def test_links_are_followed_and_broken_or_unreadable_files_are_bad(tmp_path):
-  raw = tmp_path / "raw"
+def test_links_are_followed_and_broken_or_unreadable_files_are_bad(raw):
   (raw / "deeper").mkdir(parents=True)
   original = golden("data/bodies/S005C001P001R001A001.skeleton")
   shutil.copy(original, raw / "deeper" / "S005C001P001R001A001.skeleton")
@@ -101,8 +100,7 @@ def test_links_are_followed_and_broken_or_unreadable_files_are_bad(tmp_path):
   }
 
 
-def test_a_file_name_that_is_no_text_is_listed(tmp_path):
-  raw = tmp_path / "raw"
+def test_a_file_name_that_is_no_text_is_listed(raw):
   raw.mkdir()
   shutil.copy(golden("data/bodies/S005C001P001R001A001.skeleton"), raw)
   with open(os.fsencode(raw) + b"/\xdcbung.skeleton", "w") as file:
@@ -111,8 +109,7 @@ def test_a_file_name_that_is_no_text_is_listed(tmp_path):
   assert "\\udcdcbung.skeleton" in prepared.report(data_set)
 
 
-def test_a_loop_of_links_ends(tmp_path):
-  raw = tmp_path / "raw"
+def test_a_loop_of_links_ends(raw):
   raw.mkdir()
   (raw / "again").symlink_to(raw)
   (raw / "S005C001P003R001A001.skeleton").symlink_to("S005C001P003R001A001.skeleton")

@@ -55,8 +55,7 @@ def write_utkinect(raw) -> None:
   (raw / "actionLabel.txt").write_text("\n".join(labels))
 
 
-def test_utkinect_actions_are_clips_of_its_recordings(tmp_path, capsys):
-  raw = tmp_path / "raw"
+def test_utkinect_actions_are_clips_of_its_recordings(raw, capsys):
   write_utkinect(raw)
   data = prepare("utkinect", raw, "--max-bad", 40)
   assert data.table["name"].tolist() == [
@@ -93,8 +92,7 @@ def test_utkinect_actions_are_clips_of_its_recordings(tmp_path, capsys):
     ("", "lists no action"),
   ],
 )
-def test_utkinects_list_of_labels_is_checked(tmp_path, capsys, label, message):
-  raw = tmp_path / "raw"
+def test_utkinects_list_of_labels_is_checked(raw, capsys, label, message):
   write_utkinect(raw)
   (raw / "actionLabel.txt").write_text(label)
   prepare("utkinect", raw, status=1)
@@ -130,8 +128,7 @@ def write_shrec(raw) -> None:
     (raw / f"{name}_gestures.txt").write_text("\n".join(rows) + "\n")
 
 
-def test_shrec_has_14_or_28_classes_and_the_tracks_split(tmp_path, capsys):
-  raw = tmp_path / "raw"
+def test_shrec_has_14_or_28_classes_and_the_tracks_split(raw, capsys):
   write_shrec(raw)
   coarse, fine = prepare("shrec17_14", raw), prepare("shrec17_28", raw)
   assert "9 clips, 2,791 fewer than the published 2,800" in capsys.readouterr().err
@@ -154,8 +151,7 @@ def test_shrec_has_14_or_28_classes_and_the_tracks_split(tmp_path, capsys):
       written[:, :, None] - written[:, None], axis=-1), atol=1e-5)  # fmt: skip
 
 
-def test_a_damaged_gesture_and_a_damaged_list_are_named(tmp_path, capsys):
-  raw = tmp_path / "raw"
+def test_a_damaged_gesture_and_a_damaged_list_are_named(raw, capsys):
   write_shrec(raw)
   path = raw / "gesture_1/finger_1/subject_2/essai_1/skeletons_world.txt"
   path.write_text("1 2 3\n")
@@ -189,8 +185,7 @@ def write_msr(raw) -> None:
       (raw / name).write_text(lines(rows))
 
 
-def test_msr_action3d_has_its_subjects_and_its_three_sets(tmp_path):
-  raw = tmp_path / "raw"
+def test_msr_action3d_has_its_subjects_and_its_three_sets(raw):
   write_msr(raw)
   data = prepare("msr_action3d", raw)
   assert len(data) == 6 and data.class_names[19] == "pick up and throw"
@@ -209,8 +204,7 @@ def test_msr_action3d_has_its_subjects_and_its_three_sets(tmp_path):
   assert data.upward == "y"
 
 
-def test_places_in_the_picture_are_no_skeletons_in_metres(tmp_path, capsys):
-  raw = tmp_path / "raw"
+def test_places_in_the_picture_are_no_skeletons_in_metres(tmp_path, raw, capsys):
   raw.mkdir()
   (raw / "a01_s01_e01_skeleton.txt").write_text("1 2 3 1\n" * 20)
   prepare("msr_action3d", raw, status=1)
@@ -240,8 +234,7 @@ def write_jhmdb(raw) -> None:
       (raw / f"GT_{part}_{split}.pkl").write_bytes(pickle.dumps(content))
 
 
-def test_jhmdbs_three_splits_are_columns_of_the_same_clips(tmp_path, capsys):
-  raw = tmp_path / "raw"
+def test_jhmdbs_three_splits_are_columns_of_the_same_clips(raw, capsys):
   write_jhmdb(raw)
   data = prepare("jhmdb", raw)
   assert len(data) == 6 and data.class_names == ("brush_hair", "wave")
@@ -270,8 +263,7 @@ class Bomb:
     return (print, ("executed",))
 
 
-def test_a_pickle_that_asks_for_more_than_data_is_not_executed(tmp_path, capsys):
-  raw = tmp_path / "raw"
+def test_a_pickle_that_asks_for_more_than_data_is_not_executed(raw, capsys):
   raw.mkdir()
   (raw / "GT_train_1.pkl").write_bytes(pickle.dumps({"pose": [Bomb()], "label": ["a"]}))
   prepare("jhmdb", raw, status=1)
@@ -285,8 +277,7 @@ def test_a_pickle_that_asks_for_more_than_data_is_not_executed(tmp_path, capsys)
   assert "holds no GT_train_1.pkl" in capsys.readouterr().err
 
 
-def test_a_clip_twice_in_a_split_stays_two(tmp_path):
-  raw = tmp_path / "raw"
+def test_a_clip_twice_in_a_split_stays_two(raw):
   raw.mkdir()
   pose = stick_poses.people(2, 0, 8)[0, :, :15, :2]
   for part in ("train", "test"):
@@ -298,8 +289,7 @@ def test_a_clip_twice_in_a_split_stays_two(tmp_path):
 
 
 @pytest.mark.parametrize("source", ["utkinect", "shrec17_14", "msr_action3d", "jhmdb"])
-def test_a_joint_with_one_coordinate_nan_is_untracked(tmp_path, source):
-  raw = tmp_path / "raw"
+def test_a_joint_with_one_coordinate_nan_is_untracked(raw, source):
   write = {"utkinect": write_utkinect, "shrec17_14": write_shrec, "msr_action3d": write_msr}
   write.get(source, write_jhmdb)(raw)
   frame, joint = 2, 5
