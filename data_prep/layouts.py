@@ -259,7 +259,7 @@ def upside_down(clip: np.ndarray, skeleton: Skeleton, up: str) -> bool:
   if not both.any():
     return False
   above, below = (
-    (heights * seen)[..., joints].sum(axis=-1)[both] / seen[..., joints].sum(axis=-1)[both]
+    heights[..., joints].sum(axis=-1)[both] / seen[..., joints].sum(axis=-1)[both]
     for joints in (upper, lower)
   )
   return bool(np.median(above - below) < 0)
@@ -271,7 +271,7 @@ def _size(clips: Sequence[np.ndarray], dimensions: int) -> float:
   for clip in clips:
     seen, points = clip.any(axis=-1), clip[..., :dimensions].astype(np.float64)
     number = np.maximum(seen.sum(axis=-1), 1)[..., None]
-    middle = (points * seen[..., None]).sum(axis=-2) / number
+    middle = points.sum(axis=-2) / number  # untracked joints add 0
     distances = np.linalg.norm(points - middle[..., None, :], axis=-1)[seen]
     total, count = total + float(distances.sum()), count + len(distances)
   return total / max(count, 1)
