@@ -74,7 +74,8 @@ def test_twenty_five_joints_in_a_picture_are_not_taken_for_kinects():
   scored = np.concatenate([clip[..., :2], np.full_like(clip[..., 2:], 0.9)], axis=-1)
   clip[..., 2] -= 1  # no score
   for flat in (clip[..., :2], scored):
-    with pytest.raises(ConfigError, match=r"25 joints as body_25 has, but its bones would be"):
+    message = r"25 joints as body_25 has, but its bones would be.*--skeleton body_25, ntu_rgbd, or"
+    with pytest.raises(ConfigError, match=message):
       layouts.skeleton_for(None, [flat, flat])
   assert layouts.skeleton_for(None, [clip, scored, clip])[0].name == "ntu_rgbd"
   with pytest.raises(ConfigError, match="as body_25 has"):
@@ -132,6 +133,9 @@ def test_untracked_joints_say_nothing_of_which_way_is_up():
   clip[:, :20, [0, 1, 2, 3, 4, 5, 6]] = 0  # no upper body in half of the frames
   assert not layouts.upside_down(clip, coco, "y") and layouts.upside_down(clip, coco, "-y")
   assert not layouts.upside_down(np.zeros((1, 4, 17, 3)), coco, "-y")
+  alone = stick_poses.as_layout(stick_poses.people(4), "coco") + 10  # all places above 0
+  alone[..., [1, 2, 3, 4, 5, 6], :] = 0  # of the upper body only the nose
+  assert not layouts.upside_down(alone, coco, "y")
   assert not layouts.upside_down(clip[..., :2], coco, "-z")
 
 
@@ -158,7 +162,34 @@ def test_a_score_lies_between_zero_and_a_little_above_one(lowest, highest, expec
   assert layouts.is_score(np.array([[lowest, highest, (lowest + highest) / 2]])) == expected
 
 
-def test_untracked_joints_say_nothing_of_bones():
+def test_channels_beyond_three_have_no_names():
+  clip = np.linspace(0, 1, 24).reshape(2, 3, 4)
+  names = [layouts.channel_names([clip[..., :count]]) for count in (2, 3, 4)]
+  assert names == [("x", "y"), ("x", "y", "score"), ()]
+  assert layouts.channel_names([-clip[..., :3]]) == ("x", "y", "z")
+
+
+def test_places_count_from_a_corner_where_most_clips_have_joints_and_none_below_zero():
+  pixels, nobody = np.full((1, 2, 17, 2), 9.0), np.zeros((1, 2, 17, 2))
+  pixels[:, 0, 3] = 0  # a joint that is not tracked
+  assert layouts.corner_warnings([pixels, pixels, nobody])
+  assert not layouts.corner_warnings([pixels, nobody, nobody])
+  assert not layouts.corner_warnings([pixels - 5, pixels - 5, pixels])
+
+
+def test_a_score_is_mentioned_only_where_it_would_be_turned_or_centred():
+  scored = [np.full((1, 2, 15, 3), 0.5)]
+  jhmdb = skeletons.get("jhmdb")  # centred on a joint, but not turned
+  assert jhmdb.vertical is jhmdb.horizontal is None and jhmdb.center is not None
+  assert layouts.moves(jhmdb) and layouts.score_warnings(scored, jhmdb)
+  coco = skeletons.get("coco")
+  assert not layouts.moves(coco) and not layouts.score_warnings(scored, coco)
+
+
+def test_untracked_joints_say_nothing_of_bones_nor_of_the_figures_size():
+  clip = np.zeros((1, 1, 17, 3))
+  clip[..., 3, 0], clip[..., 9, 0] = 9, 11  # 1 from their middle each
+  assert layouts._size([clip], 3) == 1
   ours = hanging(skeletons.get("coco").bone_parents)
   lost = ours.copy()
   lost[..., [5, 6, 11, 12], :] = 0
@@ -190,6 +221,7 @@ def test_clips_whose_last_axis_is_not_channels_are_refused(shapes, hint):
     ([(3, 8, 17, 2), (2, 9, 17, 2)], ""),
     ([(3, 8, 17, 3)], ""),
     ([(8, 17, 2), (2, 8, 17, 2)], ""),
+    ([(8, 17, 3), (8, 17, 3), (30, 2, 17, 3)], ""),
     ([(30, 2, 17, 3)], "save clip.swapaxes(0, 1)"),
     ([(10, 4, 17, 3)], "save clip.swapaxes(0, 1)"),
     ([(30, 40, 17, 3)], ""),

@@ -181,6 +181,7 @@ def test_a_layout_with_only_horizontal_joints_is_turned_and_says_so(raw):
   right, left = data.skeleton.horizontal
   np.testing.assert_allclose((person[0, left] - person[0, right])[1:], 0, atol=1e-6)
   assert data.rotated and any("turned to the front" in line for line in info.describe(data))
+  assert "up" not in data.coordinates  # which nothing says
 
 
 def test_a_third_channel_that_looks_like_a_score_is_mentioned_where_it_is_moved(tmp_path):
