@@ -90,6 +90,7 @@ def test_line_ends_and_a_byte_order_mark_do_not_matter(recording, newline, start
     ("-3\n", "line 1 should be the number of frames, but is '-3'"),
     ("999999999999\n1\n", "too few for 999999999999 frames: truncated?"),
     (skeleton_text(joints=20), "line 4: a body has 20 joints; expected 25"),
+    (skeleton_text(joints=26), "line 4: a body has 26 joints; expected 25"),
     (skeleton_text()[:-200], "ends within frame 3 of 3: truncated?"),
     (skeleton_text()[:-9], "its last line has not 12 fields: truncated?"),
     (skeleton_text() + "1\n", "goes on after frame 3"),

@@ -133,6 +133,21 @@ def still(frames: int, x: float, score: float) -> list[Person]:
   return [person(points, np.full(4, score)) for _ in range(frames)]
 
 
+def square(x: float, side: float = 2) -> Person:
+  return person(np.array([[x, 0], [x + side, 0], [x, side], [x + side, side]]) + 1, None)
+
+
+def test_steps_are_of_one_frame_and_they_and_sizes_follow_slowly():
+  track = linking.Track.begin(0, square(0))
+  track.add(4, square(8))  # unseen for three frames
+  np.testing.assert_allclose(track.step, [2, 0])
+  track.add(5, square(12))
+  assert 2 < track.step[0] < 3  # nearer to the 2 than to the 4
+  before = track.size
+  track.add(6, square(12, side=4))
+  assert before < track.size < 1.5 * before  # nearer to the size than to twice the size
+
+
 def test_who_moves_most_or_scores_highest_is_kept_first():
   calm = still(20, 0, score=0.9)
   lively = [
