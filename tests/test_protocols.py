@@ -67,11 +67,18 @@ def test_cross_subject_trains_on_odd_subjects(data_set):
   assert subjects(data_set, evaluate) == {2, 4, 6}
 
 
-def test_the_folds_evaluate_every_subject_once(data_set):
+@pytest.mark.parametrize("k", [3, 7])
+def test_the_folds_evaluate_every_subject_once(data_set, k):
   sides = [
-    subjects(data_set, protocols.split(data_set, f"kfold:k=3,fold={i}")[1]) for i in range(3)
+    subjects(data_set, protocols.split(data_set, f"kfold:k={k},fold={i}")[1]) for i in range(k)
   ]
   assert sorted(s for side in sides for s in side) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_the_folds_are_of_the_values_whatever_they_are(tmp_path):
+  data_set = with_facts(tmp_path, [{"subject": name} for name in ("ann", "bob", "cid")])
+  rows = [protocols.split(data_set, f"kfold:k=3,fold={i}")[1].tolist() for i in range(3)]
+  assert sorted(rows) == [[0], [1], [2]]
 
 
 def test_what_a_protocol_does_not_say_is_the_default(data_set):

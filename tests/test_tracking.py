@@ -133,19 +133,70 @@ def still(frames: int, x: float, score: float) -> list[Person]:
   return [person(points, np.full(4, score)) for _ in range(frames)]
 
 
-def square(x: float, side: float = 2) -> Person:
-  return person(np.array([[x, 0], [x + side, 0], [x, side], [x + side, side]]) + 1, None)
+def square(x: float, size: float = 1, scores=None) -> Person:
+  """Four joints, each `size` from their middle."""
+  side = size * 2**0.5
+  return person(np.array([[x, 0], [x + side, 0], [x, side], [x + side, side]]) + 1, scores)
+
+
+def followed(*xs: float, since: int = 0, size: float = 1) -> linking.Track:
+  track = linking.Track.begin(since, square(xs[0], size))
+  for time, x in enumerate(xs[1:], since + 1):
+    track.add(time, square(x, size))
+  return track
 
 
 def test_steps_are_of_one_frame_and_they_and_sizes_follow_slowly():
-  track = linking.Track.begin(0, square(0))
+  track = followed(0)
   track.add(4, square(8))  # unseen for three frames
   np.testing.assert_allclose(track.step, [2, 0])
   track.add(5, square(12))
   assert 2 < track.step[0] < 3  # nearer to the 2 than to the 4
-  before = track.size
-  track.add(6, square(12, side=4))
-  assert before < track.size < 1.5 * before  # nearer to the size than to twice the size
+  track.add(6, square(12, size=2))
+  assert 1 < track.size < 1.5
+
+
+def test_a_pair_costs_its_distance_from_the_place_some_steps_on():
+  cost = lambda track, x, time: linking._cost(track, square(x), time)
+  assert cost(followed(0, 0), 0.8, 2) == pytest.approx(0.8)  # sizes
+  walking = followed(0, 0.5)
+  assert cost(walking, 1, 2) == pytest.approx(0)
+  assert min((0, 5, 10), key=lambda steps: cost(walking, 0.5 + 0.5 * steps, 11)) == 5
+
+
+def test_who_was_just_here_is_preferred_and_who_is_too_far_is_not():
+  gone, here = followed(-0.1, -0.1), followed(0.1, 0.1, since=2)
+  assert linking._assign([gone, here], [square(0)], 4) == [(1, 0)]
+  # 0 to -2 and 3 to 0.5 would be less in total than 0 to 0.5 and 3 to -2.
+  tracks = [followed(0, 0), followed(3, 3)]
+  assert linking._assign(tracks, [square(0.5), square(-2)], 2) == [(0, 0)]
+
+
+def test_joints_that_are_not_found_say_nothing_of_size_way_and_motion():
+  side = 2**0.5
+  half = square(4, scores=[1, 1, 0, 0])
+  assert linking._size(half) == pytest.approx(side / 2)
+  # One joint is found both times: the way is that of the middle of those found.
+  np.testing.assert_allclose(
+    linking._ways(half, square(6, scores=[0, 1, 1, 0])), [[2, side / 2]], atol=1e-12
+  )
+  track = followed(4, 4)
+  track.add(2, half)
+  assert linking._motion(track) == pytest.approx(0)
+
+
+def test_motion_is_in_sizes_and_a_score_the_mean_of_all_joints():
+  assert linking._motion(followed(0, 1, 0, 1)) == pytest.approx(0.5)
+  assert linking._motion(followed(0, 1, 0, 1, size=2)) == pytest.approx(0.25)
+  track = linking.Track.begin(0, square(0, scores=[0.2, 0.4, 0.6, 0.8]))
+  assert linking._score(track) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("first", "second"), [(6, 5), (5, 6)])
+def test_tracks_share_a_place_where_no_frame_has_both(first, second):
+  for since, places in ((first - 1, 2), (first, 1)):
+    tracks = [followed(*[0] * first), followed(*[9] * second, since=since)]
+    assert len(linking.keep(tracks, 12, 2, by="score")) == places
 
 
 def test_who_moves_most_or_scores_highest_is_kept_first():
