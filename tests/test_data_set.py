@@ -177,9 +177,9 @@ def test_whole_numbers_beyond_two_bytes_are_stored_as_floats(tmp_path, largest, 
   np.testing.assert_array_equal(data_set.read([0])[0][0], person)
 
 
-def with_center_at_zero(clip):
+def with_center_at_zero(clip, frames=slice(None)):
   persons = [person.copy() for person in clip.persons]
-  persons[0][:, NTU.center] = 0
+  persons[0][frames, NTU.center] = 0
   return dataclasses.replace(clip, persons=persons)
 
 
@@ -196,6 +196,7 @@ CENTERED = [with_center_at_zero(clip) for clip in CLIPS[:2]]
     (CLIPS[:2], None, None, None),
     ([CENTERED[0], CLIPS[1]], None, None, None),
     ([CLIPS[0], CENTERED[1]], None, None, None),
+    ([with_center_at_zero(CLIPS[0], 0)], None, None, None),  # its first frame alone
   ],
 )  # fmt: skip
 def test_the_joint_at_zero_is_the_one_that_the_data_are_centred_on(

@@ -41,6 +41,12 @@ def test_spatial_puts_the_source_first_and_normalises_by_target():
   np.testing.assert_array_equal(outward, [[0, 0, 0], [1, 0, 0], [0, 1, 0]])
 
 
+def test_an_edge_in_both_directions_is_one_link():
+  pair = skeletons.Skeleton("pair", ("a", "b"), inward=((0, 1), (1, 0)), bone_parents=(0, 0))
+  np.testing.assert_array_equal(graph.adjacency(pair, "binary"), [[[0, 1], [1, 0]]])
+  np.testing.assert_array_equal(graph.adjacency(pair, "uniform"), [[[0.5, 0.5], [0.5, 0.5]]])
+
+
 def test_uniform_columns_sum_to_one():
   for name in skeletons.names():
     np.testing.assert_allclose(graph.adjacency(skeletons.get(name), "uniform").sum(1), 1)
