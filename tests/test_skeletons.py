@@ -203,6 +203,8 @@ def test_a_users_layout_is_read_from_json_with_joints_by_name(tmp_path):
   assert skeleton.bone_parents == (0, 0, 1)  # follow from the edges
   assert skeleton.center == 0
   assert skeletons.resolve(str(path)) == skeleton
+  path.write_text(json.dumps(ARM), encoding="utf-8-sig")  # as Windows' editors write it
+  assert skeletons.load(path) == skeletons.resolve(path) == skeleton
 
 
 def test_edges_follow_from_bone_parents_in_a_call():
@@ -224,6 +226,7 @@ def test_resolve_takes_a_name_fields_and_a_skeleton():
   [
     ({"joints": ["a", "b", "a"], "inward": [], "center": 0}, "'a' appears twice"),
     ({"joints": "abc"}, "joints must be a list of names"),
+    ({"joints": [["a"], "b", "c"], "inward": [], "center": 0}, "joints must be a list of names"),
     ({"inward": [[1, 3], [2, 1]]}, "inward: 3 is not a joint index in 0..2"),
     ({"inward": [[1, 1]]}, "joins a joint to itself"),
     ({"inward": [[1, 0, 2]]}, "not a pair"),
@@ -233,15 +236,25 @@ def test_resolve_takes_a_name_fields_and_a_skeleton():
     ({"inward": [[1, 0], [0, 1]]}, "run in a circle"),
     ({"inward": [[1, 0]]}, "inward does not connect wrist with the other joints: is an edge"),
     ({"inward": [[1, 0]], "bone_parents": [0, 0, 1]}, "inward does not connect wrist"),
+    (
+      {"inward": [[1, 0], [2, 1], [2, 1]], "bone_parents": [0, 0, 1]},
+      "inward: an edge appears twice",
+    ),
     ({"bone_parents": [0, 0]}, "bone_parents: 2 given for 3 joints"),
+    ({"bone_parents": 5}, "bone_parents: 5 given for 3 joints"),
     ({"center": 7}, "center: 7 is not a joint index"),
     ({"center": True}, "center: True is not a joint index"),
     ({"vertical": [0]}, "vertical"),
+    ({"horizontal": [0]}, "horizontal"),
+    ({"parts": [[0, 1, 2], []]}, r"parts: \(\) is not a list of joints"),
+    ({"part_edges": [[[0, 5]]]}, "part_edges: 5 is not a joint index"),
+    ({"mirror": [[0, 3]]}, "mirror: 3 is not a joint index"),
     ({"parts": [[0, 1]]}, r"joint 2 \(wrist\) is in 0 parts"),
     ({"parts": [[0, 1], [1, 2]]}, r"joint 1 \(elbow\) is in 2 parts"),
     ({"mirror": [[0, 1], [1, 2]]}, "a joint is in two pairs"),
     ({"colour": "red"}, "unknown field 'colour'"),
     ({"name": ""}, "name must be"),
+    ({"name": 5}, "name must be"),
   ],
 )
 def test_a_wrong_field_is_named_with_its_value(changes, message):
@@ -276,7 +289,7 @@ def test_a_wrong_file_is_named(tmp_path):
   with pytest.raises(ConfigError, match="holds a list"):
     skeletons.load(path)
   path.write_text(json.dumps(ARM | {"center": 9}))
-  with pytest.raises(ConfigError, match=r"bad\.json.*center: 9"):
+  with pytest.raises(ConfigError, match=r"bad\.json: skeleton .*center: 9"):
     skeletons.load(path)
 
 
