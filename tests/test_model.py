@@ -69,11 +69,48 @@ DOT = {"name": "dot", "joints": ["a"], "inward": []}
     ({"attention": "ja", "skeleton": DOT}, "attention is 'ja', which needs 2 joints; 'dot' has 1"),
     ({"network": "pyskl_msg3d", "windows": (3, 4)}, r"windows is \(3, 4\); give odd numbers"),
     ({"network": "pyskl_msg3d", "g3d_scales": 0}, "g3d_scales is 0"),
+    ({"gcn_scales": 0}, "gcn_scales is 0"),
+    ({"subsets": 0}, "subsets is 0"),
+    ({"temporal_scales": 0}, "temporal_scales is 0"),
+    ({"temporal_scales": 3}, "temporal_scales is 3, which does not divide the 112 channels of bl"),
+    ({"block_type": "ms_bottle", "spatial_scales": 3}, "spatial_scales is 3, .* the 56 channels"),
+    ({"block_type": "ms_bottle", "width": 4, "reduction": 5}, "reduction is 5, more than the 4"),
+    ({"width": 4, "attention": "stcja", "reduction": 8}, "reduction is 8, more than the 4 chan"),
+    ({"width": 4, "attention": "pa", "reduction": 8}, "reduction is 8, more than the 4 channels"),
+    ({"num_persons": True}, "num_persons is True; it must be a whole number of at least 1"),
+    ({"blocks": ()}, "blocks is empty"),
+    ({"blocks": ((3, 8, 1),)}, r"blocks\[0\].residual is 1; it must be true or false"),
+    ({"blocks": ((3, 8, False, 0),)}, r"blocks\[0\].stride is 0"),
+    ({"block_type": "ms/huge"}, "block_type is 'huge'"),
+    ({"layer_type": "ms"}, "layer_type is 'ms'; allowed: basic, sep"),
+    ({"attention": "se"}, "attention is 'se'; allowed: None, stja"),
+    ({"branches": ((3, 0),)}, r"branches\[0\] is \(3, 0\)"),
+    ({"branches": (("max", 4),)}, r"branches\[0\] is \('max', 4\)"),
+    ({"network": "stgcnpp", "width": 8, "branches": ("1x1",) * 9}, "fewer than its 9 branches"),
+    ({"windows": 3}, "windows is 3; give odd numbers"),
+    ({"windows": (-3,)}, r"windows is \(-3,\); give odd numbers"),
+    ({"dropout": -0.1}, "dropout is -0.1; it must be a probability"),
+    ({"dropout": False}, "dropout is False; it must be a probability"),
+    ({"remat": 1}, "remat is 1; it must be true or false"),
   ],
 )
 def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(fields, message):
   with pytest.raises(ConfigError, match=message):
     ModelConfig(num_classes=5, **fields)
+
+
+@pytest.mark.parametrize(
+  "fields",
+  [
+    {"width": 4, "attention": "stja", "reduction": 4},
+    {"width": 4, "attention": "ca"},
+    {"attention": "ja", "skeleton": {"name": "pair", "joints": ["a", "b"], "inward": [[1, 0]]}},
+    {"network": "stgcnpp", "width": 6},
+    {"block_type": "bottle/ms", "blocks": ((3, 2, False), (2, 4))},
+  ],
+)
+def test_what_just_fits_is_taken(fields):
+  ModelConfig(num_classes=5, **fields)
 
 
 def test_clips_of_another_shape_are_refused_with_both_shapes():
