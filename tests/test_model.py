@@ -54,6 +54,7 @@ DOT = {"name": "dot", "joints": ["a"], "inward": []}
     ),
     ({"network": "hcn"}, "network is 'hcn'; allowed: mstgcn, stgcn"),
     ({"network": "agcn", "strategy": "random"}, "only spatial layers 'dgstgcn'"),
+    ({"block_type": "ms/dgstgcn", "strategy": "random"}, "only spatial layers 'dgstgcn'"),
     ({"graph": "coco"}, "graph is 'coco' of 17 joints; the clips' skeleton 'ntu_rgbd' has 25"),
     ({"input_norm": "V"}, "input_norm is 'V'; allowed: MVC, VC"),
     ({"edge_weights": "free"}, "edge_weights is 'free'"),

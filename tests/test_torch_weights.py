@@ -559,6 +559,107 @@ def test_arguments_of_pyskl_of_a_wrong_kind_are_named(change, field):
     torch_weights.config_from_reference(args)
 
 
+ST_GCN = {"network": "st_gcn", "num_class": 5}
+AAGCN = {"network": "aagcn", "graph": "graph.ntu_rgb_d.Graph"}
+CTR_GCN = {"network": "ctrgcn", "graph": "graph.ucla.Graph"}
+OPENPOSE = {"layout": "openpose"}
+STAGES = {"base_channels": 8, "num_stages": 5, "inflate_stages": [3, 5], "down_stages": [4]}
+GRAPH = {"layout": "coco", "mode": "spatial"}
+DRAWN = {"layout": "coco", "mode": "random"}
+
+
+def pyskl(kind="AAGCN", head=(), graph=GRAPH, **backbone):
+  backbone = {"type": kind, "graph_cfg": graph} | backbone
+  network = {"DGSTGCN": "pyskl_dgstgcn", "AAGCN": "pyskl_aagcn"}.get(kind, "pyskl_stgcn")
+  return {"network": network, "backbone": backbone, "cls_head": {"num_classes": 5} | dict(head)}
+
+
+@pytest.mark.parametrize(
+  ("args", "message"),
+  [
+    (ST_GCN | {"graph_args": OPENPOSE | {"max_hop": 2}}, r"graph_args\.max_hop is 2; it must be 1"),
+    (ST_GCN | {"graph_args": OPENPOSE | {"dilation": 2}}, r"graph_args\.dilation is 2; it must be"),
+    (AAGCN | {"adaptive": False}, "adaptive is False; it must be True"),
+    (CTR_GCN | {"adaptive": False}, "adaptive is False; it must be True"),
+    (CTR_GCN | {"num_point": 25}, "num_point is 25, but 'graph.ucla.Graph' has 20 joints"),
+    (pyskl(head={"dropout": 0.5}), r"cls_head\.dropout is 0\.5; it must be 0\.0"),
+    (pyskl(head={"loss": "bce"}), r"cls_head\.loss has no counterpart"),
+    (pyskl(pretrained="a.pth"), r"backbone\.pretrained is 'a\.pth'"),
+    (pyskl(ch_ratio=1.5), r"backbone\.ch_ratio is 1\.5; it must be 2"),
+    (pyskl(num_stages=0), r"backbone\.num_stages is 0; it must be a whole number from 1"),
+    (pyskl(attention=False), r"backbone\.attention has no counterpart"),
+    (pyskl(graph=GRAPH | {"max_hop": 2}), r"graph_cfg\.max_hop is 2; it must be 1"),
+    (pyskl(graph=GRAPH | {"nx_node": 2}), r"graph_cfg\.nx_node has no counterpart"),
+    (pyskl("DGSTGCN", graph=DRAWN | {"init_off": 0.1}), r"graph_cfg\.init_off is 0\.1"),
+    (pyskl("DGSTGCN", graph=DRAWN | {"init_std": 0.1}), r"graph_cfg\.init_std is 0\.1"),
+    (pyskl("DGSTGCN", graph=DRAWN, gcn_ctr="NA"), r"backbone\.gcn_ctr is 'NA'; it must be 'T'"),
+    (pyskl("DGSTGCN", graph=DRAWN, tcn_type="mstcn"), r"backbone\.tcn_type is 'mstcn'"),
+    (pyskl("DGSTGCN", graph=DRAWN, gcn_ratio=2), r"backbone\.gcn_ratio is 2; it must be 1 / a"),
+    (pyskl("DGSTGCN", graph=DRAWN, gcn_ratio=0.4), r"backbone\.gcn_ratio is 0\.4; it must be"),
+  ],
+)
+def test_arguments_of_other_networks_without_counterpart_are_named(args, message):
+  with pytest.raises(ConfigError, match=message):
+    torch_weights.config_from_reference(args)
+
+
+@pytest.mark.parametrize(
+  ("args", "fields"),
+  [
+    # What a file leaves out is the default of the code that reads it.
+    (
+      ST_GCN | {"graph_args": OPENPOSE},
+      {"network": "stgcn", "strategy": "uniform", "edge_weights": "fixed"}
+      | {"skeleton": "kinetics"},
+    ),
+    (AAGCN, {"network": "aagcn", "num_classes": 60}),
+    (
+      AAGCN | {"attention": False, "drop_out": 0.5, "labeling_mode": "uniform"},
+      {"network": "aagcn", "num_classes": 60, "gates": False, "dropout": 0.5}
+      | {"strategy": "uniform"},
+    ),
+    (
+      CTR_GCN | {"num_class": 10, "num_person": 1, "drop_out": 0.5},
+      {"network": "ctrgcn", "num_classes": 10, "skeleton": "nw_ucla", "num_persons": 1}
+      | {"dropout": 0.5},
+    ),
+    (pyskl(), {"network": "pyskl_aagcn", "skeleton": "coco"}),
+    (
+      pyskl(graph=GRAPH | {"layout": "nturgb+d"}, num_person=1, data_bn_type="VC"),
+      {"network": "pyskl_aagcn", "graph": "ntu_rgbd_pyskl", "num_persons": 1, "input_norm": "VC"},
+    ),
+    (
+      pyskl(**STAGES, tcn_dropout=0.5),
+      {"network": "pyskl_aagcn", "skeleton": "coco", "width": 8, "dropout": 0.5}
+      | {"blocks": ((3, 8, False), (8, 8), (8, 16), (16, 16, True, 2), (16, 32))},
+    ),
+    (
+      pyskl("STGCN", graph=GRAPH | {"mode": "stgcn_spatial"}),
+      {"network": "pyskl_stgcn", "skeleton": "coco"},
+    ),
+    (
+      pyskl("STGCN", gcn_adaptive="init", gcn_with_res=True, tcn_type="mstcn"),
+      {"network": "stgcnpp", "skeleton": "coco"},
+    ),
+    (
+      pyskl("DGSTGCN", graph=DRAWN),
+      {"network": "dgstgcn", "skeleton": "coco", "subsets": 3, "embedding": 4},
+    ),
+    (
+      pyskl("DGSTGCN", graph=DRAWN | {"num_filter": 8}, gcn_ratio=0.125),
+      {"network": "dgstgcn", "skeleton": "coco", "embedding": 8},
+    ),
+    (
+      pyskl("MSG3D", graph=GRAPH | {"mode": "binary_adj"}, num_g3d_scales=4),
+      {"network": "pyskl_msg3d", "skeleton": "coco", "g3d_scales": 4},
+    ),
+  ],
+)
+def test_arguments_of_other_networks_mean_what_their_code_takes_them_for(args, fields):
+  found = torch_weights.config_from_reference(args)
+  assert found == ModelConfig(**{"num_classes": 5} | fields)
+
+
 def test_what_a_name_does_not_tell_is_said_and_can_be_given(tmp_path, capsys):
   _, state = of_network("ctrgcn", skeleton="utd_mhad", num_persons=1)
   assert skeletons.get("utd_mhad").num_joints == 20
