@@ -119,6 +119,16 @@ def test_model_args_without_counterpart_are_named(change, message):
     torch_weights.config_from_reference(ARGS | change)
 
 
+def test_parts_of_ones_own_have_the_edges_whose_child_is_in_them():
+  parts = [list(range(9)), list(range(9, 18))]
+  skeleton = torch_weights.config_from_reference(ARGS | {"parts": parts}).skeleton
+  assert skeleton.parts == tuple(map(tuple, parts))
+  assert [{child for child, _ in edges} for edges in skeleton.part_edges] == [
+    set(parts[0]) - {1},  # the neck is the root
+    set(parts[1]),
+  ]
+
+
 @pytest.mark.parametrize("block_type", ["ms", "ms_bottle"])
 @pytest.mark.parametrize("activation", ["acon", "meta_acon"])
 def test_learned_activations_come_back(activation, block_type):
@@ -544,6 +554,7 @@ def test_pyskls_file_becomes_a_workdir_by_the_networks_name_and_comes_back(tmp_p
     ({"base_channels": None}, "base_channels"),
     ({"tcn_ms_cfg": 5}, "tcn_ms_cfg"),
     ({"type": "DGSTGCN", "gcn_ratio": "a"}, "gcn_ratio"),
+    ({"type": "DGSTGCN", "gcn_ratio": 0}, "gcn_ratio"),
     ({"type": ["STGCN"]}, "type"),
     ({"graph_cfg": {"layout": ["coco"]}}, "layout"),
     ({"graph_cfg": {"layout": "coco", "mode": ["spatial"]}}, "mode"),
@@ -622,6 +633,11 @@ def test_arguments_of_other_networks_without_counterpart_are_named(args, message
       CTR_GCN | {"num_class": 10, "num_person": 1, "drop_out": 0.5},
       {"network": "ctrgcn", "num_classes": 10, "skeleton": "nw_ucla", "num_persons": 1}
       | {"dropout": 0.5},
+    ),
+    (
+      AAGCN | {"block_args": [[3, 8, False, 1], [8, 16, True, 2]]},
+      {"network": "aagcn", "num_classes": 60, "width": 8}
+      | {"blocks": ((3, 8, False), (8, 16, True, 2))},
     ),
     (pyskl(), {"network": "pyskl_aagcn", "skeleton": "coco"}),
     (
