@@ -511,6 +511,11 @@ def test_a_state_dict_and_a_name_tell_the_network(name):
   assert found == config
 
 
+def test_channels_for_less_than_a_person_of_three_are_one_persons():
+  config, state = of_network("agcn", in_channels=2, num_persons=1)
+  assert torch_weights.config_from_state_dict("agcn", state) == config
+
+
 def test_a_state_dict_of_another_network_or_skeleton_is_refused():
   _, state = of_network("agcn")
   with pytest.raises(DataError, match=r"not of 'stgcnpp': it lacks cls_head\.fc_cls\.weight"):
@@ -522,6 +527,12 @@ def test_a_state_dict_of_another_network_or_skeleton_is_refused():
   with pytest.raises(DataError, match=r"data_bn\.weight has shape \(3, 75\)"):
     damaged = state | {"data_bn.weight": np.zeros((3, 75))}
     torch_weights.config_from_state_dict("agcn", damaged)
+  with pytest.raises(DataError, match=r"data_bn\.weight has shape \(0,\)"):
+    torch_weights.config_from_state_dict("agcn", state | {"data_bn.weight": np.zeros(0)})
+  with pytest.raises(DataError, match=r"l1\.gcn1\.PA is of 25 joints; coco has 17"):
+    torch_weights.config_from_state_dict("agcn", state, skeleton="coco")
+  with pytest.raises(ConfigError, match="num_persons is 0; it must be a whole number of at least"):
+    torch_weights.config_from_state_dict("agcn", state, num_persons=0)
   _, state = of_network("pyskl_aagcn")
   with pytest.raises(DataError, match=r"not of 'pyskl_msg3d': it lacks backbone\.sgcn1\.0\.A"):
     torch_weights.config_from_state_dict("pyskl_msg3d", state)
