@@ -228,7 +228,7 @@ def _check(clip: Clip, recordings: Recordings) -> None:
   if not 0 <= clip.label < classes:
     raise DataError(f"label {clip.label} is outside 0..{classes - 1}")
   for person in clip.persons:
-    if person.ndim != 3 or person.shape[1:] != (joints, recordings.channels):
+    if person.shape[1:] != (joints, recordings.channels):
       raise DataError(
         f"a person has the shape {person.shape}; expected (frames, {joints}, "
         f"{recordings.channels}): the joints of skeleton {recordings.skeleton.name} and their "
