@@ -320,6 +320,14 @@ def test_a_cell_that_would_not_come_back_makes_its_clip_bad(tmp_path, facts, rea
   assert prepared.report(data_set)["x"].startswith(reason)
 
 
+def test_a_name_that_would_not_come_back_makes_its_clip_bad(tmp_path):
+  clips = [*prepared.random_clips(1), Clip("a\ud800", 0, [np.ones((2, 25, 3))])]
+  data_set = prepared.prepare(tmp_path, clips, arguments_={"max_bad": 50})
+  assert [*prepared.report(data_set).values()] == [
+    r"its name is 'a\ud800', which is no text in UTF-8"
+  ]
+
+
 def test_facts_in_another_order_go_into_their_own_columns(tmp_path):
   person = [np.ones((2, 25, 3), np.float32)]
   clips = [Clip("a", 0, person, {"x": 1, "y": 2}), Clip("b", 0, person, {"y": 4, "x": 3})]
