@@ -173,6 +173,27 @@ def test_2s_agcns_inferred_adjacency_has_columns_of_sum_one_besides_what_is_shar
   np.testing.assert_allclose((adjacency - conv.effective_adjacency()).sum(-2), 1, atol=1e-5)
 
 
+@pytest.mark.parametrize("network", ["agcn", "aagcn", "ctrgcn", "pyskl_ctrgcn", "dgstgcn"])
+def test_what_is_inferred_says_from_which_joint_to_which_features_go(network):
+  # As it starts, an adjacency is the same for all channels: what is shown is all of it.
+  model = make_network(config(network, blocks=BLOCKS[:1]), rngs=nnx.Rngs(0))
+  conv = model.blocks[0].spatial
+  conv = (conv.layers[0] if network == "aagcn" else conv).body.conv
+  x = jax.random.normal(jax.random.key(1), (2, 25, 3, 3))
+  adjacency = jnp.moveaxis(conv.infer(x), 1, 0)
+  collect = lambda a, y: jnp.einsum("bvw,bvtc->bwtc", a, y)
+  if network == "dgstgcn":
+    groups = jnp.split(conv.reduce(x), len(adjacency), axis=-1)
+    expected = conv.expand(jnp.concatenate([*map(collect, adjacency, groups)], -1))
+  elif "ctr" in network:
+    expected = sum(collect(a, value(x)) for a, value in zip(adjacency, conv.value, strict=True))
+  else:
+    pairs = zip(adjacency, conv.project, strict=True)
+    expected = sum(project(collect(a, x)) for a, project in pairs)
+  # float32 sums in another order
+  np.testing.assert_allclose(conv(x), expected, atol=1e-5 * float(jnp.abs(expected).max()))
+
+
 @pytest.mark.parametrize(
   "block_type",
   [
