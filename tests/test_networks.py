@@ -319,7 +319,7 @@ def test_pyskls_networks_start_with_pytorchs_defaults():
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("frames", [2, 7, 8])
 def test_a_pool_takes_the_largest_and_gives_its_gradient_to_the_earliest(stride, frames):
-  x = jnp.asarray(np.random.default_rng(0).integers(0, 3, (1, 1, frames, 1)), jnp.float32)
+  x = jnp.asarray(np.random.default_rng(0).integers(-3, 0, (1, 1, frames, 1)), jnp.float32)
   y, vjp = jax.vjp(MaxPool(3, stride=stride), x)
   values, expected, gradient = x.ravel(), [], np.zeros(frames)
   for centre in range(0, frames, stride):
