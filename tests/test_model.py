@@ -154,6 +154,15 @@ def test_running_statistics_move_by_a_tenth_and_take_the_unbiased_variance():
   np.testing.assert_allclose(y[0, 0], -2 / np.sqrt(14 / 3 + 1e-5), rtol=1e-6)
 
 
+def test_a_norm_of_one_position_or_of_one_large_value_is_finite():
+  norm = BatchNorm(1)
+  assert norm(jnp.full((1, 1), 5.0)).tolist() == [[0]]
+  np.testing.assert_allclose(norm.running_var[...], [0.9], rtol=1e-6)
+  # Σx² / n - mean² is no more than rounding here, and below 0 for some of the channels.
+  x = jnp.broadcast_to(jnp.linspace(1000, 5000, 64), (37, 64))
+  assert jnp.isfinite(BatchNorm(64)(x)).all()
+
+
 @pytest.mark.parametrize("groups", [1, 4])
 @pytest.mark.parametrize(("kernel_size", "stride"), [(5, 1), (5, 2), (9, 2), (5, 3), (3, 4)])
 @pytest.mark.parametrize("frames", [2, 11, 12, 70])  # a CPU has a form of its own for few
