@@ -147,7 +147,7 @@ class Network(nnx.Module):
   def _check(self, clips: jax.Array) -> None:
     c = self.config
     expected = (c.num_persons, c.skeleton.num_joints, c.in_channels)
-    if clips.ndim != 5 or (clips.shape[1], *clips.shape[3:]) != expected or 0 in clips.shape:
+    if clips.shape[1:2] + clips.shape[3:] != expected or 0 in clips.shape:
       persons, joints, channels = expected
       raise ValueError(
         f"clips have shape {clips.shape}; this model takes [batch, {persons} person(s), frame, "
