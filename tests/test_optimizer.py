@@ -80,6 +80,7 @@ def test_only_weights_decay_where_asked():
   params = {
     "conv": {"weight": jnp.ones((2, 2)), "bias": jnp.ones(2)},
     "graph": {"learned_adjacency": jnp.ones((3, 4, 4)), "weight": jnp.ones((3, 1, 2))},
+    "norm": {"scale": jnp.ones(2)},
     "query": {"bias": jnp.ones((2, 4))},  # of nnx.MultiHeadAttention, by head and channel
   }
   config = OptimizerConfig(weight_decay=0.1, decay_mask="weights", momentum=0.0, nesterov=False)
@@ -92,6 +93,7 @@ def test_only_weights_decay_where_asked():
     "['conv']['weight']": True,
     "['graph']['learned_adjacency']": False,
     "['graph']['weight']": True,
+    "['norm']['scale']": False,
     "['query']['bias']": False,
   }
 
