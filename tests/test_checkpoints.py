@@ -206,6 +206,35 @@ def test_the_best_of_equals_is_the_first_and_is_kept(tmp_path):
     assert sorted(manager.all_steps()) == [2, 4, 5]
 
 
+def test_the_newest_two_and_the_best_are_kept_and_no_other(tmp_path):
+  state = train_step.TrainState(
+    *(jnp.zeros((), jnp.int32), jnp.zeros(2, jnp.uint32), {"w": jnp.ones(2)}, {}, {})
+  )
+  save = lambda step: checkpoints.save(manager, step, {"joint": state}, checkpoints.Progress())
+  with checkpoints.make_manager(tmp_path) as manager:
+    for step, top1, kept in (
+      (1, 0.5, [1]),
+      (2, 0.2, [1, 2]),
+      (3, 0.2, [1, 2, 3]),
+      (4, 0.6, [3, 4]),
+    ):
+      save(step)
+      checkpoints.set_evaluated(manager, step, top1, checkpoints.Progress())
+      assert sorted(manager.all_steps()) == kept
+    for step in (5, 6, 7):  # between evaluations
+      save(step)
+    checkpoints.wait(manager)
+    assert sorted(manager.all_steps()) == [4, 6, 7]
+
+
+def test_evaluations_are_counted_from_the_best():
+  progress = checkpoints.Progress()
+  for step, top1 in ((6, 0.5), (12, 0.4), (18, 0.6), (24, 0.6)):
+    progress = progress.judged(step, top1)
+  expected = {"best_top1": 0.6, "best_step": 18, "since_best": 1, "judged_step": 24}
+  assert progress == checkpoints.Progress(**expected)
+
+
 def test_a_warm_start_takes_the_parameters_that_were_evaluated(tmp_path):
   step, key = jnp.zeros((), jnp.int32), jnp.zeros(2, jnp.uint32)
   state = train_step.TrainState(step, key, {"w": jnp.ones(2)}, {}, {}, ema={"w": jnp.full(2, 3.0)})
