@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 import stick_poses
+import tiny
 from flax import nnx
 
 from data_prep.readers.interface import Clip
@@ -139,7 +140,7 @@ def test_pixels_become_the_fractions_of_the_picture_that_the_run_takes(tmp_path)
   classify = Classifier(write_run(tmp_path / "run", preparation=taken, **options))
   pixels = np.random.default_rng(0).uniform(1, 400, (12, 17, 3)).astype(np.float32)
   pixels[..., 2] = 0.9
-  pixels[3, 5] = 0
+  pixels[3, 5] = pixels[:, 8:] = 0  # most joints are not tracked
   with pytest.raises(DataError, match=r"reach 39\d\.\d+, 39\d\.\d+: pixels.*does not know"):
     classify.from_recording(pixels)
   known = taken | {"picture": [640, 480]}
@@ -147,10 +148,13 @@ def test_pixels_become_the_fractions_of_the_picture_that_the_run_takes(tmp_path)
   clip = classify.from_recording(pixels)[0]
   expected = pixels / [640, 480, 1] + [-0.5, -0.5, 0]
   expected[..., 1] *= -1
-  expected[3, 5] = 0
+  expected *= pixels.any(-1, keepdims=True)
   np.testing.assert_allclose(clip, expected, atol=1e-6)
   clip[0, 0, 0] = 5  # far off
   np.testing.assert_array_equal(classify.from_recording(clip)[0], clip)  # fractions as they are
+  far = pixels.copy()
+  far[0, 0, 0] = 6400  # estimators put single joints anywhere
+  assert classify.from_recording(far)[0, 0, 0, 0] == 9.5
   with pytest.raises(DataError, match=r"the picture \(640x480\)"):
     classify.from_recording(2 * pixels)
   classify.picture = (1280, 960)
@@ -234,8 +238,9 @@ def test_persons_that_a_reader_has_turned_are_not_turned_again(classify):
 
 def test_a_recording_for_data_taken_as_they_are_is_not_turned(tmp_path):
   classify = Classifier(write_run(tmp_path, rotated=False, center=None))
-  raw = recording(persons=1)
-  np.testing.assert_array_equal(classify.from_recording(raw)[0, :9], raw[0])
+  raw = recording()
+  raw[1, 5:] = 0  # who leaves does not come again before the others
+  np.testing.assert_array_equal(classify.from_recording(raw)[:, :9], raw)
 
 
 def test_a_recording_is_placed_as_the_training_data_were(tmp_path):
@@ -283,9 +288,19 @@ def test_a_row_that_a_data_set_does_not_have_is_refused(classify, tiny_data):
   for row in (-1, len(data_set)):
     with pytest.raises(ConfigError, match=f"row is {row}; tiny has {len(data_set)} clips"):
       classify.from_data_set(data_set, row)
-  for row in ("a", None, 0.5):
+  for row in ("a", None, 0.5, True):
     with pytest.raises(ConfigError, match=f"row is {row!r}; expected a clip's number"):
       classify.from_data_set(data_set, row)
+
+
+def test_a_clip_is_filled_and_centred_as_its_data_set_says(tiny_data, tmp_path):
+  options = {"rotated": False, "center": None, "skeleton": tiny.SKELETON}
+  facts = files.read_json(write_run(tmp_path, **options) / "model.json")
+  facts["loading"]["fill"], facts["input"]["window"] = "zero", 40
+  files.write_json(tmp_path / "model.json", facts)
+  data_set = open_data_set(tiny_data / "tiny")
+  expected = data_set.sampling(40, 2, "loop", 1).windows(data_set.read([0])[0])
+  np.testing.assert_array_equal(Classifier(tmp_path).from_data_set(data_set, 0), expected)
 
 
 def test_one_person_needs_no_axis_of_persons(classify):
@@ -322,7 +337,7 @@ def test_any_kind_of_number_is_taken(classify, kind):
   "wrong",
   [
     *(clips()[0], clips()[..., :20, :], clips()[..., :2], clips()[:, :1], clips()[:, :, :0]),
-    *([], [[1.0], [1.0, 2.0]], "text", None, 3.0),
+    *(clips()[None, None], [], [[1.0], [1.0, 2.0]], "text", None, 3.0),
   ],
 )
 def test_clips_of_another_shape_are_refused_with_what_is_expected(classify, wrong):
@@ -338,10 +353,37 @@ def test_a_recording_of_another_shape_is_refused_with_what_is_expected(classify,
     classify.from_recording(wrong)
 
 
-@pytest.mark.parametrize("nobody", [[], np.zeros((2, 9, 25, 3)), Persons([]), np.zeros((0, 25, 3))])
+@pytest.mark.parametrize(
+  "nobody",
+  [
+    *([], np.zeros((2, 9, 25, 3)), Persons([]), np.zeros((0, 25, 3))),
+    Persons([*np.zeros((2, 9, 25, 3)), np.ones((9, 25, 3))]),  # a third, whom the run does not see
+  ],
+)
 def test_a_recording_with_nobody_in_it_is_refused(classify, nobody):
   with pytest.raises(DataError, match="nobody is tracked in this recording"):
     classify.from_recording(nobody)
+
+
+def test_a_stream_that_doubles_channels_takes_those_of_the_joints(tmp_path):
+  changes = {"in_channels": 6, "blocks": ((6, 8, False, 1), (8, 8, True, 1))}
+  classify = Classifier(write_run(tmp_path, stream="joint+bone", **changes))
+  assert classify(clips()).shape == (1, 3)
+
+
+def test_the_centre_counts_as_tracked_where_it_is_normalised(tmp_path, classify):
+  normalization = {"mean": np.full((25, 3), 3, "f4"), "std": np.ones((25, 3), "f4")}
+  normalised = Classifier(write_run(tmp_path, normalization=normalization))
+  joints = clips()
+  joints[..., NTU.center, :] = 0
+  expected = joints - 3
+  expected[:, 1, :, NTU.center] = 0  # of the second person, who is not centred on it
+  np.testing.assert_allclose(normalised.logits(joints), classify.logits(expected), atol=1e-5)
+
+
+def test_features_are_the_mean_over_persons_frames_and_joints(classify):
+  expected = classify.model.features(clips()).mean((1, 2, 3))
+  np.testing.assert_allclose(classify.features(clips()), expected, atol=1e-5)
 
 
 def test_no_initial_values_are_computed_that_would_be_overwritten(workdir, monkeypatch):
