@@ -66,7 +66,7 @@ def test_people_come_and_go_and_a_third_takes_the_place_of_one_who_left(classify
   frames = recording(persons=3)
   frames[0, 20:] = 0  # leaves
   frames[1, :15] = 0  # comes late
-  frames[2, :5] = 0
+  frames[2, :5] = frames[2, 35:] = 0  # comes late and leaves
   stream = Stream(classify, hop=1)
   for t in range(frames.shape[1]):
     here = [m for m in range(3) if frames[m, t].any()]
@@ -76,6 +76,14 @@ def test_people_come_and_go_and_a_third_takes_the_place_of_one_who_left(classify
       np.testing.assert_allclose(got, offline(classify, frames[:, t - 11 : t + 1]), **SAME)
   # In the end persons 1 and 2 alone are in the window.
   np.testing.assert_allclose(got, offline(classify, frames[1:, -12:]), **SAME)
+
+
+def test_a_stream_that_is_not_full_shows_what_it_has_and_answers_by_quarters(classify):
+  stream, frames = Stream(classify), recording()
+  for t in range(5):
+    stream.push(frames[:, t])
+  np.testing.assert_array_equal(stream.window(), frames[:, :5])
+  assert (stream.hop, Stream(classify, frames=3).hop) == (3, 1)
 
 
 def test_where_nobody_is_seen_there_is_no_answer_until_somebody_is(classify):
