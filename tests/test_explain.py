@@ -68,6 +68,7 @@ def test_occlusion_is_the_loss_of_log_probability_without_the_block():
   # float32, and a difference of two logarithms
   np.testing.assert_allclose(found[0, 2:4, 1], log_sigmoid(total) - log_sigmoid(left), atol=1e-5)
   assert not found[1, 8:].any()  # nobody to leave out
+  assert not explain.occlusion(classify, np.zeros_like(clip), 0).any()
 
 
 def test_gradient_times_input_of_a_linear_network_is_each_joints_share():
@@ -115,6 +116,7 @@ def test_the_most_important_are_deleted_first_and_only_what_is_tracked():
   assert order.tolist() == [1, 2, 0]
   assert explain.deleted(clip, order, 1 / 3)[0, 0, 1].tolist() == [0, 0, 0]
   assert explain.deleted(clip, order, 1 / 3).sum() == 6
+  assert explain.deleted(clip, order, 0.5).sum() == 3  # 1.5 of three cells are two
   assert not explain.deleted(clip, order, 1.0).any() and explain.deleted(clip, order, 0).sum() == 9
   assert sorted(explain.at_random(clip, np.random.default_rng(0)).tolist()) == [0, 1, 2]
 
@@ -133,6 +135,16 @@ def test_what_a_trained_network_calls_important_is_worth_more_than_chance(run, t
   )
   assert explain.area(curves["occlusion"]) < explain.area(curves["random"])
   assert explain.area(curves["gradient × input"]) < explain.area(curves["random"])
+
+
+def test_a_deletion_curve_is_the_mean_over_clips():
+  (classify, first, weights), (_, second, _) = linear(0), linear(1)
+  classify.weights, first, second = (x[:, :2] for x in (weights, first, second))
+  one, other, both = (
+    explain.deletion_curves(classify, some) for some in ([first], [second], [first, second])
+  )
+  for name in explain.METHODS:
+    np.testing.assert_allclose(both[name], (one[name] + other[name]) / 2, atol=1e-6)
 
 
 def test_of_several_views_the_middle_one_is_explained():
@@ -295,7 +307,7 @@ def test_a_data_set_of_another_layout_is_refused(tmp_path, tiny_data):
 
 
 def test_what_decides_is_said_with_its_shares():
-  importance = np.zeros((1, 16, 20))
+  importance = np.zeros((2, 16, 20))  # of a second person without a say
   importance[0, 4:6, 11], importance[0, 12, 3] = 3, 2
   importance[0, 0, 0] = -9  # speaks against the class
   found = explain.in_words(importance, tiny.SKELETON, 2)
