@@ -11,6 +11,7 @@ import jax
 import jax.export
 import numpy as np
 import pytest
+import tiny
 from flax import nnx
 from test_classifier import write_run
 
@@ -19,6 +20,7 @@ from mstgcn_jax.commands import export as command
 from mstgcn_jax.errors import ConfigError, RunError
 from mstgcn_jax.evaluation import calibration
 from mstgcn_jax.model import ModelConfig, abstract_network, platform
+from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.use import export, onnx_graph
 from mstgcn_jax.use.classifier import Classifier
 from mstgcn_jax.use.predict import Predictor
@@ -132,11 +134,25 @@ def test_what_a_program_has_to_know_is_beside_the_file(stablehlo):
 def test_how_clips_are_placed_is_beside_the_file(tmp_path):
   workdir = write_run(tmp_path / "run")
   model = files.read_json(workdir / "model.json")
-  model["input"] |= {"origin": "first_frame", "body_size": True}
+  model["input"] |= {"origin": "first_frame", "body_size": True, "sampling": "uniform"}
+  model["loading"] = {"fill": "zero", "center": None}
   files.write_json(workdir / "model.json", model)
   export.export(workdir, "stablehlo", tmp_path / "a.stablehlo")
   facts = files.read_json(tmp_path / "a.stablehlo.json")
   assert facts["origin"] == "first_frame" and facts["bone_parents"][0] == 1
+  assert (facts["sampling"], facts["fill"], facts["center"]) == ("uniform", "zero", None)
+
+
+def test_files_are_compared_on_the_clips_of_the_runs_data_set_where_they_fit(tiny_data, tmp_path):
+  model = files.read_json(write_run(tmp_path, skeleton=tiny.SKELETON) / "model.json")
+  model["input"] |= {"sampling": "uniform", "views": 3}
+  files.write_json(tmp_path / "model.json", model)
+  config_lib.write(tiny.config(tiny_data), tmp_path / "config.json")
+  run = export._load(tmp_path, "newest", None, False, jax.devices()[0])
+  found, said = export._clips(tmp_path, run)
+  assert (found.shape, said) == ((54, 2, 12, 20, 3), "54 clips of tiny")
+  flat = dataclasses.replace(run, shape=(2, 12, 20, 2))
+  assert export._clips(tmp_path, flat)[0].shape == (100, 2, 12, 20, 2)
 
 
 def test_calibrated_runs_are_exported_calibrated_by_one_stream(tmp_path, capsys):
@@ -293,6 +309,7 @@ def test_the_stream_and_the_normalisation_are_inside_onnx(tmp_path, stream):
   session = onnxruntime.InferenceSession(str(tmp_path / "run.onnx"))
   partly = clips()
   partly[:, 1, :, 5:9] = 0  # what is not tracked stays 0
+  partly[..., 1, :] = 0  # the centre, at which the first person is tracked
   (got,) = session.run(None, {"clips": partly})
   np.testing.assert_allclose(got, Classifier(workdir)(partly), atol=export.TOLERANCE)
   said = session.get_modelmeta().custom_metadata_map
@@ -342,7 +359,9 @@ def test_a_full_disk_is_said_with_the_name_of_the_file(workdir, tmp_path, monkey
 
 
 def test_a_wrong_name_or_format_is_refused_before_anything_is_loaded(tmp_path):
+  (tmp_path / "run.onnx").mkdir()
   for to, out, said in (
+    ("onnx", "run.onnx", r"exists; --to onnx writes a \.onnx file"),
     ("onnx", "run.pb", r"must end in \.onnx"),
     ("coreml", "run.onnx", "expected one of stablehlo, savedmodel, onnx, tflite"),
     ("savedmodel", ".", "exists; --to savedmodel writes a folder"),
