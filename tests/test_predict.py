@@ -1,6 +1,7 @@
 """`mstgcn predict`: recordings from files, folders and pipes, whole and in segments, to labels."""
 
 import csv
+import dataclasses
 import io
 import itertools
 import json
@@ -160,6 +161,32 @@ def test_ntu_recordings_of_any_name_are_read_as_for_training(ntu_run, tmp_path):
   np.testing.assert_allclose(row.probabilities, alone, atol=1e-6)  # logarithm and back
 
 
+def test_a_file_of_bodies_is_turned_by_sum_as_its_data_sets_are():
+  bodies = list(np.random.default_rng(0).normal(size=(2, 9, 25, 3)).astype(np.float32))
+  bodies[0][0] = bodies[0][4] = 0  # the reference moves the other frames together
+  found = recordings._turned(lambda path: bodies, "ntu_rgbd")(pathlib.Path("a")).persons
+  as_reference, otherwise = (normalise.normalise(bodies, NTU, by_sum=s) for s in (True, False))
+  np.testing.assert_array_equal(found[0], as_reference[0])
+  assert not np.array_equal(as_reference[0], otherwise[0])
+
+
+def test_a_recording_lasts_as_long_as_whoever_stays_longest(ntu_run):
+  persons = [np.ones((frames, 25, 3), np.float32) for frames in (5, 9)]
+  recording, predictor = recordings.Recording("a", persons, persons), Predictor(ntu_run)
+  assert [found.end for found in predictor.whole(recording)] == [9]
+  assert predictor.segments(recording, Windows(4, 4), NAMING)[-1].end == 9
+
+
+def test_as_many_joints_of_another_layout_are_refused(ntu_run):
+  other = dataclasses.replace(NTU, name="mine", joints=tuple(f"joint {i}" for i in range(25)))
+  persons, predictor = [np.ones((9, 25, 3), np.float32)], Predictor(ntu_run)
+  recording = recordings.Recording("a", persons, persons, other)
+  cut = lambda recording: predictor.segments(recording, Windows(4, 4), NAMING)
+  for predict_it in (predictor.whole, cut):
+    with pytest.raises(ConfigError, match="a has the 25 joints of mine; this run takes the 25"):
+      predict_it(recording)
+
+
 def test_a_kinetics_clip_needs_no_list_of_labels(tmp_path):
   path = sorted((GOLDEN / "kinetics_raw/kinetics_val").iterdir())[0]
   content = json.loads(path.read_text())
@@ -198,7 +225,9 @@ def test_untracked_ends_are_cut_as_where_data_are_prepared(tmp_path, source):
   assert prepare_command.main([source, "--raw", str(raw), "--out", str(tmp_path)]) == 0
   (stored,) = open_data_set(tmp_path / source).read([0])
   with recordings.find(raw / "kinetics_val" if source == "kinetics" else raw, source) as found:
-    persons = found.read[0]().persons
+    recording = found.read[0]()
+  persons = recording.persons
+  assert recording.turned == (source == "agcn")  # whose arrays somebody else may have turned
   assert [len(person) for person in persons] == [len(person) for person in stored] == [4]
   np.testing.assert_array_equal(persons[0], stored[0])
 
@@ -499,6 +528,9 @@ def test_annotations_are_read_as_is_and_in_the_layout_of_those_trained_on(tmp_pa
   with recordings.find(tmp_path / "mine.pkl", reading=reading) as found:
     recording = found.read[0]()
   assert (recording.skeleton.name, recording.rotated) == ("nw_ucla", False)
+  said = ["--skeleton", "utd_mhad"]
+  with recordings.find(tmp_path / "mine.pkl", options=said, reading=reading) as found:
+    assert found.read[0]().skeleton.name == "utd_mhad"
 
 
 def test_windows_of_a_recording_that_comes_turned_are_not_turned_again(tmp_path, monkeypatch):
