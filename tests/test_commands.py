@@ -286,6 +286,15 @@ def test_evaluate_says_what_the_best_was_selected_on(four_streams, capsys):
   assert (four_streams / "evaluation_best_all/scores.npz").exists()
 
 
+def test_other_clips_are_not_those_that_the_best_was_selected_on(finished, tmp_path):
+  tiny.prepare(tmp_path, "other")
+  found = [
+    evaluate_lib.evaluate(finished, checkpoint="best", **options).selected_on
+    for options in ({}, {"protocol": "all"}, {"data_set": tmp_path / "other"})
+  ]
+  assert found == ["this very split", "tiny, cross_subject", "tiny, cross_subject"]
+
+
 def test_evaluate_counts_clips_whose_copies_were_trained_on_apart(four_streams, tmp_path, capsys):
   trained = config_lib.read(four_streams / "config.json").data
   shutil.copytree(pathlib.Path(trained.dir) / trained.name, tmp_path / trained.name)
@@ -319,6 +328,11 @@ def test_evaluate_says_in_what_other_data_differ(four_streams, tmp_path):
   tiny.prepare(tmp_path, "uncentred", center=None)
   found = evaluate_lib.evaluate(four_streams, data_set=tmp_path / "uncentred")
   assert found.notes == ("clips of uncentred are not centred, those trained on centred at joint 2",)
+  workdir = shutil.copytree(four_streams, tmp_path / "run")
+  facts = files.read_json(workdir / "model.json")
+  files.write_json(workdir / "model.json", facts | {"class_names": facts["class_names"][::-1]})
+  with pytest.raises(ConfigError, match="the names of the classes, or their order"):
+    evaluate_lib.evaluate(workdir, data_set=tmp_path / "uncentred")
 
 
 def test_evaluate_of_a_checkpoint_that_is_not_there(four_streams):

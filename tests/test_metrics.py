@@ -9,6 +9,7 @@ from matplotlib.image import imread
 from mstgcn_jax.errors import DataError
 from mstgcn_jax.evaluation import fusion, metrics, plots, report
 from mstgcn_jax.evaluation.scores import Scores
+from mstgcn_jax.use.evaluate import Evaluation
 
 LOGITS = np.asarray([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0], [0.0, 5.0, 1.0], [1.0, 0.0, 4.0]])
 LABELS = np.asarray([0, 1, 2, 2])
@@ -67,6 +68,13 @@ def test_a_summary_and_its_words():
   )
   assert metrics.in_words(figures, 6) == "top-1 16.67 %, top-5 83.33 %, mean class 16.67 %"
   assert metrics.in_words(figures, 5) == "top-1 16.67 %, mean class 16.67 %"
+
+
+def test_accuracies_per_class_are_of_the_stream_that_is_named():
+  of = lambda logits: Scores(np.array(["x", "y"]), np.array([0, 1]), np.asarray(logits, float))
+  scores = {"joint": of(np.eye(2)), "bone": of([[0, 1], [0, 1]]), "fused_equal": of(np.eye(2))}
+  run = Evaluation(scores, ("a", "b"), "mine", "all")
+  assert run.per_class() == {"a": 1, "b": 1} and run.per_class("bone") == {"a": 0, "b": 1}
 
 
 def test_labels_of_small_integers_are_counted(tmp_path):
