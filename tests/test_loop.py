@@ -167,6 +167,20 @@ def test_an_epoch_is_saved_before_it_is_evaluated(tiny_data, tmp_path, finished,
   assert (workdir / "metrics.csv").read_bytes() == (finished / "metrics.csv").read_bytes()
 
 
+def test_saving_and_evaluating_have_intervals_of_their_own(tiny_data, tmp_path, monkeypatch):
+  rows = lambda: list(run_log.read_metrics(tmp_path / "run/metrics.csv"))
+  save, saved = checkpoints.save, []
+
+  def spied(manager, step, *args):
+    saved.append((step, int(rows()[-1]["step"])))
+    save(manager, step, *args)
+
+  monkeypatch.setattr(checkpoints, "save", spied)
+  loop.train(tiny.config(tiny_data, epochs=2, save_every_steps=4, eval_every=2), tmp_path / "run")
+  assert saved == [(step, step) for step in (4, 8, 12)]  # with the rows until there
+  assert [int(row["step"]) for row in rows() if row["split"] == "eval"] == [12]
+
+
 def test_asked_to_end_a_run_doesnt_evaluate_first(tiny_data, tmp_path, finished):
   workdir = tmp_path / "run"
   with pytest.raises(Preempted, match="saved step 18"):
