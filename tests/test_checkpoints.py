@@ -143,6 +143,24 @@ def test_flipped_facts_of_a_checkpoint_are_damage(copy):
     checkpoints.load_variables(copy)
 
 
+def test_a_checkpoint_without_facts_and_a_folder_without_checkpoints_are_named(copy):
+  (copy / "checkpoints/18/facts/metadata").unlink()
+  with pytest.raises(DataError, match="checkpoint 18 cannot be read"):
+    checkpoints.load_variables(copy)
+  shutil.rmtree(copy / "checkpoints")
+  with pytest.raises(DataError, match="holds no checkpoint yet"):
+    checkpoints.load_variables(copy)
+
+
+def test_a_step_that_is_damaged_again_takes_the_place_of_the_one_moved_aside_before(copy):
+  (copy / "checkpoints_damaged/18/before").mkdir(parents=True)
+  with checkpoints.make_manager(copy) as manager:
+    checkpoints._move_aside(manager, 18, DataError("checkpoint 18 is damaged"))
+    assert max(manager.all_steps()) == 12
+  assert {"state", "facts"} <= {path.name for path in (copy / "checkpoints_damaged/18").iterdir()}
+  assert not (copy / "checkpoints_damaged/18/before").exists()
+
+
 def test_a_loop_of_ones_own_cannot_leave_the_normalisation_out(tiny_data, tmp_path):
   run = set_up(tiny.config(tiny_data, **{"data.normalize": True}))
   states = {"joint": run.initial_states()["joint"].replace(normalization=None)}

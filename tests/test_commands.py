@@ -545,6 +545,8 @@ def test_several_seeds_end_with_mean_and_deviation(tiny_data, tmp_path, capsys):
   assert summary["of_seeds"] == pytest.approx(top1)
   assert summary["mean"] == pytest.approx(np.mean(top1))
   assert 100 * results["joint"]["top1"] == pytest.approx(np.mean(top1))
+  losses = [metrics.loss(scores.logits, scores.labels) for scores in seeds]  # top-1 may be equal
+  assert losses[0] != losses[1] and results["joint"]["loss"] == pytest.approx(np.mean(losses))
   with pytest.raises(DataError, match=r"not a workdir .*take one of .*seed_0, .*seed_1"):
     checkpoints.load_variables(tmp_path / "run")
   a, b = (checkpoints.load_variables(tmp_path / f"run/seed_{i}")[0]["joint"] for i in (0, 1))

@@ -86,6 +86,25 @@ def test_the_same_command_again_says_finished_and_changes_nothing(finished, tiny
   assert (tiny.arrays(finished), (finished / "metrics.csv").read_bytes()) == before
 
 
+def test_a_summary_is_of_its_step_and_names_the_epoch_of_the_best(finished):
+  assert loop._finished(finished, 18) and not loop._finished(finished, 24)
+  summary = json.loads((finished / "summary.json").read_text())
+  best = {6: 1, 12: 2, 18: 3}[summary["best"]["best_step"]]
+  assert f"best epoch ({best}, selected on the evaluation split)" in summary["text"]
+  assert best != 3 and summary["text"].startswith("last epoch (3), joint: ")
+
+
+def test_what_a_network_computes_in_is_no_reason_to_measure_it_again():
+  changes = ("data.window: 8 -> 9", "data set: the clip table", "model.width: 8 -> 9")
+  assert all(map(loop._is_measured_otherwise, changes))
+  others = (
+    "model.dtype: 'float32' -> 'bfloat16'",
+    "model.dropout: 0.0 -> 0.5",
+    "batch_size: 4 -> 8",
+  )
+  assert not any(map(loop._is_measured_otherwise, others))
+
+
 def test_a_longer_run_goes_on_and_equals_one_that_was_planned_longer(copy, tiny_data, tmp_path):
   config = tiny.config(tiny_data, epochs=4)
   loop.train(config, copy)
@@ -508,6 +527,7 @@ def test_a_run_shortened_to_before_its_checkpoint_is_evaluated_where_it_is(tiny_
   loop.train(tiny.config(tiny_data, epochs=1), workdir)
   summary = json.loads((workdir / "summary.json").read_text())
   assert summary["best"]["best_top1"] == summary["last"]["joint"]["top1"] >= 0
+  assert summary["text"].startswith("last epoch (2)")  # of which a few steps were done
   (workdir / "summary.json").unlink()  # as if killed before it was written
   loop.train(tiny.config(tiny_data, epochs=1), workdir)
   *_, before, last = run_log.read_metrics(workdir / "metrics.csv")
