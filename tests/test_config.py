@@ -102,6 +102,16 @@ def test_a_mistyped_field_or_value_is_named(text, message):
     ("optimizer.freeze_adjacency_through=3000000000", "must be below"),
     ("init_ignore=None", r"init_ignore is \(None,\); it must be parts of the paths of tensors"),
     ("model.attention=None2", "attention is 'None2'; allowed: None, stja"),
+    ("data.views=0", "data.views is 0; it must be at least 1"),
+    ("data.sampling=middle", "sampling 'middle' is unknown; expected one of loop, "),
+    ("data.center=middle", "data.center is 'middle'; it must be of frame, first_frame"),
+    ("label_smoothing=1", r"label_smoothing is 1.0; it must be in \[0, 1\)"),
+    ("mixup=-0.1", "mixup is -0.1; it must be 0 or more"),
+    ("streams=joint,knee", r"streams is \('joint', 'knee'\); it must be of joint, "),
+    ("streams=joint,joint+bone", "streams is .* it must be of equal channels; train apart"),
+    ("model.dtype=float64", "model.dtype is 'float64'; it must be float32 or bfloat16 unless"),
+    ("early_stopping=-1", "early_stopping is -1; it must be 0 or more"),
+    ("heartbeat_timeout=0", "heartbeat_timeout is 0; it must be at least 1"),
   ],
 )
 def test_a_value_that_makes_no_sense_is_refused(text, message):
@@ -171,6 +181,19 @@ def test_a_config_named_without_its_ending_is_found_and_said(tmp_path):
   (tmp_path / "mine.py").write_text("")
   with pytest.raises(ConfigError, match=r"mine does not exist, .*; did you mean \S*mine\.py\?"):
     config_lib.load(tmp_path / "mine")
+
+
+def test_a_file_that_gives_no_config_is_named(tmp_path):
+  (tmp_path / "mine.py").write_text("def get_config():\n  return {'epochs': 3}")
+  with pytest.raises(ConfigError, match=r"mine\.py: get_config\(\) returns {'epochs': 3}, not a"):
+    config_lib.load(tmp_path / "mine.py")
+
+
+def test_another_number_of_epochs_is_another_computation_where_the_rate_knows_the_end():
+  differences = lambda *texts: config_lib.differences(
+    typed("epochs=5", *texts), typed("epochs=6", *texts)
+  )
+  assert differences() == [] and differences("optimizer.schedule=cosine") == ["epochs: 5 -> 6"]
 
 
 def test_numbers_and_nouns_agree():
