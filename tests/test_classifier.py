@@ -1,5 +1,7 @@
 """A run as a function: which clips it takes, which it refuses, what it does to a recording."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -217,6 +219,54 @@ def test_an_axis_becomes_another_without_mirroring():
 def test_a_preparation_that_nobody_wrote_is_damage(tmp_path, wrong):
   with pytest.raises(DataError, match=r"model\.json is damaged"):
     workdir_lib.read(write_run(tmp_path, preparation=wrong))
+
+
+@pytest.mark.parametrize(
+  "wrong",
+  [
+    *({"class_names": ["a", "b"]}, {"class_names": "abc"}, {"streams": []}, {"other": 1}),
+    *({"joint_at_zero": 25}, {"loading": {"fill": "loop", "center": 25}}),
+    *({"data": {"name": 3}}, {"input": {"num_persons": 3}}, {"input": {"window": 0}}),
+    *({"input": {"origin": "middle"}}, {"input": {"views": 1.5}}),
+  ],
+)
+def test_facts_that_nobody_wrote_are_damage(workdir, tmp_path, wrong):
+  facts = files.read_json(workdir / "model.json")
+  ((name, value),) = wrong.items()
+  value = facts["input"] | value if name == "input" else value
+  files.write_json(tmp_path / "model.json", facts | {name: value})
+  with pytest.raises(DataError, match=rf"model\.json is damaged, .*\({name} is "):
+    workdir_lib.read(tmp_path)
+
+
+def test_facts_are_read_as_they_were_written(workdir, tmp_path):
+  known = {
+    "data_name": "mine",
+    "data_identity": {"clips": 3},
+    "code": "0123",
+    "joint_at_zero": None,
+  }
+  prepared = {"scored": True, "upward": "y", "picture": (640, 480), "reading": {"own": ["--flat"]}}
+  facts = dataclasses.replace(workdir_lib.read(workdir), **known, **prepared)
+  facts.write(tmp_path)
+  assert workdir_lib.read(tmp_path) == facts
+
+
+@pytest.mark.parametrize("center", [1, None])
+def test_what_earlier_runs_do_not_say_is_as_it_was_then(workdir, tmp_path, center):
+  facts = files.read_json(workdir / "model.json") | {"loading": {"fill": "loop", "center": center}}
+  del facts["preparation"]
+  files.write_json(tmp_path / "model.json", facts)
+  found = workdir_lib.read(tmp_path)
+  assert (found.rotated, found.joint_at_zero) == (center is not None, NTU.center)
+
+
+def test_what_one_side_does_not_know_is_no_difference(workdir):
+  facts = workdir_lib.read(workdir)
+  assert facts.data_differences(None) == []  # as of imported weights
+  known = dataclasses.replace(facts, code="0123")
+  assert known.code_differences(facts) == facts.code_differences(known) == []
+  assert dataclasses.replace(facts, rotated=None).clip_differences(facts) == []
 
 
 def test_a_recording_is_turned_by_sum_where_its_data_set_was(tmp_path):
