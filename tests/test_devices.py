@@ -331,6 +331,12 @@ def test_a_batch_whose_pairs_would_be_parted_is_refused_with_mixup(tiny_data, mo
     experiment.set_up(config)
 
 
+def test_an_evaluation_batch_that_does_not_fit_the_devices_is_refused(tiny_data, monkeypatch):
+  monkeypatch.setattr(experiment, "place_streams", lambda *_: {"joint": SimpleNamespace(size=4)})
+  with pytest.raises(ConfigError, match=r"eval_batch_size is 6, which .* evenly over 4 device"):
+    experiment.set_up(tiny.config(tiny_data, eval_batch_size=6))
+
+
 def test_a_batch_that_does_not_fit_the_devices_is_refused(tiny_data, tmp_path):
   started = start(tiny_data, tmp_path / "run", "--config.batch_size=6", processes=1, devices=4)
   ((status, output),) = finish(started)

@@ -13,7 +13,7 @@ from data_prep.readers.interface import Clip
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model import Constant, ModelConfig
 from mstgcn_jax.skeletons import Skeleton
-from mstgcn_jax.training import workdir
+from mstgcn_jax.training import experiment, workdir
 from mstgcn_jax.training.experiment import own_network, set_up
 from mstgcn_jax.training.train_step import random_streams
 
@@ -167,6 +167,32 @@ def test_a_layer_of_ones_own_that_cannot_be_made_is_named_with_its_line():
     ConfigError, match=rf"made \(.*{__name__}\.py, line {line}: AttributeError: .*"
   ):
     of_layer("failing")
+
+
+def test_a_step_knows_the_last_epoch_where_the_rate_falls_until_then(tiny_data):
+  epochs = lambda schedule: set_up(tiny.config(tiny_data, **schedule)).task.epochs
+  assert epochs({"optimizer.schedule": "cosine"}) == 3 and epochs({}) == 0
+
+
+@pytest.mark.parametrize(
+  ("changes", "said"),
+  [
+    ({"epochs": 2**30}, r"more than 2\*\*31 steps"),
+    ({"optimizer.accumulate": 3}, "batch_size is 4, .* and 3 micro-batches; take a multiple of 3"),
+    ({"data.holdout_subjects": (1, 3, 5)}, "would hold out 27 of 27 training clips"),
+  ],
+)
+def test_what_these_data_do_not_allow_is_refused(tiny_data, changes, said):
+  with pytest.raises(ConfigError, match=said):
+    set_up(tiny.config(tiny_data, **changes))
+
+
+@pytest.mark.parametrize("sizes", [(0, 3), (3, 0)])
+def test_clips_to_train_on_and_clips_to_evaluate_are_both_needed(tiny_data, monkeypatch, sizes):
+  monkeypatch.setattr(experiment.protocols, "split", lambda *_: tuple(map(np.arange, sizes)))
+  said = f"gives {sizes[0]} training and {sizes[1]} evaluation clips of 54; both are needed"
+  with pytest.raises(ConfigError, match=said):
+    set_up(tiny.config(tiny_data))
 
 
 @pytest.mark.parametrize("by_sum", [False, True])
