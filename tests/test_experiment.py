@@ -10,6 +10,7 @@ from flax import nnx
 from prepared import prepare
 
 from data_prep.readers.interface import Clip
+from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model import Constant, ModelConfig
 from mstgcn_jax.skeletons import Skeleton
@@ -206,3 +207,13 @@ def test_a_run_knows_how_its_clips_were_turned_and_read(tmp_path, by_sum):
   set_up(config).facts().write(tmp_path)
   facts = workdir.read(tmp_path)
   assert facts.by_sum is by_sum and facts.reading == reading
+
+
+def test_a_run_knows_what_lies_at_zero_and_what_its_numbers_are(tiny_data):
+  numbers = {"channels": ("x", "y", "score"), "units": "image fractions", "picture": (640, 480)}
+  data_set = open_data_set(tiny_data / "tiny")
+  data_set = dataclasses.replace(data_set, joint_at_zero=3, coordinates=numbers)
+  config = tiny.config(tiny_data, **{"augment.rotation": (0.0, 0.0, 0.0)})
+  facts = set_up(config, data_set=data_set).facts()
+  assert facts.joint_at_zero == 3 != data_set.center
+  assert (facts.scored, facts.units, facts.picture) == (True, "image fractions", (640, 480))
