@@ -91,7 +91,7 @@ def test_a_summary_is_of_its_step_and_names_the_epoch_of_the_best(finished):
   summary = json.loads((finished / "summary.json").read_text())
   best = {6: 1, 12: 2, 18: 3}[summary["best"]["best_step"]]
   assert f"best epoch ({best}, selected on the evaluation split)" in summary["text"]
-  assert best != 3 and summary["text"].startswith("last epoch (3), joint: ")
+  assert summary["text"].startswith("last epoch (3), joint: ")
 
 
 def test_what_a_network_computes_in_is_no_reason_to_measure_it_again():
