@@ -211,6 +211,11 @@ def test_what_is_no_number_of_workers_is_said(capsys):
   assert "all is no whole number of 1 or more" in capsys.readouterr().err
 
 
+def test_a_name_that_tfds_cannot_take_is_wrong_usage(tmp_path, capsys):
+  prepare("ntu60", golden("data/bodies"), "--name", "My-Clips", out=tmp_path, status=2)
+  assert "expected small letters, digits and _" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("source", ["ntu60", "ntu120", "kinetics", "utd_mhad", "nw_ucla"])
 def test_a_missing_or_empty_folder_is_one_clear_message(source, tmp_path, capsys):
   out = tmp_path / "data"
