@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mstgcn_jax.data import normalise
@@ -121,14 +123,17 @@ class Predictor:
     first = list(itertools.islice(clips, 2))
     # Two shapes are compiled: one clip, which may have to be fast, and a full batch.
     size = 1 if len(first) < 2 else _AT_ONCE
-    parts = list(in_batches(self._of_batch, itertools.chain(first, clips), size))
-    return np.concatenate(parts) if parts else np.zeros((0, len(self.class_names)))
-
-  def _of_batch(self, clips: np.ndarray) -> np.ndarray:
-    found = {name: classify(clips) for name, classify in self._classifiers.items()}
-    logs = {name: _log(np.asarray(values)) for name, values in found.items()}
+    parts = list(in_batches(self._of_streams, itertools.chain(first, clips), size))
+    if not parts:
+      return np.zeros((0, len(self.class_names)))
+    of_streams = np.moveaxis(_log(np.concatenate(parts)), 1, 0)
+    logs = dict(zip(self._classifiers, of_streams, strict=True))
     probabilities = calibration.apply(fusion.headline(fusion.with_fused(logs)), self.temperature)
     return finite(probabilities, self.classifier.step)
+
+  def _of_streams(self, clips: np.ndarray) -> jax.Array:
+    """Each stream's probabilities, [clip, stream, class]."""
+    return jnp.stack([classify(clips) for classify in self._classifiers.values()], 1)
 
   def whole(self, recording: Recording, *, per_person: bool = False) -> list[Prediction]:
     """One prediction for a recording, seen as evaluation sees a clip; or one for each person.
