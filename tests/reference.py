@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,6 @@ from mstgcn_jax import torch_weights
 from mstgcn_jax.model import abstract_network, platform
 from mstgcn_jax.model.activations import PLAIN, RELU_OF_SUM
 
-HERE = platform.of(jax.devices()[0])
 # The published code's.
 OPTIMIZER = optax.chain(
   optax.add_decayed_weights(1e-4), optax.sgd(0.05, momentum=0.9, nesterov=True)
@@ -27,6 +26,17 @@ def relative_error(a, b) -> float:
   """‖a − b‖ / ‖b‖."""
   a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
   return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+def _here(function: Callable) -> Callable:
+  """The function, in the forms for this machine's devices alone."""
+
+  @functools.wraps(function)
+  def within(*args):
+    with platform.of(jax.devices()[0]):
+      return function(*args)
+
+  return within
 
 
 class Reference:
@@ -58,7 +68,7 @@ class Reference:
     self.model.eval()
     graphdef, state = nnx.split(self.model)
 
-    @HERE
+    @_here
     def run(state, clips):
       model = nnx.merge(graphdef, state)
       return model(clips), model.features(clips)
@@ -71,7 +81,7 @@ class Reference:
     """Logits and loss of the first step of training."""
     self.model.train()
     graphdef, state = nnx.split(self.model)
-    logits = jax.jit(HERE(lambda state, x: nnx.merge(graphdef, state)(x)))(state, self.clips)
+    logits = jax.jit(_here(lambda state, x: nnx.merge(graphdef, state)(x)))(state, self.clips)
     return logits, self._loss(logits)
 
   def train(self, flipped: Sequence[float] = ()):
@@ -97,7 +107,7 @@ class Reference:
       return self._loss(logits), (logits, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
 
     @jax.jit
-    @HERE
+    @_here
     def step(params, stats, momentum):
       (loss_value, (logits, stats)), grads = jax.value_and_grad(loss, has_aux=True)(params, stats)
       updates, momentum = OPTIMIZER.update(grads, momentum, params)

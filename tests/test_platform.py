@@ -54,6 +54,39 @@ def test_by_default_and_for_one_device_that_is_the_form_of_the_device(device, op
     assert platform.on_gpu() == (jax.default_backend() == "gpu")
 
 
+def test_a_function_that_was_called_in_one_form_is_traced_anew_in_another():
+  function = jax.jit(lambda x: FORMS(x))
+  x = jnp.ones(3)
+  assert function(x)[0] == jnp.sin(1.0)
+  with platform.forced("gpu"):
+    assert function(x)[0] == jnp.cos(1.0)
+  assert function(x)[0] == jnp.sin(1.0)
+
+
+def test_python_runs_a_form_once_for_equal_shapes_and_options():
+  calls = []
+
+  def scaled(x, *, by):
+    calls.append((x.shape, by))
+    return by * x
+
+  form = platform.by_platform(cpu=scaled, gpu=jnp.cos)
+
+  def layers(x):
+    with platform.of(jax.devices("cpu")[0]):
+      return form(form(x, by=2), by=2).sum() + form(x, by=3).sum() + form(x[:2], by=2).sum()
+
+  program = jax.jit(layers).trace(jnp.ones(3)).jaxpr
+  assert calls == [((3,), 2), ((3,), 3), ((2,), 2)]
+  # None of the calls is left in the program.
+  assert {str(equation.primitive) for equation in program.eqns} == {
+    "mul",
+    "reduce_sum",
+    "slice",
+    "add",
+  }
+
+
 def test_a_thread_is_not_told_what_another_traces():
   found = []
   with platform.forced("onnx"):

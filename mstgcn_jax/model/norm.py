@@ -12,6 +12,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from mstgcn_jax.model.groups import join, split
 from mstgcn_jax.model.platform import by_platform
+from mstgcn_jax.model.tracing import traced_once
 
 # Rematerialisation keeps values of this name: they are few, and computing them again would read
 # whole maps and, on several devices, sum over all of them once more.
@@ -57,30 +58,20 @@ class BatchNorm(nnx.Module):
   def __call__(self, x):
     groups = x if isinstance(x, tuple) else (x,)
     parts = self.groups if len(groups) == 1 else len(groups)
+    weight, bias = self.weight[...], self.bias[...]
+    mean, var = self.running_mean[...], self.running_var[...]
+    options = parts, self.epsilon, self.dtype
     if self.use_running_average:
-      outputs = self._normalise_by_running(_cut(groups, parts))
+      outputs = _normalise_by_running(groups, weight, bias, mean, var, *options)
     else:
-      values = self.weight[...], self.bias[...], self.running_mean[...]
-      options = parts, self.epsilon, self.dtype, self.axis_name
-      outputs, mean, var = _normalise_batch(groups, *values, *options)
-      self._update(mean, var, _count(groups, self.axis_name))
+      outputs, *of_batch = _normalise_batch(groups, weight, bias, mean, *options, self.axis_name)
+      count = _count(groups, self.axis_name)
+      mean, var = _moved_towards(of_batch, mean, var, self.momentum, count)
+      # Not self.running_mean[...] = …, which asks a traced array for its sharding: the answer, an
+      # error, searches the whole program and took a third of the time that tracing a step takes.
+      self.running_mean.set_value(mean)
+      self.running_var.set_value(var)
     return outputs if isinstance(x, tuple) or parts > 1 else outputs[0]
-
-  def _normalise_by_running(self, groups):
-    # Not x · scale + (bias - mean · scale), which loses digits where |mean| is large.
-    scale = self.weight[...] * lax.rsqrt(self.running_var[...] + self.epsilon)
-    parts = _by_group(groups, self.running_mean[...], scale, self.bias[...])
-    return tuple(
-      ((x - mean) * scale + bias).astype(self.dtype)
-      for x, (mean, scale, bias) in zip(groups, parts, strict=True)
-    )
-
-  def _update(self, mean, var, count):
-    unbiased = var * (count / max(count - 1, 1))
-    for statistic, of_batch in ((self.running_mean, mean), (self.running_var, unbiased)):
-      # Not statistic[...] = …, which asks a traced array for its sharding: the answer, an error,
-      # searches the whole program and took a third of the time that tracing a step takes.
-      statistic.set_value(statistic[...] + self.momentum * (of_batch - statistic[...]))
 
   def constants(self) -> tuple[jax.Array, jax.Array]:
     """Scale and shift that it comes down to in evaluation mode."""
@@ -97,6 +88,24 @@ class Shift(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     return x + self.bias[...].astype(self.dtype)
+
+
+@traced_once("parts", "epsilon", "dtype")
+def _normalise_by_running(groups, weight, bias, mean, var, parts, epsilon, dtype):
+  # Not x · scale + (bias - mean · scale), which loses digits where |mean| is large.
+  groups, scale = _cut(groups, parts), weight * lax.rsqrt(var + epsilon)
+  return tuple(
+    ((x - mean) * scale + bias).astype(dtype)
+    for x, (mean, scale, bias) in zip(groups, _by_group(groups, mean, scale, bias), strict=True)
+  )
+
+
+@traced_once("momentum", "count")
+def _moved_towards(of_batch, mean, var, momentum, count):
+  """Running mean and variance, moved towards those of a batch of that many positions."""
+  batch_mean, batch_var = of_batch
+  unbiased = batch_var * (count / max(count - 1, 1))
+  return mean + momentum * (batch_mean - mean), var + momentum * (unbiased - var)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6, 7))
@@ -116,6 +125,7 @@ def _normalise_batch(groups, weight, bias, origin, parts, epsilon, dtype, axis_n
   return _forward(groups, weight, bias, origin, parts, epsilon, dtype, axis_name)[0]
 
 
+@traced_once("parts", "epsilon", "dtype", "axis_name")
 def _forward(groups, weight, bias, origin, parts, epsilon, dtype, axis_name):
   moved = _from_origin(groups, origin)
   sums = _sums(tuple(moved), tuple(jnp.square(m) for m in moved))
@@ -132,6 +142,7 @@ def _forward(groups, weight, bias, origin, parts, epsilon, dtype, axis_name):
   return (outputs, origin + offset, var), (groups, weight, origin, offset, inverse)
 
 
+@traced_once("parts", "epsilon", "dtype", "axis_name")
 def _backward(parts, epsilon, dtype, axis_name, kept, cotangents):
   groups, weight, origin, offset, inverse = kept
   moved = _cut(_from_origin(groups, origin), parts)

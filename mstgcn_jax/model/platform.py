@@ -8,16 +8,17 @@ exported files, has convolutions over channels, frames and joints in an order of
 """
 
 import contextlib
-import contextvars
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 from jax import lax
 
-# Of the thread: a file may be exported beside another's classification.
-_forced = contextvars.ContextVar("forced", default="")
-_device = contextvars.ContextVar("device", default="any")
+from mstgcn_jax.model.tracing import traced_once
+
+# A jitted function is traced anew where one of them has changed.
+_forced = jax.make_user_context("")
+_device = jax.make_user_context("any")
 
 
 def by_platform(
@@ -30,16 +31,23 @@ def by_platform(
   """A function of arrays and keyword options that is `cpu` on a CPU and `gpu` elsewhere.
 
   By default the choice is made when a program is lowered for its devices, so that a program that is
-  compiled here for a machine elsewhere takes that machine's form. All forms are traced for that,
-  which takes twice as long as one of them: `of` and `forced` name one. Only `forced` takes those
-  for exported files: `onnx`, by default as `gpu`, and `tflite`, by default as `cpu`.
+  compiled here for a machine elsewhere takes that machine's form. Both forms are traced for that;
+  `of` and `forced` name one. Only `forced` takes those for exported files: `onnx`, by default as
+  `gpu`, and `tflite`, by default as `cpu`.
   """
   by_name = {"cpu": cpu, "gpu": gpu, "onnx": onnx or gpu, "tflite": tflite or cpu}
+  by_name["any"] = _when_lowered(cpu, gpu)
 
   def chosen(*arrays: jax.Array, **options) -> jax.Array:
-    form = _forced.get() or _device.get()
-    if form != "any":
-      return by_name[form](*arrays, **options)
+    form = by_name[_forced.value or _device.value]
+    return traced_once(*options)(form)(*arrays, **options)
+
+  return chosen
+
+
+@functools.cache
+def _when_lowered(cpu: Callable, gpu: Callable) -> Callable:
+  def chosen(*arrays, **options):
     forms = {"cpu": functools.partial(cpu, **options), "default": functools.partial(gpu, **options)}
     return lax.platform_dependent(*arrays, **forms)
 
@@ -51,28 +59,18 @@ def on_gpu() -> bool:
 
   For what has to be known while tracing.
   """
-  return (_forced.get() or jax.default_backend()) == "gpu"
+  return (_forced.value or jax.default_backend()) == "gpu"
 
 
 def of(device: jax.Device) -> contextlib.AbstractContextManager[None]:
   """Traces the forms of that device alone inside the context, where none are `forced`."""
-  return _within(_device, "cpu" if device.platform == "cpu" else "gpu")
+  return _device("cpu" if device.platform == "cpu" else "gpu")
 
 
 def forced(form: str) -> contextlib.AbstractContextManager[None]:
   """Traces the forms of 'cpu', 'gpu', 'onnx' or 'tflite' inside the context, whatever the device.
 
   Or those of 'any', which is the default but for `on_gpu`, which is then false. For tests, and for
-  programs and files that run elsewhere. A function that was jitted and called before keeps the
-  forms that it was traced with.
+  programs and files that run elsewhere.
   """
-  return _within(_forced, form)
-
-
-@contextlib.contextmanager
-def _within(forms: contextvars.ContextVar[str], form: str) -> Iterator[None]:
-  before = forms.set(form)
-  try:
-    yield
-  finally:
-    forms.reset(before)
+  return _forced(form)
