@@ -31,8 +31,8 @@ class Skeleton:
     parts: Body parts as joint lists (`pa` attention); every joint in exactly one.
     part_edges: Edges of each part (strategies `parts` and `parts+spatial`).
     center: Joint that is moved to the origin.
-    vertical: (bottom, top), rotated parallel to z.
-    horizontal: (right, left), rotated parallel to x.
+    vertical: (bottom, top), rotated parallel to z, which then points to the top.
+    horizontal: (right, left), rotated parallel to x, which then points to the right.
     mirror: Left/right pairs, swapped by mirroring.
   """
 

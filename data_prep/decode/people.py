@@ -83,8 +83,9 @@ def tracked(people: Iterable[Person]) -> list[Person]:
 def by_number(found: Mapping[int, list[Any]]) -> list[list[Any]]:
   """Frames from people by frame number; frames without anybody are there, and empty.
 
-  Numbers may start anywhere, and count every second, third, … frame of the video: where most of
-  the frames with people are that far apart. Otherwise people are merely missing in between.
+  Numbers may start anywhere, and count every second, third, … frame of the video: where at least
+  half of the frames with people are followed at that distance by the next, and all by multiples of
+  it. Otherwise people are merely missing in between.
   """
   if not found:
     return []

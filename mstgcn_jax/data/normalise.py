@@ -38,9 +38,9 @@ def normalise(
 ) -> list[np.ndarray]:
   """Cuts every person to its own length and turns the clip upright and to the front.
 
-  The skeleton's `vertical` bone of the first person is rotated parallel to z, and its `horizontal`
-  joints parallel to x, the same way for everybody. People who are never tracked are left out; what
-  is untracked becomes 0.
+  The skeleton's `vertical` bone of the first person is rotated parallel to z, its top up, then its
+  `horizontal` joints parallel to x, from left to right, the same way for everybody. People who are
+  never tracked are left out; what is untracked becomes 0.
 
   Args:
     persons: float32 [frame, joint, 3] each, in metres; the main person first.
@@ -51,7 +51,8 @@ def normalise(
       Otherwise what is all 0 is untracked, and one missing joint moves nothing. The clip starts
       where anybody is tracked first, and gaps stay, so that frame t stays one moment. Each rotation
       is decided by the first frame in which both its joints are tracked. Where the first person's
-      centre is missing, it is put on the line between where it was and where it comes back.
+      centre is missing and anybody is tracked, it is put on the line between where it was and
+      where it comes back; where it is missing throughout, clips came centred, and it is at 0.
     upward: the recording's axis that points up or down, 'y', '-z', …: before all else the clip is
       turned about it (`facing.to_the_front`). '' where it may not be known.
   Returns:

@@ -151,8 +151,8 @@ def sample_times(
     at its centre. Never random.
   - random_crop: `window` successive frames from a random start; evaluation: starts spread evenly,
     a single view, as the middle one of several, is `loop`'s. A clip shorter than the window starts
-    anywhere in its loop (fill loop) or lies anywhere in the window (fill zero); its single
-    evaluation view is `loop`'s.
+    anywhere in its loop (fill loop) or lies anywhere in the window (fill zero); of its evaluation
+    views the first is `loop`'s, the others are spread evenly behind it.
   - random_shift: the tracked span at a random place of the window, untracked around it; longer
     clips are cropped at random; evaluation: as `loop` for longer clips, else at the start.
   - uniform: one frame from each of `window` equal segments, at random within the segment;
@@ -238,7 +238,8 @@ def placement(
   Returns:
     origin: float32 [channel], the joint `center` in the first frame that tracks the first person.
     factor: float32, BODY_SIZE by the sum of the first person's bones, each at its mean length over
-      the frames that track both of its ends; 1 where none is ever tracked.
+      the frames that track both of its ends (the centre by `skeletons.tracked`, as it may come at
+      0); 1 where none is ever tracked.
   """
   placed: dict[str, np.ndarray] = {}
   moved, sized = sampling.origin == "first_frame", sampling.bone_parents is not None
