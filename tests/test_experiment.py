@@ -73,6 +73,13 @@ def test_normalisation_counts_what_is_tracked_in_training_joint_by_joint(tmp_pat
   np.testing.assert_allclose(std, [np.std([1, 3, 5, 5, 7, 7]), np.std([2, 4, 6]), 0], rtol=1e-6)
 
 
+def test_what_never_changes_has_no_deviation_not_even_of_rounding(tmp_path):
+  clips = [(split, 1, [person((0.1, 0.1), (1, 1.0001))]) for split in (*("train",) * 3, "val")]
+  _, std = normalization(tmp_path, clips, **{"data.window": 300})  # 900 numbers: their sums round
+  assert std[ROOT] == 0
+  np.testing.assert_allclose(std[CENTER], 5e-5, rtol=2e-3)  # 1.0001 is float32
+
+
 @pytest.mark.parametrize(
   ("center", "root", "joint", "expected"),
   [

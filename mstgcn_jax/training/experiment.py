@@ -184,7 +184,9 @@ class Experiment:
       square = square + (x**2).sum((0, 1, 2))
       count = count + seen.sum((0, 1, 2))
     mean = total / np.maximum(count, 1)
-    variance = np.maximum(square / np.maximum(count, 1) - mean**2, 0)
+    variance = square / np.maximum(count, 1) - mean**2
+    # What never changes has none, but for the rounding of the sums.
+    variance = np.where(variance < 1e-12 * mean**2, 0, variance)
     return {"mean": np.float32(mean), "std": np.float32(np.sqrt(variance))}
 
 
