@@ -2,8 +2,9 @@
 
     mstgcn train --config ntu_ctrgcn
 
-The published window is a random half to whole of the clip, interpolated to 64 frames; here it is
-one frame of each of 64 equal parts; the published clips are not turned, those of `ntu60` here are.
+The published window is a random half to whole of the clip, in evaluation the middle 95 % of it,
+interpolated to 64 frames; here it is one frame of each of 64 equal parts; the published clips are
+not turned, those of `ntu60` here are.
 Its four streams: --config.streams=joint,bone,joint_motion,bone_motion. It has not been run on the
 real recordings here.
 """

@@ -2,8 +2,8 @@
 
     mstgcn train --config ntu_dgstgcn
 
-As ST-GCN++'s, longer and with rotations by up to 0.2 rad. It has not been run on the real
-recordings here.
+As ST-GCN++'s, longer and with rotations by up to 0.2 rad; the published clips are not turned
+upright, those of `ntu60` here are. It has not been run on the real recordings here.
 """
 
 from mstgcn_jax import config
