@@ -228,7 +228,7 @@ def set_evaluated(
       manager.delete(old)
 
 
-def read_back(manager: ocp.CheckpointManager, step: int, states: Mapping[str, TrainState]) -> None:
+def read_back(manager: ocp.CheckpointManager, step: int) -> None:
   """Reads a checkpoint that was just saved, digests and all.
 
   Raises:
@@ -236,7 +236,8 @@ def read_back(manager: ocp.CheckpointManager, step: int, states: Mapping[str, Tr
   """
   wait(manager)
   try:
-    _read(manager, step, _as_tree(states))
+    with _saying_what_is_wrong(manager, step):
+      _read_arrays(manager, step, _read_facts(manager, step)[1])
   except DataError as error:
     raise RunError(
       f"a checkpoint was written into {manager.directory} and is not what is read there ({error}): "
@@ -327,18 +328,20 @@ def _read(manager, step: int, target: Any) -> tuple[Any, dict[str, Any]]:
     ConfigError: it is not a state like `target`.
   """
   with _saying_what_is_wrong(manager, step):
-    _check_alike(step, manager.item_metadata(step).state, target)
     facts, expected = _read_facts(manager, step)
-    args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-    tree = manager.restore(step, args=args).state
-    _check_digests(step, tree, expected)
-  return tree, facts
+    tree = _read_arrays(manager, step, expected)
+    _check_alike(step, tree, target)
+  saved = {jax.tree_util.keystr(path): x for path, x in jax.tree_util.tree_leaves_with_path(tree)}
+
+  def placed(path, like):
+    array = saved[jax.tree_util.keystr(path)]
+    return jax.make_array_from_callback(array.shape, like.sharding, lambda index: array[index])
+
+  return jax.tree_util.tree_map_with_path(placed, target), facts
 
 
 def _read_variables(manager, step: int, streams: Sequence[str]) -> dict[str, EvalVariables]:
   """What evaluation needs of these streams, as NumPy's arrays.
-
-  Orbax opens every array by itself: with the rest of the state it would take several times as long.
 
   Raises:
     DataError, RunError: as `_saying_what_is_wrong`, or it has no such stream.
@@ -346,24 +349,18 @@ def _read_variables(manager, step: int, streams: Sequence[str]) -> dict[str, Eva
   """
   with _saying_what_is_wrong(manager, step):
     _, expected = _read_facts(manager, step)
-    names = {tuple(name[2:-2].split("']['")): name for name in expected}  # "['joint']['params']…"
-    saved = flax.traverse_util.unflatten_dict(names)
+    saved = _by_path(expected)
     if missing := [stream for stream in streams if stream not in saved]:
       raise DataError(
         f"checkpoint {step} in {manager.directory} has no stream {', '.join(missing)}, which "
         f"{workdir_lib.FILE} beside names"
       )
-    wanted = {}
+    names = []
     for stream in streams:
       fields = ("ema" if "ema" in saved[stream] else "params", "batch_stats", "normalization")
-      wanted[stream] = {field: saved[stream][field] for field in fields if field in saved[stream]}
-    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-    tree = ocp.PyTreeCheckpointHandler().restore(
-      pathlib.Path(manager.directory) / str(step) / "state",
-      args=ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True),
-    )
+      names += jax.tree.leaves([saved[stream].get(field) for field in fields])
+    tree = _read_arrays(manager, step, {name: expected[name] for name in names})
     _check_is_representable(step, tree)
-    _check_digests(step, tree, {name: expected[name] for name in jax.tree.leaves(wanted)})
   return {
     stream: {
       "params": fields.get("ema", fields.get("params")),
@@ -372,6 +369,28 @@ def _read_variables(manager, step: int, streams: Sequence[str]) -> dict[str, Eva
     }
     for stream, fields in tree.items()
   }
+
+
+def _read_arrays(manager, step: int, expected: Mapping[str, str]) -> dict[str, Any]:
+  """The arrays of a state that have these digests, NumPy's, as a tree.
+
+  Of a part Orbax reads only that: it opens every array by itself, which takes longer than reading.
+  """
+  wanted = _by_path(expected)
+  as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+  tree = ocp.PyTreeCheckpointHandler().restore(
+    pathlib.Path(manager.directory) / str(step) / "state",
+    args=ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True),
+  )
+  found = digests(tree)
+  if wrong := sorted(n for n in found | expected if found.get(n) != expected.get(n)):
+    raise DataError(f"checkpoint {step} is damaged: {len(wrong)} arrays differ, first {wrong[:1]}")
+  return tree
+
+
+def _by_path(names: Iterable[str]) -> dict[str, Any]:
+  """Names as `digests` gives, "['joint']['params']…", in the tree that they are of."""
+  return flax.traverse_util.unflatten_dict({tuple(n[2:-2].split("']['")): n for n in names})
 
 
 @contextlib.contextmanager
@@ -402,12 +421,6 @@ def _read_facts(manager, step: int) -> tuple[dict[str, Any], dict[str, str]]:
   if facts.pop("digest_of_facts", None) not in (None, _digest_of_facts(facts)):
     raise DataError(f"checkpoint {step} is damaged: its facts are not those that were written")
   return facts, expected
-
-
-def _check_digests(step: int, tree: Any, expected: Mapping[str, str]) -> None:
-  found = digests(tree)
-  if wrong := sorted(n for n in found | expected if found.get(n) != expected.get(n)):
-    raise DataError(f"checkpoint {step} is damaged: {len(wrong)} arrays differ, first {wrong[:1]}")
 
 
 def _is_passing(error: BaseException) -> bool:

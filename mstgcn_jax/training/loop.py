@@ -224,7 +224,7 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> 
         record.flush()
         checkpoints.save(manager, step, states, progress)
         if not proven:
-          checkpoints.read_back(manager, step, states)
+          checkpoints.read_back(manager, step)
           proven = True
         clock.restart(step)
         watchdog.step_done()
