@@ -277,6 +277,24 @@ def test_a_pickle_that_asks_for_more_than_data_is_not_executed(raw, capsys):
   assert "holds no GT_train_1.pkl" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+  ("damaged", "said"),
+  [
+    (np.full((8, 15, 2), "a"), "GT_train_1.pkl: a pose of b holds <U1; expected numbers"),
+    ({"a": 1}, "expected an array of numbers, found dict"),
+    (np.full((8, 15, 2), 1e300), "b_001: frame 0, joint 0 has the coordinate inf"),
+  ],
+)
+def test_a_damaged_pose_of_jhmdb_is_one_message(raw, capsys, damaged, said):
+  raw.mkdir()
+  pose = stick_poses.people(2, 0, 8)[0, :, :15, :2]
+  content = {"pose": [pose, damaged], "label": ["a", "b"]}
+  (raw / "GT_train_1.pkl").write_bytes(pickle.dumps(content))
+  prepare("jhmdb", raw, status=1)
+  assert said in capsys.readouterr().err
+
+
 def test_a_clip_twice_in_a_split_stays_two(raw):
   raw.mkdir()
   pose = stick_poses.people(2, 0, 8)[0, :, :15, :2]

@@ -89,13 +89,18 @@ def _clips(path: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]:
   content = pickles.load(path)
   try:
     labels, poses = (pickles.as_list(content[field]) for field in ("label", "pose"))
-  except (KeyError, TypeError) as error:
-    raise DataError(f'{path} holds no {{"pose": …, "label": …}} as DD-Net has it') from error
+    arrays = [pickles.as_array(pose) for pose in poses]
+  except (KeyError, TypeError, DataError) as error:
+    raise DataError(
+      f'{path} holds no {{"pose": …, "label": …}} as DD-Net has it ({error!r:.200})'
+    ) from error
   if len(labels) != len(poses) or not all(map(raw_values.is_name, labels)):
     raise DataError(f"{path} has {len(poses)} poses and {len(labels)} labels; expected a name each")
-  for label, pose in zip(labels, poses, strict=True):
-    array = pickles.as_array(pose)
-    yield str(label), np.ascontiguousarray(array, np.float32)
+  for label, array in zip(labels, arrays, strict=True):
+    if array.dtype.kind not in "iuf":
+      raise DataError(f"{path}: a pose of {label} holds {array.dtype}; expected numbers")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite, later
+      yield str(label), np.ascontiguousarray(array, np.float32)
 
 
 def _warnings(
