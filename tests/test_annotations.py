@@ -184,6 +184,14 @@ def test_three_dimensional_key_points_are_turned_upright_unless_taken_as_they_ar
   assert not data.rotated and data.center is None
 
 
+def test_key_points_of_more_channels_than_three_are_taken_as_they_are(tmp_path):
+  keypoint = normal(1, 4, 25, 4).astype(np.float32)
+  one = annotation("a", keypoint=keypoint, keypoint_score=None)
+  data = prepare("pyskl", write_pickle(tmp_path / "a.pkl", [one]))
+  np.testing.assert_array_equal(data.read([0])[0][0], keypoint[0])
+  assert not data.rotated and data.center is None and not data.coordinates
+
+
 def test_scores_of_three_dimensional_key_points_are_not_asked_for(tmp_path):
   one = annotation(keypoint=normal(1, 4, 17, 3))
   recordings = recordings_of(tmp_path, [one])

@@ -60,7 +60,8 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   # y of a picture points down; which way 3-D coordinates do is not known
   up = "-y" if flat else ""
   skeleton, notes = layouts.skeleton_for(args.skeleton, keypoints, doubts, up=up, doubtful=True)
-  as_is = flat or args.as_is
+  # A rotation needs three coordinates; what four or more are is not known.
+  as_is = args.as_is or dimensions != 3
   if flat:
     warnings += _image_warnings(raw_values.some(usual, _LOOKED_AT))
   elif not as_is:
