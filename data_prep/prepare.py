@@ -28,7 +28,7 @@ from typing import Any
 import tqdm
 
 from data_prep import raw_values, shards
-from data_prep.readers.interface import Clip, Recordings, Source
+from data_prep.readers.interface import Clip, Recordings, Source, name_of
 from mstgcn_jax import files as whole_files
 from mstgcn_jax import words
 from mstgcn_jax.data import data_set
@@ -211,14 +211,7 @@ def _read_one(recordings: Recordings, key: Any) -> Clip | _Bad:
     _check(clip, recordings)
     return dataclasses.replace(clip, persons=recordings.as_stored(clip.persons))
   except DataError as error:
-    return _Bad(_name_of(key), str(error))
-
-
-def _name_of(key: Any) -> str:
-  """What a recording is called in the report: its own or its file's name, where it has one."""
-  if isinstance(key, tuple):
-    return _name_of(key[0])
-  return str(getattr(key, "name", key))
+    return _Bad(name_of(key), str(error))
 
 
 def _check(clip: Clip, recordings: Recordings) -> None:

@@ -19,6 +19,7 @@ from data_prep import raw_files
 from data_prep.decode import pickles
 from data_prep.readers import annotations, arrays, exchange
 from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.use import recordings
 
 DEEP: list = []
 for _ in range(60):
@@ -251,6 +252,14 @@ def test_a_bad_annotation_is_bad_alone(tmp_path, changes, message):
   assert recordings.read(recordings.keys[0]).name == "good"
   with pytest.raises(DataError, match=message):
     recordings.read(recordings.keys[1])
+
+
+def test_a_bad_annotation_to_be_labelled_is_said_by_its_name(tmp_path):
+  both = annotation_file(annotations=[annotation("a"), annotation("b", total_frames=3)])
+  with recordings.find(write_pickle(tmp_path / "a.pkl", both)) as found:
+    assert found.read[0]().name == "a"
+    with pytest.raises(DataError, match=r"^b: total_frames is 3, keypoint has 4 frames"):
+      found.read[1]()
 
 
 @pytest.mark.parametrize("missing", ["frame_dir", "label", "keypoint", "keypoint_score"])

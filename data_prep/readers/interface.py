@@ -159,6 +159,13 @@ class Recordings:
     return Persons([person for person in persons if person.any()])
 
 
+def name_of(key: Any) -> str:
+  """What a recording is called in messages: its own or its file's name, where it has one."""
+  if isinstance(key, tuple):
+    return name_of(key[0])
+  return str(getattr(key, "name", key))
+
+
 def upright(layout: str, **fields: Any) -> Recordings:
   """Recordings of a layout in metres, turned by `normalise.normalise`; `fields`: all else."""
   skeleton, kept = skeletons.get(layout), {"rotated": True, "coordinates": METRES_UPRIGHT}

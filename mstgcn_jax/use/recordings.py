@@ -19,7 +19,7 @@ import numpy as np
 
 from data_prep import raw_files, raw_values
 from data_prep.readers import kinetics, ntu, utd_mhad
-from data_prep.readers.interface import FRACTIONS, Recordings
+from data_prep.readers.interface import FRACTIONS, Recordings, name_of
 from data_prep.sources import SOURCES
 from mstgcn_jax import skeletons, words
 from mstgcn_jax.data import normalise
@@ -311,7 +311,11 @@ def _open(
 
 
 def _read_of_source(recordings: Recordings, key: Any) -> Recording:
-  clip = recordings.read(key)
+  try:
+    clip = recordings.read(key)
+  except DataError as error:
+    name, text = name_of(key).removeprefix(f"{_UNLABELLED}/"), str(error)
+    raise DataError(text if text.startswith(name) else f"{name}: {text}") from error
   name = clip.name.removeprefix(f"{_UNLABELLED}/")
   stored = recordings.as_stored(clip.persons)
   # Who is never tracked is in neither.
