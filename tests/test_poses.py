@@ -284,6 +284,22 @@ def test_a_confidence_of_1_is_not_taken_for_a_track_of_ultralytics(tmp_path, las
   assert [person.number for person in found] == numbers
 
 
+def test_a_text_that_begins_with_a_number_without_end_is_not_ultralytics(tmp_path):
+  (tmp_path / "clip_1.txt").write_text("inf " + "0.5 " * 55)
+  assert not ultralytics.recognise(tmp_path / "clip_1.txt")
+
+
+@pytest.mark.parametrize("score", [float("inf"), 1e308])
+def test_a_score_beyond_reason_is_damage(tmp_path, score):
+  files.mmpose(tmp_path / "clip", files.seen("coco", 2, frames=3))
+  path = tmp_path / "clip.json"
+  content = json.loads(path.read_text())
+  content[1]["instances"][0]["keypoint_scores"][4] = score
+  path.write_text(json.dumps(content))
+  with pytest.raises(DataError, match=r"joint 4 has the coordinate"):
+    formats.decode([path], "mmpose")
+
+
 def test_missing_key_points_are_untracked(raw):
   people = files.seen("body_25", 2, frames=FRAMES)
   people[0, 3:9, 4] = 0

@@ -452,6 +452,9 @@ def clip_json(pose=0.25, score=0.5, **changes):
       "frame 0 has a body of 50 numbers and 25 scores; expected 36 and 18",
     ),
     (clip_json(score=0), "the score is 0 for every key point, so that none counts as tracked"),
+    (clip_json(pose=float("nan")), "frame 0, joint 0 has the coordinate nan; expected a finite"),
+    (clip_json(score=float("nan")), "frame 0, joint 0 has the coordinate nan; expected a finite"),
+    (clip_json(score=1e308), r"frame 0, joint 0 has the coordinate 1e\+308; expected at most"),
     (clip_json(pose=640), "the coordinate 640; expected fractions of the image's width and height"),
     (
       clip_json(data=[{"frame_index": 2, "skeleton": [{"pose": [0.1, 0.2], "score": [0.5] * 18}]}]),

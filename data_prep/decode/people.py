@@ -61,7 +61,7 @@ def person(points: np.ndarray, scores: np.ndarray | None, number: int | None = N
     points: [joint, 2 or 3], of any numbers.
     scores: [joint]; None where the estimator gives none, which counts as 1.
   Raises:
-    DataError: a coordinate is infinite or beyond reason, or there are no such axes.
+    DataError: a coordinate or a score is infinite or beyond reason, or there are no such axes.
   """
   points = np.array(points, np.float64)
   scores = np.ones(len(points)) if scores is None else np.array(scores, np.float64)
@@ -71,7 +71,7 @@ def person(points: np.ndarray, scores: np.ndarray | None, number: int | None = N
   found |= np.isinf(points).any(axis=1)  # not missing, but damage
   points[~found] = 0
   scores[~found] = 0
-  raw_values.check_finite(points[None])
+  raw_values.check_finite(np.column_stack([points, scores])[None])
   return Person(points, scores, number)
 
 

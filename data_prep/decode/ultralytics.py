@@ -23,7 +23,7 @@ def recognise(path: pathlib.Path) -> bool:
     numbers = [float(text) for text in raw_files.read(path).split(b"\n", 1)[0].split()]
   except (DataError, ValueError):
     return False
-  return len(numbers) >= _BOX + 6 and numbers[0] == int(numbers[0]) and max(numbers[1:5]) <= 1.5
+  return len(numbers) >= _BOX + 6 and numbers[0] % 1 == 0 and max(numbers[1:5]) <= 1.5
 
 
 def decode(path: pathlib.Path) -> list[Person]:

@@ -113,6 +113,8 @@ def read_persons(path: pathlib.Path, label: int | None = None) -> list[np.ndarra
     bodies = _bodies(content["data"])
   except _DAMAGE as error:
     raise DataError(f"is not a Kinetics-skeleton clip ({error!r:.200})") from error
+  for body in bodies:
+    raw_values.check_finite(body)
   if bodies[..., :2].any() and not bodies[..., 2].any():
     raise DataError(f"the score is {raw_values.NO_SCORE}")
   farthest = np.abs(bodies[..., :2]).max(initial=0)
