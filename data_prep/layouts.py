@@ -146,8 +146,8 @@ def skeleton_for(
     ConfigError: none or several fit, or what fits best is no body.
     DataError: the layout asked for has another number of joints.
   """
-  # One number without end makes every mean NaN, and NaN passes for plausible.
-  clips = [raw_values.without_nan(np.where(np.isfinite(clip), clip, np.nan)) for clip in clips]
+  # One number without end makes every mean NaN, and NaN passes for a body.
+  clips = [raw_values.plausible(clip) for clip in clips]
   num_joints = clips[0].shape[-2]
   if asked is not None:
     skeleton = skeletons.resolve(asked)

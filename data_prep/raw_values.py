@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mstgcn_jax.errors import DataError
+from mstgcn_jax.errors import DataError, first_line
 
-LARGEST = 1e9  # metres or pixels; beyond, squares and sums of them leave float32
+# Metres or pixels; beyond, squares and sums of them leave float32. A float16 could not be compared
+# with a Python number that it cannot hold.
+LARGEST = np.float32(1e9)
 NOT_FINITE = "a finite number, and 0 where a joint is not tracked (np.nan_to_num makes NaN 0)"
 NO_SCORE = (
   "0 for every key point, so that none counts as tracked; write the estimator's scores, or 1 where "
@@ -44,6 +46,15 @@ def without_nan(array: np.ndarray) -> np.ndarray:
   """Numbers [..., joint, channel] with 0 for every joint of which any channel is NaN: untracked."""
   missing = np.isnan(array).any(axis=-1)
   return np.where(missing[..., None], array.dtype.type(0), array) if missing.any() else array
+
+
+def plausible(array: np.ndarray) -> np.ndarray:
+  """Numbers [..., joint, channel] with 0 for every joint that `check_finite` would refuse.
+
+  For looking at clips before they are read, when nobody has refused what is damaged yet.
+  """
+  damaged = ~(np.abs(array) <= LARGEST).all(axis=-1)
+  return np.where(damaged[..., None], array.dtype.type(0), array)
 
 
 def is_label(value: Any) -> bool:

@@ -132,6 +132,20 @@ def test_an_array_with_other_axes_is_refused(tmp_path, shape):
     arrays.open_agcn(tmp_path, OPTIONS)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e308, 1e30])
+def test_a_damaged_clip_of_an_array_is_bad_alone_and_tells_nothing_of_the_others(tmp_path, value):
+  write_agcn(tmp_path)
+  whole = arrays.open_agcn(tmp_path, OPTIONS)
+  for part in ("train", "val"):
+    clips = np.load(tmp_path / f"{part}_data_joint.npy").astype(np.float64)
+    clips[0, 1, 2, 3, 0] = value
+    np.save(tmp_path / f"{part}_data_joint.npy", clips)
+  found = arrays.open_agcn(tmp_path, OPTIONS)
+  assert (found.skeleton, found.coordinates) == (whole.skeleton, whole.coordinates)
+  assert read_all(found) == (0 if value == 1e30 else 2)  # the preparation refuses that one
+
+
 def test_arrays_without_a_clip_are_refused(tmp_path):
   np.save(tmp_path / "val_data.npy", np.zeros((0, 3, 6, 25, 2)))
   write_pickle(tmp_path / "val_label.pkl", ([], []))
@@ -212,6 +226,7 @@ def test_a_row_without_a_single_one_is_a_bad_recording_alone(tmp_path):
   [
     ({"x_train": np.zeros((3, 8, 149), np.float32)}, "149 numbers per frame, which are no whole"),
     ({"x_train": np.zeros((3, 8), np.float32)}, r"shape \(3, 8\): expected x_train"),
+    ({"x_train": np.zeros((3, 0, 150), np.float32)}, r"shape \(3, 0, 150\): expected x_train"),
     ({"y_train": np.zeros(3)}, r"y_train holds float64 of the shape \(3,\)"),
     ({"y_train": np.eye(4)}, "x_train has 3 clips, y_train 4"),
     ({"y_test": np.eye(5)[:2]}, "differ in their number of classes"),

@@ -68,7 +68,8 @@ def open_agcn(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
     array = _mapped(path)
     shapes.add(array.shape[1:])
     clips += [
-      array[i].transpose(3, 1, 2, 0) for i in raw_values.some(range(len(array)), _LOOKED_AT)
+      raw_values.plausible(array[i].transpose(3, 1, 2, 0))
+      for i in raw_values.some(range(len(array)), _LOOKED_AT)
     ]
     for index, (name, label) in enumerate(_names_and_labels(path, len(array))):
       names.append(name)
@@ -188,7 +189,7 @@ def open_ctrgcn(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   rows, classes = [], set()
   for part, split in (("train", "train"), ("test", "val")):
     with _member(path, f"x_{part}.npy") as (_, shape, dtype):
-      if len(shape) != 3 or dtype.kind not in "iuf" or not shape[2]:
+      if len(shape) != 3 or dtype.kind not in "iuf" or 0 in shape[1:]:
         raise DataError(f"{path}: x_{part} holds {dtype} of the shape {shape}: {_EXPECTED}")
       if shape[2] % (3 * skeleton.num_joints):
         raise DataError(

@@ -148,7 +148,7 @@ def _usual(lines: Sequence[_Line]) -> list[np.ndarray]:
   """Of some clips, a few of the joints and channels that most have."""
   some = raw_values.some(lines, _LOOKED_AT)
   alike = raw_values.alike(some, lambda line: _load(line).shape[-2:], "no clip can be read")
-  return [raw_values.without_nan(_load(line)[...]) for line in raw_values.some(alike, _FEW)]
+  return [raw_values.plausible(_load(line)) for line in raw_values.some(alike, _FEW)]
 
 
 def _skeleton(
