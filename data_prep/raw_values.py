@@ -99,7 +99,7 @@ def alike(items: Sequence[Any], shape: Callable[[Any], tuple[int, ...]], nothing
       if found := shape(item):
         shapes[i] = found
     except DataError as error:
-      problem = problem or f" (first: {error})"
+      problem = problem or f" (first: {first_line(error)})"
   if not shapes:
     raise DataError(f"{nothing}{problem}")
   most = majority(shapes.values())

@@ -1,6 +1,7 @@
 """Public sets in their documented files, made of stick people: what comes out, what is refused."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -164,6 +165,14 @@ def test_a_damaged_gesture_and_a_damaged_list_are_named(raw, capsys):
   (raw / "test_gestures.txt").write_text("1 1 1 1 1 1.5 20\n")
   prepare("shrec17_14", raw, "--overwrite", status=1)
   assert "test_gestures.txt holds other than whole numbers" in capsys.readouterr().err
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    (raw / "test_gestures.txt").write_text("1 1 1 1 1 inf 20\n")
+    prepare("shrec17_14", raw, "--overwrite", status=1)
+  assert "test_gestures.txt holds other than whole numbers" in capsys.readouterr().err
+  (raw / "test_gestures.txt").write_text(f"1 1 1 1 1 1 {'x' * 9999}\n")
+  prepare("shrec17_14", raw, "--overwrite", status=1)
+  assert len(said := capsys.readouterr().err) < 600 and "line 1 holds no number" in said
   (raw / "test_gestures.txt").unlink()
   prepare("shrec17_14", raw, "--overwrite", status=1)
   assert "holds 0 files test_gestures.txt; expected one" in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mstgcn_jax.errors import DataError
+from mstgcn_jax.errors import DataError, first_line
 
 
 def rows(data: bytes, columns: int) -> np.ndarray:
@@ -23,7 +23,7 @@ def rows(data: bytes, columns: int) -> np.ndarray:
     try:
       found.append([float(field) for field in fields])
     except ValueError as error:
-      raise DataError(f"line {number} holds no number: {error}") from error
+      raise DataError(f"line {number} holds no number: {first_line(error)}") from error
   if not found:
     raise DataError("holds no line of numbers")
   return np.array(found, np.float64)

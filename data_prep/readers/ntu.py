@@ -18,7 +18,7 @@ from data_prep import raw_files, raw_values
 from data_prep.readers.interface import Clip, Recordings, upright
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import normalise
-from mstgcn_jax.errors import DataError
+from mstgcn_jax.errors import DataError, first_line
 
 MAX_BODIES = 4  # further bodies of a frame are not read
 MAX_PERSONS = 2
@@ -203,7 +203,7 @@ def parse(data: bytes) -> np.ndarray:
   try:
     values = np.array(list(map(float, fields))).reshape(len(places), _NUM_JOINTS, 3)
   except ValueError as error:
-    raise DataError(f"a joint's x, y, z are not three numbers ({error})") from None
+    raise DataError(f"a joint's x, y, z are not three numbers ({first_line(error)})") from None
   num_bodies = max((body for body, _ in places), default=-1) + 1
   bodies = np.zeros((num_bodies, num_frames, _NUM_JOINTS, 3))
   if places:

@@ -113,7 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _size(text: str) -> tuple[float, float]:
   match = re.fullmatch(r"([1-9]\d{0,5})[xX×]([1-9]\d{0,5})", text)
   if match is None:
-    raise argparse.ArgumentTypeError(f"{text} is no size; expected such as 1920x1080")
+    raise argparse.ArgumentTypeError(f"{text:.40} is no size; expected such as 1920x1080")
   return float(match[1]), float(match[2])
 
 

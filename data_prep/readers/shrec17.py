@@ -99,7 +99,7 @@ def _rows(path: pathlib.Path) -> list[list[int]]:
     found = numbers.rows(raw_files.read(path), 7)
   except DataError as error:
     raise DataError(f"{path}: {error}") from error
-  if (found % 1 != 0).any() or np.abs(found).max() > 1e6:
+  if not (np.abs(found) <= 1e6).all() or (found % 1 != 0).any():
     raise DataError(f"{path} holds other than whole numbers")
   return found.astype(int).tolist()
 

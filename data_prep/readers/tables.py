@@ -94,7 +94,7 @@ def labels(texts: list[str], args: argparse.Namespace) -> tuple[list[int], tuple
     names = exchange.class_names(args, [0])
     unknown = sorted(set(texts) - {"", *names})
     if unknown:
-      raise DataError(f"label {unknown[0]!r} is not among the names of {args.classes}")
+      raise DataError(f"label {unknown[0]!r:.40} is not among the names of {args.classes}")
   else:
     names = tuple(sorted(set(texts) - {""}))
     if not all(map(raw_values.is_name, names)):
@@ -122,7 +122,7 @@ def _splits(
   members: dict[str, list[str]] = {}
   for name, text in zip(names, texts, strict=True):
     if text.lower() not in ("train", "val", "test", ""):
-      raise DataError(f"{table}: split {text!r} is none of train, val, test")
+      raise DataError(f"{table}: split {text!r:.40} is none of train, val, test")
     if text:
       members.setdefault(text.lower(), []).append(name)
   columns, warnings = exchange.split_columns(members, names)
