@@ -73,6 +73,20 @@ def test_containers_of_python_are_data_at_every_protocol(tmp_path):
     assert pickles.as_list(found["sets"][0]) == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+  "content",
+  [
+    b"K\x01r\x00\x00\x00\x01.",  # LONG_BINPUT
+    b"K\x01p16777216\n.",  # PUT
+    b"\x80\x04\x95\x08\x00\x00\x00\x00\x00\x00\x00K\x01r\x00\x00\x00\x01.",  # in a FRAME
+  ],
+)
+def test_a_number_beyond_all_objects_takes_no_memory(tmp_path, content):
+  (tmp_path / "a.pkl").write_bytes(content)
+  with pytest.raises(DataError, match=r"a damaged one \(it numbers an object 16,777,216\)"):
+    pickles.load(tmp_path / "a.pkl")
+
+
 def test_arrays_of_lists_keep_their_lists(tmp_path):
   ragged = np.empty(2, dtype=object)
   ragged[:] = [["a"], ["b", "c"]]

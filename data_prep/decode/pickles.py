@@ -35,7 +35,7 @@ def load(path: pathlib.Path) -> Any:
       # A map, not the file: an array or text is not allocated at the length that a damaged pickle
       # claims before that is seen to lie beyond its end.
       with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return _Unpickler(content, encoding="latin1").load()
+        return _Unpickler(_Content(content), encoding="latin1").load()
   except OSError as error:
     raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
   except _RefusedError as error:
@@ -85,6 +85,36 @@ def as_list(value: Any) -> list[Any]:
   if isinstance(value, _Array):
     return value.to_numpy().ravel().tolist()
   raise DataError(f"expected a list, found {type(value).__name__}")
+
+
+class _Content:
+  """What a pickle is read from; a ValueError where it numbers an object beyond its own length.
+
+  Python makes room for as many objects as the number says: gigabytes, where one bit is damaged.
+  """
+
+  def __init__(self, content: mmap.mmap):
+    self._content = content
+    self._before = b""  # what was read last: an operation, maybe, of one byte
+
+  def read(self, size: int) -> bytes:
+    data = self._content.read(size)
+    if size == 4 and self._before == pickle.LONG_BINPUT:
+      self._check(int.from_bytes(data, "little"))
+    elif size == 8 and self._before == pickle.FRAME:
+      data = bytes(8)  # a frame is read at once, unseen; of none everything is read one by one
+    self._before = data
+    return data
+
+  def readline(self) -> bytes:
+    line = self._content.readline()
+    if self._before == pickle.PUT:
+      self._check(int(line))
+    return line
+
+  def _check(self, number: int) -> None:
+    if number > len(self._content):
+      raise ValueError(f"it numbers an object {number:,}")
 
 
 class _RefusedError(Exception):
