@@ -25,21 +25,24 @@ def check_finite(person: np.ndarray) -> None:
   if not finite.all():
     frame, joint, channel = np.argwhere(~finite)[0].tolist()
     value = person[frame, joint, channel]
-    expected = f"at most {LARGEST:g}" if np.isfinite(value) else NOT_FINITE
     raise DataError(
-      f"frame {frame}, joint {joint} has the coordinate {value:g}; expected {expected}"
+      f"frame {frame}, joint {joint} has the coordinate {value:g}; expected {_expected(value)}"
     )
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:
-  """The numbers as float32; DataError if one is not finite."""
+  """The numbers as float32; DataError if one is not finite, or beyond reason."""
   with np.errstate(over="ignore"):
     numbers = array.astype(np.float32)
-  finite = np.isfinite(numbers)
+  finite = np.abs(numbers) <= LARGEST
   if not finite.all():
     value = float(array[~finite][0])
-    raise DataError(f"a coordinate is {value:g}; expected {NOT_FINITE}")
+    raise DataError(f"a coordinate is {value:g}; expected {_expected(value)}")
   return numbers
+
+
+def _expected(value: float) -> str:
+  return f"at most {LARGEST:g}" if np.isfinite(value) else NOT_FINITE
 
 
 def without_nan(array: np.ndarray) -> np.ndarray:

@@ -160,7 +160,8 @@ def _image_size(content: Mapping[str, Any]) -> tuple[float, float]:
     height, width = pickles.as_array(content["img_shape"]).astype(float).ravel().tolist()[:2]
   except (KeyError, TypeError, ValueError, DataError):
     height = width = 0.0
-  if not (0 < height < np.inf and 0 < width < np.inf):
+  largest = float(raw_values.LARGEST)
+  if not all(1 / largest < side < largest for side in (height, width)):
     found = raw_values.shown(content.get("img_shape"))
     raise DataError(f"img_shape is {found}; 2-D key points need (height, width)")
   return height, width
