@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from data_prep.look import info
 from data_prep.readers import arrays
 from mstgcn_jax.errors import DataError
+from mstgcn_jax.use.recordings import find
 
 # --- 2s-AGCN
 
@@ -238,6 +239,15 @@ def test_an_archive_of_something_else_is_refused(tmp_path, changes, message):
   np.savez(tmp_path / "a.npz", **ctrgcn_arrays(**changes))
   with pytest.raises(DataError, match=message):
     arrays.open_ctrgcn(tmp_path / "a.npz", OPTIONS)
+
+
+def test_an_archive_whose_list_of_contents_is_damaged_is_named_to_a_run(tmp_path):
+  np.savez(tmp_path / "a.npz", **ctrgcn_arrays())
+  content = bytearray((tmp_path / "a.npz").read_bytes())
+  content[-10:-6] = b"\xff\xff\xff\x7f"  # bytes of the list, which then begins before the file
+  (tmp_path / "a.npz").write_bytes(content)
+  with pytest.raises(DataError, match=r"a\.npz holds"), find(tmp_path / "a.npz"):
+    pass
 
 
 def test_an_archive_without_an_array_is_refused(tmp_path):
