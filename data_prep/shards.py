@@ -17,7 +17,6 @@ _SHARD_BYTES = 256 << 20
 # Compression saves a third of whole numbers, but 8 % of floats, and costs half of the reading time.
 _WHOLE = "group_size:1,zstd:3"
 _FLOATS = "group_size:1,uncompressed"
-_FILLED = {"name": "str", "label": "int", "persons": "int", "frames": "int"}  # columns, first
 
 
 class InexactError(Exception):
@@ -101,7 +100,7 @@ class Table:
     for fact, value in {"name": clip.name, **clip.facts}.items():
       if reason := _unfit(value):
         return f"its {fact} {reason}"
-    if taken := sorted(clip.facts.keys() & _FILLED):
+    if taken := sorted(clip.facts.keys() & data_set.FILLED):
       return f"its facts include {taken[0]!r}, which the preparation fills"
     columns = self._columns_of(clip)
     if self.columns and columns != self.columns:
@@ -111,7 +110,7 @@ class Table:
   @staticmethod
   def _columns_of(clip: Clip) -> dict[str, str]:
     facts = {key: "str" if isinstance(value, str) else "int" for key, value in clip.facts.items()}
-    return _FILLED | facts
+    return data_set.FILLED | facts
 
   def add(self, clip: Clip) -> None:
     self.columns = self.columns or self._columns_of(clip)
@@ -124,7 +123,7 @@ class Table:
     if first < len(self.rows):
       self.copies.append((len(self.rows), first))
     frames = max(len(person) for person in clip.persons)
-    facts = (clip.facts[fact] for fact in list(self.columns)[len(_FILLED) :])
+    facts = (clip.facts[fact] for fact in list(self.columns)[len(data_set.FILLED) :])
     self.rows.append((clip.name, clip.label, len(clip.persons), frames, *facts))
 
   def write(self, path: pathlib.Path) -> None:

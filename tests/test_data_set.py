@@ -361,12 +361,31 @@ def test_a_flipped_digit_in_the_table_is_noticed(copy):
   [
     *({"columns": ["name"]}, {"columns": {"name": "text"}}, {"num_clips": 31}, {"fill": "lop"}),
     *({"center": 25}, {"center": -1}, {"joint_at_zero": 25}),  # of 25 joints
+    *({"center": 1.0}, {"joint_at_zero": True}, {"channels": 3.0}, {"channels": 0}, {"scale": "1"}),
+    *({"scale": -1}, {"scale": float("inf")}, {"rotated": "no"}, {"by_sum": 1}, {"upward": "w"}),
+    *({"name": None}, {"class_names": [*"abcde", 6]}, {"missing_facts": [["split"]]}),
+    *({"copies": [[30, 1]]}, {"copies": [[1, 1]]}, {"copies": [[float("inf"), 1]]}),
+    *({"coordinates": 0.5}, {"coordinates": {"up": "w"}}, {"coordinates": {"channels": [1]}}),
+    *({"coordinates": {"picture": [640]}}, {"coordinates": {"picture": ["640", "480"]}}),
+    *({"reading": ["--as-is"]}, {"reading": {"poses": [1]}}),
   ],
 )
 def test_metadata_that_contradicts_itself_is_refused(copy, change):
   change_metadata(copy, **change)
   with pytest.raises(DataError, match="is not a whole prepared data set"):
     open_data_set(copy)
+
+
+def test_metadata_nested_without_end_are_refused(copy):
+  (copy / "metadata.json").write_text("[" * 100_000)
+  with pytest.raises(DataError, match="is not a whole prepared data set"):
+    open_data_set(copy)
+
+
+def test_a_table_of_more_classes_than_the_metadata_s_is_damaged(copy):
+  change_metadata(copy, class_names=list("abcde"))
+  with pytest.raises(DataError, match="it is not of 30 clips of 5 classes"):
+    _ = open_data_set(copy).table
 
 
 @pytest.mark.parametrize("center", [0, 24])

@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from mstgcn_jax import files
+from mstgcn_jax.data import facing
 from mstgcn_jax.data.temporal_sampling import Sampling
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.skeletons import Skeleton
@@ -30,12 +32,15 @@ SPLIT = "clips"
 TABLE = "clips.csv"
 REPORT = "report.csv"
 METADATA = "metadata.json"
+# Columns of every clip table, its first, and what they hold.
+FILLED = {"name": "str", "label": "int", "persons": "int", "frames": "int"}
 KNOWN_FACTS = ("subject", "camera", "setup", "replication", "split")
 _CHUNK = 64  # clips read at a time where all are
 _LONG = 256  # characters of a text beyond which its column is not of one width
 # Fields that are in the metadata as they are here, and those that an earlier version did not write.
 _AS_WRITTEN = ("name", "version", "channels", "fill", "center", "scale", "citation", "columns")
 _LATER = ("clips_digest", "coordinates", "upward", "by_sum", "reading")
+_TOO_MUCH = (OverflowError, RecursionError)  # numbers without end, and lists in lists in JSON
 # Fields that decide how clips are loaded.
 _LOADING = ("channels", "fill", "center", "joint_at_zero", "rotated")
 
@@ -139,8 +144,14 @@ class DataSet:
     try:
       if files.sha256(path) != self.table_sha256:
         raise ValueError("it is not the table that was written")
-      return _read_table(path, self.columns)
-    except (OSError, ValueError) as error:
+      table = _read_table(path, self.columns)
+      if missing := FILLED.items() - self.columns.items():
+        raise ValueError(f"it has no column {min(missing)}")
+      labels, classes = table["label"], len(self.class_names)
+      if len(labels) != self.num_clips or not set(labels.tolist()) <= set(range(classes)):
+        raise ValueError(f"it is not of {self.num_clips} clips of {classes} classes")
+      return table
+    except (OSError, ValueError, OverflowError) as error:
       raise DataError(f"{path} is damaged ({error}); prepare the data set again") from error
 
   def column(self, name: str) -> np.ndarray:
@@ -424,7 +435,7 @@ def open_data_set(path: str | pathlib.Path) -> DataSet:
     )
     _check(opened)
     return opened
-  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+  except (OSError, ValueError, KeyError, TypeError, AttributeError, *_TOO_MUCH) as error:
     raise DataError(
       f"{path} is not a whole prepared data set ({METADATA}: {error!r:.200}); prepare it again "
       "with --overwrite"
@@ -472,18 +483,36 @@ def _check_shards(path: pathlib.Path, shards: Sequence[dict[str, Any]]) -> None:
 
 
 def _check(data_set: DataSet) -> None:
-  """ValueError for metadata that would fail later, or not at all."""
-  clips = sum(shard["clips"] for shard in data_set.shards)
-  if clips != data_set.num_clips:
-    raise ValueError(f"{data_set.num_clips} clips, {clips} in the shards")
-  if data_set.fill not in ("loop", "zero"):
-    raise ValueError(f"fill {data_set.fill!r}")
-  for field in ("center", "joint_at_zero"):
-    joint = getattr(data_set, field)
-    if joint is not None and not 0 <= joint < data_set.skeleton.num_joints:
-      raise ValueError(f"{field} {joint}")
-  if not set(data_set.columns.values()) <= {"int", "str"}:
-    raise ValueError(f"columns {data_set.columns}")
+  """ValueError, or what a wrong type raises, for metadata that would fail later, or not at all."""
+  d, said = data_set, data_set.coordinates
+  clips = [shard["clips"] for shard in d.shards]
+  texts = lambda *values: all(isinstance(value, str) for value in values)
+  is_number = lambda value, kinds=(int, float): type(value) in kinds and 0 <= value < math.inf
+  is_joint = lambda value: value is None or (is_number(value, (int,)) and value < len(joints))
+  joints, picture = d.skeleton.joints, said.get("picture", ())
+  holds = {
+    "shards": all(is_number(count, (int,)) for count in clips),
+    "num_clips": type(d.num_clips) is int and d.num_clips == sum(clips),
+    **{field: texts(getattr(d, field)) for field in ("name", "version", "citation")},
+    **{field: texts(*getattr(d, field)) for field in ("class_names", "missing_facts")},
+    "channels": is_number(d.channels, (int,)) and d.channels > 0,
+    "fill": d.fill in ("loop", "zero"),
+    **{field: is_joint(getattr(d, field)) for field in ("center", "joint_at_zero")},
+    "rotated": d.rotated is None or type(d.rotated) is bool,
+    "upward": d.upward in ("", *facing.AXES),
+    "by_sum": type(d.by_sum) is bool,
+    "scale": is_number(d.scale),
+    "columns": set(d.columns.values()) <= {"int", "str"},
+    "copies": all(0 <= first < row < d.num_clips for row, first in d.copies),
+    "coordinates": texts(*said.get("channels", ()), said.get("units", ""))
+    and said.get("up", "") in ("", *facing.AXES)
+    and len(picture) in (0, 2)
+    and all(map(is_number, picture)),
+    "reading": all(texts(source, *options) for source, options in d.reading.items()),
+  }
+  for field, is_so in holds.items():
+    if not is_so:
+      raise ValueError(f"{field} is {getattr(d, field)!r:.80}")
 
 
 def _read_table(path: pathlib.Path, columns: dict[str, str]) -> dict[str, np.ndarray]:
