@@ -88,7 +88,8 @@ def test_labels_of_small_integers_are_counted(tmp_path):
   ("changes", "said"),
   [
     *(({"logits": logits}, "differ in length") for logits in (np.eye(3), np.zeros(2))),
-    ({"labels": np.asarray([0])}, "differ in length"),
+    *(({"labels": labels}, "differ in length") for labels in (np.asarray([0]), np.asarray(0))),
+    *(({"names": names}, "differ in length") for names in (np.asarray("a"), np.asarray([["a"]]))),
     ({"labels": np.asarray([-1, 0])}, "2 classes and labels from -1 to 0"),
     ({"labels": np.asarray([0, 2])}, "2 classes and labels from 0 to 2"),
   ],

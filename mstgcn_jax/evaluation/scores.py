@@ -54,8 +54,8 @@ class Scores:
       reason = "" if path.is_file() and not zipfile.is_zipfile(path) else f"; {error}"
       expected = "expected the .npz of names, labels and logits that a run writes"
       raise DataError(f"{path} is not a scores file; {expected}{reason}") from error
-    n = len(scores.names)
-    if scores.logits.ndim != 2 or len(scores.labels) != n or len(scores.logits) != n:
+    n = scores.names.size
+    if not scores.names.shape == scores.labels.shape == scores.logits.shape[:-1] == (n,):
       raise DataError(f"{path}: names, labels and logits differ in length")
     labels, classes = scores.labels, scores.logits.shape[1]
     if not n or labels.dtype.kind not in "iu" or scores.logits.dtype.kind not in "fiu":
