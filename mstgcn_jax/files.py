@@ -94,5 +94,5 @@ def read_json(path: pathlib.Path) -> Any:
     return json.loads(path.read_text())
   except FileNotFoundError:
     raise DataError(f"{path} does not exist") from None
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise DataError(f"{path} cannot be read ({error})") from error

@@ -121,7 +121,12 @@ def test_without_held_out_subjects_nothing_is_fitted(tiny_data, tmp_path):
 
 
 @pytest.mark.parametrize(
-  "text", ["{", "[]", '{"temperatures": {"joint": -1}, "step": 1, "fitted_on": "9 clips"}']
+  "text",
+  [
+    *("{", "[]", "[" * 100_000),
+    '{"temperatures": {"joint": -1}, "step": 1, "fitted_on": "9 clips"}',
+    '{"temperatures": {"joint": 1}, "step": Infinity, "fitted_on": "9 clips"}',
+  ],
 )
 def test_a_damaged_calibration_is_named(tmp_path, text):
   (tmp_path / "calibration.json").write_text(text)

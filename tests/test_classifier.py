@@ -225,7 +225,12 @@ def test_a_preparation_that_nobody_wrote_is_damage(tmp_path, wrong):
   "wrong",
   [
     *({"class_names": ["a", "b"]}, {"class_names": "abc"}, {"streams": []}, {"other": 1}),
-    *({"joint_at_zero": 25}, {"loading": {"fill": "loop", "center": 25}}),
+    *(
+      {"joint_at_zero": 25},
+      {"joint_at_zero": 1.0},
+      {"joint_at_zero": True},
+      {"loading": {"fill": "loop", "center": 25}},
+    ),
     *({"data": {"name": 3}}, {"input": {"num_persons": 3}}, {"input": {"window": 0}}),
     *({"input": {"origin": "middle"}}, {"input": {"views": 1.5}}),
   ],

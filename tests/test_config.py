@@ -1,5 +1,6 @@
 """Fields as they are typed, what a config says in vain, and files of it that were damaged."""
 
+import functools
 import json
 import pathlib
 import shlex
@@ -76,6 +77,7 @@ def test_a_value_is_understood_as_its_field_is(text, expected):
     ("epochs=None", "epochs is None; it must be a whole number"),
     ("model.remat=maybe", "model.remat is 'maybe'; it must be true or false"),
     ("optimizer.learning_rate=fast", "learning_rate is 'fast'; it must be a number"),
+    ("optimizer.learning_rate=1" + 400 * "0", "learning_rate is 10*; it must be a number"),
   ],
 )
 def test_a_mistyped_field_or_value_is_named(text, message):
@@ -150,6 +152,7 @@ def test_part_attention_alone_needs_parts():
     lambda c: c.update(streams="joint"),
     lambda c: c.update(data=[]),
     lambda c: c["model"].update(blocks=8),
+    lambda c: c.update(seeds=functools.reduce(lambda deep, _: [deep], range(600))),
   ],
 )
 def test_a_config_that_was_damaged_on_the_disk_is_named(change, tmp_path):

@@ -122,7 +122,7 @@ def load(workdir: pathlib.Path) -> Calibration | None:
     if not all(_COLDEST / 2 < value < _HOTTEST * 2 for value in temperatures.values()):
       raise ValueError(f"temperatures are {temperatures}")
     return Calibration(temperatures, int(content["step"]), str(content["fitted_on"]))
-  except (AttributeError, KeyError, TypeError, ValueError) as error:
+  except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
     raise DataError(
       f"{path} is damaged ({first_line(error)}); write it again: {command(workdir)}"
     ) from error

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict, config_dict
 from mstgcn_jax import files, words
 from mstgcn_jax.data import streams, temporal_sampling
 from mstgcn_jax.data.augment import Augmentation
-from mstgcn_jax.errors import ConfigError, DataError, line_in
+from mstgcn_jax.errors import ConfigError, DataError, first_line, line_in
 from mstgcn_jax.model import ModelConfig
 from mstgcn_jax.model.config import own_code, published_blocks, published_fields
 from mstgcn_jax.skeletons import Skeleton
@@ -248,7 +248,7 @@ def _kinds() -> dict[str, type]:
 def _fitting(name: str, value: Any) -> Any:
   """The value as the field's type; ConfigError where it is of another one."""
   kind = _kinds()[name]
-  if kind is float and type(value) is int:
+  if kind is float and type(value) is int and abs(value) < 1e308:
     return float(value)
   if type(value) is not kind and not (value is None and name in _MAY_BE_NONE):
     none = " or None" if name in _MAY_BE_NONE else ""
@@ -271,8 +271,9 @@ def read(path: str | pathlib.Path) -> ConfigDict:
       if name not in known:
         raise ConfigError(f"no such field: {name}{words.did_you_mean(name, known)}")
       saved.update_from_flattened_dict({name: _fitting(name, value)})
-  except (ConfigError, AttributeError, KeyError, TypeError, ValueError) as error:
-    raise DataError(f"{path} is damaged, or no config of this version ({error})") from error
+  except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+    message = f"{path} is damaged, or no config of this version ({first_line(error)})"
+    raise DataError(message) from error
   return saved
 
 

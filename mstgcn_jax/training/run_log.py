@@ -119,7 +119,8 @@ def read_metrics(path: pathlib.Path) -> Iterator[dict[str, str]]:
         yield row
   except (ValueError, csv.Error) as error:
     raise DataError(
-      f"{path}: line {number} is damaged ({error}); delete that line, or the file, to go on"
+      f"{path}: line {number} is damaged ({first_line(error)}); delete that line, or the file, to "
+      "go on"
     ) from error
 
 

@@ -169,7 +169,7 @@ def read(workdir: str | pathlib.Path) -> RunFacts:
   content = files.read_json(path)
   try:
     return _parse(content)
-  except (ConfigError, AttributeError, KeyError, TypeError, ValueError) as error:
+  except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
     message = f"no {error}" if isinstance(error, KeyError) else first_line(error)
     raise DataError(f"{path} is damaged, or of another version ({message})") from error
 
@@ -181,12 +181,13 @@ def _parse(content: dict[str, Any]) -> RunFacts:
     if not holds:
       raise ValueError(f"{name} is {content[name]!r:.80}")
 
-  is_joint = lambda value: value is None or value in range(model.skeleton.num_joints)
+  is_joint = lambda value: value is None or (type(value) is int and value in joints)
   needed = {"model", "class_names", "streams", "input"}
   optional = {"data", "loading", "preparation", "joint_at_zero", "code"}
   if unknown := (set(content) - optional) ^ needed:
     raise ValueError(f"{min(unknown)} is unknown or missing")
   model = ModelConfig.from_dict(content["model"])
+  joints = range(model.skeleton.num_joints)
   names, seen, shown = content["class_names"], content["streams"], content["input"]
   require(isinstance(names, list) and all(isinstance(n, str) for n in names), "class_names")
   require(len(names) == model.num_classes, "class_names")
