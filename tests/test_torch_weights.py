@@ -457,6 +457,13 @@ def test_what_names_a_network_instead_of_a_yaml_names_none_that_is_refused(tmp_p
   assert "stgcn" in named and "mstgcn" not in named
 
 
+@pytest.mark.parametrize("text", ["a: [", "a: !!timestamp x", "a: !!int ''", "[" * 10_000])
+def test_what_is_no_yaml_is_named(tmp_path, text):
+  (tmp_path / "r.yaml").write_text(text)
+  with pytest.raises(DataError, match=r"r\.yaml is not YAML \("):
+    weights_main(["import", "w.pt", str(tmp_path / "r.yaml"), str(tmp_path / "run")])
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_export_into_a_missing_folder_is_named(tmp_path, state, suffix):
   with pytest.raises(DataError, match="there is no folder"):

@@ -167,7 +167,7 @@ def _model_args(path: pathlib.Path) -> Mapping[str, Any]:
   files.check_is_file(path)
   try:
     content = yaml.safe_load(path.read_text())
-  except (OSError, ValueError, yaml.YAMLError) as error:
+  except Exception as error:  # PyYAML raises many kinds, of tags and nesting above all
     raise DataError(f"{path} is not YAML ({' '.join(str(error).split())})") from error
   if not isinstance(content, Mapping) or not isinstance(content.get("model_args"), Mapping):
     raise DataError(
