@@ -406,6 +406,12 @@ def test_a_number_too_large_for_float32_is_no_warning_of_numpys():
     assert np.isinf(json_frames.parse_frame(b"[[1e200, 2]]")[0, 0, 0])
 
 
+def test_a_frame_takes_no_more_memory_than_its_numbers():
+  line = b"[[[" + b"0, " * 1000 + b"0]]" + b", null" * 1000 + b"]"
+  with pytest.raises(DataError, match="1001 persons of 1 joints of 1001 channels are too many"):
+    json_frames.parse_frame(line)
+
+
 def test_people_and_joints_that_are_not_there_are_zero_in_json():
   frames = [
     json_frames.parse_frame(line)

@@ -10,6 +10,7 @@ from data_prep import raw_values
 from mstgcn_jax.errors import DataError
 
 _MAX_LINE = 10_000_000  # bytes of a frame in JSON; more is no frame
+_MAX_NUMBERS = 1_000_000  # of a frame, where what is null counts as well
 
 
 def lines_of(pipe: BinaryIO) -> Iterator[bytes]:
@@ -56,6 +57,8 @@ def _frame(value: Any) -> np.ndarray:
   persons = [value] if depth == 2 else value
   size = next((len(person) for person in persons if person), 0)
   channels = next((len(joint) for person in persons for joint in person or () if joint), 0)
+  if len(persons) * size * channels > _MAX_NUMBERS:
+    raise ValueError(f"{len(persons)} persons of {size} joints of {channels} channels are too many")
   frame = np.zeros((len(persons), size, channels), np.float32)
   for i, person in enumerate(persons):
     if person is not None and len(person) not in (0, size):
