@@ -28,6 +28,7 @@ for _ in range(60):
 
 ENDLESS: list = []
 ENDLESS.append(ENDLESS)
+WIDE = [[[[1.0] * 400] * 400] * 400]
 
 
 def recordings_of(tmp_path, annotations_, **changes):
@@ -221,6 +222,7 @@ def test_key_points_that_sum_to_zero_are_tracked_all_the_same(tmp_path):
     ({"label": DEEP}, "not one class number"),
     ({"keypoint": DEEP}, "lists in lists, more than 8 deep"),
     ({"keypoint": ENDLESS}, "lists in lists, more than 8 deep"),
+    ({"keypoint": WIDE}, "found lists of 64,000,000 numbers"),
     ({"keypoint": np.ones((1, 4, 17, 2), bool)}, "keypoint holds bool of the shape"),
     ({"keypoint": np.full((1, 4, 17, 2), "1")}, "keypoint holds <U1 of the shape"),
     ({"img_shape": []}, r"img_shape is \[\]"),

@@ -18,6 +18,7 @@ from data_prep import raw_files
 from mstgcn_jax.errors import DataError
 
 _MAX_DEPTH = 8  # axes of an array given as lists
+_MAX_NUMBERS = 1 << 25  # of such an array: a list may be in the pickle once and in others often
 _OBJECTS = "O8"
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|[US]\d{1,6})")
 
@@ -57,8 +58,11 @@ def as_array(value: Any) -> np.ndarray:
     if value.dtype != object:
       return value
     value = value.tolist()  # of numbers or texts, it is one of these
-  if _depth(value) > _MAX_DEPTH:  # NumPy would go through all of it, which may have no end
+  lengths = _lengths(value)  # NumPy would go through all of it, which may have no end
+  if len(lengths) > _MAX_DEPTH:
     raise DataError(f"expected an array, found lists in lists, more than {_MAX_DEPTH} deep")
+  if math.prod(lengths) > _MAX_NUMBERS:
+    raise DataError(f"expected an array, found lists of {math.prod(lengths):,} numbers")
   try:
     array = np.asarray(value)
   except Exception as error:  # ragged lists
@@ -68,12 +72,13 @@ def as_array(value: Any) -> np.ndarray:
   return array
 
 
-def _depth(value: Any) -> int:
-  """How many lists lie in one another, looking at their first items."""
-  depth = 0
-  while isinstance(value, (list, tuple)) and value and depth <= _MAX_DEPTH:
-    value, depth = value[0], depth + 1
-  return depth
+def _lengths(value: Any) -> list[int]:
+  """Of lists that lie in one another, looking at their first items, down to too deep ones."""
+  lengths: list[int] = []
+  while isinstance(value, (list, tuple)) and value and len(lengths) <= _MAX_DEPTH:
+    lengths.append(len(value))
+    value = value[0]
+  return lengths
 
 
 def as_list(value: Any) -> list[Any]:
