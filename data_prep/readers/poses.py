@@ -306,7 +306,7 @@ def _by_table(
   unlisted = [clip for clip in clips if clip not in used]
   if len(unlisted) == len(clips):
     raise DataError(
-      f"{table} names no clip that is there: its first is {names[0]!r}, below --raw there is "
+      f"{table} names no clip that is there: its first is {names[0]!r:.80}, below --raw there is "
       f"{unlisted[0]!r}"
     )
   if unlisted:
