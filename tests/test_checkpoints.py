@@ -116,6 +116,17 @@ def test_a_first_checkpoint_that_cannot_be_read_back_ends_the_run(tiny_data, tmp
   assert len(rows) == 6  # one epoch, not evaluated
 
 
+@pytest.mark.parametrize("content", ['{"performance_metrics": ""}', "[" * 100_000])
+def test_damaged_facts_of_orbaxs_own_are_named_and_not_needed(copy, content):
+  path = copy / "checkpoints/12/_CHECKPOINT_METADATA"
+  path.write_text(content)
+  with pytest.raises(DataError, match="_CHECKPOINT_METADATA of one of the checkpoints is damaged"):
+    checkpoints.load_variables(copy)
+  path.unlink()
+  assert checkpoints.load_variables(copy)[1] == 18
+  assert checkpoints.load_variables(copy, checkpoint=12)[1] == 12
+
+
 def test_a_checkpoint_in_the_making_is_not_damaged(copy):
   for name in ("24.orbax-checkpoint-tmp", "12.deleting"):
     (copy / "checkpoints" / name / "metrics").mkdir(parents=True)

@@ -94,7 +94,7 @@ def make_manager(workdir: str | pathlib.Path, *, read_only: bool = False) -> ocp
   deleted, and that checkpoint is then never the best, unless it is evaluated again.
 
   Raises:
-    DataError: an accuracy is damaged and the manager is read-only.
+    DataError: an accuracy is damaged and the manager is read-only, or Orbax's own facts are.
     ConfigError: see `check_path`; reading is possible anywhere.
   """
   if not read_only:
@@ -122,7 +122,13 @@ def make_manager(workdir: str | pathlib.Path, *, read_only: bool = False) -> ocp
       create=not read_only,
       read_only=read_only,
     )
-    return ocp.CheckpointManager(directory, options=options, item_handlers=handlers)
+    try:
+      return ocp.CheckpointManager(directory, options=options, item_handlers=handlers)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+      raise DataError(
+        f"Orbax cannot open {directory} ({first_line(error)}): the file _CHECKPOINT_METADATA of "
+        "one of the checkpoints is damaged; delete it, the checkpoint is read without it"
+      ) from error
 
 
 @contextlib.contextmanager
