@@ -284,6 +284,36 @@ def test_a_confidence_of_1_is_not_taken_for_a_track_of_ultralytics(tmp_path, las
   assert [person.number for person in found] == numbers
 
 
+@pytest.mark.parametrize(
+  ("field", "nobody"),
+  [
+    ("", []),
+    ("", None),
+    ("landmarks", []),
+    ("landmarks", {}),
+    ("poseWorldLandmarks", {"landmark": []}),
+  ],
+)
+def test_a_frame_of_mediapipe_that_lost_a_landmark_is_not_one_without_anybody(
+  tmp_path, field, nobody
+):
+  landmarks = np.random.default_rng(0).uniform(size=(5, 33, 3)).tolist()
+  landmarks[4] = nobody
+
+  def write() -> None:
+    face = ([[0.1, 0.2, 0]] * 468, [])  # not read, and not always there
+    frames = [{field: one, "faceLandmarks": face[i % 2]} for i, one in enumerate(landmarks)]
+    (tmp_path / "clip.json").write_text(json.dumps(frames if field else landmarks))
+
+  write()
+  poses_ = formats.decode([tmp_path / "clip.json"], "mediapipe")
+  assert [len(frame) for frame in poses_.frames] == [1, 1, 1, 1, 0]
+  landmarks[2].pop()
+  write()
+  with pytest.raises(DataError, match=r"clip\.json .*frame 2 has no 33 or 21 landmarks"):
+    formats.decode([tmp_path / "clip.json"], "mediapipe")
+
+
 def test_a_text_that_begins_with_a_number_without_end_is_not_ultralytics(tmp_path):
   (tmp_path / "clip_1.txt").write_text("inf " + "0.5 " * 55)
   assert not ultralytics.recognise(tmp_path / "clip_1.txt")

@@ -67,7 +67,7 @@ def decode(path: pathlib.Path, coordinates: str = "", *, hands: bool = False) ->
     elif ending == ".csv":
       found = {"": _from_table(path)}
     else:
-      found = _from_json(people.load_json(path))
+      found = _from_json(people.load_json(path), whole=True)
     if not found:
       raise ValueError("no frame has 33 or 21 landmarks")
     found = {kind: _of_one_kind(frames, hands) for kind, frames in found.items()}
@@ -127,14 +127,18 @@ def _is_centred(frames: Landmarks) -> bool:
 # --- JSON
 
 
-def _from_json(content: Any) -> Found:
-  """Kind ('image', 'world', or '') -> frames; {} where it is something else."""
+def _from_json(content: Any, *, whole: bool = False) -> Found:
+  """Kind ('image', 'world', or '') -> frames; {} where it is something else.
+
+  With `whole` a ValueError where landmarks of other frames are something else in one.
+  """
   if isinstance(content, dict):
     content = content.get("frames", content)
   frames = list(content) if isinstance(content, list) else [content]
   if _landmarks(frames) is not None:  # one frame
     frames = [frames]
   numbered: dict[str, dict[int, Any]] = {}
+  read, unread = set(), {}  # fields that were landmarks, and where they were not
   for i, frame in enumerate(frames):
     number = i
     if isinstance(frame, dict):
@@ -142,14 +146,26 @@ def _from_json(content: Any) -> Found:
       number = int(named[0]) if named else i
       parts = {}
       for key, value in frame.items():
-        if "landmark" in key.lower() and (found := _people(value)) is not None:
+        if "landmark" not in key.lower():
+          continue
+        found = _people(value)
+        if found is None:
+          unread[key] = number
+        else:
+          read |= {key} if found else set()
           kind = "world" if "world" in key.lower() else "image"
           parts.setdefault(kind, []).extend(_numbered(found, frame))
     else:
       found = _people(frame)
       parts = {"": _numbered(found, {})} if found is not None else {}
+      if found is None:
+        unread[""] = number
+      elif found:
+        read.add("")
     for kind, people_ in parts.items():
       numbered.setdefault(kind, {}).setdefault(number, []).extend(people_)
+  if whole and (damaged := read & unread.keys()):
+    raise ValueError(f"frame {unread[min(damaged)]} has no 33 or 21 landmarks, as others have")
   result = {kind: people.by_number(found) for kind, found in numbered.items()}
   return {kind: frames for kind, frames in result.items() if any(frames)}
 
@@ -167,7 +183,7 @@ def _numbered(found: list[np.ndarray], frame: dict[str, Any]) -> Some:
 
 def _people(value: Any) -> list[np.ndarray] | None:
   """The people of a frame, [landmark, 4] each; [] where there is none, None where it is else."""
-  if value is None or value == []:
+  if not value or value in ({"landmark": []}, {"landmarks": []}):
     return []
   one = _landmarks(value)
   if one is not None:
