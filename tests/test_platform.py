@@ -87,6 +87,12 @@ def test_python_runs_a_form_once_for_equal_shapes_and_options():
   }
 
 
+def test_programs_say_where_a_form_was_called_not_where_it_was_chosen():
+  gradient = jax.jit(jax.grad(lambda x: FORMS(x).sum()))
+  program = gradient.lower(jnp.ones(3)).as_text(debug_info=True)
+  assert "/test_platform.py" in program and "/platform.py" not in program
+
+
 def test_a_thread_is_not_told_what_another_traces():
   found = []
   with platform.forced("onnx"):

@@ -13,9 +13,12 @@ from collections.abc import Callable
 
 import jax
 from jax import lax
+from jax.extend import source_info_util
 
 from mstgcn_jax.model.tracing import traced_once
 
+# Programs and profiles say of an operation where its form was called.
+source_info_util.register_exclusion(__file__)
 # A jitted function is traced anew where one of them has changed.
 _forced = jax.make_user_context("")
 _device = jax.make_user_context("any")
