@@ -12,6 +12,8 @@ from typing import Any
 
 from mstgcn_jax.errors import DataError
 
+LOCK = ".lock"
+
 
 @contextlib.contextmanager
 def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -39,7 +41,7 @@ def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
 def only_writer(folder: pathlib.Path) -> Iterator[None]:
   """Makes a folder and holds its lock, which the system lets go of however the process ends.
 
-  The lock is a file `.lock` in it while the block runs. A folder that is still empty in the end is
+  The lock is a file `LOCK` in it while the block runs. A folder that is still empty in the end is
   removed.
 
   Raises:
@@ -48,7 +50,7 @@ def only_writer(folder: pathlib.Path) -> Iterator[None]:
   import filelock  # here: what reads weights does without
 
   folder.mkdir(parents=True, exist_ok=True)
-  path = folder / ".lock"
+  path = folder / LOCK
   lock = filelock.FileLock(path, timeout=0)
   try:
     lock.acquire()

@@ -18,9 +18,9 @@ import quick
 import tiny
 from jax.experimental import multihost_utils
 
-from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.errors import ConfigError, Preempted
 from mstgcn_jax.evaluation.scores import Scores
-from mstgcn_jax.training import checkpoints, distributed, experiment, run_log
+from mstgcn_jax.training import checkpoints, distributed, experiment, loop, run_log
 
 TESTS = pathlib.Path(__file__).parent
 
@@ -305,6 +305,46 @@ def test_processes_that_would_compute_something_else_are_refused(
   monkeypatch.setattr(multihost_utils, "process_allgather", gather)
   with pytest.raises(ConfigError, match=said) if said else contextlib.nullcontext():
     distributed.check_alike({"seed": 0, "epochs": 3})
+
+
+@pytest.mark.parametrize(
+  "different",
+  [
+    "seed, values to start from (init_from or unlike machines)",
+    "JAX_DEFAULT_MATMUL_PRECISION",
+    "network (own code or a graph's file)",
+    "what is in the workdir (to be shared)",
+  ],
+)
+def test_processes_compare_what_would_part_them(different, tiny_data, tmp_path, monkeypatch):
+  def compared(workdir: pathlib.Path, **changes) -> dict:
+    facts = {}
+
+    def check_alike(ours):
+      facts.update(ours)
+      if different.split(", ")[-1] in ours:
+        raise Preempted
+
+    monkeypatch.setattr(distributed, "check_alike", check_alike)
+    with pytest.raises(Preempted):
+      loop.train(tiny.config(tiny_data, **changes), workdir)
+    return facts
+
+  first, changes, workdir = compared(tmp_path / "run"), {}, tmp_path / "run"
+  match different.split()[0]:
+    case "seed,":
+      changes = {"seed": 1}
+    case "JAX_DEFAULT_MATMUL_PRECISION":
+      config = SimpleNamespace(jax_enable_x64=False, jax_default_matmul_precision="highest")
+      monkeypatch.setattr(loop, "jax", SimpleNamespace(**vars(jax) | {"config": config}))
+    case "network":
+      monkeypatch.setattr(experiment, "_digest_of_code", lambda _: "of another file")
+    case "what":  # another process, whose disk has such a folder of its own
+      monkeypatch.setattr(jax, "process_index", lambda: 1)
+      workdir = tmp_path / "elsewhere"
+      workdir.mkdir()
+  second = compared(workdir, **changes)
+  assert ", ".join(name for name in first if first[name] != second[name]) == different
 
 
 def test_streams_on_a_device_each_are_evaluated_on_one(tiny_data, tmp_path):

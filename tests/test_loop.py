@@ -160,7 +160,7 @@ def test_processes_compare_what_they_share_before_the_first_step(tiny_data, tmp_
   config, found = json.loads(json.dumps(compared))
   assert {"version", "seed", "optimizer.learning_rate"} <= config.keys()
   assert "data.dir" not in config  # a machine may have a copy of its own
-  assert found.keys() == {"data set", "what is in the workdir (to be shared)"}
+  assert {"data set", "what is in the workdir (to be shared)"} <= found.keys()
 
 
 # --- saving comes first

@@ -73,6 +73,8 @@ def train(
   checkpoints.check_path(workdir)
   said = config_lib.flatten(config.to_dict()) | {"version": (__version__, jax.__version__)}
   del said["data.dir"]  # a machine may have a copy of its own
+  said["JAX_ENABLE_X64"] = jax.config.jax_enable_x64
+  said["JAX_DEFAULT_MATMUL_PRECISION"] = jax.config.jax_default_matmul_precision
   if not _training.acquire(blocking=False):
     raise ConfigError(
       f"{workdir}: another thread of this process is training; train one after the other, or in "
@@ -120,9 +122,15 @@ def _train_seeds(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) ->
 def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> predict.Figures:
   # Data, model, optimiser.
   run = set_up(config)
-  there = workdir.is_dir(), checkpoints.exist(workdir)
+  # The first process holds the lock; a workdir on another disk may be there, too, and has none.
+  there = workdir.is_dir(), (workdir / files.LOCK).exists(), checkpoints.exist(workdir)
+  network = run.model_config.to_dict(), run.facts().code
   distributed.check_alike(
-    {"data set": run.data_set.identity, "what is in the workdir (to be shared)": there}
+    {
+      "data set": run.data_set.identity,
+      "network (own code or a graph's file)": network,
+      "what is in the workdir (to be shared)": there,
+    }
   )
   total_steps = config.epochs * run.task.steps_per_epoch
   # Before anything is written, since init_from may be refused.
@@ -136,7 +144,11 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> 
   if states is None:
     changed = check_same_run(workdir, run)
     step, states, progress = checkpoints.restore_newest(manager, run.abstract_states())
-  multihost_utils.assert_equal(np.int32(step), "processes restored different steps")
+  # Each process has read init_from, or drawn them, by itself.
+  values = checkpoints.digests(states)
+  distributed.check_alike(
+    {"the step to go on from": step, "values to start from (init_from or unlike machines)": values}
+  )
   for line in notes.of_resumption(run, step, changed):
     _log.info("note: %s", line)
   other = any(map(_is_measured_otherwise, changed))
