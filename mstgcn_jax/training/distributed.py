@@ -1,18 +1,19 @@
 """Starting a run that spans several processes."""
 
 import collections
+import contextlib
 import json
 import os
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from mstgcn_jax.errors import ConfigError
+from mstgcn_jax.errors import ConfigError, RunError, first_line
 
 
 def initialize(
@@ -105,6 +106,24 @@ def check_alike(facts: Mapping[str, Any]) -> None:
     if different.any():
       what = ", ".join(np.asarray(list(held))[different])
       raise ConfigError(f"the processes of this run differ in {what}; all need the same")
+
+
+# What JAX says, in errors of several types, when a process that it computes with is not there.
+_LOST = re.compile(r"(UNAVAILABLE|DEADLINE_EXCEEDED): |[A-Z_]+: .*(Gloo|[NR]CCL|[Bb]arrier)")
+
+
+@contextlib.contextmanager
+def naming_lost_processes() -> Iterator[None]:
+  """Raises RunError where the block fails because another process of the run has ended."""
+  try:
+    yield
+  except (jax.errors.JaxRuntimeError, ValueError) as error:
+    if not _LOST.match(str(error)):
+      raise
+    raise RunError(
+      f"another process of this run cannot be reached ({first_line(error)}); most likely it has "
+      "ended, and says why. The same commands go on from the newest checkpoint"
+    ) from error
 
 
 def _is_open_mpi_5() -> bool:

@@ -82,6 +82,7 @@ def train(
     )
   with contextlib.ExitStack() as stack:
     stack.callback(_training.release)
+    stack.enter_context(distributed.naming_lost_processes())
     if stop is None:
       stop = stack.enter_context(StopSignal())
     if jax.process_index() == 0:  # of several processes the first one writes
