@@ -182,11 +182,16 @@ def test_sigterm_to_one_of_two_processes_saves_one_step(tiny_data, tmp_path):
 
 
 JOIN = """
+import ctypes
+import signal
 import jax
 from mstgcn_jax.training import distributed
 distributed.initialize(
   coordinator=None, num_processes=None, process_id=None, heartbeat_timeout=60
 )
+handler = ctypes.pythonapi.PyOS_getsig
+handler.restype = ctypes.c_void_p
+print("SIGTERM", "is caught" if handler(signal.SIGTERM) else "ends it")
 print(jax.process_index(), jax.process_count(), jax.config.read("jax_cuda_visible_devices"))
 """
 
@@ -259,7 +264,7 @@ def test_processes_join_by_the_usual_environment(environment, one_each, devices)
   ]
   for rank, (status, output) in enumerate(finish(both, timeout=120)):
     assert status == 0, output
-    assert output.splitlines()[-1] == f"{rank} 2 {devices[rank]}"
+    assert output.splitlines()[-2:] == ["SIGTERM ends it", f"{rank} 2 {devices[rank]}"]
     because = dict.fromkeys((_slurm, _slurm_card_each), "SLURM_STEP_NUM_TASKS=2")
     because |= {_open_mpi_4: "OMPI_COMM_WORLD_SIZE=2"}
     said = because.get(environment, f"localhost:{port}")

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from jax.experimental import multihost_utils
 from mstgcn_jax.errors import ConfigError, RunError, first_line
 
 
+# Long: what each launcher says, and leaves to be set right, in the order in which it is needed.
 def initialize(
   *,
   coordinator: str | None,
@@ -72,6 +74,8 @@ def initialize(
       f"could not join the other processes ({str(error).rstrip('.')}); --coordinator HOST:PORT "
       "names the first one"
     ) from error
+  # JAX now notes SIGTERM for whoever asks: until a `StopSignal` is there it would be lost.
+  signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
   if _alone_on_its_machine() or _has_one_card():
     # Under a cluster's variables JAX gives a process that GPU, of those it sees, of its local rank.
     for platform in ("cuda", "rocm"):
