@@ -314,16 +314,18 @@ def test_processes_that_would_compute_something_else_are_refused(
 
 
 @pytest.mark.parametrize(
-  ("error", "said"),
+  ("error", "processes", "said"),
   [
-    (ValueError("UNKNOWN: Gloo AllGather failed: Connection closed by peer"), "cannot be reached"),
-    (JaxRuntimeError("INTERNAL: NCCL operation ncclAllReduce() failed"), "cannot be reached"),
-    (JaxRuntimeError("DEADLINE_EXCEEDED: GetKeyValue() timed out"), "cannot be reached"),
-    (JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "^RESOURCE_EXHAUSTED"),
-    (ConfigError("epochs is 0; it must be at least 1"), "^epochs"),
+    (ValueError("UNKNOWN: Gloo AllGather failed: Read error"), 2, "cannot be reached"),
+    (JaxRuntimeError("INTERNAL: NCCL operation ncclAllReduce() failed"), 2, "cannot be reached"),
+    (JaxRuntimeError("INTERNAL: NCCL operation ncclAllReduce() failed"), 1, "^INTERNAL"),
+    (JaxRuntimeError("DEADLINE_EXCEEDED: GetKeyValue() timed out"), 2, "cannot be reached"),
+    (JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), 2, "^RESOURCE_EXHAUSTED"),
+    (ConfigError("epochs is 0; it must be at least 1"), 2, "^epochs"),
   ],
 )
-def test_a_lost_process_is_said_in_a_line(error, said):
+def test_a_lost_process_is_said_in_a_line(error, processes, said, monkeypatch):
+  monkeypatch.setattr(jax, "process_count", lambda: processes)
   with pytest.raises((RunError, type(error)), match=said), distributed.naming_lost_processes():
     raise error
 
