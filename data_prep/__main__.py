@@ -6,7 +6,6 @@ python -m data_prep info DATA_SET                      counts by class, subject 
 """
 
 import argparse
-import io
 import os
 import pathlib
 import signal
@@ -88,10 +87,8 @@ def parser(prog: str = "python -m data_prep") -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m data_prep") -> int:
   """Runs the command; returns its exit status (0; 1 for bad data; 2 for wrong usage)."""
+  words.ready_output()
   args = parser(prog).parse_args(argv)
-  for stream in (sys.stdout, sys.stderr):  # which may not have all letters of a class name
-    if isinstance(stream, io.TextIOWrapper):
-      stream.reconfigure(errors="replace")
   try:
     args.run(args)
     print(end="", flush=True)

@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   0, 1 after bad data or a failed run, 2 after wrong usage, 75 after a run that was asked to end.
   """
   name, *rest = (sys.argv[1:] if argv is None else argv) or [""]
+  words.ready_output()
   from mstgcn_jax.commands import process
 
   with process.errors_in_one_line(trains=name in ("train", "compare")):

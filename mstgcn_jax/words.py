@@ -2,7 +2,29 @@
 
 import argparse
 import difflib
+import io
+import os
+import sys
 from collections.abc import Iterable
+
+
+def ready_output() -> None:
+  """Has standard output and error take any text; to be called before a file is opened.
+
+  Letters that their encoding lacks become '?'. Where a command was started without them (`>&-`)
+  they are the null device: the first file opened, a run's metrics.csv, would get what libraries
+  write there.
+  """
+  for number in range(3):
+    try:
+      os.fstat(number)
+    except OSError:
+      os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+  for name in ("stdout", "stderr"):
+    if getattr(sys, name) is None:
+      setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (to the end)
+    if isinstance(getattr(sys, name), io.TextIOWrapper):
+      getattr(sys, name).reconfigure(errors="replace")
 
 
 def counted(count: int, noun: str) -> str:

@@ -1,5 +1,6 @@
 """The one door, mstgcn COMMAND: help, versions, statuses, names."""
 
+import io
 import os
 import signal
 import subprocess
@@ -185,3 +186,25 @@ def test_output_that_nobody_reads_any_more_is_no_error(argv, tiny_data):
   ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=env)
   os.close(write)
   assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_output_whose_encoding_lacks_a_letter_is_no_error(monkeypatch):
+  output = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+  monkeypatch.setattr(sys, "stdout", output)
+  assert door.main(["--help"]) == 0
+  output.flush()
+  assert output.buffer.getvalue().startswith(b"usage: mstgcn COMMAND ?")
+
+
+def test_files_do_not_take_the_place_of_output_that_was_closed(tmp_path):
+  code = f"""
+import os, sys
+from mstgcn_jax import words
+words.ready_output()
+with open({str(tmp_path / "metrics.csv")!r}, "w"):
+  os.write(1, b"of a library")
+print(sys.stdout.isatty(), sys.stderr.isatty(), flush=True)
+"""
+  command = ["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, code]
+  assert subprocess.run(command).returncode == 0
+  assert (tmp_path / "metrics.csv").read_bytes() == b""

@@ -47,7 +47,7 @@ def logging_to(workdir: pathlib.Path, *, quiet: bool = False) -> Iterator[None]:
     quiet: say nothing (every process but the first).
   """
   before = _log.handlers, _log.level, _log.propagate
-  file = logging.FileHandler(workdir / "log.txt", delay=True)
+  file = logging.FileHandler(workdir / "log.txt", encoding="utf-8", delay=True)
   file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
   _log.handlers = [logging.NullHandler()] if quiet else [_Console(), file]
   _log.setLevel(logging.INFO)
