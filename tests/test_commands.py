@@ -148,6 +148,19 @@ def test_programs_of_several_processes_are_kept_only_where_the_user_says(
   assert (found or "") == (expected and str(tmp_path / expected))
 
 
+def test_a_user_without_a_home_keeps_no_programs(monkeypatch):
+  monkeypatch.delenv("HOME", raising=False)
+  monkeypatch.setenv("XDG_CACHE_HOME", "")  # as if it were not set
+  monkeypatch.setattr(os, "getuid", lambda: 2**31)  # of nobody that the system knows
+  before = jax.config.jax_compilation_cache_dir
+  jax.config.update("jax_compilation_cache_dir", None)
+  try:
+    process.use_compilation_cache()
+    assert jax.config.jax_compilation_cache_dir is None
+  finally:
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
 @pytest.mark.parametrize(
   ("trains", "given", "expected"),
   [(True, None, None), (False, None, "false"), (False, "true", "true")],

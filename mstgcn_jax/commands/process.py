@@ -254,7 +254,10 @@ def use_compilation_cache() -> None:
   if not jax.config.jax_compilation_cache_dir:
     if jax.distributed.is_initialized():
       return
-    path = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    try:
+      path = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:  # a user without a home, as containers have
+      return
     jax.config.update("jax_compilation_cache_dir", str(path / "mstgcn_jax" / "xla"))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
   # A full disk costs time here and no result.
