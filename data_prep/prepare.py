@@ -66,6 +66,7 @@ def prepare(source: Source, args: argparse.Namespace) -> None:
     raise ConfigError(f"--name {args.name!r}: expected small letters, digits and _, as in my_clips")
   if not source.makes_raw and not args.raw.exists():
     raise DataError(f"--raw {args.raw} does not exist; expected the recordings")
+  whole_files.check_is_text(args.out)
   folder = args.out / args.name
   target = folder / shards.VERSION
   try:

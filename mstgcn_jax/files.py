@@ -83,6 +83,14 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     aside.write_text(json.dumps(value, indent=2) + "\n")
 
 
+def check_is_text(path: pathlib.Path) -> None:
+  """Raises DataError where a path has bytes that are no UTF-8, which few libraries can open."""
+  try:
+    str(path).encode()
+  except UnicodeEncodeError:
+    raise DataError(f"the path {str(path)!a} is no text in UTF-8; take another folder") from None
+
+
 def check_is_file(path: pathlib.Path) -> None:
   """Raises DataError where a file is missing, or a folder has its name."""
   if not path.is_file():

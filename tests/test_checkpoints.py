@@ -103,6 +103,16 @@ def test_a_path_that_orbax_takes_for_a_pattern_is_refused_at_once(name, tiny_dat
   assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("use", [loop.train, lambda config, run: checkpoints.load_variables(run)])
+def test_a_path_that_is_no_text_is_no_damage(use, finished, tiny_data, tmp_path):
+  run = tmp_path / "n\udcff"
+  if use is not loop.train:
+    shutil.copytree(finished, run)
+  with pytest.raises(DataError, match=r"'.*/n\\udcff.*' is no text in UTF-8; take another folder"):
+    use(tiny.config(tiny_data), run)
+  assert run.exists() == (use is not loop.train)
+
+
 def test_a_first_checkpoint_that_cannot_be_read_back_ends_the_run(tiny_data, tmp_path, monkeypatch):
   merge = ocdbt_utils.merge_ocdbt_per_process_files
 

@@ -14,6 +14,7 @@ import formats
 import numpy as np
 import prepared
 import pytest
+import tiny
 from array_record.python import array_record_module
 from golden import golden
 
@@ -107,6 +108,14 @@ def test_a_file_name_that_is_no_text_is_listed(raw):
     file.write("0\n")
   data_set = formats.prepare("ntu60", raw, "--max-bad", 60)
   assert "\\udcdcbung.skeleton" in prepared.report(data_set)
+
+
+def test_a_folder_whose_name_is_no_text_is_said(tmp_path):
+  with pytest.raises(DataError, match=r"n\\udcff' is no text in UTF-8"):
+    tiny.prepare(tmp_path / "n\udcff")
+  tiny.prepare(tmp_path / "data").rename(tmp_path / "n\udcff")
+  with pytest.raises(DataError, match=r"n\\udcff/tiny/1.0.0' is no text in UTF-8"):
+    open_data_set(tmp_path / "n\udcff" / "tiny")
 
 
 def test_a_loop_of_links_ends(raw):

@@ -410,6 +410,7 @@ def open_data_set(path: str | pathlib.Path) -> DataSet:
     DataError: the folder is missing, incomplete, truncated or of a newer format.
   """
   path = _version_folder(pathlib.Path(path))
+  files.check_is_text(path)
   try:
     metadata = json.loads((path / METADATA).read_text(encoding="utf-8"))
     if metadata["format"] > FORMAT:

@@ -68,9 +68,13 @@ _PROGRESS = tuple(field.name for field in dataclasses.fields(Progress))
 
 
 def check_path(workdir: str | pathlib.Path) -> None:
-  """Raises ConfigError where Orbax would write checkpoints that cannot be read."""
-  path = str(pathlib.Path(workdir).absolute())
-  if glob.has_magic(path):
+  """Raises ConfigError where Orbax would write checkpoints that cannot be read.
+
+  DataError as `files.check_is_text`.
+  """
+  path = pathlib.Path(workdir).absolute()
+  files.check_is_text(path)
+  if glob.has_magic(str(path)):
     raise ConfigError(
       f"workdir {path} has *, ? or [ in its path, which Orbax takes for a pattern, so that no "
       "checkpoint in it could be read; take another --workdir"
@@ -94,12 +98,14 @@ def make_manager(workdir: str | pathlib.Path, *, read_only: bool = False) -> ocp
   deleted, and that checkpoint is then never the best, unless it is evaluated again.
 
   Raises:
-    DataError: an accuracy is damaged and the manager is read-only, or Orbax's own facts are.
-    ConfigError: see `check_path`; reading is possible anywhere.
+    DataError: an accuracy is damaged and the manager is read-only, Orbax's own facts are, or as
+      `files.check_is_text`.
+    ConfigError: see `check_path`; reading is possible there.
   """
   if not read_only:
     check_path(workdir)
   directory = pathlib.Path(workdir).absolute() / "checkpoints"
+  files.check_is_text(directory)
   if jax.process_index() == 0:
     for path in _damaged_metrics(directory):
       if read_only:
