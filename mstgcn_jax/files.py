@@ -101,7 +101,7 @@ def check_is_file(path: pathlib.Path) -> None:
 def read_json(path: pathlib.Path) -> Any:
   """Reads JSON; DataError names a file that is missing or is none."""
   try:
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
   except FileNotFoundError:
     raise DataError(f"{path} does not exist") from None
   except (OSError, ValueError, RecursionError) as error:

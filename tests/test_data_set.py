@@ -65,6 +65,17 @@ def test_clips_come_back_as_they_were_in_any_order(folder):
     assert_is_clip(clip, CLIPS[row])
 
 
+def test_clips_are_those_of_the_data_set_that_was_opened(tmp_path):
+  read, unread = prepare(tmp_path, CLIPS), open_data_set(tmp_path / "fake")
+  read.read([0])
+  others = random_clips(30, seed=1)
+  again = prepare(tmp_path, others, arguments_={"overwrite": True})
+  assert_is_clip(read.read([3])[0], CLIPS[3])
+  with pytest.raises(DataError, match=r"fake/1.0.0 was prepared again since it was opened"):
+    unread.read([3])
+  assert_is_clip(again.read([3])[0], others[3])
+
+
 def test_a_data_set_that_was_read_goes_to_another_process(folder):
   data_set = open_data_set(folder)
   data_set.read([0])

@@ -289,12 +289,16 @@ class DataSet:
     from array_record.python import array_record_module
 
     options = "readahead_buffer_size:0"
-    return [
+    readers = [
       array_record_module.ArrayRecordReader(
         str(self.path / shard["file"]), options=options, file_reader_buffer_size=1 << 15
       )
       for shard in self.shards
     ]
+    # What is open stays what it is, but another may have taken its place before.
+    if files.read_json(self.path / METADATA).get("shards") != list(self.shards):
+      raise DataError(f"{self.path} was prepared again since it was opened; open it again")
+    return readers
 
   def _decode(self, record: bytes) -> Persons:
     (start, stop), (first, last) = _find(record, b"coordinates", b"lengths")
