@@ -494,6 +494,22 @@ def test_a_loss_that_is_not_finite_names_the_first_bad_step_and_stops(copy, tiny
   assert tiny.arrays(copy) == before
 
 
+def test_a_run_whose_folder_is_moved_writes_no_checkpoint_where_it_was(
+  tiny_data, tmp_path, monkeypatch
+):
+  def moving(self, *args, **kwargs):
+    if (tmp_path / "run").exists():
+      (tmp_path / "run").rename(tmp_path / "moved")
+    return step(self, *args, **kwargs)
+
+  step = run_log.Recorder.step
+  with monkeypatch.context() as patch, pytest.raises(RunError, match=r"metrics\.csv is gone"):
+    patch.setattr(run_log.Recorder, "step", moving)
+    loop.train(tiny.config(tiny_data, epochs=1), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+  assert loop.train(tiny.config(tiny_data, epochs=1), tmp_path / "moved")
+
+
 def test_a_full_disk_under_metrics_csv_says_so(copy, tiny_data, monkeypatch):
   before = tiny.arrays(copy)
 

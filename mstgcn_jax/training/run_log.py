@@ -79,6 +79,7 @@ class MetricsFile:
           last = int(row["step"])
     if last < step:
       _log.info("note: %s has no rows of steps %d to %d any more", path, last + 1, step)
+    self._path = path
     self._file = open(path, "a", newline="")  # noqa: SIM115 (open as long as the run)
     self._writer = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
 
@@ -87,9 +88,18 @@ class MetricsFile:
     self._writer.writerow(row)
 
   def flush(self) -> None:
-    """Returns when all rows are on the disk: before a checkpoint says they happened."""
+    """Returns when all rows are on the disk: before a checkpoint says they happened.
+
+    Raises:
+      RunError: the file was moved or deleted, so that checkpoints would come without it.
+    """
     self._file.flush()
     os.fsync(self._file.fileno())
+    if not self._path.exists():
+      raise RunError(
+        f"{self._path} is gone: was its folder moved or deleted, or a disk taken away? Where the "
+        "folder is whole, the same command goes on"
+      )
 
   def close(self) -> None:
     self.flush()
