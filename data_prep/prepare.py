@@ -175,9 +175,13 @@ def _put_back(target: pathlib.Path) -> None:
 
 def _move(temporary: pathlib.Path, target: pathlib.Path) -> None:
   old = _old(target)
-  if target.exists():
-    target.rename(old)
-  temporary.rename(target)
+  try:
+    if target.exists():
+      target.rename(old)
+    temporary.rename(target)
+  except BaseException:  # Ctrl-C, too
+    _put_back(target)
+    raise
   _sync(target.parent)
   shutil.rmtree(old, ignore_errors=True)
 

@@ -1,6 +1,7 @@
 """Bad recordings, full disks and killed preparations: each has one defined outcome."""
 
 import contextlib
+import errno
 import itertools
 import os
 import pathlib
@@ -259,6 +260,25 @@ def test_killed_at_any_moment_of_replacing_one_of_the_two_is_whole(tmp_path):
 
 
 # --- read back
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "I/O error"), KeyboardInterrupt()])
+def test_a_replacement_that_fails_leaves_the_old_one_in_its_place(tmp_path, monkeypatch, error):
+  def failing(path, target):
+    if path.name.endswith(".incomplete"):
+      raise error
+    return rename(path, target)
+
+  tiny.prepare(tmp_path)
+  before = (tmp_path / "tiny/1.0.0/metadata.json").read_bytes()
+  rename = pathlib.Path.rename
+  monkeypatch.setattr(pathlib.Path, "rename", failing)
+  with pytest.raises((DataError, KeyboardInterrupt)):
+    prepared.prepare(
+      tmp_path, prepared.random_clips(3), arguments_={"name": "tiny", "overwrite": True}
+    )
+  assert (tmp_path / "tiny/1.0.0/metadata.json").read_bytes() == before
+  assert os.listdir(tmp_path / "tiny") == ["1.0.0"]
 
 
 def test_what_the_disk_holds_otherwise_is_not_kept(tmp_path, monkeypatch):
