@@ -157,6 +157,18 @@ def test_a_checkpoint_that_is_deleted_while_it_is_read_gives_way_to_the_next(cop
   assert checkpoints.load_variables(copy)[1] == 12
 
 
+def test_a_checkpoint_that_is_deleted_once_it_is_listed_is_left_out(copy, monkeypatch):
+  def deleted_meanwhile(*args, **kwargs):
+    if (copy / "checkpoints/18").exists():
+      shutil.rmtree(copy / "checkpoints/18")
+      raise NotADirectoryError("Path is not a directory: checkpoints/18")  # as Orbax
+    return manager(*args, **kwargs)
+
+  manager = ocp.CheckpointManager
+  monkeypatch.setattr(ocp, "CheckpointManager", deleted_meanwhile)
+  assert checkpoints.load_variables(copy)[1] == 12
+
+
 def test_flipped_facts_of_a_checkpoint_are_damage(copy):
   path = next((copy / "checkpoints/18/facts").rglob("metadata"))
   path.write_text(path.read_text().replace('"since_best": ', '"since_best": 1'))

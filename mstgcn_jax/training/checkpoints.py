@@ -16,6 +16,7 @@ import logging
 import math
 import pathlib
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -128,13 +129,19 @@ def make_manager(workdir: str | pathlib.Path, *, read_only: bool = False) -> ocp
       create=not read_only,
       read_only=read_only,
     )
-    try:
-      return ocp.CheckpointManager(directory, options=options, item_handlers=handlers)
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-      raise DataError(
-        f"Orbax cannot open {directory} ({first_line(error)}): the file _CHECKPOINT_METADATA of "
-        "one of the checkpoints is damaged; delete it, the checkpoint is read without it"
-      ) from error
+    for left in reversed(range(50)):
+      try:
+        return ocp.CheckpointManager(directory, options=options, item_handlers=handlers)
+      except (FileNotFoundError, NotADirectoryError):
+        # Of a checkpoint that a run beside deleted after Orbax had listed it.
+        if not read_only or not left:
+          raise
+        time.sleep(0.02)
+      except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DataError(
+          f"Orbax cannot open {directory} ({first_line(error)}): the file _CHECKPOINT_METADATA of "
+          "one of the checkpoints is damaged; delete it, the checkpoint is read without it"
+        ) from error
 
 
 @contextlib.contextmanager
