@@ -314,7 +314,7 @@ def test_evaluate_counts_clips_whose_copies_were_trained_on_apart(four_streams, 
   (path,) = tmp_path.glob("*/*/metadata.json")
   metadata = files.read_json(path)
   # Subjects 1 and 3 train, 2 is evaluated, 5 is held out; nine clips of each, in this order.
-  files.write_json(path, metadata | {"copies": [[9, 0], [12, 36], [19, 10]]})
+  files.write_json(path, metadata | {"copies": [[9, 0], [19, 10], [36, 12]]})
   evaluate.main([str(four_streams), "--data", str(tmp_path)])
   printed = capsys.readouterr().out
   found = evaluate_lib.evaluate(four_streams, data_set=tmp_path / trained.name)
