@@ -1,4 +1,4 @@
-"""How messages put things: counted nouns, what a mistyped name may have meant, unknown flags."""
+"""How messages put things: counted nouns, mistyped names, unknown flags; and where they may go."""
 
 import argparse
 import difflib

@@ -140,30 +140,20 @@ def _from_json(content: Any, *, whole: bool = False) -> Found:
   numbered: dict[str, dict[int, Any]] = {}
   read, unread = set(), {}  # fields that were landmarks, and where they were not
   for i, frame in enumerate(frames):
-    number = i
+    number, said, fields = i, {}, {"": frame}
     if isinstance(frame, dict):
       named = [frame[key] for key in frame if key.lower() in _FRAME]
-      number = int(named[0]) if named else i
-      parts = {}
-      for key, value in frame.items():
-        if "landmark" not in key.lower():
-          continue
-        found = _people(value)
-        if found is None:
-          unread[key] = number
-        else:
-          read |= {key} if found else set()
-          kind = "world" if "world" in key.lower() else "image"
-          parts.setdefault(kind, []).extend(_numbered(found, frame))
-    else:
-      found = _people(frame)
-      parts = {"": _numbered(found, {})} if found is not None else {}
+      number, said = int(named[0]) if named else i, frame
+      fields = {key: value for key, value in frame.items() if "landmark" in key.lower()}
+    for key, value in fields.items():
+      found = _people(value)
       if found is None:
-        unread[""] = number
-      elif found:
-        read.add("")
-    for kind, people_ in parts.items():
-      numbered.setdefault(kind, {}).setdefault(number, []).extend(people_)
+        unread[key] = number
+        continue
+      if found:
+        read.add(key)
+      kind = key and ("world" if "world" in key.lower() else "image")
+      numbered.setdefault(kind, {}).setdefault(number, []).extend(_numbered(found, said))
   if whole and (damaged := read & unread.keys()):
     raise ValueError(f"frame {unread[min(damaged)]} has no 33 or 21 landmarks, as others have")
   result = {kind: people.by_number(found) for kind, found in numbered.items()}

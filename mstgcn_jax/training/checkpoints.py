@@ -33,7 +33,7 @@ from mstgcn_jax import files
 from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line
 from mstgcn_jax.model import ModelConfig, abstract_network, make_network
 from mstgcn_jax.training import config as config_lib
-from mstgcn_jax.training import devices
+from mstgcn_jax.training import devices, train_step
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.train_step import EvalVariables, TrainState
 
@@ -103,10 +103,11 @@ def make_manager(workdir: str | pathlib.Path, *, read_only: bool = False) -> ocp
       `files.check_is_text`.
     ConfigError: see `check_path`; reading is possible there.
   """
-  if not read_only:
-    check_path(workdir)
   directory = pathlib.Path(workdir).absolute() / "checkpoints"
-  files.check_is_text(directory)
+  if read_only:
+    files.check_is_text(directory)
+  else:
+    check_path(workdir)
   if jax.process_index() == 0:
     for path in _damaged_metrics(directory):
       if read_only:
@@ -351,11 +352,7 @@ def _read(manager, step: int, target: Any) -> tuple[Any, dict[str, Any]]:
     tree = _read_arrays(manager, step, expected)
     _check_alike(step, tree, target)
   saved = {jax.tree_util.keystr(path): x for path, x in jax.tree_util.tree_leaves_with_path(tree)}
-
-  def placed(path, like):
-    array = saved[jax.tree_util.keystr(path)]
-    return jax.make_array_from_callback(array.shape, like.sharding, lambda index: array[index])
-
+  placed = lambda path, like: train_step.place(saved[jax.tree_util.keystr(path)], like.sharding)
   return jax.tree_util.tree_map_with_path(placed, target), facts
 
 

@@ -203,12 +203,12 @@ def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
 def replicate(mesh: Mesh, tree: Any) -> Any:
   """Puts a tree of host or device arrays, the same in every process, on all devices."""
   sharding = NamedSharding(mesh, PartitionSpec())
+  return jax.tree.map(lambda x: place(np.asarray(x), sharding), tree)
 
-  def put(x):
-    x = np.asarray(x)
-    return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
-  return jax.tree.map(put, tree)
+def place(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
+  """A host array, the same in every process, on the devices of a sharding."""
+  return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
 def shard_batch(mesh: Mesh, batch: Batch) -> Batch:
