@@ -14,7 +14,7 @@ from golden import golden
 
 from mstgcn_jax import torch_weights
 from mstgcn_jax.model import abstract_network, platform
-from mstgcn_jax.model.activations import PLAIN, RELU_OF_SUM
+from mstgcn_jax.model.activations import PLAIN, relu_of_sum
 
 # The published code's.
 OPTIMIZER = optax.chain(
@@ -154,7 +154,7 @@ def _flip_relus(model: nnx.Module, inputs: Sequence[float]) -> None:
     return jnp.maximum(jax.lax.stop_gradient(x), 0) + sloped - jax.lax.stop_gradient(sloped)
 
   for _, module in list(nnx.iter_modules(model)):
-    if getattr(module, "activation", None) in (jax.nn.relu, PLAIN["relu"], RELU_OF_SUM):
+    if getattr(module, "activation", None) in (PLAIN["relu"], relu_of_sum):
       module.activation = functools.partial(jax.tree.map, relu)
 
 

@@ -1,6 +1,8 @@
 """The network's parts: configuration, layers lifted out, layers put in, activations, norms."""
 
+import copy
 import dataclasses
+import pickle
 
 import jax
 import jax.export
@@ -511,6 +513,14 @@ def test_a_network_with_a_learned_activation_trains(activation):
   _, grads, _ = _loss_and_gradient(dataclasses.replace(SMALL, activation=activation))
   assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
   assert jnp.any(grads["blocks"][1]["temporal"]["activation"]["p1"] != 0)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_network_is_copied_and_pickled(copied):
+  model = MSTGCN(SMALL, rngs=nnx.Rngs(0))
+  (structure, values), (expected, given) = nnx.split(copied(model)), nnx.split(model)
+  assert structure == expected
+  jax.tree.map(np.testing.assert_array_equal, values, given)
 
 
 @pytest.mark.parametrize("name", ["acon", "meta_acon"])

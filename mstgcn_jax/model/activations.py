@@ -1,6 +1,5 @@
 """Activations: functions, and modules where they have parameters."""
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -15,7 +14,7 @@ from mstgcn_jax.model.platform import by_platform
 from mstgcn_jax.model.temporal import TemporalConv
 
 
-def _relu(keep: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+def _with_gradient_from_result(keep: Callable[[jax.Array], jax.Array]) -> Callable:
   """max(x, 0). Its gradient asks the result, not x, so that x need not be kept or made again."""
   relu = jax.custom_vjp(lambda x: jnp.maximum(x, 0))
 
@@ -27,18 +26,40 @@ def _relu(keep: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.A
   return relu
 
 
-relu = _relu(keep=lambda y: y)
-# Of a sum of several maps, to which more is added: without the barrier XLA for GPUs reads all of
-# them once more in the backward pass, instead of the result.
-_relu_of_sum = _relu(keep=by_platform(cpu=lambda y: y, gpu=lax.optimization_barrier))
+_relu = _with_gradient_from_result(keep=lambda y: y)
+# Without the barrier XLA for GPUs reads all maps of the sum once more in the backward pass, instead
+# of the result.
+_relu_of_sum = _with_gradient_from_result(
+  keep=by_platform(cpu=lambda y: y, gpu=lax.optimization_barrier)
+)
 
-# Activations without parameters, of features or of a tuple of channel groups.
-RELU_OF_SUM = functools.partial(jax.tree.map, _relu_of_sum)
-PLAIN = {
-  "relu": functools.partial(jax.tree.map, relu),
-  "swish": functools.partial(jax.tree.map, jax.nn.swish),
-  "hswish": functools.partial(jax.tree.map, jax.nn.hard_swish),
-}
+
+# Layers hold the functions below, which are the module's own, unlike jax.nn's jitted ones, so that
+# networks can be pickled, and copies of one have the same structure.
+
+
+def relu(x: Features) -> Features:
+  """max(x, 0)."""
+  return jax.tree.map(_relu, x)
+
+
+def relu_of_sum(x: Features) -> Features:
+  """ReLU of a sum of several maps, to which more is added."""
+  return jax.tree.map(_relu_of_sum, x)
+
+
+def swish(x: Features) -> Features:
+  """x σ(x)."""
+  return jax.tree.map(jax.nn.swish, x)
+
+
+def hswish(x: Features) -> Features:
+  """x relu6(x + 3) / 6."""
+  return jax.tree.map(jax.nn.hard_swish, x)
+
+
+# Without parameters.
+PLAIN = {"relu": relu, "swish": swish, "hswish": hswish}
 
 
 def _acon(x: jax.Array, p1: jax.Array, p2: jax.Array, beta: jax.Array) -> jax.Array:
@@ -96,7 +117,7 @@ def make_activation(
   """
   match name:
     case "relu" if of_sum:
-      return RELU_OF_SUM
+      return relu_of_sum
     case "acon":
       return Acon(channels, dtype=dtype, rngs=rngs)
     case "meta_acon":

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mstgcn_jax.model.activations import make_activation
+from mstgcn_jax.model.activations import hswish, make_activation, relu
 from mstgcn_jax.model.compose import ConvNorm, Residual, identity
 from mstgcn_jax.model.config import ModelConfig
 from mstgcn_jax.model.norm import BatchNorm
@@ -34,7 +34,7 @@ class JointFrameGate(nnx.Module):
 
   def __init__(self, channels: int, inner: int, *, by_channel: bool, dtype: str, rngs: nnx.Rngs):
     expand = lambda: TemporalConv(inner, channels, dtype=dtype, rngs=rngs)
-    self.shared = _reduce(channels, inner, jax.nn.hard_swish, dtype, rngs)
+    self.shared = _reduce(channels, inner, hswish, dtype, rngs)
     self.frame = expand()
     self.joint = expand()
     self.channel = expand() if by_channel else None
@@ -58,7 +58,7 @@ class PartGate(nnx.Module):
   def __init__(
     self, channels: int, inner: int, parts: tuple[tuple[int, ...], ...], *, dtype, rngs: nnx.Rngs
   ):
-    self.reduce = _reduce(channels, inner, jax.nn.relu, dtype, rngs)
+    self.reduce = _reduce(channels, inner, relu, dtype, rngs)
     self.expand = TemporalConv(inner, channels * len(parts), dtype=dtype, rngs=rngs)
     part_of = {joint: i for i, part in enumerate(parts) for joint in part}
     self.part_of_joint = tuple(part_of[joint] for joint in range(len(part_of)))
@@ -73,7 +73,7 @@ class JointGate(nnx.Module):
   """`ja`: a softmax over joints, from each joint's mean over frames and channels."""
 
   def __init__(self, joints: int, *, dtype: str, rngs: nnx.Rngs):
-    self.reduce = _reduce(joints, joints // 2, jax.nn.relu, dtype, rngs)
+    self.reduce = _reduce(joints, joints // 2, relu, dtype, rngs)
     self.expand = TemporalConv(joints // 2, joints, dtype=dtype, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -85,7 +85,7 @@ class ChannelGate(nnx.Module):
   """`ca`: squeeze and excitation (Hu et al. 2018)."""
 
   def __init__(self, channels: int, *, dtype: str, rngs: nnx.Rngs):
-    self.reduce = _reduce(channels, channels // 4, jax.nn.relu, dtype, rngs)
+    self.reduce = _reduce(channels, channels // 4, relu, dtype, rngs)
     self.expand = TemporalConv(channels // 4, channels, dtype=dtype, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -128,7 +128,7 @@ class JointFrameChannelGates(nnx.Module):
     by_joint = jax.nn.sigmoid(self.joint(jnp.mean(x, 2)[:, None]))  # [clip, 1, joint, 1]
     x = x * (1 + by_joint.swapaxes(1, 2))
     x = x * (1 + jax.nn.sigmoid(self.frame(jnp.mean(x, 1)[:, None])))
-    reduced = jax.nn.relu(self.reduce(jnp.mean(x, (1, 2))))
+    reduced = relu(self.reduce(jnp.mean(x, (1, 2))))
     return x * (1 + jax.nn.sigmoid(self.expand(reduced)))[:, None, None]
 
 
