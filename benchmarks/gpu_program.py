@@ -1,18 +1,23 @@
 """Compiles the project's own steps for CUDA GPUs, on a machine without one, and counts their work.
 
-  make gpu-check                                # every program of gpu_programs.json, and small ones
+  make gpu-check                                # all programs beside gpu_programs.json
   python benchmarks/gpu_program.py --dtype bfloat16 --devices 4 --clips 256 --top 20   # one program
-  python benchmarks/gpu_program.py --update     # writes the figures that --check compares with
+  python benchmarks/gpu_program.py --update     # writes what --check compares with
 
 XLA compiles against a description of the card. Without the card nothing is tuned: which kernels a
 real run takes differs in detail, the list of fusions and what they read and write hardly does. The
 time is a floor: for each kernel the larger of its bytes / bandwidth and its FLOPs / peak. It needs
 jax's CUDA plugin of the same version as jaxlib, no driver and no GPU.
+
+All programs take XLA ten minutes and more. So beside the figures of each stands a digest of what
+it was compiled from (the lowered program, the card, the versions of jax and jaxlib, XLA's flags):
+where that is the same, it is not compiled again.
 """
 
 import argparse
 import concurrent.futures
 import dataclasses
+import hashlib
 import json
 import multiprocessing
 import os
@@ -28,6 +33,7 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_autotune
 
 import hlo
 import jax
+import jaxlib
 import numpy as np
 import published as published_task
 from flax import nnx
@@ -129,8 +135,20 @@ _VARIANTS = [
   )
   for precision in ({"dtype": "float32"}, {"dtype": "bfloat16", "remat": True})
 ] + [{"network": name, "dtype": "float32", "remat": True} for name in _ABOVE]
-# Each of them for a card and a number of devices in turn.
-_PLACES = (("h100", 1), ("a100", 2), ("t4", 4), ("h100", 8))
+
+
+def _small_programs() -> dict[str, dict]:
+  """Each variant for a card and a number of devices in turn."""
+  places = ("h100", 1), ("a100", 2), ("t4", 4), ("h100", 8)
+  programs = {}
+  for i, fields in enumerate(_VARIANTS):
+    card, devices = places[(i + i // len(places)) % len(places)]
+    name = ", ".join(f"{field} {value}" for field, value in fields.items())
+    programs[f"small, {name}, {devices} × {card}"] = {**fields, "card": card, "devices": devices}
+  return programs
+
+
+SMALL = _small_programs()
 
 
 @dataclasses.dataclass
@@ -201,6 +219,41 @@ class Report:
     return "\n".join(lines)
 
 
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """A step for cards that are not there, to be compiled."""
+
+  lowered: jax.stages.Lowered
+  card: str
+  clips_per_device: int
+  state_bytes: int
+
+  def digest(self) -> str:
+    """Of what its figures depend on: the program, the card, XLA and its flags, how we count."""
+    parts = (
+      self.lowered.as_text(), CARDS[self.card], jax.__version__, jaxlib.__version__,
+      os.environ["XLA_FLAGS"], pathlib.Path(hlo.__file__).read_text(),
+    )  # fmt: skip
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+  def compile(self) -> Report:
+    start = time.perf_counter()
+    compiled = self.lowered.compile()
+    program = hlo.Program(compiled.as_text())
+    return Report(
+      program.kernels(),
+      CARDS[self.card].speed,
+      [
+        (i.opcode, sum(hlo.nbytes(program.shape(n)) for n in i.operands))
+        for i in program.collectives()
+      ],
+      self.clips_per_device,
+      compiled.memory_analysis().temp_size_in_bytes / 1e9,
+      self.state_bytes,
+      time.perf_counter() - start,
+    )
+
+
 def lower_for_absent_gpus() -> None:
   """Has jax lower programs for the platform 'cuda' though it has no device of it."""
   import jax._src.xla_bridge as bridge
@@ -232,23 +285,25 @@ def mesh_of(card: str, devices: int) -> Mesh:
   return topologies.make_mesh(topology, (devices,), (train_step.DATA_AXIS,))
 
 
-def compile_step(
+def lower_step(
   config: ModelConfig,
-  mesh: Mesh,
-  card: str,
   *,
+  card: str,
+  devices: int,
   clips: int,
   frames: int,
   evaluate: bool = False,
   folded: bool = False,
   whole_groups: bool = True,
-) -> Report:
-  """Counts the project's training or evaluation step for a mesh of cards.
+) -> Step:
+  """The project's training or evaluation step for a mesh of cards.
 
   Args:
+    clips: in the global batch.
     folded: the forward pass of a network with its norms folded, in place of a step.
     whole_groups: as on a GPU, with zeros appended to channel groups (`model.alignment`).
   """
+  mesh = mesh_of(card, devices)
   whole, share = (
     NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (train_step.DATA_AXIS,))
   )
@@ -266,7 +321,6 @@ def compile_step(
   init = lambda params, stats: train_step.init_state(task, params, stats, seed=0)
   state = place(jax.eval_shape(init, params, batch_stats), whole)
   number = jax.ShapeDtypeStruct((), np.int32, sharding=whole)
-  start = time.perf_counter()
   # The forms of any platform leave groups as they are.
   with platform.forced("gpu" if whole_groups else "any"):
     if folded:
@@ -280,20 +334,8 @@ def compile_step(
       lowered = train_step.make_eval_step(task, mesh).lower(variables, batch, number)
     else:
       lowered = train_step.make_train_step(task, mesh).lower(state, batch, number)
-  compiled = lowered.compile()
-  program = hlo.Program(compiled.as_text())
-  return Report(
-    program.kernels(),
-    CARDS[card].speed,
-    [
-      (i.opcode, sum(hlo.nbytes(program.shape(n)) for n in i.operands))
-      for i in program.collectives()
-    ],
-    clips // mesh.size,
-    compiled.memory_analysis().temp_size_in_bytes / 1e9,
-    sum(x.size * 4 for x in jax.tree.leaves((params, batch_stats))),
-    time.perf_counter() - start,
-  )
+  state_bytes = sum(x.size * 4 for x in jax.tree.leaves((params, batch_stats)))
+  return Step(lowered, card, clips // devices, state_bytes)
 
 
 def published(
@@ -307,63 +349,60 @@ def published(
   remat=False,
   blocks=None,
   **kind,
-) -> Report:
+) -> Step:
   """The step of a network's published configuration on NTU RGB+D 60, or with other blocks."""
   config = ModelConfig(num_classes=60, network=network, dtype=dtype, remat=remat, blocks=blocks)
-  mesh = mesh_of(card, devices)
-  return compile_step(config, mesh, card, clips=clips, frames=frames, **kind)
+  return lower_step(config, card=card, devices=devices, clips=clips, frames=frames, **kind)
 
 
-def check_small(pool: concurrent.futures.Executor) -> list[str]:
-  """Compiles every variant of a small network; what failed, a line each."""
-  places = [_PLACES[(i + i // len(_PLACES)) % len(_PLACES)] for i in range(len(_VARIANTS))]
-  faults = []
-  for name, found in pool.map(_check_variant, _VARIANTS, places):
-    print(name, flush=True)
-    faults += [f"{name}: {fault}" for fault in found]
-  return faults
-
-
-def _check_variant(fields: dict, place: tuple[str, int]) -> tuple[str, list[str]]:
-  """The name of a small network's program, and its faults."""
-  card, devices = place
-  name = f"small network, {fields}, {devices} × {card}"
+def small(*, card: str, devices: int, **fields) -> Step:
+  """The training step of a small network."""
   config = ModelConfig(**_SMALL, **fields)
-  try:
-    report = compile_step(config, mesh_of(card, devices), card, clips=2 * devices, frames=8)
-  except Exception as error:
-    return name, [f"does not compile: {str(error).splitlines()[0]}"]
-  return name, report.faults(training=True)
+  return lower_step(config, card=card, devices=devices, clips=2 * devices, frames=8)
 
 
-def check_published(pool: concurrent.futures.Executor, *, update: bool) -> list[str]:
-  """Compares the published configuration's programs with the committed figures."""
+def compare(pool: concurrent.futures.Executor, *, update: bool) -> tuple[list[str], int]:
+  """Compares all programs with the committed figures, or writes these.
+
+  Returns:
+    What is wrong, a line each, and how many programs were compiled.
+  """
   known = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-  found, faults = {}, []
-  for name, (figures, exchanged) in zip(
-    PROGRAMS, pool.map(_measure, PROGRAMS.values()), strict=True
-  ):
-    found[name] = figures
-    print(f"{name}: {figures}", flush=True)
-    faults += [f"{name}: {fault}" for fault in exchanged]
-    limit = known.get(name, {}).get("gb_per_clip", 0) * TOLERANCE
-    if not update and found[name]["gb_per_clip"] > limit:
-      faults.append(f"{name}: {found[name]['gb_per_clip']} GB per clip, more than {limit:.3f}")
-  if update:
+  names = [*PROGRAMS, *SMALL]
+  before = [known.get(name, {}) for name in names]
+  found, faults, compiled = {}, [], 0
+  for name, old, (new, wrong) in zip(names, before, pool.map(_measure, names, before), strict=True):
+    found[name] = new
+    compiled += new != old
+    print(f"{name}: {'as it was' if new == old else new}", flush=True)
+    limit = old.get("gb_per_clip", 0) * TOLERANCE
+    if not update and new.get("gb_per_clip", 0) > limit:
+      wrong += [f"{new['gb_per_clip']} GB per clip, more than {limit:.3f}"]
+    faults += [f"{name}: {fault}" for fault in wrong]
+  if update and not faults:
     FIGURES.write_text(json.dumps(found, indent=2) + "\n")
-  return faults
+  return faults, compiled
 
 
-def _measure(options: dict) -> tuple[dict[str, float], list[str]]:
-  """Figures and faults of one of `PROGRAMS`."""
-  report = published(**options)
+def _measure(name: str, known: dict) -> tuple[dict, list[str]]:
+  """A program's digest, a published one's figures, and faults; `known` where it is that program."""
+  try:
+    step = published(**PROGRAMS[name]) if name in PROGRAMS else small(**SMALL[name])
+    digest = step.digest()
+    if digest == known.get("digest"):
+      return known, []
+    report = step.compile()
+  except Exception as error:
+    return {}, [f"does not compile: {str(error).splitlines()[0]}"]
+  options = PROGRAMS.get(name, {})
   training = not (options.get("evaluate") or options.get("folded"))
-  return report.figures(), report.faults(training=training)
+  figures = report.figures() if name in PROGRAMS else {}
+  return {**figures, "digest": digest}, report.faults(training=training)
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--check", action="store_true", help="all programs, against the figures")
+  parser.add_argument("--check", action="store_true", help="all programs, beside the figures")
   parser.add_argument("--update", action="store_true", help="write the figures")
   parser.add_argument("--network", choices=NETWORKS, default="mstgcn")
   parser.add_argument("--card", choices=CARDS, default="h100")
@@ -388,17 +427,17 @@ def main() -> None:
     print(f"SKIPPED gpu_program: jax {jax.__version__} describes no GPU here: {reason}")
     return
   if not (check or update):
-    print(published(**args).text(top))
+    print(published(**args).compile().text(top))
     return
   # XLA compiles a program on one core.
   with concurrent.futures.ProcessPoolExecutor(
     mp_context=multiprocessing.get_context("spawn"), initializer=lower_for_absent_gpus
   ) as pool:
-    faults = check_published(pool, update=update) + ([] if update else check_small(pool))
+    faults, compiled = compare(pool, update=update)
   if faults:
     sys.exit("\n".join(["gpu_program: FAILED", *faults]))
-  programs = len(PROGRAMS) + (0 if update else len(_VARIANTS))
-  print(f"gpu_program: {programs} programs compile, jax {jax.__version__}")
+  same = len(PROGRAMS) + len(SMALL) - compiled
+  print(f"gpu_program: jax {jax.__version__}, {compiled} programs compile, {same} are as they were")
 
 
 if __name__ == "__main__":
