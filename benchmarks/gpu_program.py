@@ -10,8 +10,9 @@ time is a floor: for each kernel the larger of its bytes / bandwidth and its FLO
 jax's CUDA plugin of the same version as jaxlib, no driver and no GPU.
 
 All programs take XLA ten minutes and more. So beside the figures of each stands a digest of what
-it was compiled from (the lowered program, the card, the versions of jax and jaxlib, XLA's flags):
-where that is the same, it is not compiled again.
+it was compiled from (the lowered program, the card, the versions of jax and jaxlib, XLA's flags)
+and of hlo.py, which counts: where that is the same, it is not compiled again. What is a fault
+(`Report.faults`) is not part of it: after a change there delete gpu_programs.json and --update.
 """
 
 import argparse
