@@ -190,6 +190,19 @@ def test_of_a_run_of_several_streams_the_one_that_is_explained_is_named(tmp_path
     assert (np.abs(tints).max(-1) < 2).sum() > 100
 
 
+def test_the_joint_at_zero_is_drawn_where_the_clips_came_centred(tmp_path, monkeypatch):
+  run = write_run(tmp_path / "run", rotated=None, center=None)
+  joints = np.random.default_rng(0).normal(size=(12, 25, 3))
+  joints[:, NTU.center] = 0
+  np.save(tmp_path / "clip.npy", joints)
+  drawn, draw = [], show.draw_persons
+  monkeypatch.setattr(
+    show, "draw_persons", lambda *args, **how: drawn.append(how["at_zero"]) or draw(*args, **how)
+  )
+  assert command.main([str(run), str(tmp_path / "clip.npy"), "--out", str(tmp_path / "a.png")]) == 0
+  assert set(drawn) == {NTU.center}
+
+
 def test_of_several_views_the_one_that_is_explained_is_named(tmp_path, capsys):
   run = write_run(tmp_path / "run")
   facts = files.read_json(run / "model.json")

@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
   title = f"{name}: {said}"
   # A recording has become a clip as the run's data set stores them.
   coordinates = drawing.coordinates(args.run, stored=True)
-  drawing.explanation(found, classify.skeleton, classify.sampling.center, title, out, coordinates)
+  drawing.explanation(found, classify.skeleton, facts.joint_at_zero, title, out, coordinates)
   print(f"drawn in {out}")
   return 0
 
