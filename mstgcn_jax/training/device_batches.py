@@ -1,10 +1,9 @@
 """Batches on their way from the host to the devices, ahead of the step that needs them."""
 
-import collections
 import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from jax.sharding import Mesh, PartitionSpec
@@ -12,7 +11,16 @@ from jax.sharding import Mesh, PartitionSpec
 from mstgcn_jax.data import temporal_sampling
 from mstgcn_jax.training import train_step
 
-AHEAD = 2  # batches on the devices beside the one in use
+_Item = TypeVar("_Item")
+
+
+def one_ahead(items: Iterable[_Item]) -> Iterator[_Item]:
+  """The items, each given when the next one has been made.
+
+  Where making one starts what devices do, they have work while the host waits for their results.
+  """
+  for item, _ in itertools.pairwise(itertools.chain(items, (None,))):
+    yield item
 
 
 @functools.lru_cache(maxsize=8)
@@ -36,7 +44,7 @@ def on_devices(
   scale: float,
   center: int | None,
 ) -> Iterator[dict[Mesh, dict[str, jax.Array]]]:
-  """Puts host batches on the devices of each mesh, `AHEAD` batches before they are taken.
+  """Puts host batches on the devices of each mesh, one ahead of the one that is taken.
 
   Args:
     batches: from `input_pipeline`, with as many shares as a mesh has devices of this process.
@@ -57,8 +65,4 @@ def on_devices(
       result[mesh] = {"clips": clips, **placed}
     return result
 
-  batches = iter(batches)
-  ready = collections.deque(map(put, itertools.islice(batches, AHEAD)))
-  while ready:
-    yield ready.popleft()
-    ready.extend(map(put, itertools.islice(batches, 1)))
+  return one_ahead(map(put, batches))

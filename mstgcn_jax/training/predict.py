@@ -1,6 +1,5 @@
 """Logits of every clip of a split exactly once, and what is fused of them."""
 
-import itertools
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,6 +12,7 @@ from mstgcn_jax.errors import RunError
 from mstgcn_jax.evaluation import fusion, metrics
 from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.training import train_step
+from mstgcn_jax.training.device_batches import one_ahead
 from mstgcn_jax.training.experiment import Experiment
 from mstgcn_jax.training.train_step import EvalVariables
 
@@ -56,8 +56,7 @@ def predict(
         outputs[name] = steps[mesh](variables[name], shards[mesh], np.int32(number))
       yield outputs, shards[mesh]
 
-  # A batch is read when the next one is started, so that devices don't wait for the host.
-  for (outputs, batch), _ in itertools.pairwise(itertools.chain(started(), (None,))):
+  for outputs, batch in one_ahead(started()):
     index, valid = (train_step.local_rows(batch[name]) for name in ("index", "valid"))
     where = np.asarray([position[int(row)] for row in index[valid]], np.int64)
     for name, output in outputs.items():

@@ -18,6 +18,7 @@ from mstgcn_jax.data.data_set import DataSet, Persons
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.training import checkpoints
 from mstgcn_jax.training import workdir as workdir_lib
+from mstgcn_jax.training.device_batches import one_ahead
 from mstgcn_jax.training.train_step import model_input
 
 _FRACTIONS_REACH = 2  # from the picture's middle: where most joints are beyond, they are in pixels
@@ -29,8 +30,7 @@ def in_batches(
 ) -> Iterator[np.ndarray]:
   """A function of [batch, …] on clips, as arrays [clip, …] of up to `size` clips each.
 
-  The last batch is filled up with zeros, so that one shape is compiled. A batch is read when the
-  next one is started, so that a GPU does not wait while the host makes clips.
+  The last batch is filled up with zeros, so that one shape is compiled.
   """
 
   def started() -> Iterator[tuple[jax.Array, int]]:
@@ -39,7 +39,7 @@ def in_batches(
       batch = np.stack([*some, *[np.zeros_like(some[0])] * (size - len(some))])
       yield function(batch), len(some)
 
-  for (found, count), _ in itertools.pairwise(itertools.chain(started(), (None,))):
+  for found, count in one_ahead(started()):
     yield np.asarray(found)[:count]
 
 
