@@ -19,7 +19,7 @@ import dataclasses
 import json
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from data_prep.look import show
 from mstgcn_jax.commands import process
@@ -55,18 +55,13 @@ def main(argv: list[str]) -> int:
     naming = Naming(predictor.class_names, args.unknown_below)
     print(predictor.calibrated, file=sys.stderr)
     predicted = _predictions(found, predictor, naming, windows, args.per_person, bad)
-    write = {"text": _as_text, "csv": _as_csv, "json": _as_json}[args.format]
-    for recording, predictions in write(predicted, naming, args):
-      if args.show:
-        classify = predictor.classifier
-        recording = dataclasses.replace(
-          recording, recorded=classify.as_fractions(recording.recorded)
-        )
-        coordinates = drawing.coordinates(args.run, stored=False)
-        drawing.predictions(
-          recording, classify.skeleton, predictions, naming, args.show, coordinates
-        )
-        print(f"drawn in {args.show}", file=sys.stderr)
+    if args.show:
+      predicted = list(predicted)  # one, or none; of several each is printed as it comes
+    write = {"text": _print_text, "csv": _print_csv, "json": _print_json}[args.format]
+    write(predicted, naming, args)
+    if args.show:
+      for recording, predictions in predicted:
+        _show(recording, predictions, predictor, naming, args)
   if len(bad) == len(found.read):
     raise DataError(bad[0] if len(bad) == 1 else f"none of {len(bad)} recordings; {bad[0]}")
   return 1 if bad else 0
@@ -146,8 +141,22 @@ def _predictions(
         print(f"warning: left out: {error}", file=sys.stderr)
 
 
-def _as_text(predicted, naming: Naming, args: argparse.Namespace) -> Iterator[Predicted]:
-  """Prints one line per prediction; gives on what it prints."""
+def _show(
+  recording: Recording,
+  predictions: list[Prediction],
+  predictor: Predictor,
+  naming: Naming,
+  args: argparse.Namespace,
+) -> None:
+  classify = predictor.classifier
+  recording = dataclasses.replace(recording, recorded=classify.as_fractions(recording.recorded))
+  coordinates = drawing.coordinates(args.run, stored=False)
+  drawing.predictions(recording, classify.skeleton, predictions, naming, args.show, coordinates)
+  print(f"drawn in {args.show}", file=sys.stderr)
+
+
+def _print_text(predicted: Iterable[Predicted], naming: Naming, args: argparse.Namespace) -> None:
+  """One line per prediction."""
   for recording, predictions in predicted:
     for p in predictions:
       where = f", person {p.person}" if p.person else ""
@@ -157,11 +166,10 @@ def _as_text(predicted, naming: Naming, args: argparse.Namespace) -> Iterator[Pr
       said = ", ".join(f"{name} {100 * share:.1f} %" for name, share in tops)
       unknown = "unknown: " if naming.number(p.probabilities) < 0 else ""
       print(f"{recording.name}{where}: {unknown}{said}", flush=True)
-    yield recording, predictions
 
 
-def _as_csv(predicted, naming: Naming, args: argparse.Namespace) -> Iterator[Predicted]:
-  """Prints one row per prediction, below a row of names; gives on what it prints."""
+def _print_csv(predicted: Iterable[Predicted], naming: Naming, args: argparse.Namespace) -> None:
+  """One row per prediction, below a row of names."""
   out = csv.writer(sys.stdout, lineterminator="\n")
   count = min(args.top, len(naming.class_names))
   ranks = [f"{what}_{k}" for k in range(1, count + 1) for what in ("class", "probability")]
@@ -173,11 +181,10 @@ def _as_csv(predicted, naming: Naming, args: argparse.Namespace) -> Iterator[Pre
       seconds = [f"{p.start / args.fps:.3f}", f"{p.end / args.fps:.3f}"]
       label = naming.label(p.probabilities)
       out.writerow([recording.name, p.person or "", *seconds, label, numbers[1], *numbers])
-    yield recording, predictions
 
 
-def _as_json(predicted, naming: Naming, args: argparse.Namespace) -> Iterator[Predicted]:
-  """Prints one list of all predictions; gives on what it prints."""
+def _print_json(predicted: Iterable[Predicted], naming: Naming, args: argparse.Namespace) -> None:
+  """One list of all predictions."""
   rows = []
   for recording, predictions in predicted:
     for p in predictions:
@@ -190,5 +197,4 @@ def _as_json(predicted, naming: Naming, args: argparse.Namespace) -> Iterator[Pr
           **naming.as_json(p.probabilities, args.top),
         }
       )
-    yield recording, predictions
   print(json.dumps(rows, indent=2, ensure_ascii=False))
