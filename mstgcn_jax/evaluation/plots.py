@@ -116,15 +116,15 @@ def curves_of_several(runs: Mapping[str, Sequence[Curves]], path: pathlib.Path) 
     shown = []
     for curves in seeds:
       judged_by = fusion.headline(_of_split(curves, "eval"))
-      epochs = judged_by["epoch"]
+      x = judged_by["epoch"]
       shown.append(100 * judged_by["top1"])
-      ax.plot(epochs, shown[-1], color=f"C{number}", lw=0.8, alpha=0.5)
+      ax.plot(x, shown[-1], color=f"C{number}", lw=0.8, alpha=0.5)
     # A run that ended early has fewer: the mean goes as far as all do, its figure is of their ends.
     length = min(map(len, shown))
     mean = np.mean([top1[:length] for top1 in shown], axis=0)
     last = np.mean([top1[-1] for top1 in shown])
     style = {"color": f"C{number}", "lw": 1.8, "marker": ".", "ms": 4}  # one evaluation is a dot
-    ax.plot(epochs[:length], mean, label=f"{name}: {last:.1f} %", **style)
+    ax.plot(x[:length], mean, label=f"{name}: {last:.1f} %", **style)
   ax.set(xlabel="epoch", ylabel="top-1, %", xlim=(0, None), ylim=(0, 101))
   ax.grid(alpha=0.3)
   ax.legend(title="last epoch, mean over seeds", fontsize=8)
