@@ -107,12 +107,13 @@ class Experiment:
     """stream -> its state before the first step, on its devices; equal seeds, equal weights."""
     config = self.config
     model = make_network(self.model_config, rngs=nnx.Rngs(config.seed))
-    _, params, batch_stats = train_step.split_model(model)
+    _, *fresh = train_step.split_model(model)
     states = {}
     for name, mesh in self.meshes.items():
+      params, batch_stats = fresh
       if config.init_from:
         params, batch_stats = checkpoints.warm_start(
-          config.init_from, name, params, batch_stats, ignore=config.init_ignore
+          config.init_from, name, *fresh, ignore=config.init_ignore
         )
       state = train_step.init_state(self.task, params, batch_stats, seed=config.seed)
       if config.data.normalize:
