@@ -181,13 +181,13 @@ def _parse(content: dict[str, Any]) -> RunFacts:
     if not holds:
       raise ValueError(f"{name} is {content[name]!r:.80}")
 
-  is_joint = lambda value: value is None or (type(value) is int and value in joints)
   needed = {"model", "class_names", "streams", "input"}
   optional = {"data", "loading", "preparation", "joint_at_zero", "code"}
   if unknown := (set(content) - optional) ^ needed:
     raise ValueError(f"{min(unknown)} is unknown or missing")
   model = ModelConfig.from_dict(content["model"])
   joints = range(model.skeleton.num_joints)
+  is_joint = lambda value: value is None or (type(value) is int and value in joints)
   names, seen, shown = content["class_names"], content["streams"], content["input"]
   require(isinstance(names, list) and all(isinstance(n, str) for n in names), "class_names")
   require(len(names) == model.num_classes, "class_names")
@@ -201,13 +201,11 @@ def _parse(content: dict[str, Any]) -> RunFacts:
   require(shown.get("origin", "frame") in temporal_sampling.ORIGINS, "input")
   require(type(shown.get("body_size", False)) is bool, "input")
   loading = content.get("loading", reference_loading(model.skeleton))
-  if "loading" in content:
-    require(set(loading) == {"fill", "center"} and loading["fill"] in ("loop", "zero"), "loading")
-    require(is_joint(loading["center"]), "loading")
+  require(set(loading) == {"fill", "center"} and loading["fill"] in ("loop", "zero"), "loading")
+  require(is_joint(loading["center"]), "loading")
   require(is_joint(content.get("joint_at_zero")), "joint_at_zero")
   preparation = content.get("preparation", {"rotated": loading["center"] is not None})
-  if "preparation" in content:
-    require(_is_preparation(**preparation), "preparation")
+  require(_is_preparation(**preparation), "preparation")
   data = content.get("data", {"name": None})
   if "data" in content:
     require(isinstance(data["name"], str), "data")
