@@ -227,9 +227,7 @@ class Classifier:
   sample, window = from_data_set, from_recording
   input = property(lambda self: dataclasses.asdict(self.sampling))
 
-  def _prepared(
-    self, persons: Sequence[np.ndarray] | np.ndarray, upward: str | None = None
-  ) -> Persons:
+  def _prepared(self, persons: Sequence[np.ndarray] | np.ndarray, upward: str | None) -> Persons:
     """The persons of a recording as the training data's are stored."""
     recorded = not isinstance(persons, Persons)
     up, wanted = upward or self.upward, self._upward_in_training
