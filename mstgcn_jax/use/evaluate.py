@@ -146,11 +146,7 @@ def evaluate(
   variables, step = _load(workdir, checkpoint, run)
   selected_on = ""
   if checkpoint != "newest" and step == checkpoints.best_step(workdir):
-    split = trained.data.protocol, trained_on
-    same_split = (run.config.data.protocol, run.data_set.name) == split
-    selected_on = "this very split" if same_split else ", ".join(reversed(split))
-    if trained.data.holdout_subjects:
-      selected_on = "held-out subjects"
+    selected_on = _selected_on(trained, trained_on, run)
   evaluation = _evaluate(run, variables)
   for scores in evaluation.scores.values():
     finite(scores.logits, step)
@@ -164,6 +160,15 @@ def evaluate(
     copies=tuple(run.data_set.column("name")[list(copies)].tolist()),
     notes=tuple(notes),
   )
+
+
+def _selected_on(trained: ConfigDict, trained_on: str, run: Experiment) -> str:
+  """What a run of this config chose its best checkpoint by, as seen from what is evaluated."""
+  if trained.data.holdout_subjects:
+    return "held-out subjects"
+  if (run.data_set.name, run.config.data.protocol) == (trained_on, trained.data.protocol):
+    return "this very split"
+  return f"{trained_on}, {trained.data.protocol}"
 
 
 def _load(
