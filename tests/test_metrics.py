@@ -1,6 +1,7 @@
 """Accuracies worked out by hand."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -172,6 +173,15 @@ def test_bootstrap_interval_of_a_share():
   assert high == pytest.approx(0.8 + 0.078, abs=0.015)
 
 
+def test_bootstrap_interval_of_more_values_than_two():
+  # Normal: each value a third, so that the variance is 2 / 3: ±1.96 · sqrt(2 / 3 / 600) = 0.0653;
+  # the resampling's own error is below 0.01.
+  low, high = metrics.bootstrap_interval(np.tile([-1.0, 0, 1], 200))
+  assert (low, high) == pytest.approx((-0.0653, 0.0653), abs=0.01)
+  # One thing is drawn for values in any order.
+  assert metrics.bootstrap_interval(np.repeat([-1.0, 0, 1], 200)) == (low, high)
+
+
 def test_bootstrap_of_the_mean_class_is_wider_than_nothing_and_around_the_mean():
   rng = np.random.default_rng(0)
   labels = np.repeat(np.arange(3), 50)
@@ -217,6 +227,18 @@ def test_fitted_weights_are_eighths_and_the_best_of_all():
   for streams in ([sure, wrong, wrong], [wrong, sure, wrong], [wrong, wrong, sure]):
     weights = metrics.fit_weights(streams, np.asarray([0]))
     np.testing.assert_array_equal(weights, [float(stream is sure) for stream in streams])
+
+
+def test_fusing_streams_holds_a_few_of_them_at_a_time():
+  streams = [np.zeros((500, 100), np.float32)] * 20
+  one = 500 * 100 * 8  # as float64
+  tracemalloc.start()
+  try:
+    metrics.fuse(streams)
+    _, peak = tracemalloc.get_traced_memory()
+  finally:
+    tracemalloc.stop()
+  assert peak < 8 * one
 
 
 def test_fusion_wants_a_weight_a_stream_and_stays_finite():
