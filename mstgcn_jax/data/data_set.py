@@ -521,12 +521,16 @@ def _check(data_set: DataSet) -> None:
 
 
 def _read_table(path: pathlib.Path, columns: dict[str, str]) -> dict[str, np.ndarray]:
+  found: list[list[str]] = [[] for _ in columns]
   with path.open(newline="", encoding="utf-8") as file:
-    _, *rows = csv.reader(file)
-  values = zip(*rows, strict=True) if rows else [()] * len(columns)
+    lines = csv.reader(file)
+    next(lines, None)
+    for row in lines:  # not kept: Python's collector would search a list for each again and again
+      for column, value in zip(found, row, strict=True):
+        column.append(value)
   # NumPy's own texts take, in every row, the room of the longest.
   texts = lambda column: object if max(map(len, column), default=0) > _LONG else np.str_
   return {
     name: np.array(column, dtype=np.int64 if kind == "int" else texts(column))
-    for (name, kind), column in zip(columns.items(), values, strict=True)
+    for (name, kind), column in zip(columns.items(), found, strict=True)
   }
