@@ -34,9 +34,8 @@ class Scores:
   def save(self, path: pathlib.Path, **facts: Any) -> None:
     """Writes a scores.npz, whole or not at all."""
     with files.written_whole(path) as aside, open(aside, "wb") as file:
-      np.savez_compressed(
-        file, names=self.names.astype(str), labels=self.labels, logits=self.logits, **facts
-      )
+      # Not compressed: scores shrink by a seventh, which takes twenty times as long.
+      np.savez(file, names=self.names.astype(str), labels=self.labels, logits=self.logits, **facts)
 
   @classmethod
   def load(cls, path: pathlib.Path) -> "Scores":

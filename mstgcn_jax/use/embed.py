@@ -28,7 +28,7 @@ def save(path: pathlib.Path, found: np.ndarray, data_set: DataSet) -> None:
   """Writes features [clip, channel], names, labels [clip] and class_names as .npz."""
   path.parent.mkdir(parents=True, exist_ok=True)
   with files.written_whole(path) as aside, open(aside, "wb") as file:
-    np.savez_compressed(
+    np.savez(
       file,
       features=found,
       names=data_set.table["name"].astype(str),
