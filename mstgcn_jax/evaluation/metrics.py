@@ -10,9 +10,10 @@ FIGURES = ("loss", "top1", "top5", "mean_class")  # of `summarize`
 
 def softmax(logits: np.ndarray) -> np.ndarray:
   """Class probabilities, float64 [clip, class]."""
-  shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-  e = np.exp(shifted)
-  return e / e.sum(-1, keepdims=True)
+  e = np.subtract(logits, logits.max(-1, keepdims=True), dtype=np.float64)
+  np.exp(e, out=e)  # in place: large arrays cost more than what is done with them
+  e /= e.sum(-1, keepdims=True)
+  return e
 
 
 def ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
