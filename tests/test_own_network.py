@@ -1,5 +1,6 @@
 """A stranger's network, examples/tcn.py, in training, evaluation and use."""
 
+import dataclasses
 import importlib
 import pathlib
 import sys
@@ -12,7 +13,7 @@ from flax import nnx
 from test_classifier import write_run
 
 from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.model import ModelConfig, make_network, own, summary
+from mstgcn_jax.model import MSTGCN, ModelConfig, make_network, own, summary
 from mstgcn_jax.training import experiment, loop, notes
 from mstgcn_jax.use.classifier import Classifier
 from mstgcn_jax.use.evaluate import evaluate
@@ -100,6 +101,23 @@ def test_its_table_has_one_row():
   convolutions = 2 * 2 * (10 * (9 * 75 * 8 + 75 * 8) + 5 * (9 * 8 * 16 + 8 * 16))
   assert (row.name, row.shape) == ("network", (5,))
   assert row.flops == convolutions + 2 * 16 * 5
+
+
+def of_own_blocks(config, *, rngs):
+  """MST-GCN's frame around blocks of one's own, which have no spatial and temporal layer."""
+  model = MSTGCN(dataclasses.replace(config, network="mstgcn"), rngs=rngs)
+  for i, block in enumerate(config.blocks):
+    model.blocks[i] = nnx.Linear(block.in_channels, block.out_channels, rngs=rngs)
+  return model
+
+
+def test_blocks_of_ones_own_in_the_published_frame_are_counted():
+  blocks = ((3, 8), (8, 16))
+  config = ModelConfig(
+    num_classes=5, num_persons=1, network=f"{__name__}:of_own_blocks", blocks=blocks
+  )
+  (row,) = summary.rows(config, frames=10)
+  assert row.flops == 2 * 10 * 25 * (3 * 8 + 8 * 16) + 2 * 16 * 5
 
 
 class Attends(nnx.Module):

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mstgcn_jax.model import ModelConfig, Network, make_network, neighbours
+from mstgcn_jax.model import ModelConfig, make_network, neighbours
 from mstgcn_jax.model.activations import Acon, MetaAcon
 from mstgcn_jax.model.disentangled import HopsGraphConv
 from mstgcn_jax.model.inferred import AttentionGraphConv, ChannelwiseGraphConv, DynamicGraphConv
@@ -46,7 +46,7 @@ class Row:
 
 
 def rows(config: ModelConfig, frames: int = 300) -> list[Row]:
-  """Every layer of the network: input norm, each block's layers, classifier.
+  """Every layer of the network: input norm, each block's layers, classifier; one of your own whole.
 
   Args:
     frames: of the clip.
@@ -58,7 +58,7 @@ def rows(config: ModelConfig, frames: int = 300) -> list[Row]:
     model.eval()
     joints, persons = config.skeleton.num_joints, config.num_persons
     x = jnp.zeros((persons, joints, frames, config.in_channels))
-    if not isinstance(model, Network):
+    if ":" in config.network:  # of one's own, which may be anything
       clips = jnp.zeros((1, persons, frames, joints, config.in_channels))
       result.append(_row("network", model, clips)[0])
       return
