@@ -145,6 +145,28 @@ def test_what_other_threads_compute_meanwhile_is_not_counted():
   assert {cls: cls.__call__ for cls in summary._COUNTED} == calls
 
 
+class OwnTemporal(nnx.Module):
+  """A layer of one's own: nnx.Conv over frames, in groups and dilated."""
+
+  def __init__(self, config, block, *, rngs):
+    options = {"strides": (1, block.stride), "kernel_dilation": (1, 2), "feature_group_count": 4}
+    channels = block.out_channels
+    self.conv = nnx.Conv(channels, channels, (1, 3), **options, rngs=rngs)
+
+  def __call__(self, x):
+    return self.conv(x)
+
+
+def test_convolutions_of_flax_are_counted_by_what_they_put_out():
+  blocks = ((3, 8, False, 1), (8, 16, True, 2))
+  name = f"ms/{__name__}:OwnTemporal"
+  config = ModelConfig(num_classes=7, num_persons=1, blocks=blocks, block_type=name)
+  rows = {row.name: row for row in summary.rows(config, frames=10)}
+  row = rows["blocks.1.temporal"]
+  assert row.shape == (1, 5, 25, 16) and not row.uncounted
+  assert row.flops == 2 * (5 * 25 * 16) * 3 * (16 // 4)
+
+
 def test_layers_of_ones_own_are_counted_or_marked():
   blocks = ((3, 8, False, 1), (8, 16, True, 1))
   config = lambda name: ModelConfig(

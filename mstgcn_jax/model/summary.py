@@ -1,7 +1,8 @@
 """A table of a network's layers: output shapes, parameters, FLOPs.
 
 FLOPs are those of a forward pass of one clip: convolutions, aggregation and classifier, 2 per
-multiply-add, as the publication counts them; in layers of your own also `nnx.Linear`.
+multiply-add, as the publication counts them; in layers of your own also `nnx.Linear` and
+`nnx.Conv`.
 """
 
 import contextlib
@@ -24,7 +25,8 @@ from mstgcn_jax.model.spatial import DepthwiseGraphConv, GraphConv
 from mstgcn_jax.model.temporal import TemporalConv
 
 _INFERRED = (AttentionGraphConv, ChannelwiseGraphConv, DynamicGraphConv)
-_COUNTED = (TemporalConv, GraphConv, DepthwiseGraphConv, HopsGraphConv, *_INFERRED, nnx.Linear)
+_FLAX = (nnx.Linear, nnx.Conv)
+_COUNTED = (TemporalConv, GraphConv, DepthwiseGraphConv, HopsGraphConv, *_INFERRED, *_FLAX)
 _PATCHING = threading.Lock()  # `_counting` exchanges methods of classes, which all threads have
 # Without their FLOPs, as the publication counts.
 _ELEMENTWISE = (BatchNorm, Acon, MetaAcon, WithMeanJoint)
@@ -147,13 +149,14 @@ def _counting() -> Iterator[list[int]]:
     def counting(module, *args, **kwargs):
       if threading.get_ident() != thread:
         return call(module, *args, **kwargs)
-      if not inside:
-        counts.append(_flops(module, args[0].shape))
       inside.append(module)
       try:
-        return call(module, *args, **kwargs)
+        y = call(module, *args, **kwargs)
       finally:
         inside.pop()
+      if not inside:
+        counts.append(_flops(module, args[0].shape, y.shape))
+      return y
 
     return counting
 
@@ -171,8 +174,8 @@ def _counting() -> Iterator[list[int]]:
         cls.__call__ = call
 
 
-def _flops(module: nnx.Module, shape: tuple[int, ...]) -> int:
-  """FLOPs of a convolution or nnx.Linear for features of that shape."""
-  if isinstance(module, nnx.Linear):
-    return 2 * math.prod(shape[:-1]) * math.prod(module.kernel.shape)
-  return module.flops(shape)
+def _flops(module: nnx.Module, taken: tuple[int, ...], given: tuple[int, ...]) -> int:
+  """FLOPs of a module of `_COUNTED` that takes and gives features of these shapes."""
+  if isinstance(module, _FLAX):
+    return 2 * math.prod(given) * math.prod(module.kernel.shape[:-1])
+  return module.flops(taken)
