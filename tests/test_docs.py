@@ -64,6 +64,31 @@ def test_the_python_of_a_page_runs(page, quickstart, monkeypatch):
     model = mst.make_network(own, rngs=nnx.Rngs(0))
     still = jnp.arange(8.0).reshape(1, 1, 8, 1, 1) * jnp.ones((1, 2, 1, 25, 3))  # of even motion
     np.testing.assert_array_equal(model(still), model(0 * still))
+    check_further_layers(names)
+
+
+def check_further_layers(names: dict) -> None:
+  """That the page's temporal layer fits where it says, and the augmentation is one of training."""
+  blocks = ((3, 8, False, 1), (8, 16, True, 2))
+  config = mst.ModelConfig(
+    num_classes=3, network="ctrgcn", block_type="layers:Mean/layers:Dilated", blocks=blocks
+  )
+  model = mst.make_network(config, rngs=nnx.Rngs(0))
+  layers = [type(part).__name__ for b in model.blocks for part in (b.spatial, b.temporal)]
+  assert layers == ["Mean", "Dilated"] * 2
+  clips = jnp.cumsum(jnp.ones((1, 2, 9, 25, 3)), 2) ** 3
+  assert model.features(clips).shape == (1, 2, 5, 25, 16)
+  config = dataclasses.replace(config, network="acceleration:Resized", block_type="basic")
+  model = mst.make_network(config, rngs=nnx.Rngs(0))
+  plain = lambda: model.network(jnp.diff(clips, n=2, axis=2))
+  model.network.eval()
+  assert jnp.abs(model(clips) - plain()).max() > 1e-3
+  model.eval()
+  np.testing.assert_array_equal(model(clips), plain())
+  run, one_shot = names["run"], names["one_shot"]
+  labels = run.data_set.table["label"][one_shot.split.train]
+  assert len(labels) and not set(labels.tolist()) & {0, 1}
+  np.testing.assert_array_equal(one_shot.split.eval, np.flatnonzero(names["novel"]))
 
 
 class Parsed(Exception):
