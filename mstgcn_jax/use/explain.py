@@ -106,7 +106,7 @@ class Explanation:
 
   Attributes:
     clip: the window that was seen, [person, frame, joint, channel].
-    target: the class that is explained, the likeliest.
+    target: the class that is explained.
     probability: of that class.
     importance: method -> [person, frame, joint].
   """
@@ -117,15 +117,16 @@ class Explanation:
   importance: dict[str, np.ndarray]
 
 
-def explain(classify: Network, clip: np.ndarray) -> Explanation:
-  """Explains by every method why a clip is taken for its likeliest class.
+def explain(classify: Network, clip: np.ndarray, target: int | None = None) -> Explanation:
+  """Explains a clip by every method.
 
   Args:
     clip: as `Classifier.from_recording` gives; of several views the middle one is explained.
+    target: the class; by default the likeliest.
   """
   clip = middle_view(clip)
   found = probabilities(classify, [clip])[0]
-  target = int(found.argmax())
+  target = int(found.argmax()) if target is None else target
   importance = {name: method(classify, clip, target) for name, method in METHODS.items()}
   return Explanation(clip, target, float(found[target]), importance)
 
