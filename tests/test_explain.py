@@ -176,6 +176,19 @@ def test_the_command_draws_a_clip_of_a_data_set_and_a_file(run, tiny_data, tmp_p
   assert capsys.readouterr().out.startswith("wave: ")
 
 
+def test_another_class_than_the_likeliest_is_explained_on_demand(run, tiny_data, tmp_path, capsys):
+  argv = [str(run), str(tiny_data / "tiny"), "a2_s1_t3", "--out", str(tmp_path / "why.png")]
+  names = open_data_set(tiny_data / "tiny").class_names
+  said = {}
+  for name in names:
+    assert command.main([*argv, "--class", name]) == 0
+    first, *said[name] = capsys.readouterr().out.splitlines()[:3]
+    assert first.startswith(f"a2_s1_t3: {name} ")
+  assert command.main(argv) == 0
+  first, *likeliest = capsys.readouterr().out.splitlines()[:3]
+  assert [name for name in names if said[name] == likeliest] == [first.split()[1]]
+
+
 def test_of_a_run_of_several_streams_the_one_that_is_explained_is_named(tmp_path, capsys):
   run = write_run(tmp_path / "run", stream=("joint", "bone"))
   np.save(tmp_path / "clip.npy", np.random.default_rng(0).normal(size=(2, 12, 25, 3)))
@@ -260,7 +273,15 @@ def test_the_command_draws_and_prints_deletion_curves(run, tiny_data, tmp_path, 
     ("absent", [], DataError, "does not exist"),
     ("absent", ["--deletion"], DataError, "there is no data set"),
     ("tiny", ["0", "--deletion"], ConfigError, "leave ROW out"),
-    ("tiny", ["--deletion", "--source", "own"], ConfigError, "and --source"),
+    ("tiny", ["--deletion", "--source", "own"], ConfigError, "--source"),
+    ("tiny", ["--deletion", "--class", "slow"], ConfigError, "each by its likeliest class"),
+    (
+      "tiny",
+      ["0", "--class", "slo"],
+      ConfigError,
+      "'slo' is no class of the run; did you mean slow",
+    ),
+    ("tiny", ["0", "--class", "x"], ConfigError, "is no class of the run; there are slow, "),
     ("tiny", ["0", "--source", "own"], ConfigError, "of a recording; a data set takes none"),
   ],
 )

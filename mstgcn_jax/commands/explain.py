@@ -3,7 +3,7 @@
 WHAT is a recording as `mstgcn predict` takes it, with its source's options behind a --, or a
 prepared data set with a ROW of its clip table, or a clip's name. In the picture joints are the
 larger and redder, the more the class owes to them: by occlusion (a joint is left out for an eighth
-of the window) and by gradient × input.
+of the window) and by gradient × input. The class is the likeliest, or that of --class: why not it?
 
 --deletion leaves out more and more of a data set's evaluation clips, the most important joints
 first or at random, and says and draws what becomes of the probability.
@@ -12,11 +12,13 @@ first or at random, and says and draws what becomes of the probability.
 import argparse
 import pathlib
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 
 from data_prep import raw_values
 from data_prep.look import show
+from mstgcn_jax import words
 from mstgcn_jax.commands import process
 from mstgcn_jax.data.data_set import DataSet, is_data_set, open_data_set
 from mstgcn_jax.errors import ConfigError
@@ -34,15 +36,17 @@ def main(argv: list[str]) -> int:
   out = args.out or pathlib.Path("deletion.png" if args.deletion else "explanation.png")
   if out.suffix.lower() != ".png":
     raise ConfigError(f"--out {out} must end in .png")
-  if args.deletion and (args.row is not None or args.source or options):
+  if args.deletion and (args.row is not None or args.source or options or args.of_class):
     raise ConfigError(
-      "--deletion takes the clips that the run was evaluated on; leave ROW out, and --source"
+      "--deletion takes the clips that the run was evaluated on, each by its likeliest class; "
+      "leave ROW out, --source and --class"
     )
   if args.clips < 1:
     raise ConfigError(f"--clips {args.clips} is none; expected 1 or more")
   process.start()
   facts = workdir_lib.read(args.run)
   stream = facts.stream(args.stream)
+  target = None if args.of_class is None else _number(facts.class_names, args.of_class)
   predictor = Predictor(args.run, checkpoint=args.checkpoint, stream=stream, trust=args.trust)
   print(predictor.calibrated, file=sys.stderr)
   calibrated = explain.Calibrated(predictor.classifier, predictor.temperature)
@@ -50,7 +54,7 @@ def main(argv: list[str]) -> int:
     _deletion(args, predictor, calibrated, out)
     return 0
   name, clip, label = _clip(args, options, predictor, facts)
-  found = explain.explain(calibrated, clip)
+  found = explain.explain(calibrated, clip, target)
   said = f"{predictor.class_names[found.target]} {100 * found.probability:.1f} %"
   if len(facts.streams) > 1:  # which fused may say something else
     said += f" by stream {stream}"
@@ -75,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument("row", metavar="ROW", nargs="?", help="of the data set, or a clip's name")
   parser.add_argument("--source", metavar="NAME", help="who reads the recording")
   parser.add_argument(
+    "--class", dest="of_class", metavar="NAME", help="is explained; default the likeliest"
+  )
+  parser.add_argument(
     "--out",
     type=pathlib.Path,
     help=".png; default explanation.png, with --deletion deletion.png",
@@ -87,6 +94,13 @@ def _parser() -> argparse.ArgumentParser:
   )
   process.add_checkpoint_arguments(parser)
   return parser
+
+
+def _number(class_names: Sequence[str], name: str) -> int:
+  if name not in class_names:
+    known = words.did_you_mean(name, class_names) or f"; there are {', '.join(class_names)}"
+    raise ConfigError(f"--class {name!r} is no class of the run{known}")
+  return class_names.index(name)
 
 
 def _clip(
