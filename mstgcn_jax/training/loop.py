@@ -32,6 +32,8 @@ from mstgcn_jax.training.experiment import Experiment, set_up
 from mstgcn_jax.training.preemption import StopSignal
 from mstgcn_jax.training.watchdog import Watchdog
 
+# Stream or fusion -> `metrics.FIGURES`.
+Figures = dict[str, dict[str, float]]
 # Steps between dispatching a step and reading its figures, so that devices never wait for the
 # host.
 LAG = 2
@@ -46,7 +48,7 @@ def train(
   workdir: str | pathlib.Path,
   *,
   stop: StopSignal | None = None,
-) -> predict.Figures:
+) -> Figures:
   """Trains in `workdir`, from its newest good checkpoint where there is one.
 
       config = mst.config.load("quickstart")
@@ -92,7 +94,7 @@ def train(
     return (_train_seeds if config.seeds else _train_seed)(config, workdir, stop)
 
 
-def _train_seeds(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> predict.Figures:
+def _train_seeds(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> Figures:
   found = []
   for seed in config.seeds:
     stop.check(f"seeds before {seed} are finished")
@@ -120,7 +122,7 @@ def _train_seeds(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) ->
 
 
 # Long: what happens in a run, and in which order, is read here from top to bottom.
-def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> predict.Figures:
+def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> Figures:
   # Data, model, optimiser.
   run = set_up(config)
   # The first process holds the lock; a workdir on another disk may be there, too, and has none.
@@ -347,7 +349,7 @@ def _ends_early(config: ConfigDict, progress: checkpoints.Progress) -> bool:
   return 0 < config.early_stopping <= progress.since_best
 
 
-def _finished(workdir: pathlib.Path, step: int) -> predict.Figures | None:
+def _finished(workdir: pathlib.Path, step: int) -> Figures | None:
   """The last evaluation of a run that ended at this step, if all its results are written."""
   summary = None
   with contextlib.suppress(DataError):  # missing or damaged, it is written again

@@ -16,9 +16,6 @@ from mstgcn_jax.training.device_batches import one_ahead
 from mstgcn_jax.training.experiment import Experiment
 from mstgcn_jax.training.train_step import EvalVariables
 
-# Stream or fusion -> `metrics.FIGURES`.
-Figures = dict[str, dict[str, float]]
-
 _log = logging.getLogger("mstgcn_jax")
 
 
