@@ -22,8 +22,8 @@ from mstgcn_jax.training import (
   distributed,
   notes,
   optimizer,
-  predict,
   run_log,
+  split_logits,
   train_step,
 )
 from mstgcn_jax.training import config as config_lib
@@ -315,7 +315,7 @@ def _evaluate(run: Experiment, states, watchdog: Watchdog):
   """
   variables = {name: train_step.eval_variables(state) for name, state in states.items()}
   labels = run.data_set.table["label"]
-  splits = predict.predict_splits(run, variables, batch_done=watchdog.step_done)
+  splits = split_logits.predict_splits(run, variables, batch_done=watchdog.step_done)
   results = {
     split: {
       name: metrics.summarize(values, labels[getattr(run.split, split)])
@@ -383,7 +383,7 @@ def _write_results(run: Experiment, workdir: pathlib.Path, step, progress, resul
   selected_on = "held-out subjects" if "holdout" in results else "the evaluation split"
   results = results["eval"]
   main = fusion.headline_name(results)
-  scores = predict.scores(run, "eval", logits)
+  scores = split_logits.scores(run, "eval", logits)
   for name, of_clips in scores.items():
     of_clips.save(workdir / f"scores{fusion.suffix(name, scores)}.npz", step=step)
   last = results[main]

@@ -15,7 +15,7 @@ from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.evaluation import calibration, fusion, metrics
 from mstgcn_jax.evaluation.calibration import Calibration
 from mstgcn_jax.evaluation.scores import Scores
-from mstgcn_jax.training import checkpoints, devices, predict, train_step
+from mstgcn_jax.training import checkpoints, devices, split_logits, train_step
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.training.experiment import Experiment, make_split, set_up
@@ -220,10 +220,10 @@ def _set_up(config: ConfigDict, protocol: str | None, data_set, trained_on: str)
 
 
 def _evaluate(run: Experiment, variables: Mapping[str, EvalVariables]) -> Evaluation:
-  splits = predict.predict_splits(run, variables, bar=True)
+  splits = split_logits.predict_splits(run, variables, bar=True)
   return Evaluation(
-    scores=predict.scores(run, "eval", splits["eval"]),
-    holdout=predict.scores(run, "holdout", splits.get("holdout", {})),
+    scores=split_logits.scores(run, "eval", splits["eval"]),
+    holdout=split_logits.scores(run, "holdout", splits.get("holdout", {})),
     holdout_subjects=tuple(run.config.data.holdout_subjects),
     class_names=tuple(run.data_set.class_names),
     data_name=run.data_set.name,
