@@ -347,3 +347,4 @@ def test_what_decides_is_said_with_its_shares():
   found = explain.in_words(importance, tiny.SKELETON, 2)
   names = tiny.SKELETON.joints
   assert found == f"{names[11]} (75 %), {names[3]} (25 %); frames 5 to 6 of 16 (75 %)"
+  assert explain.in_words(importance[:, 5:6], tiny.SKELETON, 1).endswith("frame 1 of 1 (100 %)")

@@ -153,8 +153,8 @@ def in_words(importance: np.ndarray, skeleton: Skeleton, count: int = 5) -> str:
   sums = np.convolve(frames, np.ones(length), "valid")
   start = int(sums.argmax())
   share = 100 * sums[start] / total
-  when = f"frames {start + 1} to {start + length} of {len(frames)} ({share:.0f} %)"
-  return f"{', '.join(said)}; {when}"
+  when = f"frames {start + 1} to {start + length}" if length > 1 else f"frame {start + 1}"
+  return f"{', '.join(said)}; {when} of {len(frames)} ({share:.0f} %)"
 
 
 def middle_view(clip: np.ndarray) -> np.ndarray:
