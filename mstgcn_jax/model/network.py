@@ -86,6 +86,8 @@ class Network(nnx.Module):
   def adjacencies(self, clips: jax.Array) -> list[jax.Array]:
     """What each block's (first) graph convolution aggregates with, to look at.
 
+    Of blocks whose layers are all of your own there is none.
+
     Returns:
       [batch, person, K, source joint, target joint] each; the mean over channels where a layer has
       an adjacency for each channel, and the same for every clip where it does not depend on it.
