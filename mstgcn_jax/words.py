@@ -5,7 +5,7 @@ import difflib
 import io
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def ready_output() -> None:
@@ -31,6 +31,11 @@ def counted(count: int, noun: str) -> str:
   """A number and its noun, of one word or several: '1 training clip', '1,200 training clips'."""
   plural = noun + ("es" if noun.endswith(("s", "x", "ch")) else "s")
   return f"{count:,} {noun if count == 1 else plural}"
+
+
+def listed(values: Sequence[object], most: int = 20) -> str:
+  """'a, b, c', or the first `most` of them and '…'."""
+  return ", ".join(map(str, values[:most])) + (", …" if len(values) > most else "")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _number(class_names: Sequence[str], name: str) -> int:
   if name not in class_names:
-    known = words.did_you_mean(name, class_names) or f"; there are {', '.join(class_names)}"
+    known = words.did_you_mean(name, class_names) or f"; there are {words.listed(class_names)}"
     raise ConfigError(f"--class {name!r} is no class of the run{known}")
   return class_names.index(name)
 

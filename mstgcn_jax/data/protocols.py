@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mstgcn_jax import words
 from mstgcn_jax.data.data_set import DataSet
 from mstgcn_jax.errors import ConfigError
 
@@ -110,8 +111,9 @@ def _leave_one_out(data_set: DataSet, column: str, value: str) -> _Masks:
   evaluate = data_set.column(column).astype(np.str_) == value
   if not evaluate.any():
     values = np.unique(data_set.column(column))
-    shown = ", ".join(map(str, values[:20])) + (", …" if len(values) > 20 else "")
-    raise ConfigError(f"leave_one_out: no clip has {column} {value!r}; there are {shown}")
+    raise ConfigError(
+      f"leave_one_out: no clip has {column} {value!r}; there are {words.listed(values)}"
+    )
   return ~evaluate, evaluate
 
 
