@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mstgcn_jax import words
 from mstgcn_jax.errors import ConfigError
 
 Edge = tuple[int, int]
@@ -157,9 +158,9 @@ def _check_pieces(skeleton: Skeleton, allowed: int) -> None:
     largest = max(piece, key=piece.count)
     apart = [name for name, number in zip(skeleton.joints, piece, strict=True) if number != largest]
     raise ConfigError(
-      f"skeleton {skeleton.name!r}: inward does not connect {', '.join(apart[:5])}"
-      f"{', …' if len(apart) > 5 else ''} with the other joints: is an edge missing? A figure of "
-      "several pieces gives bone_parents, in which each piece has a root that is its own parent"
+      f"skeleton {skeleton.name!r}: inward does not connect {words.listed(apart, 5)} with the "
+      "other joints: is an edge missing? A figure of several pieces gives bone_parents, in which "
+      "each piece has a root that is its own parent"
     )
 
 

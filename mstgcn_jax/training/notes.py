@@ -125,11 +125,10 @@ def _of_split(run: Experiment) -> list[str]:
       )
   labels = run.data_set.table["label"]
   if len(untrained := np.setdiff1d(labels[split.eval], labels[split.train])):
-    some = [run.data_set.class_names[label] for label in untrained[:3]]
-    some += ["…"] if len(untrained) > len(some) else []
+    names = [run.data_set.class_names[label] for label in untrained]
     lines.append(
       f"{words.counted(len(untrained), 'class')} evaluated without a training clip: "
-      f"{', '.join(some)}; hardly any of their clips can be right"
+      f"{words.listed(names, 3)}; hardly any of their clips can be right"
     )
   return lines
 
