@@ -168,8 +168,10 @@ def read_state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
   if not isinstance(state, Mapping):
     raise DataError(f"{path} is not a state dict, a mapping of names to tensors")
   if others := [str(name) for name, v in state.items() if not isinstance(v, torch.Tensor)]:
-    named = ", ".join(others[:5]) + (", …" if len(others) > 5 else "")
-    raise DataError(f"{path} is not a state dict, a mapping of names to tensors: it holds {named}")
+    raise DataError(
+      f"{path} is not a state dict, a mapping of names to tensors: it holds "
+      f"{words.listed(others, 5)}"
+    )
   # NumPy has no bfloat16; nn.Parameters have to be detached.
   wide = lambda tensor: tensor.float() if tensor.dtype == torch.bfloat16 else tensor
   try:

@@ -273,7 +273,7 @@ def test_the_command_draws_and_prints_deletion_curves(run, tiny_data, tmp_path, 
     ("absent", [], DataError, "does not exist"),
     ("absent", ["--deletion"], DataError, "there is no data set"),
     ("tiny", ["0", "--deletion"], ConfigError, "leave ROW out"),
-    ("tiny", ["--deletion", "--source", "own"], ConfigError, "--source"),
+    ("tiny", ["--deletion", "--source", "own"], ConfigError, "and --source"),
     ("tiny", ["--deletion", "--class", "slow"], ConfigError, "each by its likeliest class"),
     (
       "tiny",

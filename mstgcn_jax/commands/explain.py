@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
   if args.deletion and (args.row is not None or args.source or options or args.of_class):
     raise ConfigError(
       "--deletion takes the clips that the run was evaluated on, each by its likeliest class; "
-      "leave ROW out, --source and --class"
+      "leave ROW out, --class and --source"
     )
   if args.clips < 1:
     raise ConfigError(f"--clips {args.clips} is none; expected 1 or more")
