@@ -433,6 +433,8 @@ def test_ensemble_refuses_what_does_not_match(four_streams, tmp_path):
   for weights in ([float("nan"), 1.0], [float("inf"), 1.0], [0.0, 0.0], [-1.0, 2.0]):
     with pytest.raises(ConfigError, match="expected finite numbers from 0, and one above 0"):
       fusion.fuse_runs([path, path], weights)
+  with pytest.raises(ConfigError, match="named twice; to let one count more, give weights"):
+    fusion.fuse_runs([path, four_streams / ".." / four_streams.name / path.name])
   names = ("empty", "from_one", "named", "infinite")
   empty, from_one, named, infinite = (tmp_path / f"{name}.npz" for name in names)
   Scores(scores.names, scores.labels, scores.logits + np.inf).save(infinite)

@@ -74,7 +74,7 @@ def fuse_runs(paths: Sequence[pathlib.Path], weights: Sequence[float] | None = N
     weights: one per run; equal by default.
   Raises:
     DataError: clips, labels or classes of the files differ.
-    ConfigError: not one weight per file, or none above 0.
+    ConfigError: not one weight per file, none above 0, or a file that is named twice.
   """
   if weights is not None and len(weights) != len(paths):
     given, runs = words.counted(len(weights), "weight"), words.counted(len(paths), "run")
@@ -82,6 +82,8 @@ def fuse_runs(paths: Sequence[pathlib.Path], weights: Sequence[float] | None = N
   if weights is not None and not (min(weights) >= 0 and 0 < sum(weights) < math.inf):
     raise ConfigError(f"weights {weights}: expected finite numbers from 0, and one above 0")
   files = [scores_file(path) for path in paths]
+  if len({file.resolve() for file in files}) < len(files):
+    raise ConfigError("a run is named twice; to let one count more, give weights")
   first, *others = [Scores.load(file) for file in files]
   if len(np.unique(first.names)) != len(first.names):
     raise DataError(f"{files[0]}: clip names repeat, so clips cannot be matched by name")
