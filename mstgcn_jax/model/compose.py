@@ -1,6 +1,7 @@
 """How convolutions become layers: with a norm, in a bottleneck, over several scales, residual."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ from mstgcn_jax.model.norm import BatchNorm
 from mstgcn_jax.model.platform import by_platform
 from mstgcn_jax.model.temporal import TemporalConv
 
-Function = Callable[[jax.Array], jax.Array]
+# Of features, or of one array of them.
+Function = Callable[[Any], Any]
 
 
 def identity(x: Features) -> Features:

@@ -179,15 +179,16 @@ class ModelConfig:
     ConfigError: names the field, its value and what is allowed.
   """
 
+  # `Any`: type checkers let these take more than is read from them, which `__post_init__` sees to.
   num_classes: int
-  skeleton: Skeleton | str = "ntu_rgbd"
+  skeleton: Skeleton | Any = "ntu_rgbd"
   num_persons: int = 2
   in_channels: int = 3
   network: str = "mstgcn"
-  width: int | None = None
-  input_norm: str | None = None
-  blocks: tuple[BlockConfig, ...] | None = None
-  block_type: str | None = None
+  width: int | Any = None
+  input_norm: str | Any = None
+  blocks: tuple[BlockConfig, ...] | Any = None
+  block_type: str | Any = None
   kernel_size: int = 9
   spatial_scales: int = 4
   temporal_scales: int = 4
@@ -200,8 +201,8 @@ class ModelConfig:
   activation: str = "relu"
   attention: str | None = None
   dropout: float = 0.0
-  strategy: str | None = None
-  graph: Skeleton | str | None = None
+  strategy: str | Any = None
+  graph: Skeleton | Any | None = None
   subsets: int = 8
   gcn_scales: int = 13
   g3d_scales: int = 6

@@ -1,9 +1,11 @@
 """The network: an input norm, blocks, the mean over frames, joints and persons, a classifier."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from mstgcn_jax.errors import ConfigError
@@ -19,7 +21,7 @@ from mstgcn_jax.model.temporal import TemporalConv
 _KEPT = jax.checkpoint_policies.save_only_these_names(STATISTICS)
 
 
-def make_network(config: ModelConfig, *, rngs: nnx.Rngs) -> nnx.Module:
+def make_network(config: ModelConfig, *, rngs: nnx.Rngs) -> "Network | Any":
   """The network that a config describes: `MSTGCN`, a neighbour, or one of your own.
 
       blocks = ((3, 16, False, 1), (16, 32, True, 2))  # in, out, residual, stride
@@ -34,7 +36,7 @@ def make_network(config: ModelConfig, *, rngs: nnx.Rngs) -> nnx.Module:
   return (MSTGCN if config.network == "mstgcn" else Network)(config, rngs=rngs)
 
 
-def abstract_network(config: ModelConfig) -> nnx.Module:
+def abstract_network(config: ModelConfig) -> "Network | Any":
   """As `make_network`, with `jax.ShapeDtypeStruct` in place of arrays: nothing is drawn."""
   return nnx.eval_shape(lambda: make_network(config, rngs=nnx.Rngs(0)))
 
@@ -68,7 +70,7 @@ class Network(nnx.Module):
     self.dropout = nnx.Dropout(dropout, rngs=rngs) if dropout else None
     initial.redraw(self, config.published.initial_values, rngs=rngs)
 
-  def __call__(self, clips: jax.Array) -> jax.Array:
+  def __call__(self, clips: np.ndarray | jax.Array) -> jax.Array:
     """Logits [batch, class], float32."""
     x = self._features_by_person(clips)
     pooled = jnp.mean(x.astype(jnp.promote_types(self.config.dtype, jnp.float32)), (1, 2))
@@ -77,13 +79,13 @@ class Network(nnx.Module):
       pooled = self.dropout(pooled)
     return self.classifier(pooled)
 
-  def features(self, clips: jax.Array) -> jax.Array:
+  def features(self, clips: np.ndarray | jax.Array) -> jax.Array:
     """The last block's map, [batch, person, frame, joint, channel]; frames after all strides."""
     x = self._features_by_person(clips)
     x = x.reshape(clips.shape[0], self.config.num_persons, *x.shape[1:])
     return jnp.swapaxes(x, 2, 3)
 
-  def adjacencies(self, clips: jax.Array) -> list[jax.Array]:
+  def adjacencies(self, clips: np.ndarray | jax.Array) -> list[jax.Array]:
     """What each block's (first) graph convolution aggregates with, to look at.
 
     Of blocks whose layers are all of your own there is none.

@@ -31,7 +31,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from mstgcn_jax import files
 from mstgcn_jax.errors import ConfigError, DataError, RunError, first_line
-from mstgcn_jax.model import ModelConfig, abstract_network, make_network
+from mstgcn_jax.model import ModelConfig, Network, abstract_network, make_network
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import devices, train_step
 from mstgcn_jax.training import workdir as workdir_lib
@@ -579,7 +579,7 @@ def load_model(
   checkpoint: str | int = "newest",
   stream: str | None = None,
   trust: bool = False,
-) -> nnx.Module:
+) -> Network | Any:
   """The trained network of a workdir, in evaluation mode.
 
       model = mst.load_model("runs/quickstart")
@@ -608,7 +608,7 @@ def load_trained(
   stream: str | None,
   trust: bool,
   dtype: str | None = None,
-) -> tuple[nnx.Module, EvalVariables, int]:
+) -> tuple[Network | Any, EvalVariables, int]:
   """As `load_model`, the `train_step.eval_variables` that gave it its values, and their step.
 
   Args:
@@ -701,7 +701,7 @@ def check_fits(model: nnx.Module, variables: EvalVariables, source: str) -> None
       )
 
 
-def _build(config: ModelConfig, variables: EvalVariables, source: str) -> nnx.Module:
+def _build(config: ModelConfig, variables: EvalVariables, source: str) -> Network | Any:
   """A network with these parameters and running statistics; no initial ones are drawn."""
   model = abstract_network(config)
   check_fits(model, variables, source)

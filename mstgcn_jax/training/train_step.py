@@ -85,8 +85,7 @@ KEPT_AS_IT_IS = (
 DATA_AXIS = "data"
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
   """All that training changes, and the random key that it draws from.
 
   Attributes:

@@ -137,7 +137,7 @@ class Classifier:
     center, normalization = self._joint_at_zero, self._normalization
     return model_input(clips, (self.stream,), 0, self.skeleton, center, normalization)
 
-  def __call__(self, clips: jax.Array) -> jax.Array:
+  def __call__(self, clips: np.ndarray | jax.Array) -> jax.Array:
     """Class probabilities, float32 [batch, class].
 
     Args:
@@ -150,11 +150,11 @@ class Classifier:
     """
     return self._mean_over_views(self._probabilities, clips)
 
-  def logits(self, clips: jax.Array) -> jax.Array:
+  def logits(self, clips: np.ndarray | jax.Array) -> jax.Array:
     """As a call on [batch, person, …], before the softmax and unchecked: for `jax.grad`."""
     return self._logits(clips)
 
-  def features(self, clips: jax.Array) -> jax.Array:
+  def features(self, clips: np.ndarray | jax.Array) -> jax.Array:
     """What the classifier sees of clips: the last block's channels, float32 [batch, channel].
 
     The mean over persons, frames and joints. Arguments and errors as of a call; ConfigError, too,
@@ -167,7 +167,7 @@ class Classifier:
       )
     return self._mean_over_views(self._features, clips)
 
-  def _mean_over_views(self, function, clips: jax.Array) -> jax.Array:
+  def _mean_over_views(self, function, clips: np.ndarray | jax.Array) -> jax.Array:
     clips = self._checked(clips, "[batch, person, frame, joint, channel]")
     if 0 in clips.shape[:-4]:
       raise ConfigError(f"clips have the shape {clips.shape}: there is none; give at least one")
