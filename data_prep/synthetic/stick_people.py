@@ -212,7 +212,9 @@ def _limb(
   return middle, end, bend
 
 
-def rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
+def rotation(
+  yaw: float | np.ndarray, pitch: float | np.ndarray, roll: float | np.ndarray
+) -> np.ndarray:
   """[..., 3, 3]: a turn to the left after a lean to the front after one to the left."""
   (cy, sy), (cp, sp), (cr, sr) = ((np.cos(a), np.sin(a)) for a in (yaw, pitch, -roll))
   rows = [

@@ -162,7 +162,9 @@ class DataSet:
       )
     return self.table[name]
 
-  def copies_of(self, others: Sequence[int], rows: Sequence[int]) -> dict[int, int]:
+  def copies_of(
+    self, others: Sequence[int] | np.ndarray, rows: Sequence[int] | np.ndarray
+  ) -> dict[int, int]:
     """Row -> one of `others`, for those of `rows` that are not among them but copies of them."""
     # Of the clips that are there twice.
     first = dict(self.copies) | {one: one for _, one in self.copies}
@@ -171,7 +173,7 @@ class DataSet:
     apart = sorted(first.keys() & (rows - others))
     return {row: there[first[row]] for row in apart if first[row] in there}
 
-  def read(self, indices: Sequence[int]) -> list[list[np.ndarray]]:
+  def read(self, indices: Sequence[int] | np.ndarray) -> list[list[np.ndarray]]:
     """The clips of these rows of the table, in this order.
 
     Returns:
@@ -185,7 +187,7 @@ class DataSet:
       return persons
     return Persons(np.divide(person, self.scale, dtype=np.float32) for person in persons)
 
-  def read_stored(self, indices: Sequence[int]) -> list[list[np.ndarray]]:
+  def read_stored(self, indices: Sequence[int] | np.ndarray) -> list[list[np.ndarray]]:
     """As `read`, but coordinates as they are stored: int16, `scale` times as large, or float32."""
     rows = np.asarray(indices, dtype=np.int64)
     if len(rows) and not 0 <= rows.min() <= rows.max() < self.num_clips:
@@ -367,7 +369,7 @@ def frames_digest(persons: Sequence[np.ndarray]) -> str:
   return clip_digest("", 0, persons)
 
 
-def say_copies(copies: Sequence[tuple[int, int]], names: Sequence[str]) -> str:
+def say_copies(copies: Sequence[tuple[int, int]], names: Sequence[str] | np.ndarray) -> str:
   """Clips and what they are copies of, the first few: 'a_1 is b_1, a_2 is b_2, …'."""
   said = [f"{names[row]} is {names[one]}" for row, one in copies[:2]]
   return ", ".join([*said, "…"] if len(copies) > len(said) else said)

@@ -45,7 +45,7 @@ def steps_per_epoch(num_clips: int, batch_size: int) -> int:
 
 def train_batches(
   data_set: DataSet,
-  indices: Sequence[int],
+  indices: Sequence[int] | np.ndarray,
   sampling: Sampling,
   *,
   batch_size: int,
@@ -98,7 +98,7 @@ def train_batches(
 
 def eval_batches(
   data_set: DataSet,
-  indices: Sequence[int],
+  indices: Sequence[int] | np.ndarray,
   sampling: Sampling,
   *,
   batch_size: int,

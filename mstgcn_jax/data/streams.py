@@ -19,7 +19,7 @@ def num_channels(stream: str, channels: int) -> int:
   return channels * (2 if "+" in _check(stream) else 1)
 
 
-def apply(joints: jax.Array, stream: str, bone_parents: Sequence[int]) -> jax.Array:
+def apply(joints: np.ndarray | jax.Array, stream: str, bone_parents: Sequence[int]) -> jax.Array:
   """The named stream of a batch of clips.
 
   Args:

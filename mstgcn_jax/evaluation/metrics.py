@@ -134,7 +134,9 @@ def _middle(values: np.ndarray, level: float) -> tuple[float, float]:
   return float(low), float(high)
 
 
-def fuse(logits: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:
+def fuse(
+  logits: Sequence[np.ndarray], weights: Sequence[float] | np.ndarray | None = None
+) -> np.ndarray:
   """Fused scores of several streams as log of the weighted mean of their softmax scores."""
   weights = np.ones(len(logits)) if weights is None else weights
   if len(weights) != len(logits):

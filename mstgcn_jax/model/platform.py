@@ -26,10 +26,10 @@ _device = jax.make_user_context("any")
 
 def by_platform(
   *,
-  cpu: Callable[..., jax.Array],
-  gpu: Callable[..., jax.Array],
-  onnx: Callable[..., jax.Array] | None = None,
-  tflite: Callable[..., jax.Array] | None = None,
+  cpu: Callable,
+  gpu: Callable,
+  onnx: Callable | None = None,
+  tflite: Callable | None = None,
 ) -> Callable:
   """A function of arrays and keyword options that is `cpu` on a CPU and `gpu` elsewhere.
 
@@ -41,7 +41,7 @@ def by_platform(
   by_name = {"cpu": cpu, "gpu": gpu, "onnx": onnx or gpu, "tflite": tflite or cpu}
   by_name["any"] = _when_lowered(cpu, gpu)
 
-  def chosen(*arrays: jax.Array, **options) -> jax.Array:
+  def chosen(*arrays, **options):
     form = by_name[_forced.value or _device.value]
     return traced_once(*options)(form)(*arrays, **options)
 

@@ -9,6 +9,7 @@ figures in one sum at the end. Left to hints, XLA's partitioner gathered activat
 import contextlib
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import flax.struct
@@ -210,7 +211,7 @@ def place(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
   return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
-def shard_batch(mesh: Mesh, batch: Batch) -> Batch:
+def shard_batch(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> Batch:
   """This process's slice of a batch, put on its devices as part of the global batch."""
   sharding = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
   return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
