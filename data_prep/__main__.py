@@ -67,9 +67,13 @@ def _cpus() -> int:
   return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _first_line(doc: str | None) -> str:
+  return (doc or "").partition("\n")[0]  # `python -OO` leaves docstrings out
+
+
 def parser(prog: str = "python -m data_prep") -> argparse.ArgumentParser:
   """The command's arguments, one sub-command per source beside `show` and `info`."""
-  top = argparse.ArgumentParser(prog=prog, description=__doc__.splitlines()[0])
+  top = argparse.ArgumentParser(prog=prog, description=_first_line(__doc__))
   commands = top.add_subparsers(
     dest="command", required=True, metavar="COMMAND", parser_class=words.Subcommand
   )
@@ -78,7 +82,7 @@ def parser(prog: str = "python -m data_prep") -> argparse.ArgumentParser:
     _add_preparation_arguments(command, source)
     command.set_defaults(run=lambda args, source=source: prepare.prepare(source, args))
   for name, module in (("show", show), ("info", info)):
-    line = module.__doc__.splitlines()[0]
+    line = _first_line(module.__doc__)
     command = commands.add_parser(name, help=line, description=line)
     module.add_arguments(command)
     command.set_defaults(run=module.run)

@@ -211,6 +211,12 @@ def test_what_is_no_number_of_workers_is_said(capsys):
   assert "all is no whole number of 1 or more" in capsys.readouterr().err
 
 
+def test_the_command_starts_without_docstrings_which_python_oo_leaves_out(monkeypatch):
+  for module in (command, command.show, command.info):
+    monkeypatch.setattr(module, "__doc__", None)
+  assert command.parser().parse_args(["info", "data"]).command == "info"
+
+
 def test_a_name_that_tfds_cannot_take_is_wrong_usage(tmp_path, capsys):
   prepare("ntu60", golden("data/bodies"), "--name", "My-Clips", out=tmp_path, status=2)
   assert "expected small letters, digits and _" in capsys.readouterr().err
