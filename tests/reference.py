@@ -102,8 +102,9 @@ class Reference:
       return self._loss(logits), (logits, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
 
     step = jax.jit(_here(jax.value_and_grad(loss, has_aux=True)))
-    decayed = lambda grad, value: np.asarray(grad) + 1e-4 * np.asarray(value)
+    decayed = lambda grad, value: np.asarray(grad) + 1e-4 * value
     moved = lambda value, grad, momentum: value - 0.05 * (grad + 0.9 * momentum)  # Nesterov's
+    params = jax.tree.map(np.asarray, params)
     momentum = jax.tree.map(np.zeros_like, params)
     losses = []
     for i in range(3):
