@@ -48,7 +48,7 @@ def _expected(value: float) -> str:
 def without_nan(array: np.ndarray) -> np.ndarray:
   """Numbers [..., joint, channel] with 0 for every joint of which any channel is NaN: untracked."""
   missing = np.isnan(array).any(axis=-1)
-  return np.where(missing[..., None], array.dtype.type(0), array) if missing.any() else array
+  return np.where(missing[..., None], 0, array) if missing.any() else array
 
 
 def plausible(array: np.ndarray) -> np.ndarray:
@@ -57,7 +57,7 @@ def plausible(array: np.ndarray) -> np.ndarray:
   For looking at clips before they are read, when nobody has refused what is damaged yet.
   """
   damaged = ~(np.abs(array) <= LARGEST).all(axis=-1)
-  return np.where(damaged[..., None], array.dtype.type(0), array)
+  return np.where(damaged[..., None], 0, array)
 
 
 def is_label(value: Any) -> bool:
@@ -74,7 +74,7 @@ def shown(value: Any) -> str:
   """A stranger's value as messages show it: shortened, and never all of it spelled out first."""
   try:
     return reprlib.repr(value)
-  except (ValueError, RecursionError):  # a number of thousands of digits
+  except ValueError:  # a number of thousands of digits
     return type(value).__name__
 
 
