@@ -293,7 +293,7 @@ def test_what_systems_leave_beside_recordings_is_passed_over(tmp_path):
 
 
 def test_pointers_of_git_lfs_are_passed_over_with_a_word(tmp_path):
-  pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
+  pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{64 * '0'}\nsize 12345\n"
   (tmp_path / "a.skeleton").write_text(pointer)
   with pytest.raises(DataError, match=r"all 1 \.skeleton files in .*`git lfs pull` fetches them"):
     raw_files.find(tmp_path, ".skeleton")
@@ -303,6 +303,26 @@ def test_pointers_of_git_lfs_are_passed_over_with_a_word(tmp_path):
   assert warning.startswith("1 of 2 .skeleton files are Git LFS pointers")
   with pytest.raises(DataError, match="is a Git LFS pointer, not the recording"):
     raw_files.read(tmp_path / "a.skeleton")
+
+
+def test_an_array_is_mapped_where_it_holds_real_numbers(tmp_path):
+  path = tmp_path / "a.npy"
+  for kind in (np.uint8, np.int16, np.float32):
+    np.save(path, np.ones(3, kind))
+    array = raw_files.map_npy(path)
+    assert isinstance(array, np.memmap) and array.dtype == kind
+  for kind in (bool, complex, "<U3"):
+    np.save(path, np.ones(3, kind))
+    with pytest.raises(DataError, match=r"a\.npy holds no array of numbers$"):
+      raw_files.map_npy(path)
+  path.write_bytes(b"\x80 a pickle, maybe")
+  with pytest.raises(DataError, match=r"a\.npy is not a \.npy array, or a truncated one$"):
+    raw_files.map_npy(path)
+  path.unlink()
+  path.mkdir()
+  for read in (raw_files.map_npy, raw_files.read):
+    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+      read(path)
 
 
 def test_every_reader_of_a_folder_says_what_was_not_fetched(tmp_path):
