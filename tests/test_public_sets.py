@@ -8,14 +8,18 @@ import pytest
 import stick_poses
 from formats import prepare
 
+from data_prep.readers import msr_action3d, shrec17
 from mstgcn_jax.data import protocols
 from mstgcn_jax.data.data_set import REPORT
 
 
 def body(layout: str, seed: int, frames: int) -> np.ndarray:
-  """One stick person [frame, joint, 3] as Kinect has it: x to its left, z away from it."""
+  """One stick person [frame, joint, 3] as Kinect has it: x to its left, z away from it.
+
+  Those of even seeds are seen from behind.
+  """
   person = stick_poses.as_layout(stick_poses.people(2, seed, frames), layout)[0]
-  return person * [-1, 1, -1] + [0, 0, 2.5]
+  return person * ([-1, 1, -1] if seed % 2 else [1, 1, 1]) + [0, 0, 2.5]
 
 
 def lines(rows: np.ndarray, first=None) -> str:
@@ -52,13 +56,15 @@ def write_utkinect(raw) -> None:
     frames[5] = frames[4]  # a frame twice
     rows = body("nw_ucla", subject, 30).reshape(30, -1)
     (raw / "joints" / f"joints_{name}.txt").write_text(lines(rows, frames))
-    labels += [name, "walk: 100 120", "sitDown: 130 150", "carry: 160 NaN", "clapHands: 200 300 "]
-  (raw / "actionLabel.txt").write_text("\n".join(labels))
+    nowhere = "160 NaN" if subject == 1 else "NaN 190"
+    labels += [name, "walk: 100 120", "sitDown: 130 150", f"carry: {nowhere}"]
+    labels += ["clapHands: 200 300 "]
+  (raw / "actionLabel.txt").write_text("\n".join([*labels, "s03_e01", "walk: 1 2"]))
 
 
 def test_utkinect_actions_are_clips_of_its_recordings(raw, capsys):
   write_utkinect(raw)
-  data = prepare("utkinect", raw, "--max-bad", 40)
+  data = prepare("utkinect", raw, "--max-bad", 50)
   assert data.table["name"].tolist() == [
     f"s{s:02d}_e01_{action}" for s in (1, 2) for action in ("walk", "sitDown")
   ]
@@ -69,19 +75,15 @@ def test_utkinect_actions_are_clips_of_its_recordings(raw, capsys):
   assert data.table["replication"].tolist() == [1, 1, 1, 1] and data.upward == "y"
   report = (data.path / REPORT).read_text()
   assert "clapHands,joints_s01_e01.txt has no frame in 200 to 300" in report
+  assert "s03_e01_walk,cannot be read: No such file or directory" in report
   assert "195 fewer than the published 199" in capsys.readouterr().err
   train, evaluate = protocols.split(data, "leave_one_out:column=sequence,value=s02_e01")
   assert (train.tolist(), evaluate.tolist()) == ([0, 1], [2, 3])
   assert upright(data) and data.sample(1, 16, num_persons=1).shape == (1, 16, 20, 3)
-  # as far apart as they were: the first clip's limbs, from the file's frames
-  before = body("nw_ucla", 1, 30)[[0, 1, 2, 3, 4]]
-  after = data.read([0])[0][0][:5]
-  for points in (before, after):
-    np.testing.assert_allclose(
-      np.linalg.norm(points[:, 5] - points[:, 4], axis=-1),
-      np.linalg.norm(before[:, 5] - before[:, 4], axis=-1),
-      atol=1e-5,
-    )
+  # as far from where the first joint was first as in the file, frame by frame
+  before, after = body("nw_ucla", 1, 30)[:5], data.read([0])[0][0][:5]
+  far = [np.linalg.norm(points - points[0, 0], axis=-1) for points in (before, after)]
+  np.testing.assert_allclose(*far, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -90,14 +92,19 @@ def test_utkinect_actions_are_clips_of_its_recordings(raw, capsys):
     ("s01_e01\nrun: 1 2", "line 2 is 'run: 1 2'; expected such as 'walk: 252 390'"),
     ("walk: 1 2", "line 1 is 'walk: 1 2'"),
     ("s01_e01\nwalk: a 2", "has no two frame numbers"),
+    ("s01_e01\nwalk\xe9: 1 2", "line 2 is 'walk\ufffd: 1 2'"),
     ("", "lists no action"),
   ],
 )
 def test_utkinects_list_of_labels_is_checked(raw, capsys, label, message):
   write_utkinect(raw)
-  (raw / "actionLabel.txt").write_text(label)
+  (raw / "actionLabel.txt").write_bytes(label.encode("latin-1"))
   prepare("utkinect", raw, status=1)
   assert message in capsys.readouterr().err
+  (raw / "joints/actionLabel.txt").touch()
+  prepare("utkinect", raw, status=1)
+  assert "holds 2 files actionLabel.txt; expected one" in capsys.readouterr().err
+  (raw / "joints/actionLabel.txt").unlink()
   (raw / "actionLabel.txt").unlink()
   prepare("utkinect", raw, status=1)
   assert "holds 0 files actionLabel.txt" in capsys.readouterr().err
@@ -144,12 +151,21 @@ def test_shrec_has_14_or_28_classes_and_the_tracks_split(raw, capsys):
     assert data.table["subject"][evaluate].tolist() == [3, 3, 3]
     assert upright(data) and data.sample(0, 32, num_persons=1).shape == (1, 32, 22, 3)
   assert coarse.table["name"][2] == "g14_f2_s01_e01" and set(coarse.table["replication"]) == {1}
+  assert coarse.table["finger"].tolist() == 3 * [1, 2, 2]
   # what is stored is what was written, turned: all distances are the same
   written, read = hand22(20, 8), coarse.read([0])[0][0]
   for joints in (written, read):
     lengths = np.linalg.norm(joints[:, :, None] - joints[:, None], axis=-1)
     np.testing.assert_allclose(lengths, np.linalg.norm(
       written[:, :, None] - written[:, None], axis=-1), atol=1e-5)  # fmt: skip
+
+
+def test_a_line_of_the_lists_that_cannot_be_names_no_class(raw):
+  write_shrec(raw)
+  names = shrec17.open_28(raw, None).class_names
+  for line in ("15 1 1 1 1 3 20", "0 1 1 1 1 3 20", "1 3 1 1 1 3 20", "1 2 1 1 1 29 20"):
+    (raw / "test_gestures.txt").write_text(f"{line}\n1 1 1 1 1 0 20\n")
+    assert shrec17.open_28(raw, None).class_names == names
 
 
 def test_a_damaged_gesture_and_a_damaged_list_are_named(raw, capsys):
@@ -173,6 +189,10 @@ def test_a_damaged_gesture_and_a_damaged_list_are_named(raw, capsys):
   (raw / "test_gestures.txt").write_text(f"1 1 1 1 1 1 {'x' * 9999}\n")
   prepare("shrec17_14", raw, "--overwrite", status=1)
   assert len(said := capsys.readouterr().err) < 600 and "line 1 holds no number" in said
+  (raw / "gesture_1/test_gestures.txt").touch()
+  prepare("shrec17_14", raw, "--overwrite", status=1)
+  assert "holds 2 files test_gestures.txt; expected one" in capsys.readouterr().err
+  (raw / "gesture_1/test_gestures.txt").unlink()
   (raw / "test_gestures.txt").unlink()
   prepare("shrec17_14", raw, "--overwrite", status=1)
   assert "holds 0 files test_gestures.txt; expected one" in capsys.readouterr().err
@@ -187,16 +207,17 @@ def write_msr(raw) -> None:
     for subject in (1, 2):
       joints = body("msr_action3d", action + subject, 12)
       confidence = np.ones((12, 20, 1))
-      confidence[3:5, 5, 0] = 0, 0.3
+      confidence[3:6, 5, 0] = 0, 0.3, np.nan
       confidence *= (action, subject) != (20, 2)  # where all are 0, none was written
       rows = np.concatenate([joints, confidence], axis=-1).reshape(-1, 4)
-      name = f"a{action:02d}_s{subject:02d}_e01_skeleton3D.txt"
+      name = f"a{action:02d}_s{subject:02d}_e03_skeleton3D.txt"
       (raw / name).write_text(lines(rows))
 
 
-def test_msr_action3d_has_its_subjects_and_its_three_sets(raw):
+def test_msr_action3d_has_its_subjects_and_its_three_sets(raw, capsys):
   write_msr(raw)
   data = prepare("msr_action3d", raw)
+  assert "6 clips, 561 fewer than the published 567" in capsys.readouterr().err
   assert len(data) == 6 and data.class_names[19] == "pick up and throw"
   assert data.table["label"].tolist() == [0, 0, 1, 1, 19, 19]
   train, evaluate = protocols.split(data, "cross_subject")
@@ -209,21 +230,38 @@ def test_msr_action3d_has_its_subjects_and_its_three_sets(raw):
   assert sets == {"as1": [[2, 4], [3, 5]], "as2": [[0], [1]], "as3": [[4], [5]]}
   assert upright(data) and data.sample(0, 16, num_persons=1).shape == (1, 16, 20, 3)
   person = data.read([0])[0][0]
-  assert not person[3, 5].any() and person[4, 5].any()  # a confidence of 0, and of 0.3
-  assert data.upward == "y"
+  assert person[2:6, 5].any(axis=-1).tolist() == [True, False, True, False]  # 1, 0, 0.3 and nan
+  assert data.upward == "y" and set(data.table["replication"]) == {3}
 
 
-def test_places_in_the_picture_are_no_skeletons_in_metres(tmp_path, raw, capsys):
+def test_the_sets_of_msr_action3d_are_those_of_its_paper(raw):
   raw.mkdir()
-  (raw / "a01_s01_e01_skeleton.txt").write_text("1 2 3 1\n" * 20)
+  sets = {"as1": set(), "as2": set(), "as3": set()}
+  for action in range(1, 21):
+    path = raw / f"a{action:02d}_s01_e01_skeleton3D.txt"
+    path.write_text("1 2 3 1\n" * 20)
+    facts = msr_action3d.read_recording(path).facts
+    for name, of in sets.items():
+      of |= {action} if facts[f"split_{name}"] else set()
+  assert sets == {  # Li et al. 2010, table 1
+    "as1": {2, 3, 5, 6, 10, 13, 18, 20},
+    "as2": {1, 4, 7, 8, 9, 11, 12, 14},
+    "as3": {6, 14, 15, 16, 17, 18, 19, 20},
+  }
+
+
+def test_places_in_the_picture_are_no_skeletons_in_metres(raw, capsys):
+  (raw / "flat").mkdir(parents=True)
+  (raw / "flat/a01_s01_e01_SKELETON.txt").write_text("1 2 3 1\n" * 20)
   prepare("msr_action3d", raw, status=1)
   assert "of the archive MSRAction3DSkeletonReal3D" in capsys.readouterr().err
-  write_msr(tmp_path / "more")
-  (tmp_path / "more" / "a21_s01_e01_skeleton3D.txt").write_text("1 2 3 1\n" * 20)
-  (tmp_path / "more" / "a03_s01_e01_skeleton3D.txt").write_text("1 2 3 1\n" * 21)
-  data = prepare("msr_action3d", tmp_path / "more", "--max-bad", 30)
-  report = (data.path / REPORT).read_text()
-  assert "action 21 is outside 1..20" in report and "has 21 lines; expected 20 per frame" in report
+  write_msr(raw / "metres")
+  (raw / "metres/a00_s01_e01_skeleton3D.txt").write_text("1 2 3 1\n" * 20)
+  (raw / "metres/a21_s01_e01_skeleton3D.txt").write_text("1 2 3 1\n" * 20)
+  (raw / "metres/a03_s01_e01_skeleton3D.txt").write_text("1 2 3 1\n" * 21)
+  report = (prepare("msr_action3d", raw, "--max-bad", 40).path / REPORT).read_text()
+  assert "action 0 is outside 1..20" in report and "action 21 is outside 1..20" in report
+  assert "has 21 lines; expected 20 per frame" in report
 
 
 # --- JHMDB
@@ -231,6 +269,7 @@ def test_places_in_the_picture_are_no_skeletons_in_metres(tmp_path, raw, capsys)
 
 def write_jhmdb(raw) -> None:
   raw.mkdir()
+  (raw / "GT_train_1.pkl.old").touch()
   clips = []
   for i in range(6):
     joints = stick_poses.pixels(stick_poses.as_layout(stick_poses.people(2, i, 10 + i), "jhmdb"))
@@ -256,15 +295,22 @@ def test_jhmdbs_three_splits_are_columns_of_the_same_clips(raw, capsys):
     assert (len(train), len(evaluate)) == (4, 2)
     frames[split] = sorted(data.table["frames"][evaluate].tolist())
   assert frames == {1: [10, 13], 2: [11, 14], 3: [12, 15]}
-  assert "not in all" not in capsys.readouterr().err
+  said = capsys.readouterr().err
+  assert "not in all" not in said and "6 clips, 922 fewer than the published 928" in said
   person = data.read([0])[0][0]
   head, ankle = (data.skeleton.joints.index(name) for name in ("head", "left_ankle"))
   assert (person[:, head, 1] > person[:, ankle, 1]).all()  # y is up now
   assert data.channels == 2 and data.coordinates["up"] == "y"
   assert data.sample(0, 32, num_persons=1).shape == (1, 32, 15, 2)
+  for path in raw.glob("*.pkl"):  # in another order they are still the same
+    content = {field: of[::-1] for field, of in pickle.loads(path.read_bytes()).items()}
+    path.write_bytes(pickle.dumps(content))
   (raw / "GT_test_3.pkl").unlink()
-  prepare("jhmdb", raw, "--overwrite")
+  again = prepare("jhmdb", raw, "--overwrite")
   assert "2 clips are not in all of the splits 1, 2, 3" in capsys.readouterr().err
+  assert sorted(again.table["split_3"].tolist()) == ["", "", "train", "train", "train", "train"]
+  frames = [dict(zip(of.table["name"], of.table["frames"], strict=True)) for of in (data, again)]
+  assert frames[0] == frames[1]
 
 
 class Bomb:
@@ -315,23 +361,52 @@ def test_a_clip_twice_in_a_split_stays_two(raw):
   assert sorted(data.table["split_1"].tolist()) == ["train", "train", "val", "val"]
 
 
-@pytest.mark.parametrize("source", ["utkinect", "shrec17_14", "msr_action3d", "jhmdb"])
-def test_a_joint_with_one_coordinate_nan_is_untracked(raw, source):
+# --- of all of them
+
+FRAME, JOINT = 2, 5
+
+
+def write_with(raw, source: str, **values: float) -> None:
+  """Writes a source, with these x, y, z of one joint in every recording."""
   write = {"utkinect": write_utkinect, "shrec17_14": write_shrec, "msr_action3d": write_msr}
   write.get(source, write_jhmdb)(raw)
-  frame, joint = 2, 5
-  if source == "jhmdb":
-    for path in raw.iterdir():
-      content = pickle.loads(path.read_bytes())
-      for pose in content["pose"]:
-        pose[frame, joint, 1] = np.nan
-      path.write_bytes(pickle.dumps(content))
-  else:
-    row, column = (frame * 20 + joint, 1) if source == "msr_action3d" else (frame, 3 * joint + 1)
-    endings = ("joints_*.txt", "skeletons_world.txt", "*3D.txt")
-    for path in (path for ending in endings for path in raw.rglob(ending)):
-      rows = [line.split(" ") for line in path.read_text().splitlines()]
-      rows[row][column + (source == "utkinect")] = "nan"
-      path.write_text("\n".join(map(" ".join, rows)))
-  person = prepare(source, raw, "--max-bad", 40).read([0])[0][0]
-  assert not person[frame, joint].any() and person[frame].any(-1).sum() == len(person[frame]) - 1
+  for axis, value in (("xyz".index(axis), value) for axis, value in values.items()):
+    if source == "jhmdb":
+      for path in raw.glob("*.pkl"):
+        content = pickle.loads(path.read_bytes())
+        for pose in content["pose"]:
+          pose[FRAME, JOINT, axis] = value
+        path.write_bytes(pickle.dumps(content))
+    else:
+      msr = source == "msr_action3d"
+      row, column = (FRAME * 20 + JOINT, axis) if msr else (FRAME, 3 * JOINT + axis)
+      endings = ("joints_*.txt", "skeletons_world.txt", "*3D.txt")
+      for path in (path for ending in endings for path in raw.rglob(ending)):
+        rows = [line.split(" ") for line in path.read_text().splitlines()]
+        rows[row][column + (source == "utkinect")] = str(value)
+        path.write_text("\n".join(map(" ".join, rows)))
+
+
+SOURCES = pytest.mark.parametrize("source", ["utkinect", "shrec17_14", "msr_action3d", "jhmdb"])
+
+
+@SOURCES
+def test_a_joint_with_one_coordinate_nan_is_untracked(raw, source):
+  write_with(raw, source, y=np.nan)
+  person = prepare(source, raw, "--max-bad", 50).read([0])[0][0]
+  assert not person[FRAME, JOINT].any()
+  assert person[FRAME].any(-1).sum() == len(person[FRAME]) - 1
+
+
+@SOURCES
+def test_a_joint_whose_coordinates_happen_to_sum_to_zero_is_tracked(raw, source):
+  write_with(raw, source, x=1, y=-1, **({} if source == "jhmdb" else {"z": 0}))
+  assert prepare(source, raw, "--max-bad", 50).read([0])[0][0][FRAME, JOINT].any()
+
+
+@SOURCES
+def test_a_coordinate_beyond_reason_is_named_as_it_stands_in_the_file(raw, source, capsys):
+  write_with(raw, source, x=2e9)
+  prepare(source, raw, status=1)
+  said = f"frame {FRAME}, joint {JOINT} has the coordinate 2e+09; expected at most 1e+09"
+  assert said in capsys.readouterr().err

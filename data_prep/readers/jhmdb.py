@@ -45,8 +45,7 @@ class _Pose:
 
 def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   """The clips of the `GT_*.pkl` in a folder; no pickle is executed."""
-  found = sorted(raw_files.walk(raw)) if raw.is_dir() else []
-  files = {path: match for path in found if (match := _FILE.fullmatch(path.name))}
+  files = {path: match for path in raw_files.walk(raw) if (match := _FILE.fullmatch(path.name))}
   if not files:
     raise DataError(f"--raw {raw} holds no GT_train_1.pkl or GT_test_1.pkl of DD-Net's")
   splits = sorted({match[2] for match in files.values()})

@@ -86,7 +86,7 @@ def _open(raw: pathlib.Path, num_classes: int) -> Recordings:
 
 
 def _list(raw: pathlib.Path, name: str) -> pathlib.Path:
-  found = [path for path in raw_files.walk(raw) if path.name == name] if raw.is_dir() else []
+  found = [path for path in raw_files.walk(raw) if path.name == name]
   if len(found) != 1:
     raise DataError(
       f"--raw {raw} holds {len(found)} files {name}; expected one, beside the folders gesture_1, …"

@@ -50,7 +50,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   if len(tables) != 1:
     raise DataError(f"--raw {raw} holds {len(tables)} files {_LABELS}; expected one")
   names = raw_files.labels("utkinect")
-  files = {path.stem.removeprefix("joints_"): path for path in paths if path not in tables}
+  files = {path.stem.removeprefix("joints_"): path for path in paths}
   return upright(
     "nw_ucla",  # the order of Kinect's SDK, here too
     keys=_spans(tables[0], files, names),
