@@ -91,6 +91,7 @@ def test_kinetics_equals_the_reference_and_keeps_its_split(tmp_path, capsys):
   data_set = prepare("kinetics", golden("data/kinetics_raw"), out=tmp_path)
   assert data_set.scale == 1000  # three decimals, stored exactly
   assert (data_set.fill, data_set.center, data_set.rotated) == ("zero", None, False)
+  assert data_set.coordinates["units"] == "image fractions"
   with np.load(golden("data/kinetics.npz")) as data:
     for row, name in enumerate(data_set.table["name"]):
       assert data_set.table["label"][row] == data[f"{name}/label"]

@@ -337,8 +337,10 @@ def test_a_pickle_that_asks_for_more_than_data_is_not_executed(raw, capsys):
   ("damaged", "said"),
   [
     (np.full((8, 15, 2), "a"), "GT_train_1.pkl: a pose of b holds <U1; expected numbers"),
-    ({"a": 1}, "expected an array of numbers, found dict"),
+    ({"a": 1}, 'GT_train_1.pkl holds no {"pose": …, "label": …} as DD-Net has it (DataError('),
     (np.full((8, 15, 2), 1e300), "b_001: frame 0, joint 0 has the coordinate inf"),
+    (np.ones((8, 14, 2)), "b_001: the pose has the shape (8, 14, 2); expected (frames, 15, 2)"),
+    (np.ones((15, 2)), "b_001: the pose has the shape (15, 2); expected (frames, 15, 2)"),
   ],
 )
 def test_a_damaged_pose_of_jhmdb_is_one_message(raw, capsys, damaged, said):
@@ -348,6 +350,21 @@ def test_a_damaged_pose_of_jhmdb_is_one_message(raw, capsys, damaged, said):
   (raw / "GT_train_1.pkl").write_bytes(pickle.dumps(content))
   prepare("jhmdb", raw, status=1)
   assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("content", "said"),
+  [
+    ({"pose": [np.ones((8, 15, 2))]}, 'holds no {"pose": …, "label": …} as DD-Net has it'),
+    ({"pose": [np.ones((8, 15, 2))], "label": ["a", "b"]}, "has 1 poses and 2 labels; expected a"),
+    ({"pose": [np.ones((8, 15, 2))], "label": [""]}, "has 1 poses and 1 labels; expected a name"),
+  ],
+)
+def test_labels_of_jhmdb_that_cannot_be_are_one_message(raw, capsys, content, said):
+  raw.mkdir()
+  (raw / "GT_train_1.pkl").write_bytes(pickle.dumps(content))
+  prepare("jhmdb", raw, status=1)
+  assert f"GT_train_1.pkl {said}" in capsys.readouterr().err
 
 
 def test_a_clip_twice_in_a_split_stays_two(raw):

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from data_prep import raw_files
 from data_prep.decode.matlab import read_array
-from data_prep.readers import kinetics, ntu, nw_ucla, utd_mhad
+from data_prep.readers import kinetics, msr_action3d, ntu, nw_ucla, utd_mhad, utkinect
 from mstgcn_jax.errors import DataError
 
 NAME = "S001C001P001R001A001"
@@ -182,6 +182,8 @@ def test_a_utd_mhad_recording_has_the_class_and_facts_of_its_name(
   joints = np.random.default_rng(0).normal(size=(20, 3, 5))
   (tmp_path / f"{name}.mat").write_bytes(mat(d_skel=joints))
   recordings = utd_mhad.open_raw(tmp_path, None)
+  assert recordings.published_clips == 861 and recordings.by_sum  # as its reader turns it
+  assert utd_mhad.read_bodies(recordings.keys[0])[0].dtype == np.float32
   clip = recordings.read(recordings.keys[0])
   assert (clip.name, clip.label, recordings.class_names[clip.label]) == (name, label, action)
   assert clip.facts == {"subject": subject, "replication": trial}
@@ -199,11 +201,21 @@ def test_utd_mhad_counts_joints_that_sum_to_zero_as_untracked_as_the_reference_d
   assert not person[3, 11].any() and person.any(axis=-1).sum() == 99
 
 
-@pytest.mark.parametrize("name", ["a0_s1_t1_skeleton", "a28_s1_t1_skeleton"])
-def test_an_action_that_utd_mhad_has_not_is_refused(tmp_path, name):
+@pytest.mark.parametrize(
+  ("name", "changes", "reason"),
+  [
+    ("a0_s1_t1_skeleton", {}, r"action 0 is outside 1\.\.27 for utd_mhad"),
+    ("a28_s1_t1_skeleton", {}, r"action 28 is outside 1\.\.27 for utd_mhad"),
+    ("a1_s1_t1_skeleton_copy", {}, "the name is not of the form a<action>_s<subject>_t<trial>"),
+    ("a1_s1_t1_skeleton", {"d_skel": np.ones((20, 3))}, r"the shape \(20, 3\); expected \(20, 3, "),
+    ("a1_s1_t1_skeleton", {"d_skel": np.ones((20, 2, 5))}, r"the shape \(20, 2, 5\); expected"),
+    ("a1_s1_t1_skeleton", {"d_skel": np.full((20, 3, 5), 2e9)}, r"has the coordinate 2e\+09"),
+  ],
+)
+def test_a_utd_mhad_recording_that_cannot_be_is_refused(tmp_path, name, changes, reason):
   path = tmp_path / f"{name}.mat"
-  path.write_bytes(mat(d_skel=np.ones((20, 3, 5))))
-  with pytest.raises(DataError, match=r"is outside 1\.\.27 for utd_mhad"):
+  path.write_bytes(mat(**{"d_skel": np.ones((20, 3, 5))} | changes))
+  with pytest.raises(DataError, match=reason):
     utd_mhad.read_recording(path)
 
 
@@ -219,13 +231,16 @@ def test_an_nw_ucla_recording_has_the_class_and_facts_of_its_name(
   tmp_path, name, label, action, subject, take, view
 ):
   joints = np.random.default_rng(0).normal(size=(5, 20, 3))
+  joints[3, 5] = 1, -1, 0
   content = {"file_name": name, "skeletons": joints.tolist(), "label": label + 1}
   (tmp_path / f"{name}.json").write_text(json.dumps(content))
   recordings = nw_ucla.open_raw(tmp_path, None)
+  assert recordings.published_clips == 1494
   clip = recordings.read(recordings.keys[0])
   assert (clip.name, clip.label, recordings.class_names[clip.label]) == (name, label, action)
   assert clip.facts == {"subject": subject, "camera": view, "replication": take}
   (person,) = clip.persons
+  assert person.any(axis=-1).all()  # the joint that sums to zero, too
   distances = np.linalg.norm(joints[2] - joints[2, 1], axis=1)  # in frame 2, to the spine
   np.testing.assert_allclose(np.linalg.norm(person[2] - person[2, 1], axis=1), distances, atol=1e-5)
 
@@ -234,6 +249,7 @@ def test_an_nw_ucla_recording_has_the_class_and_facts_of_its_name(
   ("name", "changes", "reason"),
   [
     ("a1_s1_t1_skeleton", {}, "the name is not of the form a<action>_s<subject>_e<take>_v<view>"),
+    ("a01_s01_e00_v01_copy", {}, "the name is not of the form"),
     ("a07_s01_e00_v01", {}, "action 7 is none of nw_ucla's: 1, 2, 3, 4, 5, 6, 8, 9, 11, 12"),
     ("a08_s01_e00_v01", {"label": 8}, "label is 8; expected 7 by the file's name"),
     ("a01_s01_e00_v01", {"file_name": "a02"}, "file_name is 'a02'; expected 'a01_s01_e00_v01'"),
@@ -245,6 +261,9 @@ def test_an_nw_ucla_recording_has_the_class_and_facts_of_its_name(
     ("a01_s01_e00_v01", {"skeletons": [[[0, 1, 2]] * 20, []]}, r"is not \[frame, joint, x y z\]"),
     ("a01_s01_e00_v01", {"skeletons": [[["0", "1", "2"]] * 20]}, "skeletons is no numbers"),
     ("a01_s01_e00_v01", {"skeletons": {"x": 1}}, "skeletons is no numbers"),
+    ("a01_s01_e00_v01", {"skeletons": [[[0, 1, None]] * 20]}, "skeletons is no numbers"),
+    ("a01_s01_e00_v01", {"skeletons": [[[0.5, 1, 10**400]] * 20]}, "skeletons is no numbers"),
+    ("a01_s01_e00_v01", {"skeletons": [[[0, 1, -(2**63)]] * 20]}, "has the coordinate -9"),
     ("a01_s01_e00_v01", {"skeletons": [[[0, 1, float("nan")]] * 20]}, "has the coordinate nan"),
   ],
 )
@@ -262,7 +281,7 @@ def test_an_nw_ucla_recording_that_cannot_be_is_refused(tmp_path, name, changes,
     (b'{"skeletons": [[[1, 2', "is not JSON"),
     (b"\xff\xfe", "is not JSON"),
     (b"[" * 100_000, "is not JSON"),
-    (b"[1]", "is not an object with the field skeletons"),
+    (b'["skeletons"]', "is not an object with the field skeletons"),
     (b'{"label": 1}', "is not an object with the field skeletons"),
   ],
 )
@@ -332,14 +351,18 @@ def test_every_reader_of_a_folder_says_what_was_not_fetched(tmp_path):
     ("utd", "a1_s1_t1_skeleton.mat", "a2_s1_t1_skeleton.mat"),
     ("nw", "a01_s01_e00_v01.json", "a02_s01_e00_v01.json"),
     ("kinetics", "kinetics_val_label.json", "kinetics_train_label.json"),
+    ("msr", "a01_s01_e01_skeleton3D.txt", "a02_s01_e01_skeleton3D.txt"),
+    ("utkinect", "actionLabel.txt", "joints_s01_e01.txt"),
   ):
     (tmp_path / folder).mkdir()
-    (tmp_path / folder / name).write_text(labels_json(a=(0, "jump")))
+    content = "s01_e01\nwalk: 1 2" if folder == "utkinect" else labels_json(a=(0, "jump"))
+    (tmp_path / folder / name).write_text(content)
     (tmp_path / folder / other).write_text(pointer)
   options = prepared.arguments(tmp_path)
   for open_raw, folder in (
     *((ntu.open_ntu60, "ntu"), (utd_mhad.open_raw, "utd"), (nw_ucla.open_raw, "nw")),
-    (kinetics.open_raw, "kinetics"),
+    *((kinetics.open_raw, "kinetics"), (msr_action3d.open_raw, "msr")),
+    (utkinect.open_raw, "utkinect"),
   ):
     recordings = open_raw(tmp_path / folder, options)
     assert len(recordings.keys) == 1
@@ -475,7 +498,8 @@ def clip_json(pose=0.25, score=0.5, **changes):
     (clip_json(pose=float("nan")), "frame 0, joint 0 has the coordinate nan; expected a finite"),
     (clip_json(score=float("nan")), "frame 0, joint 0 has the coordinate nan; expected a finite"),
     (clip_json(score=1e308), r"frame 0, joint 0 has the coordinate 1e\+308; expected at most"),
-    (clip_json(pose=640), "the coordinate 640; expected fractions of the image's width and height"),
+    (clip_json(pose=10.5), "the coordinate 10.5; expected fractions of the image's width and"),
+    (clip_json(pose=-640), "the coordinate 640; expected fractions of the image's width and"),
     (
       clip_json(data=[{"frame_index": 2, "skeleton": [{"pose": [0.1, 0.2], "score": [0.5] * 18}]}]),
       "frame 2 has a body of 2 numbers and 18 scores",
@@ -491,6 +515,17 @@ def clip_json(pose=0.25, score=0.5, **changes):
 def test_a_damaged_json_clip_says_what_is_wrong(content, reason):
   with pytest.raises(DataError, match=reason):
     parse_json(json.dumps(content).encode())
+
+
+def test_places_beside_the_picture_scores_and_a_class_that_nobody_asks_for_are_taken(tmp_path):
+  path = tmp_path / "vid.json"
+  path.write_text(json.dumps(clip_json(pose=9.5, score=20)))
+  for label in (None, 3):
+    first, *_ = kinetics.read_persons(path, label)
+    np.testing.assert_array_equal(first[:, 7], [[9, -9, 20]] * 3)
+    assert first.dtype == np.float32
+  with pytest.raises(DataError, match="label_index 3, but 0 in the list of labels"):
+    kinetics.read_persons(path, 0)
 
 
 def test_bytes_that_are_no_json_are_not_spelled_out():
@@ -559,11 +594,14 @@ def labels_json(**clips) -> str:
     labels_json(**{"a\0": (0, "jump")}),
     labels_json(a=(0, "\ud800")),
     labels_json(a=(float("inf"), "jump")),
+    labels_json(a=(0, 5)),
+    None,  # a link that leads nowhere
     *(labels_json(a=(400, "jump")), labels_json(a=(-1, "jump"))),
   ],
 )
 def test_a_damaged_list_of_kinetics_labels_is_one_message(tmp_path, capsys, content):
-  (tmp_path / "kinetics_val_label.json").write_text(content)
+  path = tmp_path / "kinetics_val_label.json"
+  path.symlink_to("nowhere") if content is None else path.write_text(content)
   formats.prepare("kinetics", tmp_path, out=tmp_path / "data", status=1)
   (line,) = capsys.readouterr().err.splitlines()
   twice = "'; names must be printable and different"
@@ -579,11 +617,15 @@ def test_kinetics_clips_without_a_skeleton_are_empty_and_need_no_file(tmp_path):
 
 
 def test_the_folder_of_kinetics_labels_says_which_clips_train(tmp_path):
-  for name in ("kinetics_train", "kinetics_val"):
-    (tmp_path / f"{name}_label.json").write_text(labels_json(**{f"{name}_a": (1, "jump")}))
-  keys = kinetics.open_raw(tmp_path, None).keys
-  assert sorted((path.relative_to(tmp_path).as_posix(), split) for path, split, _, _ in keys) == [
-    ("kinetics_train/kinetics_train_a.json", "train"),
-    ("kinetics_val/kinetics_val_a.json", "val"),
+  raw = tmp_path / "to_train"
+  raw.mkdir()
+  for name in ("kinetics_train", "kinetics_val", "mine"):
+    clips = labels_json(**{f"{name}_b": (1, "jump"), f"{name}_a": (1, "jump")})
+    (raw / f"{name}_label.json").write_text(clips.replace("true", str(name != "mine").lower()))
+  recordings = kinetics.open_raw(raw, None)
+  assert recordings.keys == [
+    (raw / folder / f"{folder}_{clip}.json", split, 1, folder != "mine")
+    for folder, split in (("kinetics_train", "train"), ("kinetics_val", "val"), ("mine", "val"))
+    for clip in "ab"
   ]
-  assert kinetics.open_raw(tmp_path, None).class_names[:3] == ("class 0", "jump", "class 2")
+  assert recordings.class_names[:3] == ("class 0", "jump", "class 2")

@@ -113,7 +113,7 @@ def _warnings(
 def read_recording(pose: _Pose) -> Clip:
   """One clip, with y up."""
   skeleton = skeletons.get("jhmdb")
-  if pose.joints.ndim != 3 or pose.joints.shape[1:] != (skeleton.num_joints, 2):
+  if pose.joints.shape[1:] != (skeleton.num_joints, 2):
     raise DataError(f"the pose has the shape {pose.joints.shape}; expected (frames, 15, 2)")
   person = raw_values.without_nan(pose.joints) * np.float32([1, -1])
   persons = normalise.cut_together([person + np.float32(0)])
