@@ -91,6 +91,8 @@ def test_a_clip_is_found_by_a_name_that_is_spelt_otherwise(raw, listed, there):
     "name,label,subject\na,wave,1,,\nb,clap,2,\n,,\n",
     'sep=;\r\nName;Label;Subject\r\na; "wave";1,0\r\nb;clap;2,0\r\n;;\r\n',
     "\n;;\nname;label;subject\na;wave;1\nb;clap;2",
+    "name,label,subject\ra,wave,1\rb,clap,2\r",
+    "name , label,subject\na ,wave , 1\nb,clap ,2 \n",
   ],
 )
 def test_a_csv_from_any_program_is_read(tmp_path, table):
@@ -105,21 +107,25 @@ def test_a_csv_from_any_program_is_read(tmp_path, table):
 def test_a_csv_in_excels_unicode_and_capitals_is_read_among_what_systems_leave(tmp_path):
   write_own(tmp_path)
   (tmp_path / "clips.csv").rename(tmp_path / "CLIPS.CSV")
-  (tmp_path / "CLIPS.CSV").write_bytes("Name\tLabel\na\tähm\nb\t0.0\n".encode("utf-16"))
   for name in ("._clips.csv", "~$clips.csv", "._a.npy", ".hidden.npy", "Thumbs.db"):
     (tmp_path / name).write_bytes(b"\0\1")
-  recordings = own.open_raw(tmp_path, OPTIONS)
-  assert recordings.class_names == ("0.0", "ähm") and not recordings.warnings
+  for codec in ("utf-16-le", "utf-16-be"):
+    text = "\ufeffName\tLabel\na\tähm\nb\t0.0\n"
+    (tmp_path / "CLIPS.CSV").write_bytes(text.encode(codec))
+    recordings = own.open_raw(tmp_path, OPTIONS)
+    assert recordings.class_names == ("0.0", "ähm") and not recordings.warnings
 
 
 def test_whole_numbers_may_be_written_as_spreadsheets_write_them(tmp_path):
-  table = "name,label,subject,weight,Take\na,2.0,7.0,60.5,01\nb,0,,61.0,2.\n"
+  table = (
+    "name,label,subject,weight,Take,id\na,2.0,7.0,60.5,01,1\nb,0,,61.0,2.,9876543210987654321\n"
+  )
   write_own(tmp_path, table)
   recordings = own.open_raw(tmp_path, OPTIONS)
   assert [line.label for line in recordings.keys] == [2, 0]
   expected = [
-    {"subject": "7", "weight": "60.5", "Take": 1},
-    {"subject": "", "weight": "61.0", "Take": 2},
+    {"subject": "7", "weight": "60.5", "Take": 1, "id": "1"},
+    {"subject": "", "weight": "61.0", "Take": 2, "id": "9876543210987654321"},  # beyond 64 bits
   ]
   assert [line.facts for line in recordings.keys] == expected
 
@@ -141,6 +147,11 @@ def test_a_clip_without_a_label_has_none_beside_a_classes_file_too(tmp_path):
   (tmp_path / "names.txt").write_text("clap\nwave\n")
   recordings = own.open_raw(tmp_path, options(classes=tmp_path / "names.txt"))
   assert [line.label for line in recordings.keys] == [1, -1]
+  for label, names in (("wave", ("wave",)), ("1", ("0", "1"))):
+    write_own(tmp_path, f"name,label\na,{label}\nb,\n")
+    recordings = own.open_raw(tmp_path, OPTIONS)
+    assert recordings.class_names == names
+    assert [line.label for line in recordings.keys] == [len(names) - 1, -1]
 
 
 def test_named_labels_take_the_order_of_the_classes_file(tmp_path):
@@ -292,8 +303,13 @@ def test_a_bad_clip_is_reported_by_its_name(raw):
     ("name,class\na,x\n", "no column 'label'; its first line is 'name,class'"),
     ("name,label\n", "lists no clip"),
     ("name,label,label\na,x,y\n", "'label', which is empty or there twice"),
-    ("name,label,frames\na,x,9\n", "'frames' is filled by the preparation; rename it"),
-    ("name,label\na,x,3\n", "line 2 has 3 fields, the first 2"),
+    ("name,,label\na,x,y\n", "column 2 is called '', which is empty or there twice"),
+    ("name,label,a\7\na,x,y\n", r"column 3 is called 'a\\x07', which is"),
+    ("name,label,Frames\na,x,9\n", "'frames' is filled by the preparation; rename it"),
+    ("name,label\n\na,x,3\n", "line 3 has 3 fields, the first 2"),
+    ("name,label,room\na,x\n", "line 2 has 2 fields, the first 3"),
+    ("name,label\na,x\7\n", "a label is not printable text"),
+    (f"name,label\na,{200_000 * 'x'}\n", r"clips\.csv is not a CSV \(field larger than"),
     ("name,label,split\na,x,dev\n", "split 'dev' is none of train, val, test"),
     ("name,label\nnone,x\n", "no clip can be read"),
     ("name,label\na,-1\n", "no recording has a class number of 0 or more as its label"),
@@ -302,6 +318,13 @@ def test_a_bad_clip_is_reported_by_its_name(raw):
 def test_a_bad_csv_is_refused(tmp_path, table, message):
   write_own(tmp_path, table)
   with pytest.raises(DataError, match=message):
+    own.open_raw(tmp_path, OPTIONS)
+
+
+def test_a_csv_in_another_code_than_utf_8_is_refused(tmp_path):
+  write_own(tmp_path)
+  (tmp_path / "clips.csv").write_bytes("name,label\na,h\xf6ren\n".encode("latin-1"))
+  with pytest.raises(DataError, match=r"clips\.csv is not UTF-8 text .*; save it as CSV UTF-8"):
     own.open_raw(tmp_path, OPTIONS)
 
 

@@ -24,16 +24,14 @@ def read_table(path: pathlib.Path) -> dict[str, list[str]]:
   around a text, empty lines, and empty cells beyond the last column do not count.
   """
   text = _text(path)
-  lines = text.splitlines()
-  first = next((line for line in lines if line.strip(" ,;\t")), "")
+  first = next((line for line in text.splitlines() if line.strip(" ,;\t")), "")
   delimiter = max(",;\t", key=first.count)
   if first[:4].lower() == "sep=" and len(first.strip()) == 5:  # a hint for Excel, in its own line
     delimiter = first[4]
     text = text[text.index(first) + len(first) :]
   try:
-    reader = csv.reader(
-      io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=delimiter != "\t"
-    )
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     rows, numbers = [], []
     for row in reader:
       if any(map(str.strip, row)):
