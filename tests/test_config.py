@@ -199,6 +199,25 @@ def test_another_number_of_epochs_is_another_computation_where_the_rate_knows_th
   assert differences() == [] and differences("optimizer.schedule=cosine") == ["epochs: 5 -> 6"]
 
 
+def test_all_fields_but_those_of_paths_intervals_and_devices_make_another_computation():
+  others = {int: 77, float: 0.77, str: "other", tuple: (77,), type(None): 77}
+  known = {"model.network": "stgcn", "optimizer.name": "adamw", "optimizer.schedule": "cosine"}
+  known["optimizer.decay_mask"] = "weights"
+  old, same = config_lib.default(), []
+  for name, value in config_lib.flatten(old.to_dict()).items():
+    other = not value if type(value) is bool else known.get(name, others.get(type(value)))
+    changed = config_lib.default()
+    with changed.ignore_type():
+      changed.update_from_flattened_dict({name: other})
+    if not config_lib.differences(old, changed):
+      same.append(name)
+  assert sorted(same) == [
+    *("allow_config_change", "data.dir", "early_stopping", "epochs", "eval_batch_size"),
+    *("eval_every", "heartbeat_timeout", "model.remat", "profile_steps", "save_every_steps"),
+    *("seeds", "stream_devices"),
+  ]
+
+
 def test_numbers_and_nouns_agree():
   assert [words.counted(n, "clip") for n in (0, 1, 1200)] == ["0 clips", "1 clip", "1,200 clips"]
   assert words.counted(2, "class") == "2 classes"

@@ -62,6 +62,8 @@ def test_published_configs_describe_the_published_network(name, facts, parameter
     *((224, 448, True, 2), (448, 448, True, 1), (448, 448, True, 1)),
   ]
   assert (config.data.window, model.num_persons, model.block_type) == (300, 2, "ms")
+  recipe = (config.epochs, config.batch_size, config.label_smoothing, config.mixup)
+  assert recipe == (110, 32, 0, 0)
   abstract = nnx.eval_shape(lambda: MSTGCN(model, rngs=nnx.Rngs(0)))
   params = jax.tree.leaves(nnx.state(abstract, nnx.Param))
   assert sum(leaf.size for leaf in params) == parameters
