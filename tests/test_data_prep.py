@@ -148,8 +148,9 @@ def test_the_ignore_list_is_read_with_its_header_lines(tmp_path, capsys):
   ignored = tmp_path / "missing.txt"
   ignored.write_text(
     "The following files have missing or incomplete skeleton data. Please ignore\r\n"
-    "them in your experiments.\r\n\r\n"
-    f"{BODIES[0]}\r\n{BODIES[2]}.skeleton\r\nS001C002P005R002A008\n"
+    "them in your \u201cexperiments\u201d.\r\n\r\n"
+    f"{BODIES[0]}\r\n{BODIES[2]}.skeleton\r\nS001C002P005R002A008\n",
+    encoding="cp1252",
   )
   data_set = prepare("ntu60", bodies_folder(tmp_path), "--ignore-list", ignored)
   names = data_set.table["name"].tolist()

@@ -73,6 +73,11 @@ def test_no_frame_is_a_clip_without_anybody(recording):
   assert recording("0\n").persons == []
 
 
+def test_a_last_frame_without_anybody_is_no_truncated_one(recording):
+  clip = recording(skeleton_text(frames=2).replace("2\n", "3\n", 1) + "0\n")
+  np.testing.assert_array_equal(clip.persons[0], recording(skeleton_text(frames=2)).persons[0])
+
+
 @pytest.mark.parametrize("start", ["", "\ufeff"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 def test_line_ends_and_a_byte_order_mark_do_not_matter(recording, newline, start):
@@ -97,6 +102,10 @@ def test_line_ends_and_a_byte_order_mark_do_not_matter(recording, newline, start
     (skeleton_text(value="zero"), "a joint's x, y, z are not three numbers"),
     (blank_joints(), "a joint's x, y, z are not three numbers"),
     (skeleton_text(bodies=1).replace("\n1\n", "\nx\n", 1), "line 2 should be the number of bodies"),
+    (
+      skeleton_text().replace("\n25\n", "\nx\n", 1),
+      "line 4 should be the number of joints, but is 'x'",
+    ),
   ],
 )
 def test_a_damaged_recording_says_what_is_wrong(recording, text, reason):
