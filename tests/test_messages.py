@@ -162,7 +162,9 @@ def test_a_bar_counts_from_the_end_of_the_first_step(columns, monkeypatch):
   monkeypatch.setattr(sys, "stdout", terminal)
   monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((columns, 24)))
   progress = run_log.ProgressBar(first=0, total=4, batch_size=8, enabled=True)
-  assert terminal.text == ""  # no frozen bar while it compiles
+  silent = run_log.ProgressBar(first=0, total=4, batch_size=8, enabled=False)
+  silent.update(1, epoch=1, loss=0.25, learning_rate=0.1)
+  assert terminal.text == ""  # of another process than the first; no frozen bar while it compiles
   for step in (1, 2):
     progress.update(step, epoch=1, loss=0.25, learning_rate=0.1)
   assert progress._bar.initial == 1
@@ -193,7 +195,11 @@ def test_single_losses_far_beyond_the_others_do_not_flatten_the_curve(train, eva
     ("x,1,train,joint,1,1,1,1,1,1", "step 'x'"),
     ("1,0,train,joint,1,1,1,1,1,1", "epoch '0'"),
     ("1,1,train,joint,1;0,1,1,1,1,1", "'1;0'"),
+    ("1,x,train,joint,1,1,1,1,1,1", "epoch 'x'"),
     ("1,1,train,joint,1", "it has 5 values; expected 10"),
+    ("1,1,train,joint,1,1,1,1,1,1,1", "it has 11 values; expected 10"),
+    ('"1,1,train,joint,1,1,1,1,1,1', "step '\"1'"),
+    (200_000 * "1", "field larger than field limit"),
   ],
 )
 def test_a_damaged_line_of_metrics_csv_is_named(row, said, tmp_path):

@@ -112,13 +112,13 @@ def read_metrics(path: pathlib.Path) -> Iterator[dict[str, str]]:
   Raises:
     DataError: a line is none that a run writes.
   """
-  number = 1
   try:
     with open(path, newline="") as file:
-      lines = csv.reader(line for line in file if line.endswith("\n"))
+      whole = (line for line in file if line.endswith("\n"))
+      lines = csv.reader(whole, quoting=csv.QUOTE_NONE)  # no row is of several lines
       if tuple(next(lines, COLUMNS)) != COLUMNS:
         raise ValueError(f"expected {','.join(COLUMNS)}")
-      for number, values in enumerate(lines, start=2):  # noqa: B007 (used below)
+      for values in lines:
         if len(values) != len(COLUMNS):
           raise ValueError(f"it has {len(values)} values; expected {len(COLUMNS)}")
         row = dict(zip(COLUMNS, values, strict=True))
@@ -129,8 +129,8 @@ def read_metrics(path: pathlib.Path) -> Iterator[dict[str, str]]:
         yield row
   except (ValueError, csv.Error) as error:
     raise DataError(
-      f"{path}: line {number} is damaged ({first_line(error)}); delete that line, or the file, to "
-      "go on"
+      f"{path}: line {lines.line_num} is damaged ({first_line(error)}); delete that line, or the "
+      "file, to go on"
     ) from error
 
 

@@ -1,0 +1,166 @@
+"""What a run tells, piece by piece; `test_loop.py` has what a whole run leaves."""
+
+import csv
+import os
+import time
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from mstgcn_jax.errors import DataError, RunError
+from mstgcn_jax.training import run_log
+
+
+def row(step: int, split: str, **figures) -> dict:
+  return {"step": step, "epoch": 1, "split": split, "stream": "joint", **figures}
+
+
+ROWS = (row(1, "train"), row(2, "train"), row(2, "eval"), row(3, "train"))
+
+
+def written(path, rows=ROWS):
+  file = run_log.MetricsFile(path, 0, evaluated=False)
+  for figures in rows:
+    file.add(**figures)
+  file.close()
+  return path
+
+
+@pytest.fixture
+def path(tmp_path):
+  return tmp_path / "metrics.csv"
+
+
+@pytest.fixture
+def clock(monkeypatch):
+  """Seconds of `time.monotonic`, in a list."""
+  now = [100.0]
+  monkeypatch.setattr(time, "monotonic", lambda: now[0])
+  return now
+
+
+@pytest.mark.parametrize(
+  ("step", "evaluated", "kept"), [(2, False, 2), (2, True, 3), (1, False, 1), (0, False, 0)]
+)
+def test_rows_after_the_step_that_a_run_goes_on_from_are_cut_off(path, step, evaluated, kept):
+  run_log.MetricsFile(written(path), step, evaluated=evaluated).close()
+  found = [(int(row["step"]), row["split"]) for row in run_log.read_metrics(path)]
+  assert found == [(row["step"], row["split"]) for row in ROWS[:kept]]
+
+
+def test_rows_are_lost_neither_where_cutting_fails_nor_in_silence(path, caplog, monkeypatch):
+  before = written(path).read_text()
+  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    patch.setattr(csv.DictWriter, "writerow", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    run_log.MetricsFile(path, 3, evaluated=False)
+  assert path.read_text() == before and list(path.parent.iterdir()) == [path]
+  caplog.set_level("INFO", "mstgcn_jax")
+  run_log.MetricsFile(path, 3, evaluated=False).close()
+  assert not caplog.text
+  run_log.MetricsFile(path, 5, evaluated=False).close()
+  assert f"note: {path} has no rows of steps 4 to 5 any more" in caplog.text
+
+
+def test_a_flushed_row_is_on_the_disk(path, monkeypatch):
+  file, seen = run_log.MetricsFile(path, 0, evaluated=False), []
+  monkeypatch.setattr(os, "fsync", lambda number: seen.append(path.read_text()))
+  file.add(**ROWS[0])
+  file.flush()
+  assert seen[-1].endswith("\n1,1,train,joint,,,,,,\n")
+
+
+def test_half_a_row_at_the_end_is_passed_over_and_an_empty_file_has_none(path):
+  with written(path).open("a") as file:
+    file.write("4,1,tra")
+  assert len(list(run_log.read_metrics(path))) == 4
+  path.write_text("")
+  assert not list(run_log.read_metrics(path))
+  path.write_text("step,loss\n1,2\n")
+  with pytest.raises(DataError, match=r"line 1 is damaged \(expected step,epoch,split"):
+    list(run_log.read_metrics(path))
+
+
+def test_curves_are_by_split_and_stream_with_nan_where_a_row_has_no_figure(path):
+  rows = (row(1, "train", loss=2.5, learning_rate=0.1), row(1, "eval", loss=1.5, top1=0.5))
+  curves = run_log.read_curves(written(path, rows))
+  assert curves.keys() == {("train", "joint"), ("eval", "joint")}
+  expected = {"step": 1, "epoch": 1, "loss": 2.5, "top1": np.nan, "learning_rate": 0.1}
+  np.testing.assert_equal(curves["train", "joint"], {k: [v] for k, v in expected.items()})
+
+
+def test_speed_is_of_the_steps_without_the_first_and_names_the_wait_for_data(clock, monkeypatch):
+  def compile_and_run(outputs):
+    clock[0] += 5
+
+  monkeypatch.setattr(jax, "block_until_ready", compile_and_run)
+  memory = types.SimpleNamespace(memory_stats=lambda: {"peak_bytes_in_use": 3 * 2**29})
+  speed = run_log.Clock(10)
+  speed.dispatched(11, None)
+  assert speed.figures(11, 4) == {"run/first_step_seconds": 5}
+  for _ in range(2):
+    with speed.waiting():
+      clock[0] += 1
+    clock[0] += 3
+  speed.dispatched(15, None)
+  monkeypatch.setattr(jax, "local_devices", lambda: [memory])
+  assert speed.figures(15, 4) == {
+    "run/first_step_seconds": 5,
+    "run/clips_per_second": 4 * 4 / 8,
+    "run/data_wait_share": 2 / 8,
+    "run/device_memory_gib": 1.5,
+  }
+  speed.restart(15)
+  clock[0] += 2
+  assert speed.figures(16, 4)["run/data_wait_share"] == 0
+
+
+@pytest.mark.parametrize(
+  ("steps", "ran", "traced", "said"),
+  [
+    (2, range(8, 16), [("start", 10), ("stop", 12)], "profile of 2 steps in"),
+    (2, range(8, 12), [("start", 10), ("stop", "end")], None),
+    (0, range(8, 16), [], None),
+    (2, range(8, 10), [], "the run ended before step 10: no step was profiled"),
+  ],
+)
+def test_a_trace_is_of_as_many_steps_as_asked_for(
+  tmp_path, monkeypatch, caplog, steps, ran, traced, said
+):
+  caplog.set_level("INFO", "mstgcn_jax")
+  found, step = [], None
+  monkeypatch.setattr(jax.profiler, "start_trace", lambda _: found.append(("start", step)))
+  monkeypatch.setattr(jax.profiler, "stop_trace", lambda: found.append(("stop", step)))
+  with run_log.Tracer(tmp_path, first=10, steps=steps) as tracer:
+    for step in ran:
+      tracer.step(step)
+    step = "end"
+  assert found == traced and (said or "") in caplog.text and bool(said) == bool(caplog.text)
+
+
+def test_what_ended_a_run_is_not_hidden_by_what_closing_its_files_says(tmp_path, monkeypatch):
+  options = {"first_step": 0, "evaluated": False, "total_steps": 6, "steps_per_epoch": 3}
+  options |= {"batch_size": 4, "hyperparameters": {}, "enabled": False}
+  record = run_log.Recorder(tmp_path, **options)
+  assert [record.epoch(step) for step in (1, 3, 4, 6)] == [1, 1, 2, 2]
+  monkeypatch.setattr(record, "close", lambda: (_ for _ in ()).throw(RunError("disk full")))
+  with pytest.raises(KeyError), record:
+    raise KeyError
+  with pytest.raises(RunError), record:
+    pass
+
+
+@pytest.mark.parametrize("error", [OSError(28, "disk full"), LookupError("disk full")])
+def test_what_cannot_be_written_is_a_run_error_that_says_so(tmp_path, error):
+  said = r"could not be written \(.*disk full\)"
+  with pytest.raises(RunError, match=said), run_log._says_why_not(tmp_path):
+    raise error
+  for ours in (DataError("mine"), RunError("mine")):
+    with pytest.raises(type(ours), match=r"^mine$"), run_log._says_why_not(tmp_path):
+      raise ours
+
+
+def test_the_stream_is_part_of_a_tag_where_there_are_several():
+  assert run_log._tagged("eval", "bone", {"top1": 0.5}, alone=True) == {"eval/top1": 0.5}
+  assert run_log._tagged("eval", "bone", {"top1": 0.5}, alone=False) == {"eval/top1/bone": 0.5}
