@@ -597,6 +597,8 @@ def test_clips_per_second_leave_evaluations_out_and_the_time_left_does_not(
   monkeypatch.setattr(run_log.ProgressBar, "SECONDS_BETWEEN_LINES", 0.0)
   with run_log.logging_to(tmp_path):
     progress = run_log.ProgressBar(first=0, total=21, batch_size=8, enabled=True)
+    with progress.busy("evaluating …"):  # where a run ended between saving and evaluating
+      now[0] += 100
     for step in range(1, 12):  # of 4 s each, with two evaluations of 100 s between them
       if step in (5, 10):
         with progress.busy("evaluating …"):
@@ -642,10 +644,15 @@ def test_a_workdir_that_is_none_is_named():
     checkpoints.load_model(pathlib.Path(__file__).parent)
 
 
-def test_messages_of_a_run_go_to_its_log_alone(tmp_path):
+def test_messages_of_a_run_go_to_its_log_alone(tmp_path, monkeypatch, capsys):
   logger = logging.getLogger("mstgcn_jax")
+  monkeypatch.setattr(logger, "propagate", True)
   before = logger.handlers, logger.level, logger.propagate
+  with run_log.logging_to(tmp_path, quiet=True):
+    logger.info("of another process than the first")
+  assert not list(tmp_path.iterdir()) and not capsys.readouterr().out
   with run_log.logging_to(tmp_path):
+    assert not list(tmp_path.iterdir()) and not logger.propagate
     logger.info("of all seeds")
     (tmp_path / "seed_0").mkdir()
     with run_log.logging_to(tmp_path / "seed_0"):

@@ -167,7 +167,7 @@ def test_a_bar_counts_from_the_end_of_the_first_step(columns, monkeypatch):
   assert terminal.text == ""  # of another process than the first; no frozen bar while it compiles
   for step in (1, 2):
     progress.update(step, epoch=1, loss=0.25, learning_rate=0.1)
-  assert progress._bar.initial == 1
+  assert (progress._bar.initial, progress._bar.n) == (1, 2)
   with progress.busy("evaluating …"):
     progress.close()
   assert "/4 [" in terminal.text and "evaluating …" in terminal.text

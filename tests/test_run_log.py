@@ -41,6 +41,11 @@ def clock(monkeypatch):
   return now
 
 
+def test_a_run_that_begins_again_does_not_mind_what_is_there(path):
+  path.write_text("damaged\n")
+  assert list(run_log.read_metrics(written(path)))
+
+
 @pytest.mark.parametrize(
   ("step", "evaluated", "kept"), [(2, False, 2), (2, True, 3), (1, False, 1), (0, False, 0)]
 )
@@ -90,7 +95,11 @@ def test_curves_are_by_split_and_stream_with_nan_where_a_row_has_no_figure(path)
   np.testing.assert_equal(curves["train", "joint"], {k: [v] for k, v in expected.items()})
 
 
-def test_speed_is_of_the_steps_without_the_first_and_names_the_wait_for_data(clock, monkeypatch):
+def test_speed_is_of_the_steps_without_the_first_and_names_the_wait_for_data(
+  clock, monkeypatch, caplog
+):
+  caplog.set_level("INFO", "mstgcn_jax")
+
   def compile_and_run(outputs):
     clock[0] += 5
 
@@ -111,9 +120,15 @@ def test_speed_is_of_the_steps_without_the_first_and_names_the_wait_for_data(clo
     "run/data_wait_share": 2 / 8,
     "run/device_memory_gib": 1.5,
   }
+  assert caplog.messages[-1] == "2.0 clips/s, 25.0 % of the time waiting for data"
   speed.restart(15)
   clock[0] += 2
-  assert speed.figures(16, 4)["run/data_wait_share"] == 0
+  memory.memory_stats = lambda: None  # as on a CPU
+  assert speed.figures(16, 4) == {
+    "run/first_step_seconds": 5,
+    "run/clips_per_second": 2,
+    "run/data_wait_share": 0,
+  }
 
 
 @pytest.mark.parametrize(
@@ -136,19 +151,56 @@ def test_a_trace_is_of_as_many_steps_as_asked_for(
     for step in ran:
       tracer.step(step)
     step = "end"
-  assert found == traced and (said or "") in caplog.text and bool(said) == bool(caplog.text)
+  assert found == traced
+  assert len(caplog.messages) == (said is not None) and (said or "") in caplog.text
 
 
-def test_what_ended_a_run_is_not_hidden_by_what_closing_its_files_says(tmp_path, monkeypatch):
+@pytest.fixture
+def record(tmp_path):
+  """What records in a process that is not the first one, with epochs of three steps."""
   options = {"first_step": 0, "evaluated": False, "total_steps": 6, "steps_per_epoch": 3}
   options |= {"batch_size": 4, "hyperparameters": {}, "enabled": False}
-  record = run_log.Recorder(tmp_path, **options)
+  return run_log.Recorder(tmp_path, **options)
+
+
+def test_the_first_process_alone_writes(record, tmp_path):
   assert [record.epoch(step) for step in (1, 3, 4, 6)] == [1, 1, 2, 2]
+  with record:
+    record.scalars(1, {"run/clips_per_second": 1.0})
+    record.flush()
+  assert not list(tmp_path.iterdir())
+
+
+def test_rows_and_tags_of_two_streams_are_told_apart(record):
+  rows, tags, shown, flushed = [], {}, [], []
+  flush = lambda name: types.SimpleNamespace(flush=lambda: flushed.append(name))
+  record._enabled, record._file, record._board, record.bar = True, *map(flush, ("csv", "tb", ""))
+  record._file.add = lambda **row: rows.append(row)
+  record._board.write_scalars = lambda step, values: tags.update(values)
+  record.bar.update = lambda step, **said: shown.append((step, said))
+  figures = {"loss": 1.5, "top1": 0.5, "learning_rate": 0.1, "grad_norm": 2.0}
+  record.step(4, {"joint": figures | {"stop": 0}, "bone": figures | {"loss": 2.5}})
+  record.evaluation(6, "eval", {"joint": {"top1": 0.5}, "fused": {"top1": 0.75}})
+  record.flush()
+  assert rows[1] == {"step": 4, "epoch": 2, "split": "train", "stream": "bone", **figures} | {
+    "loss": 2.5
+  }
+  assert rows[3] == {"step": 6, "epoch": 2, "split": "eval", "stream": "fused", "top1": 0.75}
+  assert (tags["train/loss/joint"], tags["train/loss/bone"]) == (1.5, 2.5)
+  assert (tags["eval/top1/joint"], tags["eval/top1/fused"]) == (0.5, 0.75) and len(tags) == 10
+  assert shown == [(4, {"epoch": 2, "loss": 1.5, "learning_rate": 0.1})]
+  assert flushed == ["csv", "tb"]
+
+
+def test_what_ended_a_run_is_not_hidden_by_what_closing_its_files_says(record, monkeypatch):
+  closed = []
+  record.bar = types.SimpleNamespace(close=lambda: closed.append("bar"))
   monkeypatch.setattr(record, "close", lambda: (_ for _ in ()).throw(RunError("disk full")))
   with pytest.raises(KeyError), record:
     raise KeyError
   with pytest.raises(RunError), record:
     pass
+  assert len(closed) == 2
 
 
 @pytest.mark.parametrize("error", [OSError(28, "disk full"), LookupError("disk full")])
@@ -161,6 +213,11 @@ def test_what_cannot_be_written_is_a_run_error_that_says_so(tmp_path, error):
       raise ours
 
 
-def test_the_stream_is_part_of_a_tag_where_there_are_several():
-  assert run_log._tagged("eval", "bone", {"top1": 0.5}, alone=True) == {"eval/top1": 0.5}
-  assert run_log._tagged("eval", "bone", {"top1": 0.5}, alone=False) == {"eval/top1/bone": 0.5}
+def test_lines_of_progress_come_after_a_while_from_the_first_process_alone(clock, caplog):
+  caplog.set_level("INFO", "mstgcn_jax")
+  for enabled, lines in ((False, []), (True, [2, 4, 6, 8, 10])):  # of steps of 20 s
+    progress = run_log.ProgressBar(first=0, total=21, batch_size=8, enabled=enabled)
+    for step in range(1, 11):
+      clock[0] += 20
+      progress.update(step, epoch=1, loss=0.25, learning_rate=0.1)
+    assert [int(text.split("/")[0].removeprefix("step ")) for text in caplog.messages] == lines
