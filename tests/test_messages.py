@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 
+import jax
 import numpy as np
 import pytest
 from ending import Ended, catch_ends
@@ -124,12 +125,19 @@ def test_a_fall_back_to_the_cpu_is_said_where_jax_is_else_silenced(monkeypatch, 
     assert "fell" not in devices.in_words() and "not what" not in devices.in_words()
     devices.heed_warnings()
     devices.heed_warnings()
-    logger.warning("An NVIDIA GPU may be present. Falling back to %s.", "cpu")
+    logger.warning("An NVIDIA GPU may be present. Falling back to %s.\nA page.", "cpu")
     line = "An NVIDIA GPU may be present. Falling back to cpu."
     assert capfd.readouterr().err == f"warning: {line}\n"
     assert devices.in_words() == f"on 1 cpu device (not what JAX looked for: {line})"
   finally:
     logger.level, logger.propagate, logger.handlers[:] = state
+
+
+def test_a_trained_network_computes_in_its_own_type_but_for_bfloat16_on_a_cpu(monkeypatch):
+  for backend, in_bfloat16 in (("cpu", "float32"), ("gpu", "bfloat16")):
+    monkeypatch.setattr(jax, "default_backend", lambda found=backend: found)
+    used = [devices.dtype_for_use(dtype) for dtype in ("bfloat16", "float32", "float64")]
+    assert used == [in_bfloat16, "float32", "float64"]
 
 
 def test_a_long_message_keeps_its_end():
