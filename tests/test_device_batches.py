@@ -21,18 +21,23 @@ def on_devices(data_set, batches, meshes, *fields):
   )
 
 
-def test_clips_on_a_device_are_those_of_the_data_set(data_set):
+def test_clips_on_a_device_are_those_of_the_data_set(data_set, monkeypatch):
   mesh, how = train_step.make_mesh(), data_set.sampling(12)
+  shard_batch, put = train_step.shard_batch, []
+  spied = lambda mesh, arrays: put.append(mesh) or shard_batch(mesh, arrays)
+  monkeypatch.setattr(train_step, "shard_batch", spied)
   host = input_pipeline.eval_batches(data_set, range(9), how, batch_size=4, shares=mesh.size)
   seen = []
   for batch in on_devices(data_set, host, [mesh, mesh], "index", "valid"):
-    assert batch.keys() == {mesh}  # once, however many streams sit there
+    assert batch.keys() == {mesh}
     arrays = {name: np.asarray(array) for name, array in batch[mesh].items()}
     assert arrays.keys() == {"clips", "index", "valid"}
     for clip, row in zip(arrays["clips"][arrays["valid"]], arrays["index"], strict=False):
       np.testing.assert_array_equal(clip, data_set.sample(row, 12))
       seen.append(int(row))
   assert seen == list(range(9))
+  assert put == [mesh] * 3  # each once, however many streams sit there
+  assert device_batches.expander(mesh, 1.0, 1) is device_batches.expander(mesh, 1.0, 1)  # compiled
 
 
 def test_two_batches_are_on_the_devices_before_they_are_needed(data_set):

@@ -23,6 +23,7 @@ def test_after_a_minute_without_a_step_the_reason_is_said_once(started):
   assert started.line(1059.9) is None
   assert started.line(1060) == "no step for 60 s: waiting for the data of step 7"
   assert started.line(1061) is None
+  assert started.line(1700) and started.line(1701) is None  # after a long look away, too
 
 
 def test_it_is_said_again_after_twice_the_time_with_what_holds_then(started):

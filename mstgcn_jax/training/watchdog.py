@@ -49,7 +49,6 @@ class Watchdog:
         _log.warning("%s", line)
 
   def __enter__(self) -> "Watchdog":
-    self.step_done()
     self._thread.start()
     return self
 
