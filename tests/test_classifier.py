@@ -272,6 +272,41 @@ def test_what_one_side_does_not_know_is_no_difference(workdir):
   known = dataclasses.replace(facts, code="0123")
   assert known.code_differences(facts) == facts.code_differences(known) == []
   assert dataclasses.replace(facts, rotated=None).clip_differences(facts) == []
+  assert dataclasses.replace(facts, units="px").clip_differences(facts) == []
+
+
+@pytest.mark.parametrize(
+  ("here", "there", "said"),
+  [
+    ({"rotated": True}, {"rotated": False}, ("turned upright", "not turned")),
+    ({"joint_at_zero": 0}, {"joint_at_zero": None}, ("centred at joint 0", "not centred")),
+    ({"scored": True}, {}, ("of coordinates and a score", "of coordinates alone")),
+    ({"units": "m"}, {"units": "px"}, ("in m", "in px")),
+    ({"fill": "loop"}, {"fill": "zero"}, ("looped to the window", "ending in zeros")),
+    ({"origin": "frame"}, {"origin": "first_frame"}, ("data.center=frame", "center=first_frame")),
+    ({"bone_parents": (0,)}, {"bone_parents": None}, ("data.body_size=True", "body_size=False")),
+  ],
+)
+def test_what_clips_were_prepared_otherwise_is_said_of_both(workdir, here, there, said):
+  facts = workdir_lib.read(workdir)
+
+  def of(changes):
+    if changes.keys() & {"fill", "origin", "bone_parents"}:
+      return dataclasses.replace(facts, sampling=dataclasses.replace(facts.sampling, **changes))
+    return dataclasses.replace(facts, **changes)
+
+  (found,) = of(here).clip_differences(of(there))
+  assert all(text.endswith(words) for text, words in zip(found, said, strict=True))
+
+
+def test_code_that_changed_and_streams_that_are_not_there_are_named(workdir):
+  facts = dataclasses.replace(workdir_lib.read(workdir), code="0123", streams=("bone", "joint"))
+  assert facts.code_differences(facts) == []
+  (line,) = facts.code_differences(dataclasses.replace(facts, code="4567"))
+  assert line.endswith("is not what it was when the run was trained")
+  assert (facts.stream(None), facts.stream("joint")) == ("bone", "joint")
+  with pytest.raises(ConfigError, match="no stream 'knee'; it has bone, joint"):
+    facts.stream("knee")
 
 
 def test_a_recording_is_turned_by_sum_where_its_data_set_was(tmp_path):
