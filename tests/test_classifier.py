@@ -252,7 +252,12 @@ def test_facts_are_read_as_they_were_written(workdir, tmp_path):
     "joint_at_zero": None,
   }
   prepared = {"scored": True, "upward": "y", "picture": (640, 480), "reading": {"own": ["--flat"]}}
+  prepared |= {"rotated": False, "by_sum": True, "units": "image fractions"}
   facts = dataclasses.replace(workdir_lib.read(workdir), **known, **prepared)
+  bones = facts.model.skeleton.bone_parents
+  changes = {"kind": "uniform", "views": 4, "origin": "first_frame", "bone_parents": bones}
+  changes |= {"fill": "zero", "center": 3}
+  facts = dataclasses.replace(facts, sampling=dataclasses.replace(facts.sampling, **changes))
   facts.write(tmp_path)
   assert workdir_lib.read(tmp_path) == facts
 
@@ -297,6 +302,16 @@ def test_what_clips_were_prepared_otherwise_is_said_of_both(workdir, here, there
 
   (found,) = of(here).clip_differences(of(there))
   assert all(text.endswith(words) for text, words in zip(found, said, strict=True))
+
+
+def test_a_network_that_is_another_function_is_named_by_its_fields(workdir):
+  facts = workdir_lib.read(workdir)
+  changed = lambda **fields: facts.model_differences(dataclasses.replace(facts.model, **fields))
+  assert changed() == changed(dtype="bfloat16", remat=True) == []
+  assert changed(dropout=0.5) == ["dropout: 0.0 in the run, 0.5 here"]
+  skeleton = facts.model.skeleton
+  turned = dataclasses.replace(skeleton, joints=skeleton.joints[::-1])
+  assert changed(skeleton=turned) == [f"skeleton: another {skeleton.name} in the run"]
 
 
 def test_code_that_changed_and_streams_that_are_not_there_are_named(workdir):
