@@ -214,7 +214,12 @@ def test_an_axis_becomes_another_without_mirroring():
 
 
 @pytest.mark.parametrize(
-  "wrong", [{"upward": "up"}, {"units": 1}, {"picture": [640]}, {"picture": [640, 0]}, {"other": 1}]
+  "wrong",
+  [
+    *({"upward": "up"}, {"units": 1}, {"picture": [640]}, {"picture": [640, 0]}, {"other": 1}),
+    *({"rotated": "yes"}, {"scored": None}, {"by_sum": "y"}, {"picture": ["640", "480"]}),
+    *({"reading": ["own"]}, {"reading": {"own": [1]}}),
+  ],
 )
 def test_a_preparation_that_nobody_wrote_is_damage(tmp_path, wrong):
   with pytest.raises(DataError, match=r"model\.json is damaged"):
@@ -225,6 +230,9 @@ def test_a_preparation_that_nobody_wrote_is_damage(tmp_path, wrong):
   "wrong",
   [
     *({"class_names": ["a", "b"]}, {"class_names": "abc"}, {"streams": []}, {"other": 1}),
+    *({"class_names": ["a", "b", 3]}, {"streams": ["knee"]}, {"streams": {"joint": 1}}),
+    *({"input": {"window": 2.5}}, {"input": {"body_size": 1}}, {"input": {"other": 1}}),
+    *({"loading": {"fill": "none", "center": 1}}, {"loading": {"fill": "loop"}}),
     *(
       {"joint_at_zero": 25},
       {"joint_at_zero": 1.0},
