@@ -29,6 +29,7 @@ def test_what_help_prints_can_be_typed(path):
     name, _, text = argument.removeprefix("--config.").partition("=")
     config_lib.override(again, name, text)
   assert again.to_dict() == config.to_dict()
+  assert shlex.split(config_lib.typed("data.dir", "my data")) == ["--config.data.dir=my data"]
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,7 @@ def test_what_help_prints_can_be_typed(path):
     ("seeds=()", ()),
     ("optimizer.decay_epochs=7", (7,)),
     ("data.holdout_subjects=ann,bob", ("ann", "bob")),
+    ("data.holdout_subjects='ann, bob'", ("ann, bob",)),
     ("augment.rotation=0,0,0.5", (0, 0, 0.5)),
     ("model.blocks=((3,8,False,1),(8,8,True,2))", ((3, 8, False, 1), (8, 8, True, 2))),
     ("model.blocks=None", None),
@@ -51,6 +53,8 @@ def test_what_help_prints_can_be_typed(path):
     ("model.attention=ca", "ca"),
     ("model.remat=true", True),
     ("model.remat=False", False),
+    ("model.remat=1", True),
+    ("model.remat=0", False),
     ("optimizer.learning_rate=1", 1.0),
     ("optimizer.learning_rate=1e-3", 0.001),
     ("epochs=7", 7),
@@ -74,7 +78,9 @@ def test_a_value_is_understood_as_its_field_is(text, expected):
     ("zzzz=5", "no such field: zzzz$"),
     ("epochs=many", "epochs is 'many'; it must be a whole number"),
     ("epochs=2.5", "epochs is 2.5; it must be a whole number"),
-    ("epochs=None", "epochs is None; it must be a whole number"),
+    ("epochs=None", "epochs is None; it must be a whole number$"),
+    ("epochs=True", "epochs is True; it must be a whole number$"),
+    ("model.width=wide", "model.width is 'wide'; it must be a whole number or None$"),
     ("model.remat=maybe", "model.remat is 'maybe'; it must be true or false"),
     ("optimizer.learning_rate=fast", "learning_rate is 'fast'; it must be a number"),
     ("optimizer.learning_rate=1" + 400 * "0", "learning_rate is 10*; it must be a number"),
@@ -99,6 +105,7 @@ def test_a_mistyped_field_or_value_is_named(text, message):
     ("streams={'joint'}", r"streams is .* it must be such as \('joint', 'bone'\)"),
     ("seed=4294967296", r"seed is 4294967296; it must be 0 or more, below 2\*\*32"),
     ("seeds=(0, 4294967296)", r"seeds is .* it must be whole numbers from 0"),
+    ("seeds=" + 5000 * "[", r"seeds is .* it must be whole numbers from 0"),
     ("epochs=3000000000", "epochs is 3000000000; it must be at least 1, below"),
     ("optimizer.decay_epochs=(3000000000,)", "decay_epochs is .* it must be whole numbers"),
     ("optimizer.freeze_adjacency_through=3000000000", "must be below"),
@@ -163,11 +170,13 @@ def test_a_config_that_was_damaged_on_the_disk_is_named(change, tmp_path):
     config_lib.read(tmp_path / "config.json")
 
 
-def test_a_runs_config_is_taken_as_a_file_of_configs_is(tmp_path):
+def test_a_runs_config_is_taken_as_a_file_of_configs_is(tmp_path, monkeypatch):
   config_lib.write(typed("model.width=12", "allow_config_change=1"), tmp_path / "config.json")
   again = config_lib.load(tmp_path / "config.json", [("seed", "7")])
   assert again.to_dict() == typed("model.width=12", "seed=7").to_dict()
   assert config_lib.name_of("runs/x/config.json") == "x" and config_lib.name_of("a/b.py") == "b"
+  monkeypatch.chdir(tmp_path)
+  assert config_lib.name_of("config.json") == tmp_path.name
 
 
 def test_code_that_a_runs_config_names_is_imported_where_it_is_said_again(tmp_path):
@@ -176,6 +185,9 @@ def test_code_that_a_runs_config_names_is_imported_where_it_is_said_again(tmp_pa
     config_lib.load(tmp_path / "config.json")
   changes = [("seed", "1"), ("model.block_type", "mine:Layer/ms")]
   assert config_lib.load(tmp_path / "config.json", changes).model.block_type == "mine:Layer/ms"
+  lines = ("from mstgcn_jax.training import config", "get_config = config.default")
+  (tmp_path / "mine.py").write_text("\n".join(lines))  # a program already
+  assert config_lib.load(tmp_path / "mine.py", changes[1:]).model.block_type == "mine:Layer/ms"
   ours = [("model.block_type", "ms")]
   assert config_lib.load(tmp_path / "config.json", ours).model.block_type == "ms"
 
@@ -186,10 +198,27 @@ def test_a_config_named_without_its_ending_is_found_and_said(tmp_path):
     config_lib.load(tmp_path / "mine")
 
 
-def test_a_file_that_gives_no_config_is_named(tmp_path):
-  (tmp_path / "mine.py").write_text("def get_config():\n  return {'epochs': 3}")
-  with pytest.raises(ConfigError, match=r"mine\.py: get_config\(\) returns {'epochs': 3}, not a"):
+@pytest.mark.parametrize(
+  ("content", "said"),
+  [
+    (
+      "def get_config():\n  return {'epochs': 3}",
+      r"mine\.py: get_config\(\) returns {'epochs': 3}, not",
+    ),
+    ("def config():\n  pass", r"mine\.py has no function get_config\(\)$"),
+    ("def get_config():\n  raise ValueError('a\\n b')", r"mine\.py, line 2: ValueError: a b$"),
+    ("from mstgcn_jax.errors import ConfigError\nraise ConfigError('as it is')", "^as it is$"),
+  ],
+)
+def test_a_file_that_gives_no_config_is_named(tmp_path, content, said):
+  (tmp_path / "mine.py").write_text(content)
+  with pytest.raises(ConfigError, match=said):
     config_lib.load(tmp_path / "mine.py")
+
+
+def test_a_mistyped_field_in_a_file_of_ones_own_is_no_new_one():
+  with pytest.raises(AttributeError, match="epoch"):
+    config_lib.default().epoch = 3
 
 
 def test_another_number_of_epochs_is_another_computation_where_the_rate_knows_the_end():
