@@ -111,7 +111,33 @@ def test_a_mistyped_field_or_value_is_named(text, message):
     ("optimizer.freeze_adjacency_through=3000000000", "must be below"),
     ("init_ignore=None", r"init_ignore is \(None,\); it must be parts of the paths of tensors"),
     ("model.attention=None2", "attention is 'None2'; allowed: None, stja"),
-    ("data.views=0", "data.views is 0; it must be at least 1"),
+    *(
+      (f"{field}=0", f"{field} is 0; it must be at least 1")
+      for field in ("epochs", "batch_size", "eval_batch_size", "eval_every", "heartbeat_timeout")
+    ),
+    *(
+      (f"data.{field}=0", f"data.{field} is 0; it must be at least 1")
+      for field in ("window", "num_persons", "views")
+    ),
+    *(
+      (f"{field}=-1", f"{field} is -1; it must be 0 or more")
+      for field in ("save_every_steps", "early_stopping", "stream_devices", "profile_steps")
+    ),
+    *(
+      (f"min_steps_per_epoch={steps}", f"is {steps}; it must be 0 or more, below")
+      for steps in (-1, 2**31)
+    ),
+    ("seed=-1", r"seed is -1; it must be 0 or more, below 2\*\*32"),
+    ("seeds=0,True", r"seeds is \(0, True\); it must be whole numbers from 0, each once"),
+    ("seeds=0,1,0", r"seeds is \(0, 1, 0\); it must be whole numbers from 0, each once"),
+    ("streams=()", r"streams is \(\); it must be such as \('joint', 'bone'\)"),
+    ("streams=joint,7", r"streams is \('joint', 7\); it must be such as \('joint', 'bone'\)"),
+    ("streams=joint,joint", r"streams is \('joint', 'joint'\); it must be without repetition"),
+    ("label_smoothing=-0.1", r"label_smoothing is -0.1; it must be in \[0, 1\)"),
+    ("mixup=1e999", "mixup is inf; it must be 0 or more"),
+    ("init_ignore=('',)", r"init_ignore is \('',\); it must be parts of the paths of tensors"),
+    ("model.blocks=((),)", r"model.blocks is \(\(\),\); it must be"),
+    ("augment.joint_dropout=2", r"joint_dropout must be a probability in \[0, 1\), not 2.0"),
     ("data.sampling=middle", "sampling 'middle' is unknown; expected one of loop, "),
     ("data.center=middle", "data.center is 'middle'; it must be of frame, first_frame"),
     ("label_smoothing=1", r"label_smoothing is 1.0; it must be in \[0, 1\)"),
@@ -119,13 +145,16 @@ def test_a_mistyped_field_or_value_is_named(text, message):
     ("streams=joint,knee", r"streams is \('joint', 'knee'\); it must be of joint, "),
     ("streams=joint,joint+bone", "streams is .* it must be of equal channels; train apart"),
     ("model.dtype=float64", "model.dtype is 'float64'; it must be float32 or bfloat16 unless"),
-    ("early_stopping=-1", "early_stopping is -1; it must be 0 or more"),
-    ("heartbeat_timeout=0", "heartbeat_timeout is 0; it must be at least 1"),
   ],
 )
 def test_a_value_that_makes_no_sense_is_refused(text, message):
   with pytest.raises(ConfigError, match=message):
     config_lib.validate(typed(text))
+
+
+def test_the_largest_numbers_are_taken():
+  config_lib.validate(typed(f"seed={2**32 - 1}", f"epochs={2**31 - 1}"))
+  config_lib.validate(typed(f"seeds=0,{2**32 - 1}", f"min_steps_per_epoch={2**31 - 1}"))
 
 
 def test_subjects_as_numpy_counts_them_are_refused_before_anything_is_written():
