@@ -232,7 +232,7 @@ def test_a_config_named_without_its_ending_is_found_and_said(tmp_path):
   [
     (
       "def get_config():\n  return {'epochs': 3}",
-      r"mine\.py: get_config\(\) returns {'epochs': 3}, not",
+      r"mine\.py: get_config\(\) returns {'epochs': 3}, not a",
     ),
     ("def config():\n  pass", r"mine\.py has no function get_config\(\)$"),
     ("def get_config():\n  raise ValueError('a\\n b')", r"mine\.py, line 2: ValueError: a b$"),

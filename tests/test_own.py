@@ -305,6 +305,8 @@ def test_a_bad_clip_is_reported_by_its_name(raw):
     ("name,label,label\na,x,y\n", "'label', which is empty or there twice"),
     ("name,,label\na,x,y\n", "column 2 is called '', which is empty or there twice"),
     ("name,label,a\7\na,x,y\n", r"column 3 is called 'a\\x07', which is"),
+    ("name,label,frames\na,x,9\n", "'frames' is filled by the preparation; rename it"),
+    ("name,label\na,x,3\n", "line 2 has 3 fields, the first 2"),
     ("name,label,Frames\na,x,9\n", "'frames' is filled by the preparation; rename it"),
     ("name,label\n\na,x,3\n", "line 3 has 3 fields, the first 2"),
     ("name,label,room\na,x\n", "line 2 has 2 fields, the first 3"),

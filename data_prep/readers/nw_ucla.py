@@ -88,7 +88,7 @@ def _person(joints: Any, num_joints: int) -> np.ndarray:
   """What JSON holds as float64 [frame, joint, 3]."""
   try:
     person = np.array(joints)
-  except ValueError as error:
+  except (ValueError, OverflowError) as error:
     raise DataError(f"skeletons is not [frame, joint, x y z] ({error})") from error
   if person.dtype.kind not in "if" or person.shape[1:] != (num_joints, 3):
     found = person.shape if person.dtype.kind in "if" else "no numbers"
