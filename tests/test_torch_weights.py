@@ -695,14 +695,14 @@ def test_arguments_of_other_networks_mean_what_their_code_takes_them_for(args, f
 
 
 def test_what_a_name_does_not_tell_is_said_and_can_be_given(tmp_path, capsys):
-  _, state = of_network("ctrgcn", skeleton="utd_mhad", num_persons=1)
+  _, state = of_network("agcn", skeleton="utd_mhad", num_persons=1)
   assert skeletons.get("utd_mhad").num_joints == 20
   torch_weights.write_state_dict(state, tmp_path / "w.safetensors")
-  command = ["import", str(tmp_path / "w.safetensors"), "ctrgcn"]
+  command = ["import", str(tmp_path / "w.safetensors"), "agcn"]
   weights_main([*command, str(tmp_path / "guessed")])
   taken = "taken for nw_ucla (20 joints), 1 person, strategy spatial"
   assert taken in capsys.readouterr().out
-  _, state = of_network("ctrgcn", skeleton="utd_mhad", num_persons=3, in_channels=2)
+  _, state = of_network("agcn", skeleton="utd_mhad", num_persons=3, in_channels=2)
   torch_weights.write_state_dict(state, tmp_path / "w.safetensors")
   given = ["--skeleton", "utd_mhad", "--persons", "3"]
   weights_main([*command, str(tmp_path / "given"), *given])
