@@ -7,7 +7,7 @@ import optax
 import pytest
 from flax import nnx
 
-from mstgcn_jax.model import MSTGCN, ModelConfig, alignment, platform
+from mstgcn_jax.model import MSTGCN, ModelConfig, abstract_network, alignment, platform
 
 # Groups of 5 and 9 channels: in float32, whole ones have 8 and 12, in float64 6 and 10.
 BLOCKS = ((3, 20, False, 1), (20, 20, True, 1), (20, 36, True, 2))
@@ -80,7 +80,7 @@ def test_a_block_0_that_makes_no_groups_runs_as_it_is():
 
 def _widths(config: ModelConfig) -> list[int]:
   """Output channels of every block as it runs on a GPU."""
-  blocks = nnx.eval_shape(lambda: MSTGCN(config, rngs=nnx.Rngs(0))).blocks
+  blocks = abstract_network(config).blocks
   with platform.forced("gpu"):
     ran = nnx.eval_shape(lambda blocks: alignment.aligned(blocks, config), blocks)
   return [block.temporal.body.branches[0].norm.bias.shape[0] for block in ran[1:]]
@@ -93,7 +93,7 @@ def test_groups_of_28_have_32_channels_in_bfloat16_and_all_others_their_own():
 
 def test_on_a_cpu_blocks_run_as_they_are():
   config = _config()
-  model = MSTGCN(config, rngs=nnx.Rngs(0))
+  model = abstract_network(config)
   with platform.forced("cpu"):
     assert alignment.aligned(model.blocks, config) is model.blocks
 
@@ -111,7 +111,7 @@ def test_on_a_cpu_blocks_run_as_they_are():
 )
 def test_networks_whose_zeros_would_count_run_as_they_are(fields):
   config = _config(**fields)
-  model = MSTGCN(config, rngs=nnx.Rngs(0))
+  model = abstract_network(config)
   with platform.forced("gpu"):
     assert alignment.aligned(model.blocks, config) is model.blocks
 
