@@ -148,6 +148,7 @@ def test_given_splits_come_from_their_column(tmp_path):
     ("kfold:k=many", "k must be a whole number, not 'many'"),
     ("kfold:k=9", "k=9 is not possible with the 7 values of column 'subject'"),
     ("kfold:k=3,fold=3", "fold=3 is outside 0..2"),
+    ("kfold:seed=-1", "seed=-1 is not possible; expected 0 or more"),
     ("leave_one_out:value=12", "no clip has subject '12'; there are 1, 2, 3"),
   ],
 )

@@ -102,6 +102,8 @@ def _kfold(data_set: DataSet, column: str, k: int, fold: int, seed: int) -> _Mas
     )
   if not 0 <= fold < k:
     raise ConfigError(f"kfold: fold={fold} is outside 0..{k - 1}")
+  if seed < 0:
+    raise ConfigError(f"kfold: seed={seed} is not possible; expected 0 or more")
   shuffled = np.random.default_rng(seed).permutation(values)
   evaluate = np.isin(data_set.column(column), shuffled[fold::k])
   return ~evaluate, evaluate
