@@ -6,8 +6,7 @@
     classify = mst.Classifier("runs/quickstart")  # joints in, probabilities out
     model = mst.MSTGCN(mst.ModelConfig(num_classes=60), rngs=nnx.Rngs(0))
 
-What is named here is loaded when it is first used; only training and reading prepared data sets
-import TensorFlow.
+What is named here is loaded when it is first used; only training and evaluation import TensorFlow.
 """
 
 import importlib
