@@ -118,9 +118,7 @@ def convolve(x: jax.Array, weight: jax.Array, *, stride: int, dilation: int = 1)
   )
 
 
-def _convolve_on_cpu(
-  x: jax.Array, weight: jax.Array, *, stride: int, dilation: int = 1
-) -> jax.Array:
+def _convolve_on_cpu(x: jax.Array, weight: jax.Array, *, stride: int, dilation: int) -> jax.Array:
   """As `convolve`: by one product where clips are short or groups narrow, else in phases."""
   frames, channels = x.shape[-2:]
   short = frames <= len(weight) or frames * channels <= _NARROW
@@ -150,7 +148,7 @@ def _convolve_in_one_product(
 
 
 def _convolve_in_phases(
-  x: jax.Array, weight: jax.Array, *, stride: int, dilation: int = 1
+  x: jax.Array, weight: jax.Array, *, stride: int, dilation: int
 ) -> jax.Array:
   """As `convolve`, by convolutions over one dimension without stride.
 
@@ -167,7 +165,7 @@ def _convolve_in_phases(
     before = -((dilation * first - pad) // stride)
     phase = (dilation * first - pad) % stride
     taps, frames = weight[first::step], x[..., phase::stride, :]
-    after = outputs - 1 + apart * (len(taps) - 1) + 1 - before - frames.shape[-2]
+    after = outputs + apart * (len(taps) - 1) - before - frames.shape[-2]
     total += _convolve_once(frames, taps, (before, after), apart)
   return total
 
