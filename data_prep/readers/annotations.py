@@ -42,12 +42,8 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   """The annotations of a pickle, or of a folder's: one per part of the split, or per clip."""
   splits, contents = _read(raw)
   names = [_name(content, i) for i, content in enumerate(contents)]
-  columns, warnings = exchange.split_columns(splits, names)
-  facts = exchange.ntu_facts(names)
-  annotations = [
-    _Annotation(name, content, fact | {column: of.get(name, "") for column, of in columns.items()})
-    for name, content, fact in zip(names, contents, facts, strict=True)
-  ]
+  facts, warnings = exchange.clip_facts(splits, names)
+  annotations = [_Annotation(*one) for one in zip(names, contents, facts, strict=True)]
   usual = _usual(contents)
   keypoints = [_numbers(content, "keypoint") for content in raw_values.some(usual, _LOOKED_AT)]
   doubts = layouts.check_axes([keypoint.shape for keypoint in keypoints])

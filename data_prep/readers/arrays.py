@@ -82,10 +82,9 @@ def open_agcn(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   members: dict[str, list[str]] = {}
   for name, (path, _) in zip(names, places, strict=True):
     members.setdefault(_part(path), []).append(name)
-  columns, warnings = exchange.split_columns(members, names)
-  facts = exchange.ntu_facts(names)
+  facts, warnings = exchange.clip_facts(members, names)
   rows = [
-    _Row(name, label, fact | {c: of.get(name, "") for c, of in columns.items()}, str(path), index)
+    _Row(name, label, fact, str(path), index)
     for name, label, fact, (path, index) in zip(names, labels, facts, places, strict=True)
   ]
   doubt = "the arrays have their axes in another order than [clip, channel, frame, joint, person]"

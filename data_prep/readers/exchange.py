@@ -94,6 +94,17 @@ def ntu_facts(names: Collection[str]) -> list[dict[str, int]]:
   return [dict(zip(fields, map(int, match.groups()), strict=False)) for match in matches if match]
 
 
+def clip_facts(
+  splits: Mapping[str, Collection[str]], names: Sequence[str], called: Sequence[str] | None = None
+) -> tuple[list[dict[str, int | str]], list[str]]:
+  """Facts of every clip: `ntu_facts` of what it is `called`, by default its name, and its part in
+  each of the `split_columns`, whose lines to print are the second thing returned."""
+  columns, warnings = split_columns(splits, names)
+  facts = zip(names, ntu_facts(called or names), strict=True)
+  parts = lambda name: {column: of.get(name, "") for column, of in columns.items()}
+  return [fact | parts(name) for name, fact in facts], warnings
+
+
 def part_of(name: str) -> tuple[str, str] | None:
   """Protocol and part ('train', 'trainval', 'val' or 'test') that a split's name says, if any."""
   match = _SPLIT.fullmatch(name.lower())

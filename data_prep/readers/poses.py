@@ -250,13 +250,10 @@ def _by_folder(
       "give a CSV of name,label with --labels"
     )
   classes = {clip: path[1 if split else 0] for clip, path in parts.items()}
-  columns: dict[str, dict[str, str]] = {}
-  warnings: list[str] = []
-  if split:
-    members: dict[str, list[str]] = {}
-    for clip, path in parts.items():
-      members.setdefault(path[0], []).append(clip)
-    columns, warnings = exchange.split_columns(members, list(clips))
+  members: dict[str, list[str]] = {}
+  for clip, path in parts.items() if split else ():
+    members.setdefault(path[0], []).append(clip)
+  facts, warnings = exchange.clip_facts(members, list(clips), [path[-1] for path in parts.values()])
   names = tuple(sorted(set(classes.values())))
   if len(names) == 1:
     warnings.append(f"all clips are of the one class {names[0]!r}: is --raw the folder of classes?")
@@ -266,14 +263,8 @@ def _by_folder(
     names = exchange.class_names(args, range(len(names)))
     if unknown := sorted(set(classes.values()) - set(names)):
       raise DataError(f"the folder {unknown[0]!r} is not among the names of {args.classes}")
-  facts = exchange.ntu_facts([path[-1] for path in parts.values()])
   recordings = [
-    _Recording(
-      clip,
-      files,
-      names.index(classes[clip]),
-      fact | {column: of.get(clip, "") for column, of in columns.items()},
-    )
+    _Recording(clip, files, names.index(classes[clip]), fact)
     for (clip, files), fact in zip(clips.items(), facts, strict=True)
   ]
   return recordings, names, warnings
