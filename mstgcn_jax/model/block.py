@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 import jax
 from flax import nnx
 
-from mstgcn_jax.errors import ConfigError, first_line, line_in
+from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model import neighbours, own
 from mstgcn_jax.model.attention import make_attention
 from mstgcn_jax.model.compose import Bottleneck, Function, MultiScale, Residual, identity
@@ -100,7 +100,7 @@ def spatial_layer(
       called with the other arguments.
   """
   if ":" in kind:
-    return make_own("block_type", kind, config, block, rngs=rngs)
+    return own.make("block_type", kind, config, block, rngs=rngs)
   make = _find(kind, LAYERS | neighbours.SPATIAL)
   stride = block.stride if kind in neighbours.STRIDED else 1
   return make(_over_joints(config, block, stride, rngs))
@@ -115,7 +115,7 @@ def temporal_layer(
     kind: one of `LAYERS` or `neighbours.TEMPORAL`; otherwise as for `spatial_layer`.
   """
   if ":" in kind:
-    return make_own("block_type", kind, config, block, rngs=rngs)
+    return own.make("block_type", kind, config, block, rngs=rngs)
   make = _find(kind, LAYERS | neighbours.TEMPORAL)
   return make(_over_frames(config, block, rngs))
 
@@ -230,30 +230,3 @@ def _find(kind: str, layers: Mapping[str, Callable]) -> Callable[[Parts], nnx.Mo
   if kind not in layers:
     raise ConfigError(f"block_type names the layer {kind!r}; there are {', '.join(layers)}")
   return layers[kind]
-
-
-def make_own(
-  field: str, name: str, *config: ModelConfig | BlockConfig, rngs: nnx.Rngs
-) -> nnx.Module:
-  """The module that a function of one's own makes, which a config field names.
-
-  Args:
-    name: 'package.module:function'.
-    config: what it takes beside `rngs`.
-  """
-  module, _, function = name.partition(":")
-  what, takes = "layer", "(config, block, rngs=rngs)"
-  if field == "network":
-    what, takes = "network", "(config, rngs=rngs)"
-  named = f"{field} names the {what} {name!r}, which cannot be"
-  try:
-    code = own.load(module)
-    make = getattr(code, function)
-  except Exception as error:  # whatever a module of somebody else's raises
-    raise ConfigError(f"{named} imported: {type(error).__name__}: {error}") from error
-  try:
-    return make(*config, rngs=rngs)
-  except TypeError as error:
-    place = line_in(error, [own.file(module)])
-    said = f"{place}: {first_line(error)}" if place else first_line(error)
-    raise ConfigError(f"{named} made ({said}); it is called with {takes}") from error

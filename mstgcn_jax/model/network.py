@@ -9,8 +9,8 @@ import numpy as np
 from flax import nnx
 
 from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.model import alignment, draws, initial
-from mstgcn_jax.model.block import make_block, make_own
+from mstgcn_jax.model import alignment, draws, initial, own
+from mstgcn_jax.model.block import make_block
 from mstgcn_jax.model.compose import ConvNorm, identity
 from mstgcn_jax.model.config import ModelConfig
 from mstgcn_jax.model.norm import STATISTICS, BatchNorm, Shift
@@ -32,7 +32,7 @@ def make_network(config: ModelConfig, *, rngs: nnx.Rngs) -> "Network | Any":
     A module: clips float32 [batch, person, frame, joint, channel] -> logits [batch, class].
   """
   if ":" in config.network:
-    return make_own("network", config.network, config, rngs=rngs)
+    return own.make("network", config.network, config, rngs=rngs)
   return (MSTGCN if config.network == "mstgcn" else Network)(config, rngs=rngs)
 
 

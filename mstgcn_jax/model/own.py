@@ -1,4 +1,4 @@
-"""Modules of one's own that a config names: imported, and what their files held then.
+"""Code of one's own that a config names: imported and called, and what its files held then.
 
 A process goes on with what it imported, whatever becomes of the file, such as beside a notebook.
 """
@@ -8,6 +8,11 @@ import pathlib
 import sys
 import types
 from collections.abc import Sequence
+
+from flax import nnx
+
+from mstgcn_jax.errors import ConfigError, first_line, line_in
+from mstgcn_jax.model.config import BlockConfig, ModelConfig
 
 # Name -> the module's spec, which `importlib.reload` replaces, and its file's content.
 _imported: dict[str, tuple[object, bytes]] = {}
@@ -38,6 +43,30 @@ def changed(names: Sequence[str]) -> list[str]:
     for name in dict.fromkeys(names)
     if name in _imported and _content(name) != _imported[name][1]
   ]
+
+
+def make(field: str, name: str, *config: ModelConfig | BlockConfig, rngs: nnx.Rngs) -> nnx.Module:
+  """The module that a function of one's own makes, which a config field names.
+
+  Args:
+    name: 'package.module:function'.
+    config: what it takes beside `rngs`.
+  """
+  module, _, function = name.partition(":")
+  what, takes = "layer", "(config, block, rngs=rngs)"
+  if field == "network":
+    what, takes = "network", "(config, rngs=rngs)"
+  named = f"{field} names the {what} {name!r}, which cannot be"
+  try:
+    function = getattr(load(module), function)
+  except Exception as error:  # whatever a module of somebody else's raises
+    raise ConfigError(f"{named} imported: {type(error).__name__}: {error}") from error
+  try:
+    return function(*config, rngs=rngs)
+  except TypeError as error:
+    place = line_in(error, [file(module)])
+    said = f"{place}: {first_line(error)}" if place else first_line(error)
+    raise ConfigError(f"{named} made ({said}); it is called with {takes}") from error
 
 
 def _content(name: str) -> bytes:
