@@ -398,13 +398,14 @@ def test_a_table_gives_labels_and_facts_and_sizes_of_pictures(raw, capsys):
   prepare(raw, "--overwrite", status=1)
   assert "width and height of v0: 640x is no size" in capsys.readouterr().err
   lines[1] = "v0,,3,640.0,480"
-  lines.append("v7,wave,3,640,480")
+  lines += ["v7,wave,3,640,480", ",wave,3,640,480"]
   for folder in ("one", "another"):  # which of two is meant nobody knows
     files.openpose(raw / folder / "v7", files.seen("body_25", 2, frames=6))
   (raw / "clips.csv").write_text("\n".join(lines))
-  data = prepare(raw, "--overwrite", "--max-bad", 70)
+  data = prepare(raw, "--overwrite", "--max-bad", 80)
   report = (data.path / REPORT).read_text()
   assert "it has no label" in report and "v7,there are no key points for it" in report
+  assert ".,there are no key points for it" in report  # of no name
 
 
 def test_a_table_of_labels_that_cannot_be_read_is_not_passed_over(raw, capsys):

@@ -284,7 +284,8 @@ def _by_table(
   recordings, used = [], set()
   for i, name in enumerate(names):
     if name not in clips and last[name] != 1:  # maybe a file's, with its ending
-      name = pathlib.PurePosixPath(name).with_suffix("").as_posix()
+      path = pathlib.PurePosixPath(name)
+      name = (path.parent / path.stem).as_posix()
     clip = name if name in clips else short.get(name) if last[name] == 1 else None
     used.add(clip)
     picture = None
