@@ -630,13 +630,16 @@ def test_kinetics_clips_without_a_skeleton_are_empty_and_need_no_file(tmp_path):
 def test_the_folder_of_kinetics_labels_says_which_clips_train(tmp_path):
   raw = tmp_path / "to_train"
   raw.mkdir()
-  for name in ("kinetics_train", "kinetics_val", "mine"):
+  for name in ("kinetics_train", "kinetics_val", "mine", ""):  # the last beside its clips
     clips = labels_json(**{f"{name}_b": (1, "jump"), f"{name}_a": (1, "jump")})
     (raw / f"{name}_label.json").write_text(clips.replace("true", str(name != "mine").lower()))
   recordings = kinetics.open_raw(raw, None)
   assert recordings.keys == [
     (raw / folder / f"{folder}_{clip}.json", split, 1, folder != "mine")
-    for folder, split in (("kinetics_train", "train"), ("kinetics_val", "val"), ("mine", "val"))
+    for folder, split in (
+      *(("", "train"), ("kinetics_train", "train")),
+      *(("kinetics_val", "val"), ("mine", "val")),
+    )
     for clip in "ab"
   ]
   assert recordings.class_names[:3] == ("class 0", "jump", "class 2")

@@ -44,7 +44,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   class_names = [f"class {i}" for i in range(NUM_CLASSES)]
   paths, warnings = raw_files.find(raw, LABELS)
   for path in paths:
-    folder = path.with_name(path.name[: -len(LABELS)])
+    folder = path.parent / path.name[: -len(LABELS)]
     split = "train" if folder.name.endswith("train") else "val"
     keys += _read_labels(path, folder, split, class_names)
   if not keys:
