@@ -550,6 +550,17 @@ def test_other_files_and_no_files_say_what_is_known(raw, capsys):
   assert "known are OpenPose; AlphaPose" in capsys.readouterr().err
   prepare_source("own", raw, status=1)
   assert "the source poses reads them" in capsys.readouterr().err
+  prepare(raw, "--format", "ultralytics", status=1)
+  said = "the output of Ultralytics' text, holds no .txt file that ends in the number of its frame"
+  assert said in capsys.readouterr().err
+  (raw / "a" / "b.json").rename(raw / "a" / "b.txt")
+  (raw / "a" / "b.txt").write_text("0 .5 .5 .1 .1" + 17 * " .5 .5 1")
+  prepare(raw, status=1)
+  assert said in capsys.readouterr().err
+  (raw / "a" / "b.txt").unlink()
+  (raw / "clips.csv").write_text("name,label\nb,wave\n")
+  prepare(raw, status=1)
+  assert "but b.mp4: a video; run a pose estimator" in capsys.readouterr().err
 
 
 def test_joints_in_another_order_are_no_bodies_of_the_formats_layout(raw, capsys):

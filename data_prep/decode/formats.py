@@ -60,8 +60,9 @@ FORMATS = {
 }
 
 
-def files(raw: pathlib.Path) -> list[pathlib.Path]:
-  found = list(raw_files.walk(raw))
+def files(raw: pathlib.Path, table: pathlib.Path | None) -> list[pathlib.Path]:
+  """The files below a folder that an estimator may have written, without the table of labels."""
+  found = [path for path in raw_files.walk(raw) if path != table]
   paths = [path for path in found if path.suffix.lower() in _ENDINGS]
   if paths:
     return sorted(paths)
@@ -83,7 +84,7 @@ def recognise(raw: pathlib.Path, paths: Sequence[pathlib.Path]) -> str:
     raise ConfigError(f"--raw {raw} holds files of {several}; say which to read with --format")
   raise ConfigError(
     f"--raw {raw} holds files of no pose estimator that is known here (looked at {unknown}, the "
-    f"first is {paths[0].relative_to(raw) if paths else 'none'}); known are "
+    f"first is {paths[0].relative_to(raw)}); known are "
     f"{'; '.join(one.called for one in FORMATS.values())}. docs/data.md shows how each writes; the "
     "source own reads arrays"
   )
@@ -112,10 +113,15 @@ def _format_of(path: pathlib.Path) -> str:
 def clips(
   raw: pathlib.Path, paths: Sequence[pathlib.Path], name: str
 ) -> dict[str, tuple[pathlib.Path, ...]]:
-  """Clip (its path below --raw, without endings and what tools always write) -> its files."""
+  """Clip (its path below --raw, without endings and what tools always write) -> its files.
+
+  Raises:
+    DataError: there is none.
+  """
   by_frame = FORMATS[name].decode_frame is not None
-  endings = {"ultralytics": (".txt",), "mediapipe": (".json", ".jsonl", ".csv", ".npz", ".npy")}
-  paths = [path for path in paths if path.suffix.lower() in endings.get(name, (".json",))]
+  several = {"ultralytics": (".txt",), "mediapipe": (".json", ".jsonl", ".csv", ".npz", ".npy")}
+  endings = several.get(name, (".json",))
+  paths = [path for path in paths if path.suffix.lower() in endings]
   found: dict[str, list[pathlib.Path]] = {}
   for path in paths:
     below = path.relative_to(raw)
@@ -127,6 +133,12 @@ def clips(
     else:
       stem = below.stem
     found.setdefault((below.parent / stem if stem else below.parent).as_posix(), []).append(path)
+  if not found:
+    numbered = " that ends in the number of its frame" if by_frame else ""
+    raise DataError(
+      f"--raw {raw}, read as the output of {FORMATS[name].called}, holds no {' or '.join(endings)} "
+      f"file{numbered}"
+    )
   return _short({clip: tuple(files) for clip, files in found.items()})
 
 

@@ -130,7 +130,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   if args.persons < 1:
     raise ConfigError("--persons 0 keeps nobody; expected 1 or more")
   table = _the_table(raw, args)
-  paths = [path for path in formats.files(raw) if path != table]
+  paths = formats.files(raw, table)
   name = args.format or formats.recognise(raw, paths)
   notes = [f"read as the output of {formats.FORMATS[name].called}; --format decides otherwise"]
   clips = formats.clips(raw, paths, name)
