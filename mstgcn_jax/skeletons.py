@@ -55,7 +55,7 @@ class Skeleton:
     follow = not self.bone_parents
     if follow:
       object.__setattr__(self, "bone_parents", _parents_of(self))
-    if not self.inward:
+    if not self.inward and isinstance(self.bone_parents, tuple):
       edges = tuple((child, p) for child, p in enumerate(self.bone_parents) if child != p)
       object.__setattr__(self, "inward", edges)
     _check(self)

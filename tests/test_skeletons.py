@@ -242,6 +242,7 @@ def test_resolve_takes_a_name_fields_and_a_skeleton():
     ),
     ({"bone_parents": [0, 0]}, "bone_parents: 2 given for 3 joints"),
     ({"bone_parents": 5}, "bone_parents: 5 given for 3 joints"),
+    ({"bone_parents": 5, "inward": []}, "bone_parents: 5 given for 3 joints"),
     ({"center": 7}, "center: 7 is not a joint index"),
     ({"center": True}, "center: True is not a joint index"),
     ({"vertical": [0]}, "vertical"),
