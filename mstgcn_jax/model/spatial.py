@@ -72,11 +72,7 @@ class Aggregation(nnx.Module):
     """Makes what A and PA make one constant, for inference."""
     if self.edge_weights in ("added", "scaled"):
       self.learned_adjacency[...] = self.effective_adjacency()
-    if self.edge_weights == "added":
-      self.adjacency = Constant(np.zeros(self.learned_adjacency.shape))
-    elif self.edge_weights == "scaled":
-      self.adjacency = None
-      self.edge_weights = "learned"
+      self.adjacency, self.edge_weights = None, "learned"
 
 
 def _project_then_aggregate(conv: nnx.Module, shape: tuple[int, ...]) -> int:
