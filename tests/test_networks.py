@@ -230,11 +230,8 @@ def test_mstgcn_refuses_the_config_of_another_network():
 
 
 def initial(network: str):
-  model_config = config(network, blocks=((3, 32, False, 1), (32, 64, True, 2)), num_classes=60)
-  graphdef = abstract_network(model_config)
-  graphdef = nnx.graphdef(graphdef)
-  state = jax.jit(lambda: nnx.state(make_network(model_config, rngs=nnx.Rngs(0))))()
-  return nnx.merge(graphdef, state)
+  blocks = ((3, 32, False, 1), (32, 64, True, 2))
+  return make_network(config(network, blocks=blocks, num_classes=60), rngs=nnx.Rngs(0))
 
 
 def own_layer_without_bias(config, block, *, rngs):
