@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def test_what_never_changes_has_no_deviation_not_even_of_rounding(tmp_path):
 def test_the_centre_counts_as_tracked_where_the_data_are_centred(
   tmp_path, center, root, joint, expected
 ):
-  clips = [(split, 1, [person(root, joint)]) for split in ("train", "train", "val")]
+  clips = [(split, 1, [person(root, joint)]) for split in ("train", "train", "train", "val")]
   mean, std = normalization(tmp_path, clips, "bone", center)
   np.testing.assert_allclose((mean[CENTER], std[CENTER]), expected, atol=1e-6)
 
@@ -108,6 +109,13 @@ def test_statistics_are_of_clips_as_they_are_placed(tmp_path):
   # x is a part of 1 / sqrt(1 + 10²) of the way: y is ten times x, z the same at both ends
   np.testing.assert_allclose(mean[CENTER], 3.6 / np.sqrt(101), rtol=1e-5)
   np.testing.assert_allclose(std[CENTER], 0, atol=1e-3)  # a difference of squares in float32
+
+
+def test_statistics_are_of_clips_as_a_loop_shows_them_however_they_are_sampled(tmp_path):
+  clips = [(split, 1, [person((1, 9), (2, 4))]) for split in ("train", "train", "val")]
+  changes = {"data.window": 1, "data.sampling": "random_crop", "data.views": 3}
+  mean, std = normalization(tmp_path, clips, **changes)
+  np.testing.assert_allclose((mean[ROOT], std[ROOT]), (1, 0), atol=1e-6)
 
 
 def test_a_layout_without_bones_has_no_body_size(tmp_path):
@@ -159,6 +167,9 @@ def test_people_are_not_followed_by_a_coordinate_as_if_it_were_a_score(tiny_data
   named = dataclasses.replace(data_set, coordinates={"channels": ["x", "y", "z"]})
   with pytest.raises(ConfigError, match="by their scores, but the channels of tiny are x, y, z"):
     set_up(config, data_set=named)
+  assert set_up(tiny.config(tiny_data), data_set=named).task.augmentation.rotation[
+    0
+  ]  # of all three
 
 
 def test_a_layer_of_ones_own_keeps_its_adjacency_as_a_constant():
@@ -178,14 +189,49 @@ def test_a_layer_of_ones_own_that_cannot_be_made_is_named_with_its_line():
 
 
 def test_a_step_knows_the_last_epoch_where_the_rate_falls_until_then(tiny_data):
-  epochs = lambda schedule: set_up(tiny.config(tiny_data, **schedule)).task.epochs
-  assert epochs({"optimizer.schedule": "cosine"}) == 3 and epochs({}) == 0
+  task = lambda **changes: set_up(tiny.config(tiny_data, **changes)).task
+  assert task(**{"optimizer.schedule": "cosine"}).epochs == 3 and task().epochs == 0
+  mixed = task(mixup=0.2, label_smoothing=0.1)
+  assert (mixed.mixup, mixed.label_smoothing) == (0.2, 0.1)
+
+
+def test_everything_random_in_a_run_comes_from_its_seed(tiny_data, monkeypatch):
+  changes = {"seed": 7, "init_from": "other", "init_ignore": ("classifier",)}
+  run = set_up(tiny.config(tiny_data, **changes))
+  with monkeypatch.context() as patch:
+    patch.setattr(experiment.nnx, "Rngs", lambda seed: seed)
+    patch.setattr(experiment, "make_network", lambda config, rngs: rngs)
+    patch.setattr(experiment.train_step, "split_model", lambda model: (None, model, "statistics"))
+    warm = lambda source, stream, *fresh, ignore: ((source, stream, *fresh), ignore)
+    patch.setattr(experiment.checkpoints, "warm_start", warm)
+    patch.setattr(experiment.train_step, "init_state", lambda task, *drawn, seed: (*drawn, seed))
+    patch.setattr(experiment.train_step, "replicate", lambda mesh, state: state)
+    started = (("other", "joint", 7, "statistics"), ("classifier",), 7)
+    assert run.initial_states() == {"joint": started}
+  monkeypatch.setattr(experiment.input_pipeline, "train_batches", lambda *_, **options: options)
+  monkeypatch.setattr(experiment.Experiment, "_on_devices", lambda self, batches, fields: batches)
+  options = run.train_batches(first_step=9)
+  assert (options["seed"], options["first_step"]) == (7, 9)
+
+
+def test_a_batch_of_an_evaluation_is_no_larger_than_its_clips_need(tiny_data, monkeypatch):
+  size = lambda *_, batch_size, **options: batch_size
+  monkeypatch.setattr(experiment.input_pipeline, "eval_batches", size)
+  monkeypatch.setattr(experiment.Experiment, "_on_devices", lambda self, batches, fields: batches)
+  monkeypatch.setattr(jax, "device_count", lambda: 4)
+  for views, sizes in ((1, {1: 4, 4: 4, 5: 8, 20: 8}), (3, {1: 4, 2: 8, 20: 8})):
+    changes = {"data.sampling": "uniform", "data.views": views, "eval_batch_size": 8}
+    run = set_up(tiny.config(tiny_data, **changes))
+    assert {rows: run.eval_batches(np.arange(rows)) for rows in sizes} == sizes
+    assert run.sampling.views == views
 
 
 @pytest.mark.parametrize(
   ("changes", "said"),
   [
+    ({"epochs": 0}, "epochs is 0; it must be at least 1"),
     ({"epochs": 2**30}, r"more than 2\*\*31 steps"),
+    ({"batch_size": 28}, "27 training clips cannot fill one batch of 28"),
     ({"optimizer.accumulate": 3}, "batch_size is 4, .* and 3 micro-batches; take a multiple of 3"),
     ({"data.holdout_subjects": (1, 3, 5)}, "would hold out 27 of 27 training clips"),
   ],
@@ -207,13 +253,16 @@ def test_clips_to_train_on_and_clips_to_evaluate_are_both_needed(tiny_data, monk
 def test_a_run_knows_how_its_clips_were_turned_and_read(tmp_path, by_sum):
   splits, reading = ("train", "val"), {"poses": ["--keep", "score"]}
   clips = [Clip(f"c{i}", 0, [person((1, 3), (2, 4))], {"split": s}) for i, s in enumerate(splits)]
-  prepare(tmp_path, clips, skeleton=SKELETON, rotated=True, by_sum=by_sum, reading=reading)
+  how = {"rotated": True, "upward": "y", "by_sum": by_sum, "reading": reading}
+  data_set = prepare(tmp_path, clips, skeleton=SKELETON, **how)
   changes = {"data.window": 2, "data.protocol": "given", "batch_size": 1, "eval_batch_size": 1}
   config = tiny.config(tmp_path, **changes)
   config.data.name = "fake"
   set_up(config).facts().write(tmp_path)
   facts = workdir.read(tmp_path)
   assert facts.by_sum is by_sum and facts.reading == reading
+  assert facts.rotated is True and facts.upward == "y"
+  assert facts.data_identity == data_set.identity
 
 
 def test_a_run_knows_what_lies_at_zero_and_what_its_numbers_are(tiny_data):
@@ -221,6 +270,7 @@ def test_a_run_knows_what_lies_at_zero_and_what_its_numbers_are(tiny_data):
   data_set = open_data_set(tiny_data / "tiny")
   data_set = dataclasses.replace(data_set, joint_at_zero=3, coordinates=numbers)
   config = tiny.config(tiny_data, **{"augment.rotation": (0.0, 0.0, 0.0)})
-  facts = set_up(config, data_set=data_set).facts()
-  assert facts.joint_at_zero == 3 != data_set.center
+  run = set_up(config, data_set=data_set)
+  facts = run.facts()
+  assert facts.joint_at_zero == run.task.center == 3 != data_set.center
   assert (facts.scored, facts.units, facts.picture) == (True, "image fractions", (640, 480))
