@@ -195,25 +195,6 @@ def test_a_step_knows_the_last_epoch_where_the_rate_falls_until_then(tiny_data):
   assert (mixed.mixup, mixed.label_smoothing) == (0.2, 0.1)
 
 
-def test_everything_random_in_a_run_comes_from_its_seed(tiny_data, monkeypatch):
-  changes = {"seed": 7, "init_from": "other", "init_ignore": ("classifier",)}
-  run = set_up(tiny.config(tiny_data, **changes))
-  with monkeypatch.context() as patch:
-    patch.setattr(experiment.nnx, "Rngs", lambda seed: seed)
-    patch.setattr(experiment, "make_network", lambda config, rngs: rngs)
-    patch.setattr(experiment.train_step, "split_model", lambda model: (None, model, "statistics"))
-    warm = lambda source, stream, *fresh, ignore: ((source, stream, *fresh), ignore)
-    patch.setattr(experiment.checkpoints, "warm_start", warm)
-    patch.setattr(experiment.train_step, "init_state", lambda task, *drawn, seed: (*drawn, seed))
-    patch.setattr(experiment.train_step, "replicate", lambda mesh, state: state)
-    started = (("other", "joint", 7, "statistics"), ("classifier",), 7)
-    assert run.initial_states() == {"joint": started}
-  monkeypatch.setattr(experiment.input_pipeline, "train_batches", lambda *_, **options: options)
-  monkeypatch.setattr(experiment.Experiment, "_on_devices", lambda self, batches, fields: batches)
-  options = run.train_batches(first_step=9)
-  assert (options["seed"], options["first_step"]) == (7, 9)
-
-
 def test_a_batch_of_an_evaluation_is_no_larger_than_its_clips_need(tiny_data, monkeypatch):
   size = lambda *_, batch_size, **options: batch_size
   monkeypatch.setattr(experiment.input_pipeline, "eval_batches", size)
