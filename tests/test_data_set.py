@@ -378,6 +378,7 @@ def test_a_flipped_digit_in_the_table_is_noticed(copy):
     *({"copies": [[30, 1]]}, {"copies": [[1, 1]]}, {"copies": [[float("inf"), 1]]}),
     *({"coordinates": 0.5}, {"coordinates": {"up": "w"}}, {"coordinates": {"channels": [1]}}),
     *({"coordinates": {"picture": [640]}}, {"coordinates": {"picture": ["640", "480"]}}),
+    {"coordinates": {"picture": [640, 0]}},
     *({"reading": ["--as-is"]}, {"reading": {"poses": [1]}}),
   ],
 )

@@ -514,7 +514,7 @@ def _check(data_set: DataSet) -> None:
     "coordinates": texts(*said.get("channels", ()), said.get("units", ""))
     and said.get("up", "") in ("", *facing.AXES)
     and len(picture) in (0, 2)
-    and all(map(is_number, picture)),
+    and all(is_number(side) and side > 0 for side in picture),
     "reading": all(texts(source, *options) for source, options in d.reading.items()),
   }
   for field, is_so in holds.items():
