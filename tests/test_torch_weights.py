@@ -136,6 +136,7 @@ def test_learned_activations_come_back(activation, block_type):
   a, b = (MSTGCN(config, rngs=nnx.Rngs(seed)) for seed in (1, 2))
   state = torch_weights.state_dict(a)
   assert state["layers.1.msgcn.act.p1"].shape == (1, 16, 1, 1)
+  assert ("layers.1.msgcn.reduct_conv.2.p1" in state) == (block_type == "ms_bottle")
   torch_weights.load_state_dict(b, state)
   clips = jax.random.normal(jax.random.key(0), (1, 2, 8, 18, 3))
   a.eval()

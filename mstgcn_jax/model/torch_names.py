@@ -46,7 +46,6 @@ _MSTGCN = (
   # Layers, from the outside to the inside.
   (r"\.shortcut\.", ".residual."),
   (r"\.body\.norm_in$", ".bn_in"),
-  (r"(msgcn|mstcn)\.body\.conv$", r"\1.conv"),
   (r"(msgcn|mstcn)\.body\.norm$", r"\1.bn"),
   (r"msgcn\.body\.body\.branches\.", "msgcn.conv."),
   (r"mstcn\.body\.body\.branches\.", "mstcn.convs."),
