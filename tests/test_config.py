@@ -214,9 +214,11 @@ def test_code_that_a_runs_config_names_is_imported_where_it_is_said_again(tmp_pa
     config_lib.load(tmp_path / "config.json")
   changes = [("seed", "1"), ("model.block_type", "mine:Layer/ms")]
   assert config_lib.load(tmp_path / "config.json", changes).model.block_type == "mine:Layer/ms"
-  lines = ("from mstgcn_jax.training import config", "get_config = config.default")
-  (tmp_path / "mine.py").write_text("\n".join(lines))  # a program already
-  assert config_lib.load(tmp_path / "mine.py", changes[1:]).model.block_type == "mine:Layer/ms"
+  (tmp_path / "mine.py").write_text(  # which is code itself
+    "from mstgcn_jax.training import config\n\ndef get_config():\n  c = config.default()\n"
+    "  c.model.block_type = 'mine:Layer/ms'\n  return c"
+  )
+  assert config_lib.load(tmp_path / "mine.py").model.block_type == "mine:Layer/ms"
   ours = [("model.block_type", "ms")]
   assert config_lib.load(tmp_path / "config.json", ours).model.block_type == "ms"
 
