@@ -105,7 +105,7 @@ def test_a_mistyped_field_or_value_is_named(text, message):
     ("streams={'joint'}", r"streams is .* it must be such as \('joint', 'bone'\)"),
     ("seed=4294967296", r"seed is 4294967296; it must be 0 or more, below 2\*\*32"),
     ("seeds=(0, 4294967296)", r"seeds is .* it must be whole numbers from 0"),
-    ("seeds=" + 5000 * "[", r"seeds is .* it must be whole numbers from 0"),
+    ("seeds=" + 5000 * "-" + "1", r"seeds is .* it must be whole numbers from 0"),
     ("epochs=3000000000", "epochs is 3000000000; it must be at least 1, below"),
     ("optimizer.decay_epochs=(3000000000,)", "decay_epochs is .* it must be whole numbers"),
     ("optimizer.freeze_adjacency_through=3000000000", "must be below"),
