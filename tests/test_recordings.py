@@ -619,6 +619,12 @@ def test_a_damaged_list_of_kinetics_labels_is_one_message(tmp_path, capsys, cont
   assert "is not a list of Kinetics-skeleton labels" in line or twice in line
 
 
+def test_lists_of_kinetics_that_list_nothing_are_one_message(tmp_path):
+  (tmp_path / "kinetics_val_label.json").write_text("{}")
+  with pytest.raises(DataError, match=r"holds no \*_label\.json that lists a clip"):
+    kinetics.open_raw(tmp_path, None)
+
+
 def test_kinetics_clips_without_a_skeleton_are_empty_and_need_no_file(tmp_path):
   clip = kinetics.read_recording((tmp_path / "absent.json", "train", 3, False))
   assert (clip.name, clip.label, clip.persons, clip.facts) == ("absent", 3, [], {"split": "train"})
