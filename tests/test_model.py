@@ -150,6 +150,9 @@ def test_initial_deviations_are_the_references():
   check(model.classifier.kernel[...], np.sqrt(2 / 60))
   check(model.classifier.bias[...], 1 / np.sqrt(3 * 448))  # uniform in ±1 / √448
   assert np.abs(model.classifier.bias[...]).max() <= 1 / np.sqrt(448)
+  adjacency = graph.adjacency(skeletons.get("ntu_rgbd"))
+  depthwise = spatial.DepthwiseGraphConv(256, adjacency, rngs=nnx.Rngs(0))
+  check(depthwise.weight[...], np.sqrt(2 / (256 * len(adjacency))))
 
 
 def test_running_statistics_move_by_a_tenth_and_take_the_unbiased_variance():
