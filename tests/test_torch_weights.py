@@ -1,6 +1,8 @@
 """Checkpoints of the PyTorch reference in and out."""
 
 import dataclasses
+import gzip
+import json
 import os
 import pathlib
 import pickle
@@ -16,6 +18,7 @@ import tiny
 import torch
 import yaml
 from flax import nnx
+from golden import golden
 from reference import Reference, assert_comes_back
 
 from mstgcn_jax import files, skeletons, torch_weights
@@ -80,6 +83,18 @@ def published_args(width):
   blocks[0][0] = 3
   args = ARGS | {"num_class": 60, "num_point": 25, "graph": "graph.ntu_rgb_d.Graph"}
   return args | {"block_args": blocks}
+
+
+PUBLISHED = json.loads(gzip.decompress(golden("names.json.gz").read_bytes()))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_tensors_have_the_published_names_and_shapes(name):
+  """Of networks whose values are not among the tests' own golden files."""
+  network = abstract_network(torch_weights.config_from_reference(PUBLISHED[name]["config"]))
+  here = {name: shape for name, _, _, shape in torch_names.tensors(network)}
+  here |= {name: array.shape for name, array in torch_names.constants(network).items()}
+  assert here == {name: tuple(shape) for name, shape in PUBLISHED[name]["tensors"].items()}
 
 
 @pytest.mark.parametrize("width", [112, 64])
