@@ -52,13 +52,13 @@ def make(field: str, name: str, *config: ModelConfig | BlockConfig, rngs: nnx.Rn
     name: 'package.module:function'.
     config: what it takes beside `rngs`.
   """
-  module, _, function = name.partition(":")
+  module, _, attribute = name.partition(":")
   what, takes = "layer", "(config, block, rngs=rngs)"
   if field == "network":
     what, takes = "network", "(config, rngs=rngs)"
   named = f"{field} names the {what} {name!r}, which cannot be"
   try:
-    function = getattr(load(module), function)
+    function = getattr(load(module), attribute)
   except Exception as error:  # whatever a module of somebody else's raises
     raise ConfigError(f"{named} imported: {type(error).__name__}: {error}") from error
   try:
