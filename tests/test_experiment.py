@@ -167,9 +167,8 @@ def test_people_are_not_followed_by_a_coordinate_as_if_it_were_a_score(tiny_data
   named = dataclasses.replace(data_set, coordinates={"channels": ["x", "y", "z"]})
   with pytest.raises(ConfigError, match="by their scores, but the channels of tiny are x, y, z"):
     set_up(config, data_set=named)
-  assert set_up(tiny.config(tiny_data), data_set=named).task.augmentation.rotation[
-    0
-  ]  # of all three
+  about_x, *_ = set_up(tiny.config(tiny_data), data_set=named).task.augmentation.rotation
+  assert about_x  # the three channels are coordinates, which turn about every axis
 
 
 def test_a_layer_of_ones_own_keeps_its_adjacency_as_a_constant():
