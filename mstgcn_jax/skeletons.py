@@ -49,8 +49,8 @@ class Skeleton:
   mirror: tuple[Edge, ...] = ()
 
   def __post_init__(self):
-    for field in dataclasses.fields(self):  # lists become tuples: a skeleton is hashable
-      object.__setattr__(self, field.name, _tuples(getattr(self, field.name)))
+    for field in dataclasses.fields(self):
+      object.__setattr__(self, field.name, plain(getattr(self, field.name)))
     _check_names(self)
     follow = not self.bone_parents
     if follow:
@@ -116,8 +116,11 @@ class Skeleton:
     )
 
 
-def _tuples(value: Any) -> Any:
-  return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value
+def plain(value: Any) -> Any:
+  """Lists, arrays and numbers of arrays as tuples and numbers of Python, which are hashable."""
+  if hasattr(value, "tolist"):
+    value = value.tolist()
+  return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
 
 
 def _check_names(skeleton: Skeleton) -> None:

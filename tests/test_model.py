@@ -44,6 +44,7 @@ DOT = {"name": "dot", "joints": ["a"], "inward": []}
     ({"blocks": ((3, 8, False, 1), (4, 8, True, 1))}, r"blocks\[1\].in_channels is 4; block 0"),
     ({"blocks": ((3, 8),), "in_channels": 2}, r"blocks\[0\].in_channels is 3; the clip has 2"),
     ({"blocks": (3,)}, r"blocks\[0\] is 3; give"),
+    ({"blocks": 5}, r"blocks is 5; give \(in_channels, out_channels, residual, stride\) of each"),
     ({"activation": "gelu"}, "activation is 'gelu'; allowed: relu"),
     ({"dtype": "float16"}, "dtype is 'float16'"),
     ({"expand_ratio": -1}, "expand_ratio is -1"),
@@ -114,6 +115,18 @@ def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(fields, messa
 )
 def test_what_just_fits_is_taken(fields):
   ModelConfig(num_classes=5, **fields)
+
+
+@pytest.mark.parametrize("numpy", [np, jnp])
+def test_numbers_and_arrays_make_the_same_config(numpy):
+  count = numpy.array([2, 4]).max() + 1
+  blocks = [(*b[:2], b[2] == 1, b[3]) for b in numpy.array([[3, 8, 0, 1], [8, 16, 1, 2]])]
+  dropout = numpy.float32(0.5)
+  config = ModelConfig(num_classes=count, blocks=blocks, dropout=dropout, windows=[3])
+  expected = dataclasses.replace(SMALL, dropout=0.5, windows=(3,))
+  assert config == expected
+  assert config.to_dict() == expected.to_dict()
+  assert hash(config) == hash(expected)
 
 
 @pytest.mark.parametrize(

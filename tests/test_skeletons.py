@@ -212,6 +212,13 @@ def test_edges_follow_from_bone_parents_in_a_call():
   assert skeleton.inward == ((1, 0), (2, 1))
 
 
+def test_numbers_and_arrays_of_numpy_make_the_same_skeleton():
+  names, parents = np.array(["shoulder", "elbow", "wrist"]), np.array([0, 0, 1])
+  skeleton = Skeleton("arm", names, bone_parents=parents, center=parents.max())
+  assert skeleton == Skeleton("arm", tuple(names.tolist()), bone_parents=(0, 0, 1), center=1)
+  assert Skeleton.from_dict(json.loads(json.dumps(skeleton.to_dict()))) == skeleton
+
+
 def test_resolve_takes_a_name_fields_and_a_skeleton():
   ntu = skeletons.get("ntu_rgbd")
   assert skeletons.resolve("ntu_rgbd") is ntu

@@ -32,6 +32,7 @@ BRANCHES = {
 }
 
 
+_OF_A_BLOCK = "(in_channels, out_channels, residual, stride)"
 # Halving the frames where the width doubles.
 _TEN_BLOCKS = (*((1, 1),) * 4, (2, 2), (2, 1), (2, 1), (4, 2), (4, 1), (4, 1))
 
@@ -213,6 +214,8 @@ class ModelConfig:
 
   def __post_init__(self):
     set_field = lambda name, value: object.__setattr__(self, name, value)
+    for field in dataclasses.fields(self):
+      set_field(field.name, skeletons.plain(getattr(self, field.name)))
     set_field("skeleton", skeletons.resolve(self.skeleton))
     if self.graph is not None:
       set_field("graph", skeletons.resolve(self.graph))
@@ -223,11 +226,9 @@ class ModelConfig:
       _check_count(name, getattr(self, name))
     if self.blocks is None:
       set_field("blocks", published_blocks(self.network, self.in_channels, self.width))
+    if not isinstance(self.blocks, tuple):
+      raise ConfigError(f"blocks is {self.blocks!r}; give {_OF_A_BLOCK} of each")
     set_field("blocks", tuple(_block(i, block) for i, block in enumerate(self.blocks)))
-    if isinstance(self.windows, list):
-      set_field("windows", tuple(self.windows))
-    if isinstance(self.branches, list | tuple):
-      set_field("branches", tuple(tuple(b) if isinstance(b, list) else b for b in self.branches))
     _check(self)
 
   @property
@@ -299,9 +300,7 @@ def _block(index: int, block: BlockConfig | tuple) -> BlockConfig:
     try:
       block = BlockConfig(*block)
     except TypeError:
-      raise ConfigError(
-        f"blocks[{index}] is {block!r}; give (in_channels, out_channels, residual, stride)"
-      ) from None
+      raise ConfigError(f"blocks[{index}] is {block!r}; give {_OF_A_BLOCK}") from None
   for name in ("in_channels", "out_channels", "stride"):
     _check_count(f"blocks[{index}].{name}", getattr(block, name))
   if type(block.residual) is not bool:
