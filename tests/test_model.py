@@ -15,7 +15,7 @@ from jax.test_util import check_grads
 from mstgcn_jax import graph, skeletons
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model import MSTGCN, ModelConfig, abstract_network, draws, platform, spatial
-from mstgcn_jax.model.activations import make_activation
+from mstgcn_jax.model.activations import make_activation, relu
 from mstgcn_jax.model.block import Block, spatial_layer, temporal_layer
 from mstgcn_jax.model.compose import ConvNorm, Residual, identity
 from mstgcn_jax.model.groups import join
@@ -548,6 +548,24 @@ def test_gradients_of_learned_activations_are_finite_differences_in_float64(name
     params, rest = nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
     apply = jax.jit(lambda params, x: nnx.merge(graphdef, params, rest)(x))
     check_grads(apply, (params, x), 1, ["rev"], atol=1e-6)
+
+
+@pytest.mark.parametrize(("mode", "ways"), [("train", ["rev"]), ("eval", ["fwd", "rev"])])
+def test_norm_and_relu_are_differentiated_twice_and_in_evaluation_mode_forward(mode, ways):
+  with jax.enable_x64(True):
+    norm = BatchNorm(3, dtype="float64")
+    norm.weight[...] = jnp.array([1.0, 0.5, -2.0])
+    graphdef, state = nnx.split(norm)
+
+    @jax.jit
+    def function(x):
+      norm = nnx.merge(graphdef, nnx.clone(state))
+      getattr(norm, mode)()
+      return jnp.square(relu(norm(x)))
+
+    x = jax.random.normal(jax.random.key(0), (2, 4, 3, 3), "float64")
+    # Of finite differences in float64; no ReLU's input is that near to 0.
+    check_grads(function, (x,), 2, ways, atol=1e-6, rtol=1e-6, eps=1e-6)
 
 
 def test_the_parts_of_a_layer_are_put_together_by_hand_as_by_the_network():

@@ -14,22 +14,25 @@ from mstgcn_jax.model.platform import by_platform
 from mstgcn_jax.model.temporal import TemporalConv
 
 
-def _with_gradient_from_result(keep: Callable[[jax.Array], jax.Array]) -> Callable:
-  """max(x, 0). Its gradient asks the result, not x, so that x need not be kept or made again."""
-  relu = jax.custom_vjp(lambda x: jnp.maximum(x, 0))
+def _with_derivative_from_result(keep: Callable[[jax.Array], jax.Array]) -> Callable:
+  """max(x, 0). Its derivative asks the result, not x, so that x need not be kept or made again."""
 
-  def forward(x):
-    y = relu(x)
-    return y, keep(y)
+  @jax.custom_jvp
+  def relu(x):
+    return jnp.maximum(x, 0)
 
-  relu.defvjp(forward, lambda y, dy: (jnp.where(y > 0, dy, 0),))
+  @relu.defjvp
+  def derivative(primals, tangents):
+    y = relu(*primals)
+    return y, jnp.where(keep(y) > 0, tangents[0], 0)
+
   return relu
 
 
-_relu = _with_gradient_from_result(keep=lambda y: y)
+_relu = _with_derivative_from_result(keep=lambda y: y)
 # Without the barrier XLA for GPUs reads all maps of the sum once more in the backward pass, instead
 # of the result.
-_relu_of_sum = _with_gradient_from_result(
+_relu_of_sum = _with_derivative_from_result(
   keep=by_platform(cpu=lambda y: y, gpu=lax.optimization_barrier)
 )
 
