@@ -1,9 +1,12 @@
 """README and docs/ tell the truth: their Python runs, their commands and files are there."""
 
 import argparse
+import ast
 import configparser
+import contextlib
 import dataclasses
 import importlib
+import io
 import json
 import pathlib
 import re
@@ -19,11 +22,18 @@ from flax import nnx
 import mstgcn_jax as mst
 from mstgcn_jax.__main__ import COMMANDS
 from mstgcn_jax.commands import train
+from mstgcn_jax.training import config
 from mstgcn_jax.training.train_step import split_model
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("[be]*/README.md")])
 TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
+CONFIGS = {path.stem: path.read_text(encoding="utf-8") for path in ROOT.glob("configs/*.py")}
+# Of programs that are not this project's commands.
+FOREIGN = {
+  *("--write_json", "--save-predictions", "--nproc_per_node", "--directory", "--logdir"),
+  *("--xla_gpu_deterministic_ops", "--xla_cpu_experimental_ynn_fusion_type"),
+}
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -148,6 +158,47 @@ def check_command(words: list[str]) -> None:
 def test_the_commands_of_a_page_are_there_and_take_its_arguments(page, only_parse):
   for words in commands(TEXTS[page]):
     check_command(words)
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_the_commands_of_a_config_take_its_arguments(name, only_parse, monkeypatch):
+  monkeypatch.chdir(ROOT / "configs")
+  lines = map(str.strip, ast.get_docstring(ast.parse(CONFIGS[name])).splitlines())
+  for line in lines:
+    if line.startswith("mstgcn "):
+      check_command(shlex.split(line))
+
+
+@pytest.fixture(scope="module")
+def options() -> set[str]:
+  """All options of the commands and of the programs that measure and kill."""
+  found = {f"--{flag}" for flag in train._FLAGS}
+  add_argument = argparse._ActionsContainer.add_argument
+  with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
+    patch.setattr(
+      argparse._ActionsContainer,
+      "add_argument",
+      lambda self, *names, **kw: found.update(names) or add_argument(self, *names, **kw),
+    )
+    for name in COMMANDS.keys() - {"train"}:
+      module, function = COMMANDS[name][0].split(".")
+      with pytest.raises(SystemExit):
+        getattr(importlib.import_module(f"mstgcn_jax.commands.{module}"), function)(["--help"])
+  for program in [*ROOT.glob("benchmarks/*.py"), *ROOT.glob("tests/kill_test.py")]:
+    found.update(re.findall(r"--[a-z][\w-]*", program.read_text(encoding="utf-8")))
+  return found
+
+
+@pytest.mark.parametrize("text", [*TEXTS, *CONFIGS])
+def test_the_options_and_fields_that_a_text_names_are_there(text, options):
+  text = TEXTS.get(text) or CONFIGS[text]
+  named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text)) - {"--config"}
+  assert not sorted(named - options - FOREIGN)
+  fields = config.flatten(config.default().to_dict())
+  sections = {name.split(".")[0] for name in fields if "." in name}
+  named = set(re.findall(r"--config\.([a-z]\w*(?:\.[a-z]\w*)?)", text))
+  named |= set(re.findall(rf"`((?:{'|'.join(sections)})\.\w+)`", text)) - {"model.json"}
+  assert not sorted(named - fields.keys() - sections)
 
 
 @pytest.mark.parametrize("page", TEXTS)
