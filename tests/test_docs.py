@@ -49,6 +49,7 @@ def run_python(page: str, folder: pathlib.Path, monkeypatch) -> dict:
   """
   monkeypatch.chdir(folder)
   monkeypatch.syspath_prepend(folder)
+  (folder / "examples" / "browser").mkdir(parents=True, exist_ok=True)
   names = {"__name__": page}
   for block in blocks(TEXTS[page], "python"):
     if file := re.match(r"# (\w+\.py)\n", block):
@@ -204,9 +205,9 @@ def test_the_options_and_fields_that_a_text_names_are_there(text, options):
 @pytest.mark.parametrize("page", TEXTS)
 def test_the_files_that_a_page_names_are_there(page):
   named = re.findall(
-    r"`((?:mstgcn_jax|data_prep|tests|configs|benchmarks|docs)/[\w/.-]*)`", TEXTS[page]
+    r"`((?:mstgcn_jax|data_prep|tests|configs|benchmarks|docs|examples)/[\w/.-]*)`", TEXTS[page]
   )
-  named += re.findall(r"^python ((?:tests|benchmarks)/\S+)", TEXTS[page], re.MULTILINE)
+  named += re.findall(r"^python ((?:tests|benchmarks|examples)/\S+)", TEXTS[page], re.MULTILINE)
   assert not [name for name in named if not (ROOT / name).exists()]
   links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", TEXTS[page]) if ":" not in link]
   links += re.findall(r'src="([^":]+)"', TEXTS[page])
