@@ -20,6 +20,7 @@ import pytest
 from flax import nnx
 
 import mstgcn_jax as mst
+from data_prep.sources import SOURCES
 from mstgcn_jax.__main__ import COMMANDS
 from mstgcn_jax.commands import train
 from mstgcn_jax.training import config
@@ -217,6 +218,41 @@ def test_the_files_that_a_page_names_are_there(page):
 def test_every_page_is_in_the_navigation():
   nav = (ROOT / "mkdocs.yml").read_text().split("\nnav:\n")[1]
   assert not [p for p in TEXTS if p.startswith("docs/") and p.removeprefix("docs/") not in nav]
+
+
+def test_the_names_in_a_row_of_the_architecture_are_in_its_files():
+  rows = TEXTS["docs/architecture.md"].split("## Where do I change")[1].split("\n\n")[1]
+  for row in rows.splitlines():
+    said = re.findall(r"`([^`]+)`", re.sub(r"`(?:--config|metrics\.csv)[^`]*`", "", row))
+    files = [ROOT / name for name in said if "/" in name and (ROOT / name).is_file()]
+    code = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    names = re.findall(r"\w{3,}", " ".join(name for name in said if ROOT / name not in files))
+    assert not [name for name in names if not re.search(rf"\b{name}\b", code)], row
+
+
+@pytest.mark.parametrize(
+  ("row", "program"),
+  [
+    ("now, float32", "h100 float32"),
+    ("now, bfloat16", "h100 bfloat16"),
+    ("now, bfloat16, remat", "h100 bfloat16, remat"),
+    ("now, bfloat16, 4 devices of 64 clips", "h100 bfloat16, 4 devices, 64 clips each"),
+    ("evaluation step, bfloat16", "h100 bfloat16, evaluation"),
+    ("forward pass, folded, bfloat16", "h100 bfloat16, folded"),
+  ],
+)
+def test_the_counted_figures_are_those_of_the_check(row, program):
+  found = json.loads((ROOT / "benchmarks/gpu_programs.json").read_text())[program]
+  gb, temporaries = f"{found['gb_per_clip']:.2f}", f"{found['temporaries_gb']:.1f}"
+  figures = f"{gb} | {found['clips_per_second']:,} | {temporaries} | {found['kernels']:,}"
+  assert f"| {row} | {figures} |" in TEXTS["benchmarks/README.md"]
+
+
+def test_the_table_of_sources_is_complete():
+  table = TEXTS["docs/data.md"].split("| what | source |")[1].split("\n\n")[0]
+  rows = [line.split("|") for line in table.splitlines()[2:]]
+  assert sorted(re.findall(r"`(\w+)`", " ".join(row[2] for row in rows))) == sorted(SOURCES)
+  assert set(re.findall(r"`(\w+)`", " ".join(row[3] for row in rows))) <= CONFIGS.keys()
 
 
 def test_the_table_of_configs_is_complete():
