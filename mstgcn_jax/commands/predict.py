@@ -72,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument("run", type=pathlib.Path, help="workdir of a trained run")
   parser.add_argument("recordings", nargs="+", metavar="FILE|FOLDER|-")
   parser.add_argument("--source", metavar="NAME", help="who reads it; default by its ending")
-  parser.add_argument("--format", choices=("text", "csv", "json"), default="text")
+  parser.add_argument(
+    "--format", choices=("text", "csv", "json"), default="text", help="default text"
+  )
   process.add_label_arguments(parser)
   parser.add_argument("--per-person", action="store_true", help="everybody alone")
   parser.add_argument(
