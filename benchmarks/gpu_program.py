@@ -1,8 +1,9 @@
 """Compiles the project's own steps for CUDA GPUs, on a machine without one, and counts their work.
 
   make gpu-check                                # all programs beside gpu_programs.json
-  python benchmarks/gpu_program.py --dtype bfloat16 --devices 4 --clips 256 --top 20   # one program
-  python benchmarks/gpu_program.py --update     # writes what --check compares with
+  export PYTHONPATH=.                           # in the environment that this has made:
+  .venv-gpu/bin/python benchmarks/gpu_program.py --dtype bfloat16 --devices 4 --clips 256 --top 20
+  .venv-gpu/bin/python benchmarks/gpu_program.py --update     # writes what --check compares with
 
 XLA compiles against a description of the card. Without the card nothing is tuned: which kernels a
 real run takes differs in detail, the list of fusions and what they read and write hardly does. The
