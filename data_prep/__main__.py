@@ -35,7 +35,11 @@ def at_least_one(text: str) -> int:
 
 def _add_preparation_arguments(parser: argparse.ArgumentParser, source: Source) -> None:
   parser.add_argument(
-    "--raw", type=pathlib.Path, required=True, metavar="DIR", help="the recordings"
+    "--raw",
+    type=pathlib.Path,
+    required=True,
+    metavar="DIR",
+    help="the recordings: a folder, or the file where they are in one",
   )
   parser.add_argument(
     "--out",

@@ -338,9 +338,13 @@ def _clear(raw_dir: pathlib.Path, old: dict) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """--performers, --repetitions and --seed."""
-  for name, default in (("performers", PERFORMERS), ("repetitions", REPETITIONS), ("seed", 0)):
+  for name, default, text in (
+    ("performers", PERFORMERS, "people who act"),
+    ("repetitions", REPETITIONS, "how often each does every action"),
+    ("seed", 0, "of all that is random"),
+  ):
     parser.add_argument(
-      f"--{name}", type=int, default=default, metavar="N", help=f"default {default}"
+      f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})"
     )
 
 
