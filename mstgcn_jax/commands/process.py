@@ -213,7 +213,7 @@ _FUSION_FLAG = "xla_cpu_experimental_ynn_fusion_type"
 def fuse_elementwise_on_cpu() -> None:
   """Has XLA compile elementwise work by YNNPACK, too, where a CPU is the only device.
 
-  A training step then takes two thirds of the time (benchmarks/README.md). Where work is split
+  A training step then takes three quarters of the time (benchmarks/README.md). Where work is split
   over several CPU devices, YNNPACK refuses some layouts when the step runs (jaxlib 0.10.2). Call
   before anything touches a device; XLA_FLAGS that name the option, or a file, are left alone, and
   so is a jaxlib that doesn't know it.
