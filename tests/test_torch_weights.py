@@ -127,11 +127,27 @@ def test_training_goes_on_from_a_published_checkpoint_with_the_published_config(
     ({"block_args": [["a", "b"]]}, "'a'"),
     ({"parts": [0, 1]}, r"parts is \[0, 1\]"),
     ({"graph_args": "spatial"}, "graph_args is 'spatial'"),
+    ({"network": ["stgcnpp"]}, r"network is \['stgcnpp'\]; it must be one of mstgcn, st_gcn"),
   ],
 )
 def test_model_args_without_counterpart_are_named(change, message):
   with pytest.raises(ConfigError, match=message):
     torch_weights.config_from_reference(ARGS | change)
+
+
+@pytest.mark.parametrize("absent", ["num_class", "block_args", "graph"])
+def test_an_argument_that_is_not_there_is_named(absent):
+  args = {name: value for name, value in ARGS.items() if name != absent}
+  with pytest.raises(ConfigError, match=f"model_args has no '{absent}'"):
+    torch_weights.config_from_reference(args)
+
+
+def test_what_the_yaml_leaves_out_is_as_published():
+  least = {name: ARGS[name] for name in ("num_class", "block_args", "graph")}
+  published = torch_weights.config_from_reference(ARGS | {"atten": None, "layer_type": "basic"})
+  assert torch_weights.config_from_reference(least) == published
+  separable = torch_weights.config_from_reference(least | {"layer_type": "sep"})
+  assert separable == dataclasses.replace(published, layer_type="sep")
 
 
 def test_parts_of_ones_own_have_the_edges_whose_child_is_in_them():
@@ -534,13 +550,40 @@ def test_a_state_dict_and_a_name_tell_the_network(name):
   assert found == config
 
 
+OF_AGCN = ("fc.weight", "data_bn.weight", "l1.gcn1.PA")
+OF_PYSKL = ("cls_head.fc_cls.weight", "backbone.data_bn.weight", "backbone.gcn.0.gcn.A")
+
+
+def sizes(names, joints=25, features=75):
+  """Of a state dict what tells the sizes of its network, of width 16 and 7 classes."""
+  classifier, norm, adjacency = names
+  shapes = {classifier: (7, 64), norm: features, adjacency: (3, joints, joints)}
+  return {name: np.zeros(shape) for name, shape in shapes.items()}
+
+
 def test_channels_for_less_than_a_person_of_three_are_one_persons():
-  config, state = of_network("agcn", in_channels=2, num_persons=1)
-  assert torch_weights.config_from_state_dict("agcn", state) == config
+  config = ModelConfig(num_classes=7, network="agcn", width=16, in_channels=2, num_persons=1)
+  assert torch_weights.config_from_state_dict("agcn", sizes(OF_AGCN, features=50)) == config
+
+
+@pytest.mark.parametrize(
+  ("network", "names", "joints", "skeleton"),
+  [
+    ("agcn", OF_AGCN, 25, "ntu_rgbd"),
+    ("aagcn", OF_AGCN, 18, "kinetics"),
+    ("ctrgcn", OF_AGCN, 20, "nw_ucla"),
+    ("pyskl_aagcn", OF_PYSKL, 17, "coco"),
+  ],
+)
+def test_so_many_joints_are_those_that_the_code_bases_train_on(network, names, joints, skeleton):
+  found = torch_weights.config_from_state_dict(network, sizes(names, joints, 6 * joints))
+  # PYSKL links joints in a way of its own, but NTU's alone.
+  fields = {"skeleton": skeleton, "graph": None, "width": 16, "num_persons": 2}
+  assert found == ModelConfig(num_classes=7, network=network, **fields)
 
 
 def test_a_state_dict_of_another_network_or_skeleton_is_refused():
-  _, state = of_network("agcn")
+  state = sizes(OF_AGCN)
   with pytest.raises(DataError, match=r"not of 'stgcnpp': it lacks cls_head\.fc_cls\.weight"):
     torch_weights.config_from_state_dict("stgcnpp", state)
   with pytest.raises(DataError, match=r"l1\.gcn1\.PA is of 9 joints"):
@@ -556,7 +599,9 @@ def test_a_state_dict_of_another_network_or_skeleton_is_refused():
     torch_weights.config_from_state_dict("agcn", state, skeleton="coco")
   with pytest.raises(ConfigError, match="num_persons is 0; it must be a whole number of at least"):
     torch_weights.config_from_state_dict("agcn", state, num_persons=0)
-  _, state = of_network("pyskl_aagcn")
+  with pytest.raises(DataError, match="75 features, which 25 joints of 5 persons do not divide"):
+    torch_weights.config_from_state_dict("agcn", state, num_persons=5)
+  state = sizes(OF_PYSKL) | {"backbone.A": np.zeros((25, 25))}
   with pytest.raises(DataError, match=r"not of 'pyskl_msg3d': it lacks backbone\.sgcn1\.0\.A"):
     torch_weights.config_from_state_dict("pyskl_msg3d", state)
 
@@ -624,6 +669,11 @@ def pyskl(kind="AAGCN", head=(), graph=GRAPH, **backbone):
   [
     (ST_GCN | {"graph_args": OPENPOSE | {"max_hop": 2}}, r"graph_args\.max_hop is 2; it must be 1"),
     (ST_GCN | {"graph_args": OPENPOSE | {"dilation": 2}}, r"graph_args\.dilation is 2; it must be"),
+    (ST_GCN, "model_args has no 'graph_args'"),
+    ({"network": "st_gcn", "graph_args": OPENPOSE}, "model_args has no 'num_class'"),
+    (ST_GCN | {"graph_args": {"strategy": "spatial"}}, r"graph_args\.layout is ''; it must be one"),
+    (ST_GCN | {"graph_args": OPENPOSE | {"hops": 1}}, r"graph_args\.hops has no counterpart"),
+    (AAGCN | {"graph_args": {"hops": 1}}, r"graph_args\.hops has no counterpart"),
     (AAGCN | {"adaptive": False}, "adaptive is False; it must be True"),
     (CTR_GCN | {"adaptive": False}, "adaptive is False; it must be True"),
     (CTR_GCN | {"num_point": 25}, "num_point is 25, but 'graph.ucla.Graph' has 20 joints"),
