@@ -675,8 +675,14 @@ def pyskl(kind="AAGCN", head=(), graph=GRAPH, **backbone):
     (ST_GCN | {"graph_args": OPENPOSE | {"hops": 1}}, r"graph_args\.hops has no counterpart"),
     (AAGCN | {"graph_args": {"hops": 1}}, r"graph_args\.hops has no counterpart"),
     (AAGCN | {"adaptive": False}, "adaptive is False; it must be True"),
+    ({"network": "aagcn"}, "model_args has no 'graph'"),
+    (AAGCN | {"network": "agcn", "drop_out": 0.5}, "drop_out has no counterpart"),
+    (CTR_GCN | {"attention": False}, "attention has no counterpart"),
     (CTR_GCN | {"adaptive": False}, "adaptive is False; it must be True"),
     (CTR_GCN | {"num_point": 25}, "num_point is 25, but 'graph.ucla.Graph' has 20 joints"),
+    ({"network": "stgcnpp", "cls_head": {"num_classes": 5}}, "model_args has no 'backbone'"),
+    ({"network": "stgcnpp", "backbone": {"type": "STGCN"}}, "model_args has no 'cls_head'"),
+    (pyskl() | {"cls_head": {"type": "GCNHead"}}, "model_args has no 'num_classes'"),
     (pyskl(head={"dropout": 0.5}), r"cls_head\.dropout is 0\.5; it must be 0\.0"),
     (pyskl(head={"loss": "bce"}), r"cls_head\.loss has no counterpart"),
     (pyskl(pretrained="a.pth"), r"backbone\.pretrained is 'a\.pth'"),
@@ -724,6 +730,11 @@ def test_arguments_of_other_networks_without_counterpart_are_named(args, message
       | {"blocks": ((3, 8, False), (8, 16, True, 2))},
     ),
     (pyskl(), {"network": "pyskl_aagcn", "skeleton": "coco"}),
+    (
+      pyskl(head={"type": "GCNHead", "in_channels": 256})
+      | {"type": "RecognizerGCN", "train_cfg": None, "test_cfg": {"average_clips": "prob"}},
+      {"network": "pyskl_aagcn", "skeleton": "coco"},
+    ),
     (
       pyskl(graph=GRAPH | {"layout": "nturgb+d"}, num_person=1, data_bn_type="VC"),
       {"network": "pyskl_aagcn", "graph": "ntu_rgbd_pyskl", "num_persons": 1, "input_norm": "VC"},
