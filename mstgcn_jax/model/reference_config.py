@@ -185,7 +185,7 @@ def _mstgcn(args: dict[str, Any]) -> dict[str, Any]:
   layer_type = args.pop("layer_type", "basic")
   fields["layer_type"] = "basic" if layer_type == "normal" else layer_type
   attention = args.pop("atten", None)
-  fields["attention"] = None if attention in (None, "None") else attention
+  fields["attention"] = None if attention == "None" else attention
   _only(args, "bias", True)
   return fields
 
