@@ -98,9 +98,13 @@ def test_line_ends_and_a_byte_order_mark_do_not_matter(recording, newline, start
     (skeleton_text(joints=26), "line 4: a body has 26 joints; expected 25"),
     (skeleton_text()[:-200], "ends within frame 3 of 3: truncated?"),
     (skeleton_text()[:-9], "its last line has not 12 fields: truncated?"),
+    (skeleton_text()[:-1] + " 2\n", "its last line has not 12 fields: truncated?"),
     (skeleton_text() + "1\n", "goes on after frame 3"),
     (skeleton_text(value="zero"), "a joint's x, y, z are not three numbers"),
     (blank_joints(), "a joint's x, y, z are not three numbers"),
+    (skeleton_text(value="nan"), "frame 0, joint 0 has the coordinate nan; expected a finite"),
+    (skeleton_text(value="2e9"), "frame 0, joint 0 has the coordinate 2e+09; expected at most 1"),
+    ("x" * 9999, f"but is '{'x' * 40}'"),
     (skeleton_text(bodies=1).replace("\n1\n", "\nx\n", 1), "line 2 should be the number of bodies"),
     (
       skeleton_text().replace("\n25\n", "\nx\n", 1),
@@ -121,6 +125,17 @@ def test_an_ntu_recording_has_the_class_and_facts_of_its_name(recording):
   for action, hint in (("000", ""), ("061", "; did you"), ("120", "; did you"), ("121", "")):
     with pytest.raises(DataError, match=rf"action \d+ is outside 1\.\.60 for ntu60{hint or '$'}"):
       recording(skeleton_text(), f"S017C003P008R002A{action}")
+
+
+def test_ntus_two_sets_have_their_classes_and_their_papers(tmp_path):
+  (tmp_path / f"{NAME}.skeleton").write_text(skeleton_text())
+  options = prepared.arguments(tmp_path)
+  for open_raw, classes, paper in (
+    (ntu.open_ntu60, 60, "{shahroudy2016ntu,"),
+    (ntu.open_ntu120, 120, "{liu2020ntu,"),
+  ):
+    recordings = open_raw(tmp_path, options)
+    assert len(recordings.class_names) == classes and paper in recordings.citation
 
 
 @pytest.mark.parametrize("name", ["walking", "S1C1P1R1A1", "S001C001P001R001A001_copy"])
