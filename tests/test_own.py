@@ -66,6 +66,7 @@ def test_own_clips_come_with_every_column_of_the_csv(raw):
     ("take1", "Take1.NPY"),
     ("Take1.NPY", "take1.npy"),
     ("./more/take1.npy", "more/take1.npy"),
+    ("take1.npy_2", "take1.npy_2.npy"),
     ("h\u00f6ren", "ho\u0308ren.npy"),
     ("ho\u0308ren", "H\u00f6ren.npy"),
   ],

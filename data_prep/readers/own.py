@@ -49,9 +49,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   spelt = _by_spelling(raw, files)
   lines = []
   for name, label, fact in zip(names_of_clips, labels, facts, strict=True):
-    name = re.sub(r"\.npy$", "", name, flags=re.I)
-    while name.startswith("./"):
-      name = name[2:]
+    name = re.sub(r"\.npy$", "", name, flags=re.I).removeprefix("./")
     lines.append(_Line(name, label, _path(raw, name, spelt), fact))
   clips = _usual(lines)
   doubts = layouts.check_axes([clip.shape for clip in clips])
