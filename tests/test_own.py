@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from data_prep.look import info
 from data_prep.readers import annotations, own
+from data_prep.synthetic import skeleton_files
 from mstgcn_jax import skeletons
 from mstgcn_jax.data.data_set import REPORT
 from mstgcn_jax.errors import ConfigError, DataError
@@ -66,6 +67,7 @@ def test_own_clips_come_with_every_column_of_the_csv(raw):
     ("take1", "Take1.NPY"),
     ("Take1.NPY", "take1.npy"),
     ("./more/take1.npy", "more/take1.npy"),
+    ("More/take1", "more/Take1.npy"),
     ("take1.npy_2", "take1.npy_2.npy"),
     ("h\u00f6ren", "ho\u0308ren.npy"),
     ("ho\u0308ren", "H\u00f6ren.npy"),
@@ -186,6 +188,23 @@ def test_only_zeros_are_untracked_not_what_happens_to_sum_to_zero(tmp_path):
   np.testing.assert_allclose(np.linalg.norm(person, axis=-1), lengths, rtol=1e-5)
 
 
+def test_a_joint_with_a_coordinate_that_is_nan_is_untracked(tmp_path):
+  clip = normal(4, 3, 3)
+  clip[1, 2, 0] = np.nan
+  write_own(tmp_path, "name,label\na,x\n", a=clip)
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  (person,) = recordings.read(recordings.keys[0]).persons
+  clip[1, 2] = 0
+  np.testing.assert_array_equal(person, clip.astype(np.float32))
+
+
+def test_a_layout_that_is_told_by_the_bodies_is_said(tmp_path):
+  write_own(tmp_path, "name,label\na,x\n", a=skeleton_files.make_clip(0, 1)[0])
+  (tmp_path / "skeleton.json").unlink()
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  assert recordings.skeleton.name == "ntu_rgbd" and "ntu_rgbd" in recordings.notes[0]
+
+
 def test_a_layout_with_only_horizontal_joints_is_turned_and_says_so(raw):
   write_own(raw, "name,label\na,x\n", a=normal(4, 33, 3))
   data = prepare("own", raw, "--skeleton", "mediapipe")
@@ -218,6 +237,15 @@ def test_flat_clips_are_taken_as_they_are(tmp_path):
   assert recordings.channels == 2 and recordings.center is None
   person = recordings.read(recordings.keys[0]).persons[0]
   np.testing.assert_array_equal(person, clips["a"].astype(np.float32))
+
+
+def test_clips_of_four_channels_are_taken_as_they_are(tmp_path):
+  clip = np.abs(normal(4, 3, 4))
+  write_own(tmp_path, "name,label\na,x\n", layout=TURNED, a=clip)
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  assert recordings.coordinates.channels == () and not recordings.warnings
+  person = recordings.read(recordings.keys[0]).persons[0]
+  np.testing.assert_array_equal(person, clip.astype(np.float32))
 
 
 def test_clips_taken_as_they_are_lose_their_padding_and_stay_simultaneous(raw):
@@ -454,6 +482,9 @@ def test_places_that_count_from_the_corner_of_a_picture_are_mentioned(tmp_path):
   assert "never below 0" in warning and "x/width - 0.5" in warning
   write_own(tmp_path, "name,label\na,x\n", a=pixels - 50)
   assert not own.open_raw(tmp_path, coco).warnings
+  write_own(tmp_path, "name,label\na,x\n", a=np.dstack([pixels, np.full((6, 17), 0.9)]))
+  (warning,) = own.open_raw(tmp_path, coco).warnings
+  assert "never below 0" in warning
   metres = np.abs(normal(6, 20, 3)) + 2  # all before and above, but no picture
   write_own(tmp_path, "name,label\na,x\n", a=metres)
   assert not own.open_raw(tmp_path, options(skeleton="utd_mhad", as_is=True)).warnings

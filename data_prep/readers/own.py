@@ -61,7 +61,7 @@ def open_raw(raw: pathlib.Path, args: argparse.Namespace) -> Recordings:
   as_is = args.as_is or channels != 3 or not layouts.moves(skeleton)
   warnings += [] if as_is else layouts.score_warnings(clips, skeleton)
   coordinates, more = _coordinates(clips, skeleton, as_is)
-  if as_is and coordinates.channels[:2] == ("x", "y") and "z" not in coordinates.channels:
+  if coordinates.channels and "z" not in coordinates.channels:
     warnings += layouts.corner_warnings(clips)
   warnings += _unlisted_warnings(raw, table, lines, files)
   unused = sorted(set(range(len(names))) - set(labels))
