@@ -123,10 +123,9 @@ def _folded(name: str) -> str:
 def _path(
   raw: pathlib.Path, name: str, spelt: Mapping[str, Sequence[pathlib.Path]]
 ) -> pathlib.Path:
-  """The clip's file: of this very name, or else the only one that is spelt otherwise."""
-  path = raw / f"{name}.npy"
+  """The clip's file: the only one of this name, however it is spelt, or the one spelt just so."""
   alike = spelt.get(_folded(name), ())
-  return alike[0] if len(alike) == 1 and not os.path.exists(path) else path
+  return alike[0] if len(alike) == 1 else raw / f"{name}.npy"
 
 
 def _load(line: _Line) -> np.ndarray:
