@@ -240,10 +240,11 @@ def test_flat_clips_are_taken_as_they_are(tmp_path):
 
 
 def test_clips_of_four_channels_are_taken_as_they_are(tmp_path):
-  clip = np.abs(normal(4, 3, 4))
-  write_own(tmp_path, "name,label\na,x\n", layout=TURNED, a=clip)
-  recordings = own.open_raw(tmp_path, OPTIONS)
-  assert recordings.coordinates.channels == () and not recordings.warnings
+  clip = np.abs(normal(4, 20, 4))
+  write_own(tmp_path, "name,label\na,x\n", a=clip)
+  recordings = own.open_raw(tmp_path, options(skeleton="utd_mhad"))
+  assert recordings.coordinates.channels == () and not recordings.coordinates.up
+  assert not recordings.warnings
   person = recordings.read(recordings.keys[0]).persons[0]
   np.testing.assert_array_equal(person, clip.astype(np.float32))
 
@@ -371,6 +372,10 @@ def test_a_folder_without_its_parts_is_refused(tmp_path):
   (tmp_path / "skeleton.json").write_text(json.dumps(layout))
   with pytest.raises(DataError, match=r"the clips have 3 joints, .*skeleton\.json has 2"):
     own.open_raw(tmp_path, OPTIONS)
+  more = {"joints": [*LAYOUT["joints"], "hand"], "inward": [*LAYOUT["inward"], ["hand", "wrist"]]}
+  (tmp_path / "skeleton.json").write_text(json.dumps(LAYOUT | more))
+  with pytest.raises(DataError, match=r"the clips have 3 joints, .*skeleton\.json has 4"):
+    own.open_raw(tmp_path, OPTIONS)
   (tmp_path / "skeleton.json").write_text(json.dumps(LAYOUT | {"joints": ["shoulder", "elbow"]}))
   with pytest.raises(ConfigError, match="no joint is named 'wrist'"):
     own.open_raw(tmp_path, OPTIONS)
@@ -482,9 +487,12 @@ def test_places_that_count_from_the_corner_of_a_picture_are_mentioned(tmp_path):
   assert "never below 0" in warning and "x/width - 0.5" in warning
   write_own(tmp_path, "name,label\na,x\n", a=pixels - 50)
   assert not own.open_raw(tmp_path, coco).warnings
-  write_own(tmp_path, "name,label\na,x\n", a=np.dstack([pixels, np.full((6, 17), 0.9)]))
+  scored = np.dstack([pixels, np.full((6, 17), 0.9)])
+  scored[0, 0] = np.nan
+  write_own(tmp_path, "name,label\na,x\n", a=scored)
   (warning,) = own.open_raw(tmp_path, coco).warnings
   assert "never below 0" in warning
   metres = np.abs(normal(6, 20, 3)) + 2  # all before and above, but no picture
   write_own(tmp_path, "name,label\na,x\n", a=metres)
-  assert not own.open_raw(tmp_path, options(skeleton="utd_mhad", as_is=True)).warnings
+  recordings = own.open_raw(tmp_path, options(skeleton="utd_mhad", as_is=True))
+  assert not recordings.warnings and not recordings.coordinates.up
