@@ -389,6 +389,11 @@ def test_clips_that_the_csv_does_not_list_are_mentioned(tmp_path):
   np.save(tmp_path / "forgotten.npy", np.zeros((4, 3, 3)))
   (warning,) = own.open_raw(tmp_path, OPTIONS).warnings
   assert warning == "1 .npy files are not in clips.csv, such as forgotten.npy"
+  (tmp_path / "fetched_later.npy").write_text("version https://git-lfs.github.com/spec/v1\n")
+  (tmp_path / "more").mkdir()
+  np.save(tmp_path / "more" / "c.npy", np.zeros((4, 3, 3)))
+  (warning,) = own.open_raw(tmp_path, OPTIONS).warnings
+  assert warning == "2 .npy files are not in clips.csv, such as more/c.npy"
 
 
 def test_a_clip_does_not_hide_behind_a_listed_one_of_the_same_name_or_a_link(tmp_path):
