@@ -382,6 +382,12 @@ def test_a_folder_without_its_parts_is_refused(tmp_path):
   (tmp_path / "skeleton.json").unlink()
   with pytest.raises(ConfigError, match="3 joints, which fits no known layout"):
     own.open_raw(tmp_path, OPTIONS)
+  (tmp_path / "clips.csv").unlink()
+  with pytest.raises(DataError, match=r"columns name and label; found: none$"):
+    own.open_raw(tmp_path, OPTIONS)
+  (tmp_path / "0001.JSON").write_text("{}")
+  with pytest.raises(DataError, match=r"found: none; .* wrote the \.json files .* source poses"):
+    own.open_raw(tmp_path, OPTIONS)
 
 
 def test_clips_that_the_csv_does_not_list_are_mentioned(tmp_path):
