@@ -20,6 +20,7 @@ from mstgcn_jax.model import (
   MSTGCN,
   ModelConfig,
   abstract_network,
+  block,
   disentangled,
   draws,
   make_network,
@@ -380,6 +381,12 @@ def test_dropout_falls_between_layers_or_before_the_classifier():
     in_blocks = [block.dropout is not None for block in model.blocks]
     assert in_blocks == [False, network == "stgcn"]
     assert (model.dropout is not None) == (network == "ctrgcn")
+
+
+def test_dropout_leaves_a_blocks_shortcut_alone():
+  keep, double = lambda x: x, lambda x: 2 * x
+  of_a_block = block.Block(keep, keep, shortcut=double, activation=jnp.sqrt, dropout=jnp.zeros_like)
+  np.testing.assert_array_equal(of_a_block(jnp.full(3, 8.0)), 4.0)
 
 
 def test_dropout_is_off_in_evaluation():

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import pathlib
 import sys
+import types
 
 import jax.numpy as jnp
 import numpy as np
@@ -92,6 +93,14 @@ def test_a_run_knows_the_code_that_was_imported_not_the_file_as_it_is_by_then(
   again = experiment.set_up(config)
   assert again.facts().code != before.code
   assert not again.stale_code()
+
+
+def test_code_of_a_notebook_has_no_file_that_could_change(monkeypatch):
+  monkeypatch.setitem(sys.modules, "of_a_notebook", types.ModuleType("of_a_notebook"))
+  own.load("of_a_notebook")
+  names = ("of_a_notebook", "never_imported")
+  assert own.file("of_a_notebook") is own.file("never_imported") is None
+  assert own.as_imported(names) == b"" and own.changed(names) == []
 
 
 @pytest.mark.usefixtures("examples")
