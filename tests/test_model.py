@@ -18,6 +18,7 @@ from mstgcn_jax.model import MSTGCN, ModelConfig, abstract_network, draws, platf
 from mstgcn_jax.model.activations import make_activation, relu
 from mstgcn_jax.model.block import Block, spatial_layer, temporal_layer
 from mstgcn_jax.model.compose import ConvNorm, Residual, identity
+from mstgcn_jax.model.config import BlockConfig
 from mstgcn_jax.model.groups import join
 from mstgcn_jax.model.inferred import AttentionGraphConv
 from mstgcn_jax.model.norm import BatchNorm
@@ -407,6 +408,15 @@ def test_a_layer_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
     MSTGCN(dataclasses.replace(SMALL, block_type="broken_layers:Mean/ms"), rngs=nnx.Rngs(0))
   with pytest.raises(ConfigError, match="'test_model:Nowhere', which cannot be imported"):
     MSTGCN(dataclasses.replace(SMALL, block_type="test_model:Nowhere/ms"), rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(("out_channels", "inner"), [(8, 2), (16, 4), (12, 4)])
+def test_a_spatial_bottleneck_is_narrowed_from_its_input(out_channels, inner):
+  # As published: in / r where the layer keeps its channels, else 2 · in / r, whatever the output.
+  config = dataclasses.replace(SMALL, block_type="bottle", reduction=4)
+  make = lambda: spatial_layer("bottle", config, BlockConfig(8, out_channels), rngs=nnx.Rngs(0))
+  layer = nnx.eval_shape(make)
+  assert layer.body.reduce.conv.weight.shape == (1, 8, inner)
 
 
 def test_a_new_block_type_mixes_two_layers_by_config():
