@@ -27,7 +27,6 @@ from mstgcn_jax.commands import predict as command
 from mstgcn_jax.data import normalise
 from mstgcn_jax.data.data_set import Persons, open_data_set
 from mstgcn_jax.errors import ConfigError, DataError
-from mstgcn_jax.training import loop
 from mstgcn_jax.use import drawing, json_frames, predict, recordings
 from mstgcn_jax.use.classifier import Classifier
 from mstgcn_jax.use.predict import Naming, Predictor, Windows
@@ -38,10 +37,8 @@ NAMING = Naming(("a", "b", "c"))
 
 
 @pytest.fixture(scope="module")
-def run(tiny_data, tmp_path_factory):
-  workdir = tmp_path_factory.mktemp("predict") / "run"
-  loop.train(tiny.config(tiny_data), workdir)
-  return workdir
+def run(finished):
+  return finished
 
 
 @pytest.fixture(scope="module")
