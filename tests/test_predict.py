@@ -409,6 +409,30 @@ def test_a_frame_takes_no_more_memory_than_its_numbers():
     json_frames.parse_frame(line)
 
 
+@pytest.mark.parametrize(
+  ("line", "said"),
+  [
+    (b"5", "its lists are 0 deep"),
+    (b"[[[[1, 2]]]]", "its lists are 4 deep"),
+    (b"[[true, 2]]", r"a joint is \[True, 2\]"),
+    (b"[[1, 2], [1, 2, 3]]", r"a joint is \[1, 2, 3\]"),
+    (b"[[[1, 2], [3, 4]], [[1, 2]]]", "a person has 1 joints, the first 2"),
+    (b"[[1, 2], 5]", "a joint is 5"),
+    (b"[[[1, 2]], 5]", "expected"),
+    (b"[[1, " + b"9" * 400 + b"]]", "expected"),
+  ],
+)
+def test_json_that_is_no_frame_is_refused(line, said):
+  with pytest.raises(DataError, match=said):
+    json_frames.parse_frame(line)
+
+
+def test_empty_lines_are_no_frames_and_nan_in_json_is_not_tracked():
+  first, second = json_frames.frames_of([b"[[NaN, 1], [2, 3]]\n", b" \n", b"[null, [4, 5]]"])
+  np.testing.assert_array_equal(first, [[[0, 0], [2, 3]]])
+  np.testing.assert_array_equal(second, [[[0, 0], [4, 5]]])
+
+
 def test_people_and_joints_that_are_not_there_are_zero_in_json():
   frames = [
     json_frames.parse_frame(line)

@@ -45,7 +45,7 @@ def parse_frame(line: bytes) -> np.ndarray:
   try:
     with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite, later
       return _frame(value)
-  except (IndexError, TypeError, ValueError, OverflowError) as error:
+  except (TypeError, ValueError, OverflowError) as error:
     raise DataError(f"is {raw_values.shown(value)} ({error}); {expected}") from error
 
 
