@@ -373,6 +373,7 @@ def test_an_array_that_does_not_fit_is_refused(run, tmp_path, array, kind, said)
   [
     (b"", "standard input is empty"),
     (b"\x93NUMPY", "no whole .npy array"),
+    (b"[]\n[]\n", "-: nobody is tracked"),
     (b"[[1, 2, 3]]\nhello", "line 2: is not JSON"),
     (b'{"joints": []}', "line 1: .*expected"),
     (b"[1, 2, 3]", "line 1: .*1 deep"),
@@ -499,6 +500,7 @@ def test_what_is_less_probable_than_the_threshold_is_unknown():
     (0, 4, "unknown"),
     (4, 6, "b"),
   ]
+  assert naming.label(np.array([0.6, 0.4, 0])) == "a"
 
 
 def test_a_long_recording_is_cut_into_windows_that_the_classifier_sees(run, tmp_path, capsys):

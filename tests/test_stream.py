@@ -113,6 +113,7 @@ def test_a_cleared_stream_begins_anew(classify):
     (np.full((25, 3), np.nan), DataError, "person 0, joint 0, channel 0 is nan"),
     (np.full((25, 3), 2e9), DataError, r"coordinates up to 1e\+09"),
     ("text", ConfigError, "expected an array of numbers"),
+    ([[10**400] * 3] * 25, ConfigError, "expected an array of numbers"),
   ],
 )
 def test_a_frame_that_does_not_fit_is_not_taken(classify, frame, kind, said):
