@@ -82,6 +82,9 @@ def test_a_stream_that_is_not_full_shows_what_it_has_and_answers_by_quarters(cla
   stream, frames = Stream(classify), recording()
   for t in range(5):
     stream.push(frames[:, t])
+  window = stream.window()
+  np.testing.assert_array_equal(window, frames[:, :5])
+  window[...] = 0  # the caller's own
   np.testing.assert_array_equal(stream.window(), frames[:, :5])
   assert (stream.hop, Stream(classify, frames=3).hop) == (3, 1)
 
@@ -114,6 +117,7 @@ def test_a_cleared_stream_begins_anew(classify):
     (np.full((25, 3), 2e9), DataError, r"coordinates up to 1e\+09"),
     ("text", ConfigError, "expected an array of numbers"),
     ([[10**400] * 3] * 25, ConfigError, "expected an array of numbers"),
+    ({"joints": []}, ConfigError, "expected an array of numbers"),
   ],
 )
 def test_a_frame_that_does_not_fit_is_not_taken(classify, frame, kind, said):
