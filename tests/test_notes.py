@@ -51,6 +51,7 @@ def test_evaluation_clips_that_are_copies_of_training_clips_are_mentioned(tiny_d
 
 def test_held_out_clips_that_are_copies_of_training_clips_are_mentioned(tiny_data):
   run = set_up(tiny.config(tiny_data, **{"data.holdout_subjects": (3,)}))
+  assert "18 training, 27 evaluation and 9 held-out clips" in notes.describe(run, 0, 18)
   row, of = int(run.split.holdout[0]), int(run.split.train[0])
   copied = dataclasses.replace(run.data_set, copies=((max(row, of), min(row, of)),))
   (line,) = set(notes.of_run(dataclasses.replace(run, data_set=copied))) - set(notes.of_run(run))
@@ -125,11 +126,13 @@ def test_what_init_from_learned_of_other_joints_classes_and_streams_is_mentioned
       "optimizer.decay_epochs has no effect at 3, 9: epochs count",
     ),
     (["optimizer.name=adam", "optimizer.momentum=0.5"], "optimizer.momentum has no effect"),
+    (["optimizer.name=adamw", "optimizer.nesterov=False"], "optimizer.nesterov has no effect"),
     (
       ["optimizer.decay_mask=weights", "optimizer.weight_decay=0"],
       "optimizer.decay_mask has no effect",
     ),
     (["optimizer.warmup_epochs=3"], "the learning rate rises until the end"),
+    (["epochs=1", "optimizer.warmup_epochs=1", "optimizer.decay_epochs=0"], None),
     (
       ["optimizer.freeze_adjacency_through=2"],
       "learned adjacencies never learn",

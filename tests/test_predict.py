@@ -503,6 +503,11 @@ def test_what_is_less_probable_than_the_threshold_is_unknown():
   assert naming.label(np.array([0.6, 0.4, 0])) == "a"
 
 
+def test_of_classes_that_are_equally_probable_the_first_come_first():
+  naming = Naming(tuple(map(str, range(60))))
+  assert [name for name, _ in naming.top(np.full(60, 1 / 60), 3)] == ["0", "1", "2"]
+
+
 def test_a_long_recording_is_cut_into_windows_that_the_classifier_sees(run, tmp_path, capsys):
   long = np.concatenate([own((0, 0, 0)), own((0, 2, 0))])
   np.save(tmp_path / "long.npy", long)

@@ -127,7 +127,15 @@ def test_a_frame_that_does_not_fit_is_not_taken(classify, frame, kind, said):
   assert stream.count == 0
 
 
-@pytest.mark.parametrize("wrong", [{"frames": 0}, {"hop": 1.5}])
+def test_a_frame_of_nobody_or_of_64_people_may_have_axes_of_its_own(classify):
+  stream = Stream(classify)
+  of_json = map(json_frames.parse_frame, (b"[]", b"[null]"))
+  frames = [], [[]], *of_json, np.zeros((64, 25, 3))
+  assert [stream.push(frame) for frame in frames] == [None] * 5
+  assert stream.count == 5 and not stream.window().any()
+
+
+@pytest.mark.parametrize("wrong", [{"frames": 0}, {"hop": 1.5}, {"hop": True}])
 def test_numbers_of_frames_are_checked(classify, wrong):
   with pytest.raises(ConfigError, match="expected a whole number of 1 or more"):
     Stream(classify, **wrong)
