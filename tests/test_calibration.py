@@ -126,6 +126,9 @@ def test_without_held_out_subjects_nothing_is_fitted(tiny_data, tmp_path):
     *("{", "[]", "[" * 100_000),
     '{"temperatures": {"joint": -1}, "step": 1, "fitted_on": "9 clips"}',
     '{"temperatures": {"joint": 1}, "step": Infinity, "fitted_on": "9 clips"}',
+    '{"temperatures": {"joint": 99}, "step": 1, "fitted_on": "9 clips"}',
+    '{"temperatures": [1], "step": 1, "fitted_on": "9 clips"}',
+    '{"temperatures": {"joint": 1}, "step": 1}',
   ],
 )
 def test_a_damaged_calibration_is_named(tmp_path, text):
