@@ -34,6 +34,11 @@ def test_a_confidence_on_the_edge_belongs_to_the_bin_below_it():
   assert error == pytest.approx((0.2 + 0.81) / 2)
 
 
+def test_bins_are_fifteenths_and_hold_their_upper_edges():
+  found = calibration.reliability(np.array([0.0, 0.6, 0.61, 0.68, 1.0]), np.ones(5, bool))
+  assert len(found.count) == 15 and np.flatnonzero(found.count).tolist() == [0, 8, 9, 10, 14]
+
+
 def test_the_temperature_gives_the_confidence_that_the_clips_bear_out():
   # 75 of 100 are right at logits 0, -4: the likelihood is highest where 4 / T = log(0.75 / 0.25).
   logits = np.tile([0.0, -4.0], (100, 1))
