@@ -203,6 +203,16 @@ def test_lists_of_kinetics_labels_are_no_recordings():
   assert names and not any("label" in name for name in names)
 
 
+def test_a_named_source_reads_a_file_of_any_name_and_a_folders_endings_in_capitals(tmp_path):
+  (tmp_path / "folder").mkdir()
+  for path in (tmp_path / "joints.dat", tmp_path / "folder" / "CLIP.NPY"):
+    path.write_bytes(npy(own()))
+  for path in (tmp_path / "joints.dat", tmp_path / "folder"):
+    with recordings.find(path, "own") as found:
+      (read,) = found.read
+      np.testing.assert_array_equal(read().persons[0], own())
+
+
 @pytest.mark.parametrize("source", ["kinetics", "agcn"])
 def test_untracked_ends_are_cut_as_where_data_are_prepared(tmp_path, source):
   raw = tmp_path / "raw"
