@@ -248,6 +248,14 @@ def test_the_counted_figures_are_those_of_the_check(row, program):
   assert f"| {row} | {figures} |" in TEXTS["benchmarks/README.md"]
 
 
+def test_the_speeds_of_the_readme_are_those_of_the_pages_that_it_names():
+  section = TEXTS["README.md"].split("## Speed")[1].split("##")[0]
+  speeds = re.findall(r"\b\d{3}\b", re.sub(r"clips of \d+ frames|with \d+ the", "", section))
+  assert len(speeds) > 7
+  for page in ("docs/gpus.md", "benchmarks/README.md"):
+    assert not [speed for speed in speeds if not re.search(rf"\b{speed}\b", TEXTS[page])]
+
+
 def test_the_table_of_sources_is_complete():
   table = TEXTS["docs/data.md"].split("| what | source |")[1].split("\n\n")[0]
   rows = [line.split("|") for line in table.splitlines()[2:]]
