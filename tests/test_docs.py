@@ -192,8 +192,9 @@ def options() -> set[str]:
 
 
 @pytest.mark.parametrize("text", [*TEXTS, *CONFIGS])
-def test_the_options_and_fields_that_a_text_names_are_there(text, options):
+def test_the_commands_options_and_fields_that_a_text_names_are_there(text, options):
   text = TEXTS.get(text) or CONFIGS[text]
+  assert set(re.findall(r"`mstgcn\s([a-z]+)", text)) <= COMMANDS.keys()
   named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text)) - {"--config"}
   assert not sorted(named - options - FOREIGN)
   fields = config.flatten(config.default().to_dict())
