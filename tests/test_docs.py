@@ -264,6 +264,15 @@ def test_the_table_of_sources_is_complete():
   assert set(re.findall(r"`(\w+)`", " ".join(row[3] for row in rows))) <= CONFIGS.keys()
 
 
+def test_every_public_name_and_room_is_in_the_api():
+  names = [name for name in mst.__all__ if not name.startswith("__")]
+  page = TEXTS["docs/api/index.md"]
+  assert not [name for name in names if not re.search(rf"(::: mstgcn_jax|mst)\.{name}\b", page)]
+  pages = "".join(text for name, text in TEXTS.items() if name.startswith("docs/api/"))
+  rooms = {path.parent.name for path in ROOT.glob("mstgcn_jax/*/__init__.py")} - {"commands"}
+  assert not [room for room in rooms if f"::: mstgcn_jax.{room}\n" not in pages]
+
+
 def test_the_table_of_configs_is_complete():
   table = TEXTS["docs/training.md"].split("| config | data |")[1].split("\n\n")[0]
   first_cells = [line.split("|")[1] for line in table.splitlines()[2:]]
