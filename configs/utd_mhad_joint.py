@@ -13,5 +13,5 @@ def get_config():
   c = config.load("own_recordings")
   c.data.name = "utd_mhad"
   c.data.protocol = "cross_subject"
-  c.eval_batch_size = 43
+  c.eval_batch_size = 44
   return c
