@@ -1,6 +1,6 @@
 """Recordings to a prepared data set, and a look at one.
 
-python -m data_prep SOURCE --raw DIR --out DATA_DIR    writes DATA_DIR/SOURCE/VERSION
+python -m data_prep SOURCE --raw DIR --out DATA_DIR    writes DATA_DIR/NAME/VERSION
 python -m data_prep show DATA_SET --out clip.gif       draws a clip
 python -m data_prep info DATA_SET                      counts by class, subject and protocol
 """
@@ -46,9 +46,11 @@ def _add_preparation_arguments(parser: argparse.ArgumentParser, source: Source) 
     type=pathlib.Path,
     required=True,
     metavar="DATA_DIR",
-    help=f"the data set goes to DATA_DIR/{source.name}/{shards.VERSION}",
+    help=f"the data set goes to DATA_DIR/NAME/{shards.VERSION}",
   )
-  parser.add_argument("--name", default=source.name, help="data set's name (default: the source's)")
+  parser.add_argument(
+    "--name", default=source.name, help=f"data set's name (default {source.name})"
+  )
   parser.add_argument("--overwrite", action="store_true", help="replace an existing data set")
   parser.add_argument(
     "--workers",
