@@ -344,6 +344,7 @@ def test_options_of_the_source_stand_behind_dashes(run, tmp_path, capsys, xyz):
       DataError,
       "with labels; .* as a .npy array",
     ),
+    ("a.npz", [], DataError, r"poses: \S*a.npz "),
     ("latin.json", [], DataError, r"poses: \S*latin.json holds files of no pose estimator"),
     ("unknown", [], ConfigError, r"^\S*unknown holds files of .*; --source NAME"),
     ("empty", [], DataError, "empty is an empty folder"),
@@ -356,7 +357,7 @@ def test_what_is_wrong_is_said_in_one_line(run, tmp_path, tiny_data, name, flags
     (tmp_path / folder).mkdir()
   (tmp_path / "unknown" / "a.json").write_text("{}")
   (tmp_path / "latin.json").write_bytes("höher".encode("latin-1"))
-  for ending in ("npy", "skeleton", "mat", "bvh", "json"):
+  for ending in ("npy", "npz", "skeleton", "mat", "bvh", "json"):
     (tmp_path / f"a.{ending}").write_text("no recording\n")
   with pytest.raises(kind, match=said) as error:
     command.main([str(run), str(tmp_path / name), *flags])

@@ -260,8 +260,8 @@ def _source_of(path: pathlib.Path, below: Sequence[pathlib.Path]) -> str:
   if not below:
     raise DataError(f"{path} is an empty folder; expected a recording, or a folder of them")
   found = {_BY_ENDING.get(file.suffix.lower(), "") for file in below}
-  if path.suffix.lower() == ".npz" and zipfile.is_zipfile(path):
-    # zipfile raises many kinds on damaged archives, which are then read as any other's
+  if path.suffix.lower() == ".npz":
+    # zipfile raises many kinds on what is no whole archive, which is then read as any other's
     with contextlib.suppress(Exception), zipfile.ZipFile(path) as archive:
       found = {"ctrgcn" if "x_test.npy" in archive.namelist() else "poses"}
   if len(found) == 1 and (name := min(found)):
