@@ -426,7 +426,7 @@ def test_one_person_needs_no_axis_of_persons(classify):
 )
 def test_a_coordinate_that_is_none_is_named_and_not_classified(classify, value, shown):
   bad = clips()
-  bad[0, 1, 3, 7, 2] = value
+  bad[0, 1, 3, 7, 2] = bad[0, 1, 4, 0, 0] = value  # the first is named
   with pytest.raises(
     DataError, match=f"batch 0, person 1, frame 3, joint 7, channel 2 is {shown};"
   ):
@@ -450,7 +450,7 @@ def test_any_kind_of_number_is_taken(classify, kind):
   "wrong",
   [
     *(clips()[0], clips()[..., :20, :], clips()[..., :2], clips()[:, :1], clips()[:, :, :0]),
-    *(clips()[None, None], [], [[1.0], [1.0, 2.0]], "text", None, 3.0),
+    *(clips()[:, [0, 1, 0]], clips()[None, None], [], [[1.0], [1.0, 2.0]], "text", None, 3.0),
   ],
 )
 def test_clips_of_another_shape_are_refused_with_what_is_expected(classify, wrong):
