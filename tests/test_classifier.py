@@ -187,6 +187,9 @@ def test_a_recording_is_turned_to_the_front_first_where_the_training_data_were(t
   np.testing.assert_allclose(classify.from_recording(upside_down), expected, atol=1e-5)
   with pytest.raises(ConfigError, match="upward is 'up'; expected one of x, y, z"):
     classify.from_recording(back, upward="up")
+  classify.upward = ""
+  with pytest.raises(ConfigError, match="upward is ''; expected one of x, y, z"):
+    classify.from_recording(back)
 
 
 def test_centred_data_that_were_not_turned_take_recordings_as_they_are(tmp_path):
@@ -194,6 +197,16 @@ def test_centred_data_that_were_not_turned_take_recordings_as_they_are(tmp_path)
   raw = recording()
   expected = classify.from_recording(Persons(list(raw)))
   np.testing.assert_allclose(classify.from_recording(raw), expected, atol=1e-6)
+
+
+def test_a_centre_that_is_missing_lies_on_the_line_where_data_are_centred_but_not_turned(tmp_path):
+  classify = Classifier(write_run(tmp_path, rotated=False))
+  filled = recording()
+  filled[0, 4, NTU.center] = (filled[0, 3, NTU.center] + filled[0, 5, NTU.center]) / 2
+  missing = filled.copy()
+  missing[0, 4, NTU.center] = 0
+  expected = classify.from_recording(filled)
+  np.testing.assert_allclose(classify.from_recording(missing), expected, atol=1e-6)
 
 
 def test_a_run_that_was_rematerialised_can_be_closed_over(tmp_path):
@@ -463,6 +476,12 @@ def test_a_recording_of_another_shape_is_refused_with_what_is_expected(classify,
   with pytest.raises(
     ConfigError, match=r"expected \[frame, joint, channel\] with 25 joints of ntu"
   ):
+    classify.from_recording(wrong)
+
+
+@pytest.mark.parametrize("wrong", [np.float32(3), 3.0, None, "text"])
+def test_what_holds_no_persons_is_no_recording(classify, wrong):
+  with pytest.raises(ConfigError, match=r"a recording is .*; expected one array \[frame"):
     classify.from_recording(wrong)
 
 
