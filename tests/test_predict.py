@@ -207,9 +207,11 @@ def test_a_named_source_reads_a_file_of_any_name_and_a_folders_endings_in_capita
   (tmp_path / "folder").mkdir()
   for path in (tmp_path / "joints.dat", tmp_path / "folder" / "CLIP.NPY"):
     path.write_bytes(npy(own()))
+  (tmp_path / "folder" / "a.pkl").write_text("")  # of another source, which is not asked for
   for path in (tmp_path / "joints.dat", tmp_path / "folder"):
     with recordings.find(path, "own") as found:
       (read,) = found.read
+      assert not found.notes
       np.testing.assert_array_equal(read().persons[0], own())
 
 
@@ -266,6 +268,20 @@ def xyz(monkeypatch):
 
   source = interface.Source("xyz", "a test's", folders_of_classes, add_arguments)
   monkeypatch.setitem(recordings.SOURCES, "xyz", source)
+
+
+def test_a_file_without_a_label_may_be_named_from_the_current_folder(tmp_path, monkeypatch, xyz):
+  np.savetxt(tmp_path / "wave.xyz", own().reshape(-1, 3))
+  monkeypatch.chdir(tmp_path)
+  with recordings.find("wave.xyz", "xyz") as found:
+    assert found.read[0]().name == "wave"
+
+
+@pytest.mark.parametrize("content", ['{"data": []}', '{"frame_index": 1}'])
+def test_json_with_half_of_what_a_kinetics_clip_begins_with_is_none(tmp_path, content):
+  (tmp_path / "a.json").write_text(content)
+  with pytest.raises(DataError, match=r"^poses: "), recordings.find(tmp_path / "a.json"):
+    pass
 
 
 def test_a_source_that_insists_on_labels_reads_a_file_without_one(run, tmp_path, capsys, xyz):
