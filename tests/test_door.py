@@ -129,6 +129,7 @@ def test_a_field_is_set_with_an_equals_sign_or_a_space():
   assert changes == [("epochs", "1"), ("data.name", "x")] and others == ["a.py", "--seeds", "0"]
   with pytest.raises(ConfigError, match=r"--config\.epochs needs a value"):
     process.config_changes(["--config.epochs"])
+  assert process.config_changes(["--config.init_from", ""]) == ([("init_from", "")], [])
 
 
 def test_a_file_goes_before_a_shipped_config_of_its_name(tmp_path, monkeypatch):
