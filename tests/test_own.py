@@ -82,6 +82,16 @@ def test_a_clip_is_found_by_a_name_that_is_spelt_otherwise(raw, listed, there):
   assert data.table["name"].tolist() == [name, "b"]
 
 
+def test_of_clips_that_differ_in_case_alone_the_one_that_is_spelt_so_is_taken(tmp_path):
+  clips = write_own(tmp_path, "name,label\na,x\nA,y\n", a=normal(4, 3, 3), A=normal(5, 3, 3))
+  if len(list(tmp_path.glob("*.npy"))) < 2:
+    pytest.skip("the disk does not tell capitals from others, as macOS's")
+  recordings = own.open_raw(tmp_path, OPTIONS)
+  for key in recordings.keys:
+    (person,) = recordings.read(key).persons
+    np.testing.assert_array_equal(person, clips[key.name].astype(np.float32))
+
+
 @pytest.mark.parametrize(
   "table",
   [
