@@ -216,6 +216,15 @@ def test_a_strided_temporal_convolution_is_the_librarys_and_so_are_its_gradients
     np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+def test_a_bias_has_a_gradient_but_before_a_norm_over_the_batch():
+  conv = TemporalConv(2, 2, rngs=nnx.Rngs(0))
+  layer = ConvNorm(conv, BatchNorm(2))
+  assert layer.takes_constants_away
+  layer.eval()
+  assert not layer.takes_constants_away
+  assert not ConvNorm(conv, nnx.LayerNorm(2, rngs=nnx.Rngs(0))).takes_constants_away
+
+
 def test_a_temporal_convolution_of_even_width_is_refused():
   # The form for a GPU would give a frame more than that for a CPU.
   with pytest.raises(ConfigError, match="kernel_size is 4; it must be odd"):
