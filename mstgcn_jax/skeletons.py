@@ -117,10 +117,12 @@ class Skeleton:
 
 
 def plain(value: Any) -> Any:
-  """Lists, arrays and numbers of arrays as tuples and numbers of Python, which are hashable."""
+  """Lists, arrays and numbers of arrays, in dicts, too, as tuples and numbers of Python."""
   if hasattr(value, "tolist"):
     value = value.tolist()
-  return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
+  if isinstance(value, dict):
+    return {key: plain(item) for key, item in value.items()}
+  return tuple(plain(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def _check_names(skeleton: Skeleton) -> None:

@@ -105,6 +105,7 @@ def test_a_mistyped_field_or_value_is_named(text, message):
     ("streams={'joint'}", r"streams is .* it must be such as \('joint', 'bone'\)"),
     ("seed=4294967296", r"seed is 4294967296; it must be 0 or more, below 2\*\*32"),
     ("seeds=(0, 4294967296)", r"seeds is .* it must be whole numbers from 0"),
+    ("seeds=" + 5000 * "[", r"seeds is .* it must be whole numbers from 0"),
     ("seeds=" + 5000 * "-" + "1", r"seeds is .* it must be whole numbers from 0"),
     ("epochs=3000000000", "epochs is 3000000000; it must be at least 1, below"),
     ("optimizer.decay_epochs=(3000000000,)", "decay_epochs is .* it must be whole numbers"),
@@ -214,6 +215,9 @@ def test_code_that_a_runs_config_names_is_imported_where_it_is_said_again(tmp_pa
     config_lib.load(tmp_path / "config.json")
   changes = [("seed", "1"), ("model.block_type", "mine:Layer/ms")]
   assert config_lib.load(tmp_path / "config.json", changes).model.block_type == "mine:Layer/ms"
+  lines = ("from mstgcn_jax.training import config", "get_config = config.default")
+  (tmp_path / "mine.py").write_text("\n".join(lines))  # a program already
+  assert config_lib.load(tmp_path / "mine.py", changes[1:]).model.block_type == "mine:Layer/ms"
   (tmp_path / "mine.py").write_text(  # which is code itself
     "from mstgcn_jax.training import config\n\ndef get_config():\n  c = config.default()\n"
     "  c.model.block_type = 'mine:Layer/ms'\n  return c"

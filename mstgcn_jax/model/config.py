@@ -214,11 +214,11 @@ class ModelConfig:
 
   def __post_init__(self):
     set_field = lambda name, value: object.__setattr__(self, name, value)
-    for field in dataclasses.fields(self):
-      set_field(field.name, skeletons.plain(getattr(self, field.name)))
     set_field("skeleton", skeletons.resolve(self.skeleton))
     if self.graph is not None:
       set_field("graph", skeletons.resolve(self.graph))
+    for field in dataclasses.fields(self):
+      set_field(field.name, skeletons.plain(getattr(self, field.name)))
     for name, value in published_fields(self.network).items():
       if getattr(self, name) is None:
         set_field(name, value)

@@ -24,7 +24,7 @@ from mstgcn_jax.data.augment import Augmentation
 from mstgcn_jax.errors import ConfigError, DataError, first_line, line_in
 from mstgcn_jax.model import ModelConfig
 from mstgcn_jax.model.config import own_code, published_blocks, published_fields
-from mstgcn_jax.skeletons import Skeleton
+from mstgcn_jax.skeletons import Skeleton, plain
 from mstgcn_jax.training.optimizer import OptimizerConfig
 
 # Fields of ModelConfig that come from the data, not from the experiment.
@@ -224,7 +224,7 @@ def typed(name: str, value: Any) -> str:
 def _several(text: str) -> tuple:
   value = _literal(text)
   if isinstance(value, tuple | list):
-    return _as_tuples(value)
+    return plain(value)
   if value != text:
     return (value,)
   parts = text.strip().removeprefix("(").removesuffix(")").split(",")
@@ -282,14 +282,6 @@ def write(config: ConfigDict, path: str | pathlib.Path) -> None:
   files.write_json(pathlib.Path(path), config.to_dict())
 
 
-def _as_tuples(value: Any) -> Any:
-  if isinstance(value, dict):
-    return {k: _as_tuples(v) for k, v in value.items()}
-  if isinstance(value, list | tuple):
-    return tuple(_as_tuples(v) for v in value)
-  return value
-
-
 def model_config(
   config: ConfigDict,
   *,
@@ -342,7 +334,7 @@ def augmentation(config: ConfigDict) -> Augmentation:
 
 
 def _options(section: ConfigDict) -> dict[str, Any]:
-  return _as_tuples(section.to_dict())
+  return plain(section.to_dict())
 
 
 def validate(config: ConfigDict) -> None:
@@ -432,5 +424,5 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     if isinstance(value, dict):
       flat |= flatten(value, f"{prefix}{key}.")
     else:
-      flat[prefix + key] = _as_tuples(value)
+      flat[prefix + key] = plain(value)
   return flat
