@@ -121,6 +121,10 @@ def test_a_mistyped_field_or_value_is_named(text, message):
       for field in ("window", "num_persons", "views")
     ),
     *(
+      (f"data.{field}={2**31}", rf"data.{field} is {2**31}; it must be at least 1, below 2\*\*31")
+      for field in ("window", "num_persons", "views")
+    ),
+    *(
       (f"{field}=-1", f"{field} is -1; it must be 0 or more")
       for field in ("save_every_steps", "early_stopping", "stream_devices", "profile_steps")
     ),
@@ -243,12 +247,36 @@ def test_a_config_named_without_its_ending_is_found_and_said(tmp_path):
     ("def config():\n  pass", r"mine\.py has no function get_config\(\)$"),
     ("def get_config():\n  raise ValueError('a\\n b')", r"mine\.py, line 2: ValueError: a b$"),
     ("from mstgcn_jax.errors import ConfigError\nraise ConfigError('as it is')", "^as it is$"),
+    (
+      "import ml_collections\nget_config = ml_collections.ConfigDict",
+      r"mine\.py: the config has no field allow_config_change, .*, …; begin with config\.default",
+    ),
+    (
+      "from mstgcn_jax import config\ndef get_config():\n  c = config.default().unlock()\n"
+      "  c.note = 'of a run that could not be resumed'\n  return c",
+      r"mine\.py: no such field: note$",
+    ),
+    (
+      "from mstgcn_jax import config\ndef get_config():\n  c = config.default()\n"
+      "  with c.ignore_type():\n    c.epochs = '3'\n  return c",
+      r"mine\.py: epochs is '3'; it must be a whole number$",
+    ),
   ],
 )
 def test_a_file_that_gives_no_config_is_named(tmp_path, content, said):
   (tmp_path / "mine.py").write_text(content)
   with pytest.raises(ConfigError, match=said):
     config_lib.load(tmp_path / "mine.py")
+
+
+def test_a_config_that_no_run_could_read_again_is_refused():
+  config = config_lib.default().unlock()
+  config.note = 3
+  with pytest.raises(ConfigError, match=r"^no such field: note$"):
+    config_lib.validate(config)
+  del config.note, config.data.views
+  with pytest.raises(ConfigError, match=r"^the config has no field data\.views; begin with"):
+    config_lib.validate(config)
 
 
 def test_a_mistyped_field_in_a_file_of_ones_own_is_no_new_one():

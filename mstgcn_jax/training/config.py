@@ -12,7 +12,7 @@ import importlib.util
 import math
 import pathlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -184,6 +184,10 @@ def _run(path: pathlib.Path) -> ConfigDict:
     raise ConfigError(f"config file {place}: {type(error).__name__}: {message}") from error
   if not isinstance(config, ConfigDict):
     raise ConfigError(f"config file {path}: get_config() returns {config!r}, not a config")
+  try:
+    _check_fields(flatten(config.to_dict()))
+  except ConfigError as error:
+    raise ConfigError(f"config file {path}: {error}") from None
   return config
 
 
@@ -339,15 +343,16 @@ def _options(section: ConfigDict) -> dict[str, Any]:
 
 def validate(config: ConfigDict) -> None:
   """Raises ConfigError for the first field whose value cannot be used, whatever the data."""
+  fields = flatten(config.to_dict())
+  _check_fields(fields)
 
   def require(holds: bool, field: str, expected: str) -> None:
     if not holds:
-      raise ConfigError(f"{field} is {flatten(config.to_dict())[field]!r}; it must be {expected}")
+      raise ConfigError(f"{field} is {fields[field]!r}; it must be {expected}")
 
-  for field in ("epochs", "batch_size", "eval_batch_size", "eval_every"):
-    require(1 <= config[field] < 2**31, field, "at least 1, below 2**31")
-  for field in ("window", "num_persons", "views"):
-    require(config.data[field] >= 1, f"data.{field}", "at least 1")
+  in_data = [f"data.{field}" for field in ("window", "num_persons", "views")]
+  for field in ("epochs", "batch_size", "eval_batch_size", "eval_every", *in_data):
+    require(1 <= fields[field] < 2**31, field, "at least 1, below 2**31")
   require(0 <= config.min_steps_per_epoch < 2**31, "min_steps_per_epoch", "0 or more, below 2**31")
   for field in ("save_every_steps", "early_stopping", "stream_devices", "profile_steps"):
     require(config[field] >= 0, field, "0 or more")
@@ -391,6 +396,23 @@ def validate(config: ConfigDict) -> None:
   )
   optimizer_config(config)
   augmentation(config)
+
+
+def _check_fields(fields: Mapping[str, Any]) -> None:
+  """Raises ConfigError where fields are not the default's, or of other kinds.
+
+  Such a config was not made by `default`, or was unlocked: its run could not be read again.
+  """
+  known = _kinds()
+  for name, value in fields.items():
+    if name not in known:
+      raise ConfigError(f"no such field: {name}{words.did_you_mean(name, known)}")
+    if not isinstance(value, known[name] | Skeleton):  # a recorded graph, in place of its name
+      _fitting(name, value)
+  if missing := [name for name in known if name not in fields]:
+    raise ConfigError(
+      f"the config has no field {words.listed(missing, 3)}; begin with config.default()"
+    )
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
