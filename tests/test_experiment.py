@@ -211,6 +211,7 @@ def test_a_batch_of_an_evaluation_is_no_larger_than_its_clips_need(tiny_data, mo
   [
     ({"epochs": 0}, "epochs is 0; it must be at least 1"),
     ({"epochs": 2**30}, r"more than 2\*\*31 steps"),
+    ({"optimizer.warmup_epochs": 2**30}, r"warmup_epochs is 1073741824: more than 2\*\*31 steps"),
     ({"batch_size": 28}, "27 training clips cannot fill one batch of 28"),
     ({"optimizer.accumulate": 3}, "batch_size is 4, .* and 3 micro-batches; take a multiple of 3"),
     ({"data.holdout_subjects": (1, 3, 5)}, "would hold out 27 of 27 training clips"),

@@ -221,9 +221,11 @@ def set_up(
   if train:
     one_pass = input_pipeline.steps_per_epoch(len(split.train), config.batch_size)
     steps_per_epoch = max(one_pass, config.min_steps_per_epoch)
-  if steps_per_epoch * config.epochs >= 2**31:
-    raise ConfigError(f"epochs is {config.epochs}: more than 2**31 steps; take fewer")
   optimizer = config_lib.optimizer_config(config)
+  counts = {"epochs": config.epochs, "optimizer.warmup_epochs": optimizer.warmup_epochs}
+  for field, epochs in counts.items():
+    if steps_per_epoch * epochs >= 2**31:
+      raise ConfigError(f"{field} is {epochs}: more than 2**31 steps; take fewer")
   task = train_step.Task(
     graphdef=train_step.split_model(abstract)[0],
     random_streams=train_step.random_streams(abstract),
