@@ -521,6 +521,18 @@ def test_a_network_whose_numbers_are_not_finite_gives_no_label(run, monkeypatch)
     predictor.probabilities([np.zeros((1, 20, 5, 3), np.float32)])
 
 
+def test_a_few_clips_are_not_filled_up_to_a_full_batch(run, monkeypatch):
+  predictor, sizes = Predictor(run), []
+  classes = len(predictor.class_names)
+  classify = lambda clips: sizes.append(len(clips)) or np.full((len(clips), classes), 1 / classes)
+  monkeypatch.setattr(predictor, "_classifiers", {"joint": classify})
+  clip = np.zeros((1, 20, 5, 3), np.float32)
+  for count, expected in ((1, [1]), (2, [1, 1]), (4, [1] * 4), (5, [16]), (17, [16, 16])):
+    assert predictor.probabilities([clip] * count).shape == (count, classes)
+    assert sizes == expected
+    sizes.clear()
+
+
 def test_what_is_less_probable_than_the_threshold_is_unknown():
   naming = Naming(("a", "b", "c"), unknown_below=0.6)
   p = np.array([[0.5, 0.3, 0.2], [0.3, 0.55, 0.15], [0.1, 0.9, 0]])

@@ -20,6 +20,7 @@ from mstgcn_jax.use.recordings import Recording
 
 UNKNOWN = "unknown"
 _AT_ONCE = 16  # clips that go through the network together
+_FEW = 4  # that go one by one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,9 +121,10 @@ class Predictor:
     DataError where the network's numbers are not finite.
     """
     clips = iter(clips)
-    first = list(itertools.islice(clips, 2))
-    # Two shapes are compiled: one clip, which may have to be fast, and a full batch.
-    size = 1 if len(first) < 2 else _AT_ONCE
+    first = list(itertools.islice(clips, _FEW + 1))
+    # Two shapes are compiled: one clip, which may have to be fast, and a full batch, which takes a
+    # CPU as long whatever it is filled up with.
+    size = 1 if len(first) <= _FEW else _AT_ONCE
     parts = list(in_batches(self._of_streams, itertools.chain(first, clips), size))
     if not parts:
       return np.zeros((0, len(self.class_names)))
