@@ -70,8 +70,8 @@ def occlusion(classify: Network, clip: np.ndarray, target: int) -> np.ndarray:
     left[place] = 0
     return left
 
-  whole = np.log(probabilities(classify, [clip])[0, target] + 1e-30)
-  without_each = np.log(probabilities(classify, map(without, places))[:, target] + 1e-30)
+  shown = itertools.chain([clip], map(without, places))
+  whole, *without_each = np.log(probabilities(classify, shown)[:, target] + 1e-30)
   for place, value in zip(places, without_each, strict=True):
     importance[place] = whole - value
   return importance
