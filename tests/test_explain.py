@@ -79,6 +79,17 @@ def test_gradient_times_input_of_a_linear_network_is_each_joints_share():
   np.testing.assert_allclose(found, slope * (clip * weights).sum(-1), atol=1e-6)
 
 
+def test_the_gradient_is_compiled_once_for_all_clips_and_classes():
+  classify, clip, weights = linear()
+  logits, traces = classify.logits, []
+  classify.logits = lambda clips: traces.append(clips.shape) or logits(clips)
+  found = [explain.gradient_times_input(classify, x, k) for x in (clip, 2 * clip) for k in (0, 1)]
+  assert traces == [(1, *clip.shape)]
+  # The logarithms of both classes' probabilities differ by the logit; float32.
+  np.testing.assert_allclose(found[0] - found[1], (clip * weights).sum(-1), atol=1e-6)
+  np.testing.assert_allclose(found[2] - found[3], 2 * (clip * weights).sum(-1), atol=1e-6)
+
+
 def test_a_network_whose_numbers_are_not_finite_is_neither_explained_nor_embedded(tiny_data):
   classify, clip, _ = linear()
   classify.weights = np.nan

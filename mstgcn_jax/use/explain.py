@@ -7,6 +7,7 @@ Saenko, RISE (BMVC 2018).
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 
@@ -89,12 +90,19 @@ def fused_gradient_times_input(
   classifiers: Sequence[Network], weights: Sequence[float], clip: np.ndarray, target: int
 ) -> np.ndarray:
   """`gradient_times_input` of the mean of several streams' probabilities, by their weights."""
+  slopes = _slopes(tuple(classifiers), tuple(weights))(clip, target)
+  return np.asarray((slopes * clip).sum(-1), np.float32)
 
-  def log_probability(x: jax.Array) -> jax.Array:
+
+@functools.lru_cache(maxsize=1)  # for the clips of a report, or of deletion curves
+def _slopes(classifiers: tuple[Network, ...], weights: tuple[float, ...]):
+  """(clip, target) -> the gradient of the class's log probability, compiled in one."""
+
+  def log_probability(x: jax.Array, target: jax.Array) -> jax.Array:
     logs = [jax.nn.log_softmax(classify.logits(x[None]))[0, target] for classify in classifiers]
     return jax.nn.logsumexp(jnp.stack(logs), b=jnp.asarray(weights))
 
-  return np.asarray((jax.grad(log_probability)(jnp.asarray(clip)) * clip).sum(-1), np.float32)
+  return jax.jit(jax.grad(log_probability))
 
 
 METHODS: dict[str, Method] = {"occlusion": occlusion, "gradient × input": gradient_times_input}
