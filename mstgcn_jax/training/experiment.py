@@ -217,15 +217,8 @@ def set_up(
     abstract = own_network(model_config, sampling.window)
   else:
     abstract = abstract_network(model_config)
-  steps_per_epoch = 0
-  if train:
-    one_pass = input_pipeline.steps_per_epoch(len(split.train), config.batch_size)
-    steps_per_epoch = max(one_pass, config.min_steps_per_epoch)
+  steps_per_epoch = _steps_per_epoch(config, len(split.train)) if train else 0
   optimizer = config_lib.optimizer_config(config)
-  counts = {"epochs": config.epochs, "optimizer.warmup_epochs": optimizer.warmup_epochs}
-  for field, epochs in counts.items():
-    if steps_per_epoch * epochs >= 2**31:
-      raise ConfigError(f"{field} is {epochs}: more than 2**31 steps; take fewer")
   task = train_step.Task(
     graphdef=train_step.split_model(abstract)[0],
     random_streams=train_step.random_streams(abstract),
@@ -253,6 +246,17 @@ def set_up(
         )
     check_divisible("eval_batch_size", config.eval_batch_size, mesh)
   return Experiment(config, data_set, sampling, split, model_config, abstract, task, meshes)
+
+
+def _steps_per_epoch(config: ConfigDict, clips: int) -> int:
+  """Of this many training clips; ConfigError where a step's number would not fit 32 bits."""
+  one_pass = input_pipeline.steps_per_epoch(clips, config.batch_size)
+  steps = max(one_pass, config.min_steps_per_epoch)
+  counts = {"epochs": config.epochs, "optimizer.warmup_epochs": config.optimizer.warmup_epochs}
+  for field, epochs in counts.items():
+    if steps * epochs >= 2**31:
+      raise ConfigError(f"{field} is {epochs}: more than 2**31 steps; take fewer")
+  return steps
 
 
 def _augmentation(config: ConfigDict, data_set: DataSet) -> Augmentation:
