@@ -13,7 +13,7 @@ from ending import Ended, catch_ends
 import mstgcn_jax
 from mstgcn_jax import __main__ as door
 from mstgcn_jax.commands import process, train
-from mstgcn_jax.errors import ConfigError, Preempted
+from mstgcn_jax.errors import ConfigError, DataError, Preempted
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import loop
 
@@ -187,6 +187,29 @@ def test_output_that_nobody_reads_any_more_is_no_error(argv, tiny_data):
   ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=env)
   os.close(write)
   assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_in_a_file_of_output_and_errors_the_error_stands_last(ends, tmp_path, monkeypatch):
+  with open(tmp_path / "log", "a") as out, open(tmp_path / "log", "a", buffering=1) as err:
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    with pytest.raises(Ended), process.errors_in_one_line():
+      print("figures")
+      raise DataError("no clip")
+    assert ends == [1] and (tmp_path / "log").read_text() == "figures\nerror: no clip\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="of Linux")
+def test_an_error_is_said_although_the_disk_under_the_output_is_full(ends, monkeypatch, capsys):
+  with open("/dev/full", "w") as full:
+    monkeypatch.setattr(sys, "stdout", full)
+    with pytest.raises(Ended), process.errors_in_one_line():
+      print("figures")
+      raise DataError("no clip")
+    assert ends == [1] and capsys.readouterr().err == "error: no clip\n"
+    monkeypatch.undo()
+    with pytest.raises(OSError):  # which still holds the figures
+      full.close()
 
 
 def test_output_whose_encoding_lacks_a_letter_is_no_error(monkeypatch):

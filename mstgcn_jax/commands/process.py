@@ -174,13 +174,16 @@ def interrupted_at_once() -> Iterator[None]:
 
 
 def _end(status: int, message: object = None) -> None:
-  with contextlib.suppress(OSError):  # of whoever reads it, or its disk
+  # Each by itself: of whoever reads it, or its disk, one may be gone.
+  with contextlib.suppress(OSError):
+    print(end="", flush=True)  # first: in a file of both, what was said before stands before
+  with contextlib.suppress(OSError):
     if message is not None:
       print(f"error: {message}", file=sys.stderr, flush=True)
-    # What a failed run leaves running (a checkpoint being written, other processes to wait for)
-    # must not keep it from ending.
+  with contextlib.suppress(OSError):
     logging.shutdown()
-    print(end="", flush=True)
+  # What a failed run leaves running (a checkpoint being written, other processes to wait for) must
+  # not keep it from ending.
   os._exit(status)
 
 
