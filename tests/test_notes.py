@@ -82,6 +82,9 @@ def test_what_init_from_learned_of_other_joints_classes_and_streams_is_mentioned
     "init_from was trained on clips with data.body_size=False; these are with data.body_size=True",
     "init_from was trained on clips with data.normalize=False; these are with data.normalize=True",
   ]
+  of_another_version = files.read_json(finished / "config.json") | {"of_another_version": 1}
+  files.write_json(tmp_path / "config.json", of_another_version)
+  assert said(**{"data.normalize": True}) == []  # whose tensors are taken all the same
   dataclasses.replace(facts, units="px").write(tmp_path)
   assert said() == []  # these clips' units are not known
   run = set_up(tiny.config(tiny_data, init_from=str(tmp_path)))

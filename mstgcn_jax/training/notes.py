@@ -1,5 +1,6 @@
 """What a run says of itself at its start: what is trained on what, and what has no effect."""
 
+import contextlib
 import pathlib
 from collections.abc import Sequence
 
@@ -8,6 +9,7 @@ from ml_collections import ConfigDict
 
 from mstgcn_jax import words
 from mstgcn_jax.data.data_set import say_copies
+from mstgcn_jax.errors import DataError
 from mstgcn_jax.model import ModelConfig, fields
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import devices
@@ -152,8 +154,9 @@ def of_start(run: Experiment) -> list[str]:
     return []
   lines, facts = [], workdir_lib.read(config.init_from)
   differences = facts.clip_differences(run.facts())
-  if (path := pathlib.Path(config.init_from) / "config.json").is_file():
-    said = [f"with data.normalize={c.data.normalize}" for c in (config_lib.read(path), config)]
+  with contextlib.suppress(DataError):  # it has no config, or one of another version
+    before = config_lib.read(pathlib.Path(config.init_from) / "config.json")
+    said = [f"with data.normalize={c.data.normalize}" for c in (before, config)]
     differences += [tuple(said)] if len(set(said)) == 2 else []
   for was, now in differences:
     lines.append(f"init_from was trained on clips {was}; these are {now}")
