@@ -28,6 +28,14 @@ def test_the_start_says_what_it_runs_on_and_what_has_no_effect(tiny_data):
   ]
 
 
+def test_devices_that_no_stream_is_placed_on_are_mentioned(tiny_data, monkeypatch):
+  run = set_up(tiny.config(tiny_data, streams=("joint", "bone"), stream_devices=1))
+  before, here = notes.of_run(run), len({m.devices.flat[0] for m in run.meshes.values()})
+  monkeypatch.setattr(jax, "device_count", lambda: here + 3)
+  said = f"3 of {here + 3} devices stay idle: stream_devices is 1, for 2 streams"
+  assert set(notes.of_run(run)) - set(before) == {said}
+
+
 def test_the_start_says_what_these_data_do_not_allow(tmp_path):
   bare = skeletons.Skeleton("bare", tuple("abcdefghijklmnopqrst"), bone_parents=(0,) * 20)
   tiny.prepare(tmp_path, skeleton=bare, center=None)

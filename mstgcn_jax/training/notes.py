@@ -4,6 +4,7 @@ import contextlib
 import pathlib
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -54,6 +55,12 @@ def of_run(run: Experiment) -> list[str]:
     asked = {"center": run.config.data.center != "frame", "body_size": run.config.data.body_size}
     for field in (name for name, is_asked in asked.items() if is_asked):
       lines.append(f"data.{field} has no effect: the clips of {run.data_set.name} are not centred")
+  used = {device for mesh in run.meshes.values() for device in mesh.devices.flat}
+  if idle := jax.device_count() - len(used):
+    lines.append(
+      f"{idle} of {jax.device_count()} devices stay idle: stream_devices is "
+      f"{run.config.stream_devices}, for {words.counted(len(run.meshes), 'stream')}"
+    )
   if devices.dtype_for_use(run.model_config.dtype) != run.model_config.dtype:
     lines.append(
       "model.dtype is bfloat16 on a CPU: most are slower in it, and with jaxlib from 0.11 on some "
