@@ -269,6 +269,23 @@ def test_a_file_that_gives_no_config_is_named(tmp_path, content, said):
     config_lib.load(tmp_path / "mine.py")
 
 
+def test_a_file_is_read_as_it_is_now_and_its_errors_have_their_line(tmp_path, monkeypatch):
+  lines = ("from mstgcn_jax import config", "def get_config():", "  c = config.default()", "  {}")
+  text = "\n".join([*lines, "  return c"])
+  monkeypatch.chdir(tmp_path)
+  file = pathlib.Path("mine.py")
+  for epochs in (1, 2, 3):  # within a second, and of one length
+    file.write_text(text.format(f"c.epochs = {epochs}"))
+    assert config_lib.load(file).epochs == epochs
+  assert not pathlib.Path("__pycache__").exists()
+  file.write_text(text.format("c.epochs = 1 / 0"))
+  with pytest.raises(ConfigError, match=r"^config file mine\.py, line 4: ZeroDivisionError: div"):
+    config_lib.load(file)
+  file.write_text("import pathlib\nraise ValueError(pathlib.Path(__file__).is_absolute())")
+  with pytest.raises(ConfigError, match=r"mine\.py, line 2: ValueError: True$"):
+    config_lib.load(file)
+
+
 def test_a_config_that_no_run_could_read_again_is_refused():
   config = config_lib.default().unlock()
   config.note = 3

@@ -8,10 +8,10 @@ Files in `configs/` start from `default()` and change what their experiment need
 import ast
 import dataclasses
 import functools
-import importlib.util
 import math
 import pathlib
 import shlex
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -169,10 +169,11 @@ def name_of(path: str | pathlib.Path) -> str:
 
 def _run(path: pathlib.Path) -> ConfigDict:
   """What `get_config()` of a Python file returns."""
-  spec = importlib.util.spec_from_file_location(path.stem, path)
-  module = importlib.util.module_from_spec(spec)
+  module = types.ModuleType(path.stem)
+  module.__file__ = str(path.absolute())
   try:
-    spec.loader.exec_module(module)
+    # Not imported: Python would take its bytecode of a text as long that was there in this second.
+    exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), vars(module))
     if not hasattr(module, "get_config"):
       raise ConfigError(f"config file {path} has no function get_config()")
     config = module.get_config()
