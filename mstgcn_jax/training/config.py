@@ -135,7 +135,9 @@ def load(path: str | pathlib.Path, changes: Sequence[tuple[str, str]] = ()) -> C
     name, known = str(path), shipped()
     if name not in known:
       if path.is_dir():
-        raise ConfigError(f"config file {path} is a folder; name the Python file (.py)")
+        of_run = path / "config.json"
+        hint = f", or {of_run}" if of_run.is_file() else ""
+        raise ConfigError(f"config file {path} is a folder; name the Python file (.py){hint}")
       named = path.with_name(f"{path.name}.py")
       hint = f"; did you mean {named}?" if named.is_file() else words.did_you_mean(path.stem, known)
       raise ConfigError(f"config file {path} does not exist, nor one of that name here{hint}")
