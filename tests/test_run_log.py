@@ -1,7 +1,10 @@
 """What a run tells, piece by piece; `test_loop.py` has what a whole run leaves."""
 
 import csv
+import io
+import logging
 import os
+import sys
 import time
 import types
 
@@ -39,6 +42,15 @@ def clock(monkeypatch):
   now = [100.0]
   monkeypatch.setattr(time, "monotonic", lambda: now[0])
   return now
+
+
+def test_output_that_lacks_a_letter_does_not_end_a_run(tmp_path, monkeypatch):
+  output = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+  monkeypatch.setattr(sys, "stdout", output)
+  with run_log.logging_to(tmp_path):
+    logging.getLogger("mstgcn_jax").info("é …")
+  assert output.buffer.getvalue() == "é ?\n".encode("latin-1")
+  assert (tmp_path / "log.txt").read_text(encoding="utf-8").endswith(" é …\n")
 
 
 def test_a_run_that_begins_again_does_not_mind_what_is_there(path):

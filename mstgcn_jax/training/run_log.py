@@ -33,7 +33,10 @@ class _Console(logging.Handler):
   """Prints beside a live progress bar without tearing it."""
 
   def emit(self, record):
-    tqdm.write(self.format(record), file=sys.stdout)
+    # A program that calls `train` may print in fewer letters, which is no reason to end it.
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    text = self.format(record).encode(encoding, "replace").decode(encoding)
+    tqdm.write(text, file=sys.stdout)
     sys.stdout.flush()
 
 
