@@ -1,6 +1,7 @@
 """Accuracies worked out by hand."""
 
 import dataclasses
+import pathlib
 import tracemalloc
 
 import numpy as np
@@ -43,8 +44,9 @@ def test_scores_that_are_not_numbers_are_not_right():
   assert metrics.top_k(np.full((4, 10), np.nan), np.zeros(4, int), 5) == 0
 
 
-def test_a_class_without_clips_does_not_count():
+def test_a_class_without_clips_does_not_count(recwarn):
   assert metrics.summarize(LOGITS[:2], LABELS[:2])["mean_class"] == 1
+  assert not recwarn.list  # of a division by 0 clips, which a command would print
 
 
 def test_loss_of_equal_scores_is_the_logarithm_of_the_classes():
@@ -57,6 +59,8 @@ def test_loss_and_probabilities_by_hand_and_far_from_zero():
     np.testing.assert_allclose(metrics.softmax(np.log(p) + offset), p, rtol=1e-9)
     loss = metrics.loss(np.log(p) + offset, np.asarray([1, 0]))
     assert loss == pytest.approx((-np.log(0.2) - np.log(0.5)) / 2)
+  # As the network gives them; small shares are summed over streams, and compared.
+  assert metrics.softmax(np.log(p).astype(np.float32)).dtype == np.float64
 
 
 def test_a_summary_and_its_words():
@@ -100,6 +104,45 @@ def test_scores_that_contradict_themselves_are_named(tmp_path, changes, said):
   dataclasses.replace(whole, **changes).save(tmp_path / "scores.npz")
   with pytest.raises(DataError, match=said):
     Scores.load(tmp_path / "scores.npz")
+
+
+def test_scores_of_clips_of_one_class_are_read(tmp_path):
+  for label in (0, 1):
+    Scores(np.asarray(["a", "b"]), np.full(2, label), np.eye(2)).save(tmp_path / "scores.npz")
+    assert Scores.load(tmp_path / "scores.npz").labels.tolist() == [label, label]
+
+
+class _Touch:
+  """Makes a file when it is unpickled."""
+
+  def __init__(self, path):
+    self.path = path
+
+  def __reduce__(self):
+    return pathlib.Path.touch, (self.path,)
+
+
+def test_what_is_pickled_in_a_scores_file_does_not_run(tmp_path):
+  path, target = tmp_path / "scores.npz", tmp_path / "touched"
+  pickled = np.array([_Touch(target)], dtype=object)
+  np.savez(path, names=np.array(["a"]), labels=pickled, logits=np.eye(1), step=pickled)
+  with pytest.raises(DataError, match="is not a scores file"):
+    Scores.load(path)
+  with pytest.raises(DataError, match="does not say of which step it is"):
+    Scores.step(path)
+  assert not target.exists()
+
+
+def test_a_stream_of_weight_0_has_no_say_and_one_of_other_clips_is_named(tmp_path):
+  first, second, third = (tmp_path / f"{name}.npz" for name in ("first", "second", "third"))
+  names = np.asarray(["a", "b"])
+  Scores(names, np.arange(2), np.log([[0.7, 0.3], [0.4, 0.6]])).save(first)
+  Scores(names, np.arange(2), np.log([[0.1, 0.9], [0.8, 0.2]])).save(second)
+  Scores(np.asarray(["a", "c"]), np.arange(2), np.eye(2)).save(third)
+  fused = fusion.fuse_runs([first, second], [1.0, 0.0])
+  np.testing.assert_allclose(fused.logits, np.log([[0.7, 0.3], [0.4, 0.6]]))
+  with pytest.raises(DataError, match=r"third\.npz and .*first\.npz do not hold the same clips"):
+    fusion.fuse_runs([first, second, third])
 
 
 def test_scores_whose_names_repeat_are_not_fused(tmp_path):
@@ -159,10 +202,11 @@ def test_the_middle_half_of_the_resampled_figures():
   assert two == pytest.approx((0.8 - 0.019, 0.8 + 0.019), abs=0.004)
 
 
-def test_where_all_clips_are_right_the_mean_class_is_certain():
+def test_where_all_clips_are_right_the_mean_class_is_certain(recwarn):
   assert metrics.bootstrap_mean_class(np.eye(3), np.arange(3)) == (1, 1)
   # Classes without clips, in between and behind, do not count.
   assert metrics.bootstrap_mean_class(np.eye(5)[[0, 2]], np.asarray([0, 2])) == (1, 1)
+  assert not recwarn.list
 
 
 def test_bootstrap_interval_of_a_share():

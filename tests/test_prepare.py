@@ -380,6 +380,12 @@ def test_a_damaged_existing_data_set_asks_to_be_overwritten(tmp_path):
   assert (
     len(prepared.prepare(tmp_path, prepared.random_clips(3), arguments_={"overwrite": True})) == 3
   )
+  # Nothing is left beside it, and one whose shards are gone is still a data set.
+  assert [path.name for path in data_set.path.parent.glob(".*") if path.is_dir()] == []
+  for shard in data_set.path.glob("*.array_record*"):
+    shard.unlink()
+  again = prepared.prepare(tmp_path, prepared.random_clips(2), arguments_={"overwrite": True})
+  assert len(again) == 2
 
 
 def test_a_folder_that_is_no_data_set_is_not_overwritten(tmp_path):

@@ -163,6 +163,11 @@ def test_how_many_may_be_bad(tmp_path, bad, of, max_bad, message):
   assert not list(tmp_path.iterdir())
 
 
+def test_what_is_in_memory_is_read_in_the_commands_own_process(tmp_path):
+  clips = random_clips(17)  # more than a worker's task
+  assert len(prepare(tmp_path, clips, arguments_={"workers": 2})) == 17
+
+
 def test_recordings_are_called_by_what_their_keys_are_called(tmp_path):
   def read(key):
     if key == "good":
