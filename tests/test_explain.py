@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tiny
+from matplotlib.axes import Axes
 from PIL import Image
 from prepared import NTU, prepare, random_clips
 from test_classifier import write_run
@@ -167,6 +168,42 @@ def test_a_window_that_shows_nobody_is_not_drawn(tmp_path):
   empty = explain.Explanation(np.zeros((2, 8, 25, 3)), 0, 0.5, {"occlusion": np.zeros((2, 8, 25))})
   with pytest.raises(DataError, match="a: nobody is tracked in the window"):
     drawing.explanation(empty, NTU, None, "a", tmp_path / "a.png", {})
+
+
+def test_a_picture_shows_those_who_are_tracked_with_their_weights(tmp_path, monkeypatch):
+  rng = np.random.default_rng(0)
+  clip, importance = np.zeros((3, 8, 25, 3)), np.zeros((3, 8, 25))
+  clip[1:] = rng.normal(size=(2, 8, 25, 3))  # the first person is not there
+  importance[1, 2, 3], importance[2, 5, 6], importance[1, 0, 0] = 4, 2, -9
+  drawn, maps, draw, imshow = [], [], show.draw_persons, Axes.imshow
+  monkeypatch.setattr(
+    show, "draw_persons", lambda *args, **how: drawn.append((args, how)) or draw(*args, **how)
+  )
+  monkeypatch.setattr(
+    Axes, "imshow", lambda ax, *a, **how: maps.append((ax, a, how)) or imshow(ax, *a, **how)
+  )
+  found = explain.Explanation(clip, 0, 0.5, {"one": importance, "none": 0 * importance})
+  drawing.explanation(found, NTU, 20, "title", tmp_path / "a.png", {})
+  weights = np.zeros((2, 8, 25))
+  weights[0, 2, 3], weights[1, 5, 6] = 1, 0.5
+  for (args, how), method, expected in zip(
+    drawn, ("one", "none"), (weights, 0 * weights), strict=True
+  ):
+    np.testing.assert_array_equal(args[0], clip[1:])
+    np.testing.assert_array_equal(how["weights"], expected)
+    # The joint at zero is one of the first person.
+    assert (args[3], how["at_zero"], how["moments"]) == (f"by {method}", None, show.MOMENTS)
+  assert [ax.get_xlabel() for ax, *_ in maps] == [
+    f"frame of the window, person {number}" for number in (2, 3, 2, 3)
+  ]
+  for (ax, (values,), how), expected in zip(maps, (*weights, *0 * weights), strict=True):
+    np.testing.assert_array_equal(values, expected.T)
+    assert (how["vmin"], how["vmax"]) == (0, 1)
+    assert ax.get_xlim() == (0.5, 8.5) and ax.get_ylim() == (24.5, -0.5)
+  with Image.open(tmp_path / "a.png") as picture:
+    pixels = np.asarray(picture.convert("L"))
+  quarters = np.array_split(pixels, 4)  # strip, map, strip, map
+  assert all((quarter < 128).any() for quarter in quarters)
 
 
 def test_the_command_draws_a_clip_of_a_data_set_and_a_file(run, tiny_data, tmp_path, capsys):

@@ -565,6 +565,56 @@ def test_a_long_recording_is_cut_into_windows_that_the_classifier_sees(run, tmp_
   np.testing.assert_allclose(segment.probabilities, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+  ("flags", "expected"),
+  [
+    ("", None),
+    ("--window-seconds 2", Windows(60, 30)),  # half of it, at 30 frames per second
+    ("--window-seconds 2 --stride 0.5 --fps 10", Windows(20, 5)),
+    ("--window-seconds 0.001 --stride 0.001", Windows(1, 1)),  # a frame at least
+  ],
+)
+def test_windows_in_seconds_are_frames(flags, expected):
+  args = command._parser().parse_args(["run", "file", *flags.split()])
+  assert command._windows(args) == expected
+
+
+def test_what_is_printed_of_persons_and_parts(capsys):
+  recording = recordings.Recording("r", [], [])
+  found = [
+    predict.Prediction(np.array([0.125, 0.625, 0.25]), None, 0, 9),
+    predict.Prediction(np.array([0.5, 0.25, 0.25]), 2, 9, 25),
+  ]
+  naming = Naming(("a", "b", "c"), unknown_below=0.6)
+
+  def printed(*flags):
+    args = command._parser().parse_args(["run", "file", "--top", "2", "--fps", "8", *flags])
+    write = {"text": command._print_text, "csv": command._print_csv, "json": command._print_json}
+    write[args.format]([(recording, found)], naming, args)
+    return capsys.readouterr().out
+
+  assert printed().splitlines() == [
+    "r: b 62.5 %, c 25.0 %",
+    "r, person 2: unknown: a 50.0 %, b 25.0 %",
+  ]
+  assert printed("--window-seconds", "1").splitlines() == [
+    "r, 0.00 to 1.12 s: b 62.5 %, c 25.0 %",
+    "r, person 2, 1.12 to 3.12 s: unknown: a 50.0 %, b 25.0 %",
+  ]
+  assert printed("--format", "csv").splitlines() == [
+    "recording,person,start,end,label,confidence,class_1,probability_1,class_2,probability_2",
+    "r,,0.000,1.125,b,0.6250,b,0.6250,c,0.2500",
+    "r,2,1.125,3.125,unknown,0.5000,a,0.5000,b,0.2500",
+  ]
+  assert [
+    {name: row[name] for name in ("recording", "person", "start", "end", "label", "confidence")}
+    for row in json.loads(printed("--format", "json"))
+  ] == [
+    dict(recording="r", person=None, start=0, end=1.125, label="b", confidence=0.625),
+    dict(recording="r", person=2, start=1.125, end=3.125, label="unknown", confidence=0.5),
+  ]
+
+
 def nw_ucla_file(folder):
   """A recording that its source turns: one person who moves, unseen in the first two frames."""
   joints = np.random.default_rng(0).normal(size=(14, 20, 3))
@@ -644,6 +694,10 @@ def test_everybody_gets_a_label_where_asked(ntu_run, tmp_path, capsys):
   classify = Classifier(ntu_run)
   expected = np.asarray(classify(classify.from_recording(people[2])[None]))[0].max()
   assert rows[1]["confidence"] == pytest.approx(float(expected), abs=1e-5)
+  flags = ("--per-person", "--window-seconds", "0.9", "--fps", "10")  # one window of all frames
+  parts = predicted(capsys, ntu_run, tmp_path / "three.npy", *flags)
+  assert [(row["person"], row["start"], row["end"]) for row in parts] == [(1, 0, 0.9), (3, 0, 0.9)]
+  assert parts[1]["confidence"] == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_the_label_is_drawn_over_the_skeleton(ntu_run, tmp_path, capsys):
@@ -659,6 +713,27 @@ def test_the_label_is_drawn_over_the_skeleton(ntu_run, tmp_path, capsys):
     command.main([str(ntu_run), str(BODIES), "--show", str(tmp_path / "all.gif")])
   with pytest.raises(ConfigError, match=r"not \S+ and \S+: 2 recordings"):
     command.main([str(ntu_run), str(path), str(path), "--show", str(tmp_path / "all.gif")])
+
+
+def test_a_frame_is_drawn_under_all_that_is_said_of_it(tmp_path, monkeypatch):
+  titles = []
+  monkeypatch.setattr(
+    show, "draw_persons", lambda _, __, title, *a, **k: titles.append(title) or ([], 1)
+  )
+  monkeypatch.setattr(show, "save", lambda *_: None)
+  body = np.ones((9, 25, 3), np.float32)
+  found = [
+    predict.Prediction(np.array([0.125, 0.75, 0.125]), None, 0, 4),
+    predict.Prediction(np.array([0.5, 0.25, 0.25]), 2, 3, 6),
+  ]
+  recording = recordings.Recording("r", [body], [body])
+  drawing.predictions(recording, NTU, found, NAMING, tmp_path / "a.gif", {})
+  (title,) = titles
+  one, other = "b 75 %", "person 2: a 50 %"
+  assert [title(frame) for frame in (0, 3, 4, 6)] == [one, f"{one}   {other}", other, "–"]
+  nobody = recordings.Recording("r", [0 * body], [0 * body])
+  with pytest.raises(DataError, match="r: nobody is tracked, so nothing can be drawn"):
+    drawing.predictions(nobody, NTU, [], NAMING, tmp_path / "a.gif", {})
 
 
 @pytest.mark.parametrize("rotated", [False, True])
