@@ -1,10 +1,13 @@
 """The one door, mstgcn COMMAND: help, versions, statuses, names."""
 
+import importlib
 import io
 import os
+import pathlib
 import signal
 import subprocess
 import sys
+import types
 
 import pytest
 import tiny
@@ -15,7 +18,7 @@ from mstgcn_jax import __main__ as door
 from mstgcn_jax.commands import process, train
 from mstgcn_jax.errors import ConfigError, DataError, Preempted
 from mstgcn_jax.training import config as config_lib
-from mstgcn_jax.training import loop
+from mstgcn_jax.training import devices, loop, workdir
 
 
 @pytest.fixture
@@ -100,6 +103,53 @@ def test_wrong_usage_is_2_and_bad_data_1(ends, tmp_path, capsys):
     door.main(["evaluate", str(tmp_path)])
   assert ends == [2, 1] and capsys.readouterr().err.startswith("error: ")
   assert door.main(["info", str(tmp_path / "none")]) == 1
+
+
+class Asked(Exception):
+  """What a command asked the library for, which goes no further."""
+
+
+@pytest.mark.parametrize(
+  ("called", "argv", "more"),
+  [
+    ("commands.predict.Predictor", ["predict", "run", "a.npy"], {"stream": "bone"}),
+    ("commands.stream.Predictor", ["stream", "run"], {"stream": "bone"}),
+    ("commands.explain.Predictor", ["explain", "run", "a.npy"], {"stream": "bone"}),
+    ("commands.embed.Classifier", ["embed", "run", "data", "--out", "a.npz"], {"stream": "bone"}),
+    (
+      "use.export.export",
+      ["export", "run", "--to", "onnx", "a.onnx", "--quantize", "float16"],
+      {"stream": "bone", "quantize": "float16"},
+    ),
+    ("use.weights.export_checkpoint", ["weights", "export", "run", "a.pt"], {"stream": "bone"}),
+    (
+      "commands.evaluate.evaluate",
+      ["evaluate", "run", "--protocol", "xview", "--data", "folder", "--data-name", "mine"],
+      {"protocol": "xview", "data_set": pathlib.Path("folder/mine")},
+    ),
+  ],
+)
+def test_what_of_a_run_a_command_takes_is_handed_on(called, argv, more, monkeypatch):
+  module, name = f"mstgcn_jax.{called}".rsplit(".", 1)
+  command = importlib.import_module(f"mstgcn_jax.commands.{argv[0]}")
+
+  def ask(*_, **options):
+    raise Asked(options)
+
+  facts = types.SimpleNamespace(streams=("joint", "bone"), stream=lambda stream: stream)
+  monkeypatch.setattr(importlib.import_module(module), name, ask)
+  monkeypatch.setattr(workdir, "read", lambda _: facts)
+  monkeypatch.setattr(config_lib, "read", lambda _: config_lib.default())
+  monkeypatch.setattr(process, "start", lambda: None)
+  monkeypatch.setattr(devices, "start", lambda: None)
+  for of_recordings in ("_found", "open_data_set"):
+    if hasattr(command, of_recordings):
+      none = types.SimpleNamespace(notes=(), read=[None])
+      monkeypatch.setattr(command, of_recordings, lambda *_, none=none: none)
+  stream = ["--stream", more["stream"]] if "stream" in more else []
+  with pytest.raises(Asked) as asked:
+    command.main([*argv[1:], "--checkpoint", "7", *stream, "--trust"])
+  assert asked.value.args == ({"checkpoint": "7", "trust": True} | more,)
 
 
 @pytest.mark.parametrize("command", ["train --config", "compare"])

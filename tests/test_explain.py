@@ -200,6 +200,7 @@ def test_a_picture_shows_those_who_are_tracked_with_their_weights(tmp_path, monk
     np.testing.assert_array_equal(values, expected.T)
     assert (how["vmin"], how["vmax"]) == (0, 1)
     assert ax.get_xlim() == (0.5, 8.5) and ax.get_ylim() == (24.5, -0.5)
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(NTU.joints)
   with Image.open(tmp_path / "a.png") as picture:
     pixels = np.asarray(picture.convert("L"))
   quarters = np.array_split(pixels, 4)  # strip, map, strip, map

@@ -1,7 +1,6 @@
 """Accuracies worked out by hand."""
 
 import dataclasses
-import pathlib
 import tracemalloc
 
 import numpy as np
@@ -110,27 +109,6 @@ def test_scores_of_clips_of_one_class_are_read(tmp_path):
   for label in (0, 1):
     Scores(np.asarray(["a", "b"]), np.full(2, label), np.eye(2)).save(tmp_path / "scores.npz")
     assert Scores.load(tmp_path / "scores.npz").labels.tolist() == [label, label]
-
-
-class _Touch:
-  """Makes a file when it is unpickled."""
-
-  def __init__(self, path):
-    self.path = path
-
-  def __reduce__(self):
-    return pathlib.Path.touch, (self.path,)
-
-
-def test_what_is_pickled_in_a_scores_file_does_not_run(tmp_path):
-  path, target = tmp_path / "scores.npz", tmp_path / "touched"
-  pickled = np.array([_Touch(target)], dtype=object)
-  np.savez(path, names=np.array(["a"]), labels=pickled, logits=np.eye(1), step=pickled)
-  with pytest.raises(DataError, match="is not a scores file"):
-    Scores.load(path)
-  with pytest.raises(DataError, match="does not say of which step it is"):
-    Scores.step(path)
-  assert not target.exists()
 
 
 def test_a_stream_of_weight_0_has_no_say_and_one_of_other_clips_is_named(tmp_path):

@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep import raw_files
-from data_prep.decode import pickles
+from data_prep.decode import mediapipe, pickles
 from data_prep.readers import annotations
 from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.evaluation.scores import Scores
+from mstgcn_jax.use import recordings
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -190,6 +192,26 @@ def test_a_pickle_that_is_called_an_array_does_not_run_either(tmp_path):
   np.save(path, np.array([_Shell(target)], dtype=object), allow_pickle=True)
   with pytest.raises(DataError, match=r"a\.npy is not a \.npy array"):
     raw_files.map_npy(path)
+  assert not target.exists()
+
+
+def test_a_pickle_within_arrays_does_not_run_wherever_arrays_are_read(tmp_path):
+  target = tmp_path / "touched"
+  pickled = np.array([_Shell(target)], dtype=object)
+  npy, npz, scores = (tmp_path / name for name in ("a.npy", "a.npz", "scores.npz"))
+  np.save(npy, pickled)
+  np.savez(npz, landmarks=pickled)
+  np.savez(scores, names=np.array(["a"]), labels=pickled, logits=np.eye(1), step=pickled)
+  # Without numpy's advice on how to load it all the same.
+  with pytest.raises(DataError, match=r"^standard input is no whole \.npy array of numbers$"):
+    recordings.read_pipe(io.BytesIO(npy.read_bytes()))
+  for path in (npy, npz):
+    with pytest.raises(DataError, match=rf"^{path.name} is not .*'no arrays of numbers'\)\)$"):
+      mediapipe.decode(path)
+  with pytest.raises(DataError, match="is not a scores file"):
+    Scores.load(scores)
+  with pytest.raises(DataError, match="does not say of which step it is"):
+    Scores.step(scores)
   assert not target.exists()
 
 

@@ -289,7 +289,9 @@ def _from_arrays(path: pathlib.Path) -> Found:
     content = np.load(path, allow_pickle=False)
     arrays = {"": content} if isinstance(content, np.ndarray) else dict(content.items())
   except Exception as error:  # numpy raises many kinds on damaged files
-    raise ValueError(error) from error
+    # Of pickled objects numpy says how to load them unsafely.
+    unsafe = "allow_pickle" in str(error)
+    raise ValueError("no arrays of numbers" if unsafe else error) from error
   found: Found = {}
   for name, array in arrays.items():
     if array.dtype.kind not in "fiu" or array.ndim not in (3, 4):

@@ -342,7 +342,9 @@ def read_pipe(stdin: BinaryIO) -> Recording:
     try:
       array = np.load(io.BytesIO(data), allow_pickle=False)
     except Exception as error:  # numpy raises many kinds on damaged headers
-      raise DataError(f"standard input is no whole .npy array ({error})") from error
+      # Of pickled objects numpy says how to load them unsafely.
+      reason = "" if "allow_pickle" in str(error) else f" ({error})"
+      raise DataError(f"standard input is no whole .npy array of numbers{reason}") from error
     if array.dtype.kind not in "iuf":
       raise DataError("standard input holds no array of numbers")
     return _from_array("-", array)
