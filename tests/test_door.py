@@ -152,6 +152,27 @@ def test_what_of_a_run_a_command_takes_is_handed_on(called, argv, more, monkeypa
   assert asked.value.args == ({"checkpoint": "7", "trust": True} | more,)
 
 
+def test_a_run_goes_where_its_config_is_named_and_joins_the_processes_it_is_told_of(monkeypatch):
+  asked = []
+  monkeypatch.setattr(loop, "train", lambda config, workdir: asked.append(workdir))
+  monkeypatch.setattr(train.distributed, "initialize", lambda **said: asked.append(said))
+  monkeypatch.setattr(process, "start", lambda *, trains: asked.append(trains))
+  argv = ["--config", str(tiny.CONFIG), "--config.heartbeat_timeout=77"]
+  assert train.main(argv) == 0
+  alone = {"coordinator": None, "num_processes": None, "process_id": None}
+  assert asked == [alone | {"heartbeat_timeout": 77}, True, pathlib.Path("runs/tiny_config")]
+  asked.clear()
+  several = ["--coordinator=a:1", "--num_processes", "2", "--process_id=0", "--workdir", "there"]
+  assert train.main([*argv, *several]) == 0
+  together = {"coordinator": "a:1", "num_processes": 2, "process_id": 0}
+  assert asked == [together | {"heartbeat_timeout": 77}, True, pathlib.Path("there")]
+  for wrong in ("x", "-1", "1.5", ""):
+    with pytest.raises(ConfigError, match=f"--process_id is '{wrong}'; it must be a whole number"):
+      train.main([*argv, f"--process_id={wrong}"])
+  with pytest.raises(ConfigError, match="--config needs a value\nusage: "):
+    train.main(["--config"])
+
+
 @pytest.mark.parametrize("command", ["train --config", "compare"])
 def test_what_was_asked_to_end_says_so_and_ends_with_75(
   command, ends, tiny_data, tmp_path, monkeypatch, capsys

@@ -4,6 +4,7 @@ import io
 import json
 import pathlib
 import socket
+import stat
 import sys
 import threading
 
@@ -180,6 +181,11 @@ def test_a_pipe_that_ends_before_the_first_answer_says_so(workdir, capsys, monke
   said = capsys.readouterr()
   assert said.out == ""
   assert "the first is due at frame 12, the input ended after 11" in said.err
+  stdin = io.TextIOWrapper(io.BytesIO(b"".join(lines_of(recording(frames=12)))))
+  monkeypatch.setattr(sys, "stdin", stdin)
+  assert command.main([str(workdir)]) == 0
+  said = capsys.readouterr()
+  assert len(said.out.splitlines()) == 1 and "no answer" not in said.err
 
 
 def test_a_bad_line_ends_the_pipe_with_its_number(workdir, monkeypatch):
@@ -270,6 +276,15 @@ def test_a_socket_that_nobody_listens_on_any_more_is_taken_over(tmp_path, monkey
   left.close()
   with command.listening(str(path)):
     assert path.is_socket()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600  # of whoever started it alone
+  assert not path.exists()
+
+
+def test_a_port_that_is_in_use_is_named():
+  with socket.create_server(("127.0.0.1", 0)) as used:
+    port = str(used.getsockname()[1])
+    with pytest.raises(DataError, match=f"^--socket {port}: "), command.listening(port):
+      pass
 
 
 def test_a_socket_of_another_kind_that_is_in_use_is_left_alone(tmp_path, monkeypatch):
