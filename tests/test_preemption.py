@@ -1,5 +1,6 @@
 """How a run is asked to end."""
 
+import os
 import signal
 
 import numpy as np
@@ -29,6 +30,21 @@ def test_sigterm_between_two_runs_of_a_command_is_heeded(capfd):
     with pytest.raises(Preempted, match="asked to end: seeds before 1 are finished"):
       stop.check("seeds before 1 are finished")
   assert "Ctrl-C" not in capfd.readouterr().err
+
+
+def test_ctrl_c_is_noted_although_nobody_reads_what_is_said_of_it(capfd):
+  kept = os.dup(2)
+  read, write = os.pipe()  # as under `2>&1 | tee log`, whose tee Ctrl-C has ended
+  os.close(read)
+  os.dup2(write, 2)
+  try:
+    with preemption.StopSignal() as stop:
+      signal.raise_signal(signal.SIGINT)
+      assert stop.received
+  finally:
+    os.dup2(kept, 2)
+    for number in (kept, write):
+      os.close(number)
 
 
 def test_all_processes_end_where_one_was_asked_to(monkeypatch):

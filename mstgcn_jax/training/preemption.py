@@ -1,5 +1,6 @@
 """Ending a run when it is asked to: by SIGTERM, as clusters do, or by Ctrl-C."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -31,8 +32,9 @@ class StopSignal:
     if number == signal.SIGINT:
       if self.received:
         raise KeyboardInterrupt
-      # Not print: the main thread may be in the middle of it.
-      os.write(2, b"\nsaving and ending after this step; Ctrl-C once more ends at once\n")
+      # Not print: the main thread may be in the middle of it. Ctrl-C ends a `tee` beside, too.
+      with contextlib.suppress(OSError):
+        os.write(2, b"\nsaving and ending after this step; Ctrl-C once more ends at once\n")
     self.received = True
 
   def check(self, done: str) -> None:
