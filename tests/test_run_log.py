@@ -53,6 +53,18 @@ def test_output_that_lacks_a_letter_does_not_end_a_run(tmp_path, monkeypatch):
   assert (tmp_path / "log.txt").read_text(encoding="utf-8").endswith(" é …\n")
 
 
+def test_a_run_outlives_who_reads_its_output(tmp_path, monkeypatch):
+  read, write = os.pipe()
+  os.close(read)
+  output = open(write, "w")  # noqa: SIM115 (closing it fails)
+  monkeypatch.setattr(sys, "stdout", output)
+  with run_log.logging_to(tmp_path):
+    logging.getLogger("mstgcn_jax").info("step 2/18")
+  assert (tmp_path / "log.txt").read_text().endswith(" step 2/18\n")
+  with pytest.raises(BrokenPipeError):
+    output.close()
+
+
 def test_a_run_that_begins_again_does_not_mind_what_is_there(path):
   path.write_text("damaged\n")
   assert list(run_log.read_metrics(written(path)))

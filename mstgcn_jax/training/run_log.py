@@ -36,8 +36,9 @@ class _Console(logging.Handler):
     # A program that calls `train` may print in fewer letters, which is no reason to end it.
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     text = self.format(record).encode(encoding, "replace").decode(encoding)
-    tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
+    with contextlib.suppress(BrokenPipeError):  # a run outlives a `tee` beside; log.txt has it all
+      tqdm.write(text, file=sys.stdout)
+      sys.stdout.flush()
 
 
 @contextlib.contextmanager
