@@ -93,6 +93,17 @@ CARDS = {
     name="Tesla T4", major=7, minor=5, cores=40, fpus=64, threads=1024, shared=65536,
     optin=65536, nominal=320000000000, l2=4194304, clock=1.59, memory=15800000000,
   ),
+  "rtx4090": _card(
+    0.9e12, {"f32": 80e12, "bf16": 160e12},
+    name="NVIDIA GeForce RTX 4090", major=8, minor=9, cores=128, fpus=128, threads=1536,
+    shared=102400, optin=101376, nominal=1008000000000, l2=75497472, clock=2.52,
+    memory=25300000000,
+  ),
+  "b200": _card(
+    7.0e12, {"f32": 1000e12, "bf16": 2000e12},
+    name="NVIDIA B200", major=10, minor=0, cores=148, fpus=128, threads=2048, shared=233472,
+    optin=232448, nominal=8000000000000, l2=132644864, clock=1.965, memory=191000000000,
+  ),
 }  # fmt: skip
 
 # One of each kind that a network is published with.
@@ -106,6 +117,7 @@ PROGRAMS = {
   "h100 bfloat16, 4 devices, 64 clips each": {"dtype": "bfloat16", "devices": 4, "clips": 256},
   "h100 bfloat16, evaluation": {"dtype": "bfloat16", "evaluate": True},
   "h100 bfloat16, folded": {"dtype": "bfloat16", "folded": True},
+  "a100 float32": {"card": "a100"},
   **{
     f"h100 bfloat16, {network}, four blocks of {frames} frames": {
       "dtype": "bfloat16", "network": network, "frames": frames, "blocks": _FOUR_BLOCKS,
@@ -141,7 +153,7 @@ _VARIANTS = [
 
 def _small_programs() -> dict[str, dict]:
   """Each variant for a card and a number of devices in turn."""
-  places = ("h100", 1), ("a100", 2), ("t4", 4), ("h100", 8)
+  places = ("rtx4090", 1), ("a100", 2), ("t4", 4), ("b200", 8)
   programs = {}
   for i, fields in enumerate(_VARIANTS):
     card, devices = places[(i + i // len(places)) % len(places)]
@@ -226,14 +238,16 @@ class Step:
   """A step for cards that are not there, to be compiled."""
 
   lowered: jax.stages.Lowered
+  options: dict  # what `lowered` asks of XLA
   card: str
   clips_per_device: int
   state_bytes: int
 
   def digest(self) -> str:
     """Of what its figures depend on: the program, the card, XLA and its flags, how we count."""
+    asked = "".join(f"{name}={value}" for name, value in self.options.items())
     parts = (
-      self.lowered.as_text(), CARDS[self.card], jax.__version__, jaxlib.__version__,
+      self.lowered.as_text() + asked, CARDS[self.card], jax.__version__, jaxlib.__version__,
       os.environ["XLA_FLAGS"], pathlib.Path(hlo.__file__).read_text(),
     )  # fmt: skip
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
@@ -337,7 +351,8 @@ def lower_step(
     else:
       lowered = train_step.make_train_step(task, mesh).lower(state, batch, number)
   state_bytes = sum(x.size * 4 for x in jax.tree.leaves((params, batch_stats)))
-  return Step(lowered, card, clips // devices, state_bytes)
+  options = {} if folded else platform.compiler_options(mesh.devices.flat[0])
+  return Step(lowered, options, card, clips // devices, state_bytes)
 
 
 def published(

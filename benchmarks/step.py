@@ -18,7 +18,7 @@ import optax
 from flax import nnx
 
 from mstgcn_jax.commands import process
-from mstgcn_jax.model import MSTGCN, ModelConfig
+from mstgcn_jax.model import MSTGCN, ModelConfig, platform
 from mstgcn_jax.model.summary import forward_flops
 
 
@@ -42,6 +42,7 @@ def matmul_rate(dtype: str, size: int) -> float:
 def compile_timed(function, *args, **jit_options):
   """The compiled function, and the seconds that tracing and compiling took."""
   start = time.perf_counter()
+  jit_options["compiler_options"] = platform.compiler_options(jax.devices()[0])
   compiled = jax.jit(function, **jit_options).lower(*args).compile()
   return compiled, time.perf_counter() - start
 

@@ -94,3 +94,25 @@ def test_a_thread_is_not_told_what_another_traces():
     thread.start()
     thread.join()
   assert found == [{"sine"}]
+
+
+@pytest.mark.parametrize(
+  ("capability", "asked"),
+  [
+    ("7.5", {}),
+    ("8.0", {"xla_gpu_force_conv_nhwc": True}),
+    ("8.9", {"xla_gpu_force_conv_nhwc": True}),
+    ("9.0", {}),
+    ("12.0", {}),
+    ("gfx90a", {}),
+  ],
+)
+def test_channels_are_asked_last_of_gpus_whose_compiler_has_them_first(capability, asked):
+  device = types.SimpleNamespace(compute_capability=capability)
+  assert platform.compiler_options(device) == asked
+  with jax.enable_x64(True):  # there may be float64, which cuDNN has no such convolutions of
+    assert platform.compiler_options(device) == {}
+
+
+def test_nothing_is_asked_of_a_cpu():
+  assert platform.compiler_options(jax.devices("cpu")[0]) == {}

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from jax.sharding import Mesh
 
 from mstgcn_jax import skeletons
 from mstgcn_jax.data import augment, streams
@@ -388,3 +389,14 @@ import mstgcn_jax.model, mstgcn_jax.training.train_step, mstgcn_jax.torch_weight
 import mstgcn_jax.data.streams, mstgcn_jax.data.augment
 """
   subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_steps_are_compiled_with_what_the_platform_asks_of_xla(monkeypatch):
+  task, state = make()
+  # Not cached: `mesh` and `task` may have been asked for before.
+  steps = [f.__wrapped__ for f in (train_step.make_train_step, train_step.make_eval_step)]
+  monkeypatch.setattr(platform, "compiler_options", lambda device: {"no_such_option": True})
+  mesh = Mesh(jax.devices()[:1], (train_step.DATA_AXIS,))
+  for make_step, given in zip(steps, (state, train_step.eval_variables(state)), strict=True):
+    with pytest.raises(jax.errors.JaxRuntimeError, match="no_such_option"):
+      make_step(task, mesh)(given, make_batch(), np.int32(0))

@@ -70,6 +70,18 @@ def of(device: jax.Device) -> contextlib.AbstractContextManager[None]:
   return _device("cpu" if device.platform == "cpu" else "gpu")
 
 
+def compiler_options(device: jax.Device) -> dict[str, bool]:
+  """What a program for that device asks of XLA, as `jax.jit` takes it.
+
+  On GPUs of compute capability 8 (A100, RTX 3090, RTX 4090) that is convolutions with channels
+  last. XLA has them so in bfloat16, and in float32 on later cards; here it would exchange axes
+  around each (benchmarks/README.md). cuDNN has none in float64.
+  """
+  capability = str(getattr(device, "compute_capability", None))
+  exchanges = capability.startswith("8.") and not jax.config.jax_enable_x64
+  return {"xla_gpu_force_conv_nhwc": True} if exchanges else {}
+
+
 def forced(form: str) -> contextlib.AbstractContextManager[None]:
   """Traces the forms of 'cpu', 'gpu', 'onnx' or 'tflite' inside the context, whatever the device.
 

@@ -435,6 +435,7 @@ def make_train_step(task: Task, mesh: Mesh):
     functools.partial(train_step, task, mesh=mesh),
     donate_argnums=0,
     out_shardings=NamedSharding(mesh, PartitionSpec()),
+    compiler_options=platform.compiler_options(mesh.devices.flat[0]),
   )
 
 
@@ -451,5 +452,6 @@ def make_eval_step(task: Task, mesh: Mesh):
       in_specs=(PartitionSpec(), PartitionSpec(DATA_AXIS), PartitionSpec()),
       out_specs=PartitionSpec(DATA_AXIS),
       check_vma=False,
-    )
+    ),
+    compiler_options=platform.compiler_options(mesh.devices.flat[0]),
   )
