@@ -289,6 +289,9 @@ def test_every_network_becomes_onnx(changes):
   shape = (2, 8, 20, 3)
   with platform.forced("onnx"):
     made = onnx_graph.to_onnx(model.fold(), shape, input_name="x", output_name="y")
+  names = {node.name for node in made.graph.node}
+  # Without, onnxruntime 1.18 to 1.21 refuse the file.
+  assert len(names) == len(made.graph.node) and "" not in names
   session = onnxruntime.InferenceSession(made.SerializeToString())
   x = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)
   expected = nnx.jit(lambda model, x: model(x))(model, x)

@@ -95,7 +95,7 @@ class _Graph:
 
   def model(self, result: str, output_name: str, dims: _Dims) -> Any:
     helper, float32 = self.onnx.helper, self.onnx.TensorProto.FLOAT
-    self.nodes.append(helper.make_node("Identity", [result], [output_name]))
+    self.nodes.append(helper.make_node("Identity", [result], [output_name], name=output_name))
     described = lambda name, dims: helper.make_tensor_value_info(
       name, float32, [c if not k else "batch" for k, c in dims]
     )
@@ -148,7 +148,9 @@ class _Graph:
     """Adds a node; `dims` are its output's."""
     name = f"{kind.lower()}_{len(self.nodes)}"
     inputs = [self.stored_as(v) for v in values]
-    self.nodes.append(self.onnx.helper.make_node(kind, inputs, [name], **attributes))
+    # With names: onnxruntime 1.18 to 1.21 name what they make of nodes after these, and refuse two
+    # of one name.
+    self.nodes.append(self.onnx.helper.make_node(kind, inputs, [name], name=name, **attributes))
     self.dims[name] = dims
     return name
 
