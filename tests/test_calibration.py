@@ -1,5 +1,7 @@
 """Calibration: the expected error of Guo et al. (2017), temperatures, who fits and uses them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tiny
@@ -7,8 +9,9 @@ import tiny
 from mstgcn_jax.commands import evaluate as command
 from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.evaluation import calibration, metrics
+from mstgcn_jax.evaluation.scores import Scores
 from mstgcn_jax.training import loop
-from mstgcn_jax.use.evaluate import evaluate
+from mstgcn_jax.use.evaluate import Evaluation, evaluate
 from mstgcn_jax.use.predict import Predictor
 
 
@@ -123,6 +126,14 @@ def test_without_held_out_subjects_nothing_is_fitted(tiny_data, tmp_path):
     f"probabilities are not calibrated: mstgcn evaluate '{run}' --calibrate does it, where the run "
     "held training subjects out"
   )
+
+
+def test_of_fresh_weights_nothing_is_fitted():
+  scores = {"joint": Scores(np.array(["x", "y"]), np.array([0, 1]), np.eye(2))}
+  found = Evaluation(scores, ("a", "b"), "mine", "all", holdout=scores, holdout_subjects=(5,))
+  with pytest.raises(ConfigError, match="this run has none"):
+    found.calibrate()
+  assert dataclasses.replace(found, step=7).calibrate().step == 7
 
 
 @pytest.mark.parametrize(

@@ -299,13 +299,18 @@ def test_evaluate_says_what_the_best_was_selected_on(four_streams, capsys):
   assert (four_streams / "evaluation_best_all/scores.npz").exists()
 
 
-def test_other_clips_are_not_those_that_the_best_was_selected_on(finished, tmp_path):
+def test_other_clips_are_not_those_that_the_best_was_selected_on(finished, tmp_path, monkeypatch):
   tiny.prepare(tmp_path, "other")
   found = [
     evaluate_lib.evaluate(finished, checkpoint="best", **options).selected_on
     for options in ({}, {"protocol": "all"}, {"data_set": tmp_path / "other"})
   ]
   assert found == ["this very split", "tiny, cross_subject", "tiny, cross_subject"]
+  # Nothing was selected where the best is another step, or merely the newest, which was asked for.
+  newest = evaluate_lib.evaluate(finished).step
+  for best, checkpoint in ((newest - 1, newest), (newest, "newest")):
+    monkeypatch.setattr(evaluate_lib.checkpoints, "best_step", lambda _, best=best: best)
+    assert evaluate_lib.evaluate(finished, checkpoint=checkpoint).selected_on == ""
 
 
 def test_evaluate_counts_clips_whose_copies_were_trained_on_apart(four_streams, tmp_path, capsys):
