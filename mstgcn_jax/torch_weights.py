@@ -132,10 +132,11 @@ def read_state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
   """Tensors of a .pt or .safetensors file, as NumPy arrays.
 
   A .pt file is a pickle, which could run any code; PyTorch's loader for weights alone reads it.
+  Before PyTorch 2.10 a file could get around that (CVE-2025-32434, CVE-2026-24747).
 
   Raises:
     DataError: the file is missing, damaged, or holds more than tensors.
-    ConfigError: PyTorch is needed and not installed.
+    ConfigError: PyTorch is needed and not installed, or older than 2.10.
   """
   path = pathlib.Path(path)
   files.check_is_file(path)
@@ -147,6 +148,11 @@ def read_state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     except Exception as error:  # SafetensorError, not exported under a stable name
       raise DataError(f"{path} is not a whole .safetensors file ({error})") from error
   torch = _torch(path)
+  if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10):
+    raise ConfigError(
+      f"{path} is not read with PyTorch {torch.__version__}: before 2.10 what is in a file could "
+      "run; pip install 'mstgcn-jax[torch]' (or use a .safetensors file)"
+    )
   with path.open("rb") as file:
     if file.read(2)[:1] not in (b"P", b"\x80"):  # a zip archive, before PyTorch 1.6 a pickle
       raise DataError(f"{path} is not a PyTorch file")

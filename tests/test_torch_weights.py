@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -276,6 +277,18 @@ def test_what_a_file_holds_that_is_no_tensor_is_named(tmp_path):
 
 
 @pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("version", ["1.13.1", "2.5.1+cu121", "2.9.0a0+git1234"])
+def test_a_pt_file_is_not_read_by_versions_that_could_run_what_is_in_it(
+  version, tmp_path, monkeypatch
+):
+  torch.save({"a": torch.ones(2)}, tmp_path / "a.pt")
+  monkeypatch.setattr(torch, "__version__", version)
+  with pytest.raises(ConfigError, match=rf"a\.pt is not read with PyTorch {re.escape(version)}: "):
+    torch_weights.read_state_dict(tmp_path / "a.pt")
+  monkeypatch.setattr(torch, "__version__", "2.10.0a0+b558c986e8.nv25.11")
+  assert torch_weights.read_state_dict(tmp_path / "a.pt")["a"].tolist() == [1, 1]
+
+
 def test_a_torchscript_program_is_refused_as_what_could_harm(tmp_path):
   torch.save({}, tmp_path / "w.pt")
   with zipfile.ZipFile(tmp_path / "w.pt", "a") as archive:
