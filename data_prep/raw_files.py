@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mstgcn_jax.errors import DataError
+from mstgcn_jax.errors import DataError, of_numpy
 
 _POINTER = b"version https://git-lfs.github.com/"
 _POINTER_BYTES = 1024  # a pointer has some 130
@@ -91,9 +91,7 @@ def map_npy(path: pathlib.Path) -> np.ndarray:
   except OSError as error:
     raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
   except Exception as error:  # numpy raises many kinds on damaged headers
-    # Of what is no array at all numpy says that it is a pickle, and how to load it unsafely.
-    reason = "" if "allow_pickle" in str(error) else f" ({error})"
-    hint = pointer_hint(path) or reason
+    hint = pointer_hint(path) or of_numpy(error)
     raise DataError(f"{path} is not a .npy array, or a truncated one{hint}") from error
   if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":  # an .npz, renamed
     raise DataError(f"{path} holds no array of numbers")

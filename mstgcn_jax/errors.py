@@ -31,6 +31,11 @@ def of_system(error: OSError) -> str:
   return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
+def of_numpy(error: Exception) -> str:
+  """' (why)' NumPy cannot load a file; '' of pickles, as it says how to load them unsafely."""
+  return "" if "allow_pickle" in str(error) else f" ({error})"
+
+
 def line_in(error: Exception, files: Container[str | None]) -> str:
   """'FILE, line N': where in one of a user's files an error arose, or came through; '' for none."""
   frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files]

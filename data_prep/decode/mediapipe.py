@@ -22,7 +22,7 @@ import numpy as np
 from data_prep import raw_files
 from data_prep.decode import people
 from data_prep.decode.people import Frames, Person, Poses
-from mstgcn_jax.errors import DataError
+from mstgcn_jax.errors import DataError, of_numpy
 
 NUM_LANDMARKS = (33, 21)
 _HIPS = [23, 24]
@@ -289,9 +289,7 @@ def _from_arrays(path: pathlib.Path) -> Found:
     content = np.load(path, allow_pickle=False)
     arrays = {"": content} if isinstance(content, np.ndarray) else dict(content.items())
   except Exception as error:  # numpy raises many kinds on damaged files
-    # Of pickled objects numpy says how to load them unsafely.
-    unsafe = "allow_pickle" in str(error)
-    raise ValueError("no arrays of numbers" if unsafe else error) from error
+    raise ValueError(f"no arrays of numbers{of_numpy(error)}") from error
   found: Found = {}
   for name, array in arrays.items():
     if array.dtype.kind not in "fiu" or array.ndim not in (3, 4):

@@ -24,7 +24,7 @@ from data_prep.sources import SOURCES
 from mstgcn_jax import skeletons, words
 from mstgcn_jax.data import normalise
 from mstgcn_jax.data.data_set import Persons, is_data_set
-from mstgcn_jax.errors import ConfigError, DataError
+from mstgcn_jax.errors import ConfigError, DataError, of_numpy
 from mstgcn_jax.skeletons import Skeleton
 from mstgcn_jax.use import json_frames
 
@@ -342,9 +342,8 @@ def read_pipe(stdin: BinaryIO) -> Recording:
     try:
       array = np.load(io.BytesIO(data), allow_pickle=False)
     except Exception as error:  # numpy raises many kinds on damaged headers
-      # Of pickled objects numpy says how to load them unsafely.
-      reason = "" if "allow_pickle" in str(error) else f" ({error})"
-      raise DataError(f"standard input is no whole .npy array of numbers{reason}") from error
+      said = of_numpy(error)
+      raise DataError(f"standard input is no whole .npy array of numbers{said}") from error
     if array.dtype.kind not in "iuf":
       raise DataError("standard input holds no array of numbers")
     return _from_array("-", array)
