@@ -210,6 +210,8 @@ def test_a_pickle_within_arrays_does_not_run_wherever_arrays_are_read(tmp_path):
       mediapipe.decode(path)
   with pytest.raises(DataError, match="is not a scores file"):
     Scores.load(scores)
+  with pytest.raises(DataError, match=r"labels and logits that a run writes$"):
+    Scores.load(scores)
   with pytest.raises(DataError, match="does not say of which step it is"):
     Scores.step(scores)
   assert not target.exists()

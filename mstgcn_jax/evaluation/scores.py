@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mstgcn_jax import files
-from mstgcn_jax.errors import DataError
+from mstgcn_jax.errors import DataError, of_numpy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +49,7 @@ class Scores:
         "(evaluation_newest/scores.npz) after mstgcn evaluate"
       ) from None
     except Exception as error:
-      # Of what is no archive numpy says that it is a pickle, and how to load it unsafely.
-      reason = "" if path.is_file() and not zipfile.is_zipfile(path) else f"; {error}"
+      reason = "" if path.is_file() and not zipfile.is_zipfile(path) else of_numpy(error)
       expected = "expected the .npz of names, labels and logits that a run writes"
       raise DataError(f"{path} is not a scores file; {expected}{reason}") from error
     n = scores.names.size
