@@ -203,13 +203,9 @@ def override(config: ConfigDict, name: str, text: str) -> None:
   Raises:
     ConfigError: there is no such field, or the text is no value of its type.
   """
-  fields = flatten(config.to_dict())
-  if name not in fields:
-    inside = [field for field in fields if field.startswith(f"{name}.")]
-    if inside:
-      raise ConfigError(f"{name} is a section; set a field of it, such as --config.{inside[0]}=…")
-    raise ConfigError(f"no such field: {name}{words.did_you_mean(name, fields)}")
-  kind = _kinds()[name]
+  if inside := [field for field in _kinds() if field.startswith(f"{name}.")]:
+    raise ConfigError(f"{name} is a section; set a field of it, such as --config.{inside[0]}=…")
+  kind = _kind(name)
   value: Any = text
   if name in _MAY_BE_NONE and text.lower() == "none":
     value = None
@@ -252,9 +248,16 @@ def _kinds() -> dict[str, type]:
   return {name: _MAY_BE_NONE.get(name) or type(value) for name, value in fields.items()}
 
 
+def _kind(name: str) -> type:
+  """The type of a field; ConfigError where there is none of that name."""
+  if name not in _kinds():
+    raise ConfigError(f"no such field: {name}{words.did_you_mean(name, _kinds())}")
+  return _kinds()[name]
+
+
 def _fitting(name: str, value: Any) -> Any:
-  """The value as the field's type; ConfigError where it is of another one."""
-  kind = _kinds()[name]
+  """The value as the field's type; ConfigError where it is of another one, or no field."""
+  kind = _kind(name)
   if kind is float and type(value) is int and abs(value) < 1e308:
     return float(value)
   if type(value) is not kind and not (value is None and name in _MAY_BE_NONE):
@@ -271,12 +274,8 @@ def read(path: str | pathlib.Path) -> ConfigDict:
   """
   content = files.read_json(pathlib.Path(path))
   saved = default()
-  known = flatten(saved.to_dict())
   try:
-    found = flatten(content)
-    for name, value in found.items():
-      if name not in known:
-        raise ConfigError(f"no such field: {name}{words.did_you_mean(name, known)}")
+    for name, value in flatten(content).items():
       saved.update_from_flattened_dict({name: _fitting(name, value)})
   except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
     message = f"{path} is damaged, or no config of this version ({first_line(error)})"
@@ -406,13 +405,10 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
 
   Such a config was not made by `default`, or was unlocked: its run could not be read again.
   """
-  known = _kinds()
   for name, value in fields.items():
-    if name not in known:
-      raise ConfigError(f"no such field: {name}{words.did_you_mean(name, known)}")
-    if not isinstance(value, known[name] | Skeleton):  # a recorded graph, in place of its name
+    if not isinstance(value, _kind(name) | Skeleton):  # a recorded graph, in place of its name
       _fitting(name, value)
-  if missing := [name for name in known if name not in fields]:
+  if missing := [name for name in _kinds() if name not in fields]:
     raise ConfigError(
       f"the config has no field {words.listed(missing, 3)}; begin with config.default()"
     )
