@@ -40,6 +40,7 @@ _SHARD = ".array_record"
 _FEW = 1000  # up to so many recordings, all are tried before giving up over bad ones
 _NOBODY = "nobody is tracked"
 _SHOWN = 5  # bad recordings printed
+_SECONDS_BETWEEN_LINES = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,9 +195,17 @@ def _sync(path: pathlib.Path) -> None:
     os.close(descriptor)
 
 
-def _bar(items: Iterable[Any], total: int, title: str) -> Iterable[Any]:
-  """The items, with a progress bar on a terminal."""
-  return tqdm.tqdm(items, total=total, desc=title, unit=" recordings", disable=None)
+def _bar(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
+  """The items, with a progress bar on a terminal, elsewhere a plain line now and then."""
+  bar = tqdm.tqdm(total=total, desc=title, unit=" recordings", disable=None)
+  said = time.monotonic()
+  with bar:
+    for done, item in enumerate(items, 1):
+      yield item
+      bar.update()
+      if bar.disable and time.monotonic() - said > _SECONDS_BETWEEN_LINES:
+        said = time.monotonic()
+        _say(f"{title}: {done:,} of {total:,} recordings")
 
 
 def _say(line: str) -> None:

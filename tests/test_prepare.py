@@ -86,6 +86,14 @@ def test_notes_of_a_source_are_printed_before_its_warnings(tmp_path, capsys):
   assert capsys.readouterr().err == "fake: a\nfake: warning: b\nfake: warning: c\n"
 
 
+def test_where_no_terminal_is_there_are_lines_that_say_how_far_it_is(tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(prepare, "_SECONDS_BETWEEN_LINES", -1)
+  prepared.prepare(tmp_path, prepared.random_clips(3))
+  said = [line for line in capsys.readouterr().err.splitlines() if " of 3 recordings" in line]
+  each = [f"{done} of 3 recordings" for done in (1, 2, 3)]
+  assert said == [f"{title}: {of}" for title in ("fake", "reading back") for of in each]
+
+
 def test_links_are_followed_and_broken_or_unreadable_files_are_bad(raw):
   (raw / "deeper").mkdir(parents=True)
   original = golden("data/bodies/S005C001P001R001A001.skeleton")
