@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -159,6 +160,15 @@ def test_a_user_without_a_home_keeps_no_programs(monkeypatch):
     assert jax.config.jax_compilation_cache_dir is None
   finally:
     jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_programs_that_cannot_be_kept_are_no_warning():
+  with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    process.use_compilation_cache()
+    for done in ("reading", "writing"):  # in JAX's words
+      warnings.warn(f"Error {done} persistent compilation cache entry for 'jit_f': …", stacklevel=1)
+  assert not said
 
 
 @pytest.mark.parametrize(

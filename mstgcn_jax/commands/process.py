@@ -263,5 +263,5 @@ def use_compilation_cache() -> None:
       return
     jax.config.update("jax_compilation_cache_dir", str(path / "mstgcn_jax" / "xla"))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-  # A full disk costs time here and no result.
-  warnings.filterwarnings("ignore", message="Error writing persistent compilation cache")
+  # A full disk, or a home that a container's user may not enter, costs time here and no result.
+  warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
