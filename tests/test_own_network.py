@@ -6,6 +6,7 @@ import pathlib
 import sys
 import types
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from flax import nnx
 from test_classifier import write_run
 
 from mstgcn_jax.errors import ConfigError
-from mstgcn_jax.model import MSTGCN, ModelConfig, make_network, own, summary
+from mstgcn_jax.model import MSTGCN, ModelConfig, abstract_network, make_network, own, summary
 from mstgcn_jax.training import experiment, loop, notes
 from mstgcn_jax.use.classifier import Classifier
 from mstgcn_jax.use.evaluate import evaluate
@@ -93,6 +94,21 @@ def test_a_run_knows_the_code_that_was_imported_not_the_file_as_it_is_by_then(
   again = experiment.set_up(config)
   assert again.facts().code != before.code
   assert not again.stale_code()
+
+
+def test_an_array_that_a_module_makes_when_it_is_imported_serves_every_trace(tmp_path, monkeypatch):
+  code = (EXAMPLES / "tcn.py").read_text()
+  code = code.replace("\n\nclass TCN", "\nSIZES = jnp.linspace(1, 2, 3)\n\n\nclass TCN")
+  (tmp_path / "with_array.py").write_text(
+    code.replace("self.features(clips)", "self.features(SIZES * clips)")
+  )
+  monkeypatch.syspath_prepend(tmp_path)
+  config = ModelConfig(num_classes=5, network="with_array:TCN", blocks=((3, 8),))
+  model = abstract_network(config)  # imports it
+  clips = jax.ShapeDtypeStruct((1, 2, 4, 25, 3), "float32")
+  logits = nnx.eval_shape(lambda model, clips: model(clips), model, clips)
+  assert logits.shape == (1, 5)
+  np.testing.assert_array_equal(sys.modules["with_array"].SIZES, [1, 1.5, 2])
 
 
 def test_code_of_a_notebook_has_no_file_that_could_change(monkeypatch):

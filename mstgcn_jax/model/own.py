@@ -9,6 +9,7 @@ import sys
 import types
 from collections.abc import Sequence
 
+import jax
 from flax import nnx
 
 from mstgcn_jax.errors import ConfigError, first_line, line_in
@@ -20,7 +21,9 @@ _imported: dict[str, tuple[object, bytes]] = {}
 
 def load(name: str) -> types.ModuleType:
   """Imports a module, whose file's content `as_imported` then gives."""
-  module = importlib.import_module(name)
+  # Where a network is traced, arrays that the module makes for itself would be of that trace alone.
+  with jax.ensure_compile_time_eval():
+    module = importlib.import_module(name)
   if name not in _imported or _imported[name][0] is not module.__spec__:
     _imported[name] = module.__spec__, _content(name)
   return module
