@@ -37,6 +37,7 @@ __all__ = [
 
 # Where a checkpoint has its state dict: PYSKL's, and one as PyTorch's tutorials save it.
 _STATES = ("state_dict", "model_state_dict")
+_NAMED = 5  # tensors in a message, of a network's hundreds
 
 
 def load_state_dict(model: nnx.Module, state: Mapping[str, Any]) -> list[str]:
@@ -49,8 +50,8 @@ def load_state_dict(model: nnx.Module, state: Mapping[str, Any]) -> list[str]:
     reference owns without using them.
   Raises:
     DataError: tensors are missing, have another shape, or another graph than the model, or hold
-      numbers that are not finite, or variances below 0; all such tensors are named and the model is
-      left as it was.
+      numbers that are not finite, or variances below 0; the first such tensors are named and
+      the model is left as it was.
     ConfigError: as `state_dict`.
   """
   state = {name: np.asarray(value) for name, value in torch_names.without_prefix(state).items()}
@@ -63,21 +64,24 @@ def load_state_dict(model: nnx.Module, state: Mapping[str, Any]) -> list[str]:
     others = [name for name in state if name not in known][:3]
     there = f"; it has others, such as {', '.join(others)}" if others else ""
     lacking = words.counted(len(missing), "tensor")
-    raise DataError(f"the state dict lacks {lacking}: {', '.join(missing)}{there}")
+    raise DataError(f"the state dict lacks {lacking}: {words.listed(missing, _NAMED)}{there}")
   wrong = [
     f"{name} has shape {state[name].shape}, the model needs {shape}"
     for name, _, _, shape in tensors
     if state[name].shape != shape
   ]
   if wrong:
-    raise DataError("the state dict is of another model: " + "; ".join(wrong))
+    count, rest = words.counted(len(wrong), "tensor"), "; …" * (len(wrong) > _NAMED)
+    raise DataError(
+      f"the state dict is of another model, in {count}: {'; '.join(wrong[:_NAMED])}{rest}"
+    )
   # Of the constants the skeleton's, not counters or start values.
   fixed = [n for n in constants if n.split(".")[-1] in ("A", "joints") and n in state]
   read = [*(name for name, *_ in tensors), *fixed]
   if bad := [name for name in read if not _is_sound(name, state[name])]:
     raise DataError(
-      f"the state dict is damaged: not all numbers of {', '.join(bad)} are real and finite, and "
-      "of a variance 0 or more"
+      f"the state dict is damaged: not all numbers of {words.listed(bad, _NAMED)} are real and "
+      "finite, and of a variance 0 or more"
     )
   for name in fixed:
     # The tolerance is bfloat16's; other graphs differ by more.
@@ -123,8 +127,9 @@ def _check_all_have_names(model: nnx.Module) -> None:
     raise ConfigError("the model is folded; PyTorch's names are those of the model before fold()")
   if left_out := torch_names.without_name(model):
     raise ConfigError(
-      f"{len(left_out)} parameters have no counterpart in PyTorch: {', '.join(left_out)}; of "
-      "layers of your own, those of nnx.Linear and of this package's modules have one"
+      f"{len(left_out)} parameters have no counterpart in PyTorch: "
+      f"{words.listed(left_out, _NAMED)}; of layers of your own, those of nnx.Linear and of this "
+      "package's modules have one"
     )
 
 

@@ -219,6 +219,27 @@ def test_all_wrong_shapes_are_named_and_nothing_is_loaded(model, state):
   np.testing.assert_array_equal(before, model.blocks[0].spatial.body.conv.weight[...])
 
 
+@pytest.mark.parametrize(
+  ("damage", "said"),
+  [
+    (
+      lambda value: np.zeros((9, *value.shape)),
+      "the state dict is of another model, in {} tensors: ",
+    ),
+    (lambda value: None, "the state dict lacks {} tensors: "),
+    (lambda value: np.full(value.shape, np.nan), "the state dict is damaged: not all numbers of "),
+  ],
+)
+def test_of_many_tensors_that_do_not_fit_five_are_named(model, state, damage, said):
+  names = [name for name, *_ in torch_names.tensors(model)]
+  given = {name: damage(state[name]) for name in names}
+  with pytest.raises(DataError) as error:
+    torch_weights.load_state_dict(model, {n: v for n, v in given.items() if v is not None})
+  message = str(error.value)
+  assert message.startswith(said.format(len(names))) and "…" in message
+  assert [name for name in names if re.search(rf"{re_escape(name)}\b", message)] == names[:5]
+
+
 def test_missing_tensors_and_another_graph_are_named(model, state):
   renamed = {"head.bias" if name == "fc.bias" else name: value for name, value in state.items()}
   said = r"lacks 1 tensor: fc\.bias; it has others, such as head\.bias"
