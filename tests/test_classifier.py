@@ -335,11 +335,17 @@ def test_a_network_that_is_another_function_is_named_by_its_fields(workdir):
   assert changed(skeleton=turned) == [f"skeleton: another {skeleton.name} in the run"]
 
 
-def test_code_that_changed_and_streams_that_are_not_there_are_named(workdir):
+def test_code_that_changed_and_streams_that_are_not_there_are_named(workdir, tmp_path):
   facts = dataclasses.replace(workdir_lib.read(workdir), code="0123", streams=("bone", "joint"))
   assert facts.code_differences(facts) == []
   (line,) = facts.code_differences(dataclasses.replace(facts, code="4567"))
   assert line.endswith("is not what it was when the run was trained")
+  by_a_loss = dataclasses.replace(facts, loss_code="01")
+  by_a_loss.write(tmp_path)
+  assert workdir_lib.read(tmp_path) == by_a_loss
+  assert by_a_loss.code_differences(facts) == facts.code_differences(by_a_loss) == []
+  (line,) = by_a_loss.code_differences(dataclasses.replace(facts, loss_code="23"))
+  assert line == "the file of the loss is not what it was when the run was trained"
   assert (facts.stream(None), facts.stream("joint")) == ("bone", "joint")
   with pytest.raises(ConfigError, match="no stream 'knee'; it has bone, joint"):
     facts.stream("knee")

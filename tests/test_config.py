@@ -139,6 +139,7 @@ def test_a_mistyped_field_or_value_is_named(text, message):
     ("streams=()", r"streams is \(\); it must be such as \('joint', 'bone'\)"),
     ("streams=joint,7", r"streams is \('joint', 7\); it must be such as \('joint', 'bone'\)"),
     ("streams=joint,joint", r"streams is \('joint', 'joint'\); it must be without repetition"),
+    ("loss=focal", "loss is 'focal'; it must be 'package.module:function', or '' for the"),
     ("label_smoothing=-0.1", r"label_smoothing is -0.1; it must be in \[0, 1\)"),
     ("mixup=1e999", "mixup is inf; it must be 0 or more"),
     ("init_ignore=('',)", r"init_ignore is \('',\); it must be parts of the paths of tensors"),
@@ -230,6 +231,12 @@ def test_code_that_a_runs_config_names_is_imported_where_it_is_said_again(tmp_pa
   assert config_lib.load(tmp_path / "mine.py").model.block_type == "mine:Layer/ms"
   ours = [("model.block_type", "ms")]
   assert config_lib.load(tmp_path / "config.json", ours).model.block_type == "ms"
+  both = typed("model.block_type=mine:Layer/ms", "loss=mine:loss")
+  config_lib.write(both, tmp_path / "config.json")
+  with pytest.raises(ConfigError, match=r"own, 'mine:loss'; .* say so by --config.loss=mine:loss"):
+    config_lib.load(tmp_path / "config.json", changes)
+  changes.append(("loss", "mine:loss"))
+  assert config_lib.load(tmp_path / "config.json", changes).loss == "mine:loss"
 
 
 def test_the_folder_of_a_run_is_said_to_have_a_config(tmp_path):

@@ -97,6 +97,10 @@ def check_further_layers(names: dict) -> None:
   assert jnp.abs(model(clips) - plain()).max() > 1e-3
   model.eval()
   np.testing.assert_array_equal(model(clips), plain())
+  loss, logits = importlib.import_module("losses").focal(
+    jnp.log, jnp.float32([[1, 3]]), jnp.eye(2)[:1]
+  )
+  np.testing.assert_allclose((loss, *logits[0]), (0.75**2 * np.log(4), 0, np.log(3)), rtol=1e-6)
   run, one_shot = names["run"], names["one_shot"]
   labels = run.data_set.table["label"][one_shot.split.train]
   assert len(labels) and not set(labels.tolist()) & {0, 1}

@@ -15,7 +15,7 @@ from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model import Constant, ModelConfig
 from mstgcn_jax.skeletons import Skeleton
-from mstgcn_jax.training import experiment, workdir
+from mstgcn_jax.training import experiment, train_step, workdir
 from mstgcn_jax.training.experiment import own_network, set_up
 from mstgcn_jax.training.train_step import random_streams
 
@@ -185,6 +185,49 @@ def test_a_layer_of_ones_own_that_cannot_be_made_is_named_with_its_line():
     ConfigError, match=rf"made \(.*{__name__}\.py, line {line}: AttributeError: .*"
   ):
     of_layer("failing")
+
+
+def of_each(model, clips, targets):
+  return model(clips).mean(-1), model(clips)
+
+
+def without_logits(model, clips, targets):
+  return model(clips).mean()
+
+
+def of_a_field(model, clips, targets):
+  return model.no_such_field, targets
+
+
+@pytest.mark.parametrize(
+  ("name", "said"),
+  [
+    (f"{__name__}:of_each", r"gives \(2,\) and \(2, 3\) for two clips .*, here \(\) and \(2, 3\)"),
+    (f"{__name__}:without_logits", r"fails \(TypeError: .*\); it takes \(model, clips, targets"),
+    (f"{__name__}:of_a_field", rf"fails \(.*{__name__}\.py, line {{line}}: AttributeError: "),
+    (f"{__name__}:nothing", f"loss names '{__name__}:nothing', which cannot be imported: Attr"),
+  ],
+)
+def test_a_loss_of_ones_own_that_does_not_fit_is_named(tiny_data, name, said):
+  said = said.replace("{line}", str(of_a_field.__code__.co_firstlineno + 1))
+  config = tiny.config(tiny_data, loss=name)
+  with pytest.raises(ConfigError, match=said):
+    set_up(config)
+  run = set_up(config, train=False)  # which needs no loss and imports none
+  assert run.task.loss is train_step.cross_entropy
+
+
+def of_two_views(model, clips, targets):
+  logits = model(clips)
+  return jnp.square(logits - model(clips[::-1])).mean(), logits
+
+
+def test_a_step_has_the_loss_that_a_config_names(tiny_data):
+  run = set_up(tiny.config(tiny_data, loss=f"{__name__}:of_two_views"))
+  assert run.task.loss is of_two_views
+  plain = set_up(tiny.config(tiny_data))
+  assert run.task.graphdef == plain.task.graphdef  # as before it was tried
+  assert run.facts().loss_code and not run.facts().code + plain.facts().loss_code
 
 
 def test_a_step_knows_the_last_epoch_where_the_rate_falls_until_then(tiny_data):

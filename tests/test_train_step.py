@@ -114,6 +114,22 @@ def test_label_smoothing_spreads_the_target():
   assert float(figures["loss"]) == pytest.approx(float(-(target * log_p).sum(-1).mean()), rel=1e-5)
 
 
+def doubled(model, clips, targets):
+  """Twice the cross-entropy, and the logits of other classes, in which none is right."""
+  log_p = jax.nn.log_softmax(model(clips))
+  return -2 * (targets * log_p).sum(-1).mean(), -1e3 * targets
+
+
+def test_a_loss_of_ones_own_is_what_is_trained_by_on_the_targets_as_they_are_made():
+  options = {"label_smoothing": 0.3, "mixup": 0.2, "optimizer": {"accumulate": 2}}
+  _, given = run(*make(**options))
+  task, state = make(loss=doubled, **options)
+  after, figures = run(task, state)
+  for name in ("loss", "grad_norm"):  # rounded otherwise: the losses are written in two ways
+    assert float(figures[name]) == pytest.approx(2 * float(given[name]), rel=1e-5)
+  assert figures["top1"] == 0 and after.batch_stats["seen"] == BATCH
+
+
 def test_joints_are_dropped_from_a_stream_not_from_the_joints_that_it_is_made_of():
   options, batch = Augmentation(joint_dropout=0.5), make_batch()
   task, state = make(streams=("bone",), augmentation=options)

@@ -7,7 +7,8 @@ import importlib
 import pathlib
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 from flax import nnx
@@ -55,21 +56,30 @@ def make(field: str, name: str, *config: ModelConfig | BlockConfig, rngs: nnx.Rn
     name: 'package.module:function'.
     config: what it takes beside `rngs`.
   """
-  module, _, attribute = name.partition(":")
   what, takes = "layer", "(config, block, rngs=rngs)"
   if field == "network":
     what, takes = "network", "(config, rngs=rngs)"
   named = f"{field} names the {what} {name!r}, which cannot be"
+  make_it = function(named, name)
   try:
-    function = getattr(load(module), attribute)
-  except Exception as error:  # whatever a module of somebody else's raises
-    raise ConfigError(f"{named} imported: {type(error).__name__}: {error}") from error
-  try:
-    return function(*config, rngs=rngs)
+    return make_it(*config, rngs=rngs)
   except TypeError as error:
-    place = line_in(error, [file(module)])
+    place = line_in(error, [file(name.partition(":")[0])])
     said = f"{place}: {first_line(error)}" if place else first_line(error)
     raise ConfigError(f"{named} made ({said}); it is called with {takes}") from error
+
+
+def function(named: str, name: str) -> Callable[..., Any]:
+  """What a config names by 'package.module:function'.
+
+  Args:
+    named: how a message begins that goes on with why it cannot be imported.
+  """
+  module, _, attribute = name.partition(":")
+  try:
+    return getattr(load(module), attribute)
+  except Exception as error:  # whatever a module of somebody else's raises
+    raise ConfigError(f"{named} imported: {type(error).__name__}: {error}") from error
 
 
 def _content(name: str) -> bytes:

@@ -70,6 +70,7 @@ def default() -> ConfigDict:
   c.batch_size = 32  # of a step, over all devices and micro-batches
   c.eval_batch_size = 64
   c.streams = ("joint",)  # several: trained side by side on one reading of the data
+  c.loss = ""  # 'package.module:function' of your own; '' is the cross-entropy
   c.label_smoothing = 0.0
   c.mixup = 0.0  # α of Beta(α, α); 0 is off
 
@@ -154,12 +155,14 @@ def load(path: str | pathlib.Path, changes: Sequence[tuple[str, str]] = ()) -> C
     config.allow_config_change = False  # was said of resuming that run, not of others
   for name, text in changes:
     override(config, name, text)
-  if path.suffix == ".json" and (code := own_code(config.model)):
-    field = "model.network" if code == config.model.network else "model.block_type"
-    if (field, code) not in changes:
-      raise ConfigError(
-        f"{path} names code of its own, {code!r}; if you trust it, say so by {typed(field, code)}"
-      )
+  if path.suffix == ".json":
+    of_model = own_code(config.model)
+    named = "model.network" if of_model == config.model.network else "model.block_type"
+    for field, code in ((named, of_model), ("loss", config.loss)):
+      if code and (field, code) not in changes:
+        raise ConfigError(
+          f"{path} names code of its own, {code!r}; if you trust it, say so by {typed(field, code)}"
+        )
   return config
 
 
@@ -365,6 +368,8 @@ def validate(config: ConfigDict) -> None:
   require(whole and len(set(seeds)) == len(seeds), "seeds", "whole numbers from 0, each once")
   require(len(seeds) != 1, "seeds", "several, such as (0, 1, 2); for a single run set seed")
   require(config.heartbeat_timeout >= 1, "heartbeat_timeout", "at least 1")
+  named = not config.loss or ":" in config.loss
+  require(named, "loss", "'package.module:function', or '' for the cross-entropy")
   require(0 <= config.label_smoothing < 1, "label_smoothing", "in [0, 1)")
   require(0 <= config.mixup < math.inf, "mixup", "0 or more")
   names = config.streams

@@ -76,7 +76,8 @@ class Experiment:
       reading=self.data_set.reading,
       data_name=self.data_set.name,
       data_identity=self.data_set.identity,
-      code=_digest_of_code(self.model_config),
+      code=_digest_of_code(_modules_of_code(self.model_config)),
+      loss_code=_digest_of_code([_module(self.config.loss)]),
     )
 
   def stale_code(self) -> list[str]:
@@ -84,7 +85,7 @@ class Experiment:
     return [
       f"the file of {name} has changed since it was imported, and what was imported is used; "
       f"importlib.reload({name}), or a new process, takes the file"
-      for name in own.changed(_modules_of_code(self.model_config))
+      for name in own.changed([*_modules_of_code(self.model_config), _module(self.config.loss)])
     ]
 
   def abstract_states(self) -> dict[str, train_step.TrainState]:
@@ -218,6 +219,9 @@ def set_up(
   else:
     abstract = abstract_network(model_config)
   steps_per_epoch = _steps_per_epoch(config, len(split.train)) if train else 0
+  loss = train_step.cross_entropy
+  if train and config.loss:
+    loss = own_loss(config.loss, abstract, model_config, sampling.window)
   optimizer = config_lib.optimizer_config(config)
   task = train_step.Task(
     graphdef=train_step.split_model(abstract)[0],
@@ -234,6 +238,7 @@ def set_up(
     batch_size=config.batch_size,
     label_smoothing=config.label_smoothing,
     mixup=config.mixup,
+    loss=loss,
   )
   meshes = place_streams(config.streams, config.stream_devices)
   for mesh in meshes.values():
@@ -283,8 +288,7 @@ def own_network(config: ModelConfig, window: int) -> nnx.Module:
     ConfigError: that code fails, layers of one's own and the others don't fit together, or a
       network of one's own gives no logits.
   """
-  shape = (1, config.num_persons, window, config.skeleton.num_joints, config.in_channels)
-  clips = jax.ShapeDtypeStruct(shape, "float32")
+  clips = _abstract_clips(1, config, window)
   name = own_code(config)
   named = f"model.{'network' if ':' in config.network else 'block_type'} {name!r}"
 
@@ -325,15 +329,59 @@ def own_network(config: ModelConfig, window: int) -> nnx.Module:
   return model
 
 
+def own_loss(name: str, model: nnx.Module, config: ModelConfig, window: int) -> train_step.Loss:
+  """The loss of one's own that a config names, tried on two clips.
+
+  Args:
+    name: 'package.module:function'.
+    model: from `abstract_network`.
+  Raises:
+    ConfigError: it cannot be imported, fails, or gives something else than `cross_entropy` does.
+  """
+  loss = own.function(f"loss names {name!r}, which cannot be", name)
+  clips = _abstract_clips(2, config, window)
+  targets = jax.ShapeDtypeStruct((2, config.num_classes), "float32")
+
+  def evaluate(model, clips, targets):
+    model.train()
+    value, logits = loss(model, clips, targets)
+    return value, logits
+
+  expected = "it takes (model, clips, targets [clip, class]) to (loss, logits [clip, class])"
+  try:
+    value, logits = nnx.eval_shape(evaluate, model, clips, targets)
+  except Exception as error:  # whatever a loss of somebody else's raises
+    place = line_in(error, [own.file(_module(name))])
+    said = f"{place}{': ' if place else ''}{type(error).__name__}: {first_line(error)}"
+    raise ConfigError(f"loss {name!r} fails ({said}); {expected}") from error
+  shapes = [getattr(given, "shape", given) for given in (value, logits)]
+  if shapes != [(), (2, config.num_classes)]:
+    raise ConfigError(
+      f"loss {name!r} gives {shapes[0]} and {shapes[1]} for two clips of {config.num_classes} "
+      f"classes; {expected}, here () and (2, {config.num_classes})"
+    )
+  return loss
+
+
+def _abstract_clips(count: int, config: ModelConfig, window: int) -> jax.ShapeDtypeStruct:
+  shape = (count, config.num_persons, window, config.skeleton.num_joints, config.in_channels)
+  return jax.ShapeDtypeStruct(shape, "float32")
+
+
 def _modules_of_code(config: ModelConfig) -> list[str]:
   """Of one's own, that a config names."""
   parts = (config.network, *config.block_type.split("/"))
-  return [part.partition(":")[0] for part in parts if ":" in part]
+  return [_module(part) for part in parts if ":" in part]
 
 
-def _digest_of_code(config: ModelConfig) -> str:
-  """Of the files of one's own code that a network was built with; '' where it was with none."""
-  content = own.as_imported(_modules_of_code(config))
+def _module(name: str) -> str:
+  """Of 'package.module:function'."""
+  return name.partition(":")[0]
+
+
+def _digest_of_code(modules: list[str]) -> str:
+  """Of the files of one's own code that were imported; '' where none was."""
+  content = own.as_imported(modules)
   return hashlib.blake2b(content, digest_size=16).hexdigest() if content else ""
 
 

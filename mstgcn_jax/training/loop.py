@@ -127,7 +127,8 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> 
   run = set_up(config)
   # The first process holds the lock; a workdir on another disk may be there, too, and has none.
   there = workdir.is_dir(), (workdir / files.LOCK).exists(), checkpoints.exist(workdir)
-  network = run.model_config.to_dict(), run.facts().code
+  facts = run.facts()
+  network = run.model_config.to_dict(), facts.code, facts.loss_code
   distributed.check_alike(
     {
       "data set": run.data_set.identity,

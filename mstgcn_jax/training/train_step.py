@@ -9,7 +9,7 @@ figures in one sum at the end. Left to hints, XLA's partitioner gathered activat
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 import flax.struct
@@ -61,7 +61,7 @@ class StepFigures(TypedDict):
   """What a training step says, scalars of the whole batch.
 
   Attributes:
-    loss: mean cross-entropy in nats.
+    loss: mean cross-entropy in nats, or what a loss of one's own gives.
     top1: share of clips whose class scores highest, from 0 to 1.
     learning_rate: of this step.
     grad_norm: L2 norm of all gradients, before clipping.
@@ -107,6 +107,24 @@ class TrainState(flax.struct.PyTreeNode):
   normalization: Any = None
 
 
+def cross_entropy(
+  model: nnx.Module, clips: jax.Array, targets: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """The loss of clips, a number, and their logits [clip, class]; here the mean cross-entropy.
+
+  Args:
+    model: in training mode.
+    clips: a device's share of a micro-batch, as the network takes them.
+    targets: [clip, class], the shares of each clip's classes; of one class alone but for label
+      smoothing and mixup.
+  """
+  logits = model(clips)
+  return optax.losses.softmax_cross_entropy(logits, targets).mean(), logits
+
+
+Loss = Callable[[nnx.Module, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
   """What a step computes, apart from the state: hashable, so that equal tasks compile once.
@@ -121,6 +139,7 @@ class Task:
     steps_per_epoch, epochs, batch_size: what the learning rate depends on; 0 epochs: not on them.
     label_smoothing: share of the target spread evenly over the classes.
     mixup: α of Beta(α, α); 0 is off (Zhang et al., "mixup", ICLR 2018).
+    loss: (model, clips, targets) -> (loss, logits), as `cross_entropy`.
   """
 
   graphdef: nnx.GraphDef
@@ -135,6 +154,7 @@ class Task:
   batch_size: int
   label_smoothing: float = 0.0
   mixup: float = 0.0
+  loss: Loss = cross_entropy
   random_streams: tuple[tuple[Any, ...], ...] = ()
 
   def schedule(self):
@@ -256,8 +276,7 @@ def _forward_and_backward(task: Task, axis: str | None, params, batch_stats, key
   def loss_fn(params):
     model = _merge(task, params, batch_stats, key)
     model.train(axis_name=axis)
-    logits = model(x)
-    loss = optax.losses.softmax_cross_entropy(logits, targets).mean()
+    loss, logits = task.loss(model, x, targets)
     return loss, (nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)), logits)
 
   (loss, (batch_stats, logits)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)

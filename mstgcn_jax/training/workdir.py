@@ -47,6 +47,7 @@ class RunFacts:
     data_name: the data set; None for an imported model, which doesn't know it.
     data_identity: its content (`DataSet.identity`); None where it was not recorded.
     code: a digest of the files of one's own code that the network is built with; '' without such.
+    loss_code: the same of a loss of one's own.
   """
 
   model: ModelConfig
@@ -64,6 +65,7 @@ class RunFacts:
   data_name: str | None = None
   data_identity: dict[str, Any] | None = None
   code: str = ""
+  loss_code: str = ""
 
   def stream(self, name: str | None) -> str:
     """`name`, or the first stream; ConfigError where the run has none of that name."""
@@ -81,9 +83,15 @@ class RunFacts:
 
   def code_differences(self, other: "RunFacts") -> list[str]:
     """That one's own code is not what the run was trained with, as far as both say."""
-    if not (self.code and other.code) or self.code == other.code:
-      return []
-    return [f"the file of {own_code(self.model)} is not what it was when the run was trained"]
+    both = (
+      (own_code(self.model), self.code, other.code),
+      ("the loss", self.loss_code, other.loss_code),
+    )
+    return [
+      f"the file of {name} is not what it was when the run was trained"
+      for name, then, now in both
+      if then and now and then != now
+    ]
 
   def clip_differences(self, other: "RunFacts") -> list[tuple[str, str]]:
     """In what the clips trained on are prepared otherwise, as far as both say: (here, there)."""
@@ -132,8 +140,8 @@ class RunFacts:
     }
     if self.data_name is not None:
       content["data"] = {"name": self.data_name, "identity": self.data_identity}
-    if self.code:
-      content["code"] = self.code
+    digests = {"code": self.code, "loss_code": self.loss_code}
+    content |= {name: digest for name, digest in digests.items() if digest}
     files.write_json(pathlib.Path(workdir) / FILE, content)
 
 
@@ -182,7 +190,7 @@ def _parse(content: dict[str, Any]) -> RunFacts:
       raise ValueError(f"{name} is {content[name]!r:.80}")
 
   needed = {"model", "class_names", "streams", "input"}
-  optional = {"data", "loading", "preparation", "joint_at_zero", "code"}
+  optional = {"data", "loading", "preparation", "joint_at_zero", "code", "loss_code"}
   if unknown := (set(content) - optional) ^ needed:
     raise ValueError(f"{min(unknown)} is unknown or missing")
   model = ModelConfig.from_dict(content["model"])
@@ -227,6 +235,7 @@ def _parse(content: dict[str, Any]) -> RunFacts:
     data_name=data["name"],
     data_identity=data.get("identity"),
     code=str(content.get("code", "")),
+    loss_code=str(content.get("loss_code", "")),
   )
 
 
