@@ -5,12 +5,14 @@ import ast
 import configparser
 import contextlib
 import dataclasses
+import functools
 import importlib
 import io
 import json
 import pathlib
 import re
 import shlex
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +25,7 @@ import mstgcn_jax as mst
 from data_prep.sources import SOURCES
 from mstgcn_jax.__main__ import COMMANDS
 from mstgcn_jax.commands import train
+from mstgcn_jax.model.block import spatial_layer
 from mstgcn_jax.training import config
 from mstgcn_jax.training.train_step import split_model
 
@@ -72,6 +75,11 @@ def test_the_python_of_a_page_runs(page, quickstart, monkeypatch):
     changed = jax.tree.map(lambda a, b: bool((a != b).any()), *runs)
     assert jax.tree.leaves(changed.pop("classifier")) == [True, True]
     assert not any(jax.tree.leaves(changed))
+    run, batch, fields = names["run"], names["batch"], ("label", "index")
+    assert batch.keys() == {"clips", "index"} and names["predicted"].shape == batch["index"].shape
+    (pairs,) = next(run.train_batches(0, fields=fields)).values()
+    np.testing.assert_array_equal(run.data_set.table["label"][pairs["index"]], pairs["label"])
+    np.testing.assert_array_equal(pairs["index"], batch["index"])
     own = dataclasses.replace(names["model"].config, network="acceleration:OfAcceleration")
     model = mst.make_network(own, rngs=nnx.Rngs(0))
     still = jnp.arange(8.0).reshape(1, 1, 8, 1, 1) * jnp.ones((1, 2, 1, 25, 3))  # of even motion
@@ -88,6 +96,18 @@ def check_further_layers(names: dict) -> None:
   model = mst.make_network(config, rngs=nnx.Rngs(0))
   layers = [type(part).__name__ for b in model.blocks for part in (b.spatial, b.temporal)]
   assert layers == ["Mean", "Dilated"] * 2
+  gated, layer = (
+    make(config, config.blocks[1], rngs=nnx.Rngs(0))
+    for make in (sys.modules["layers"].Gated, functools.partial(spatial_layer, "ms"))
+  )
+  gated.gate.kernel[...] *= 0  # open by a half
+  x = jnp.ones((1, 25, 2, 8))
+  np.testing.assert_array_equal(gated(x), layer(x) / 2)
+  deep = dataclasses.replace(config, network="layers:by_depth", blocks=(blocks[0], *[(8, 8)] * 5))
+  mixed = [
+    type(block.temporal).__name__ for block in mst.make_network(deep, rngs=nnx.Rngs(0)).blocks
+  ]
+  assert mixed == ["Residual"] * 5 + ["Dilated"]
   clips = jnp.cumsum(jnp.ones((1, 2, 9, 25, 3)), 2) ** 3
   assert model.features(clips).shape == (1, 2, 5, 25, 16)
   config = dataclasses.replace(config, network="acceleration:Resized", block_type="basic")

@@ -122,9 +122,11 @@ class Experiment:
       states[name] = train_step.replicate(mesh, state)
     return states
 
-  def train_batches(self, first_step: int) -> Iterator[dict[Mesh, Batch]]:
+  def train_batches(
+    self, first_step: int, *, fields: tuple[str, ...] = ("label",)
+  ) -> Iterator[dict[Mesh, Batch]]:
     """Endless training batches on the devices of each mesh, from step `first_step` on: clips and
-    label."""
+    label, or what else `fields` names of label and index."""
     batches = input_pipeline.train_batches(
       self.data_set,
       self.split.train,
@@ -134,7 +136,7 @@ class Experiment:
       first_step=first_step,
       **self._reading(),
     )
-    return self._on_devices(batches, ("label",))
+    return self._on_devices(batches, fields)
 
   def eval_batches(self, rows: np.ndarray) -> Iterator[dict[Mesh, Batch]]:
     """Batches that cover these rows of the clip table once a view, on the devices of each mesh:
