@@ -98,7 +98,10 @@ def check_further_layers(names: dict) -> None:
   assert layers == ["Mean", "Dilated"] * 2
   gated, layer = (
     make(config, config.blocks[1], rngs=nnx.Rngs(0))
-    for make in (sys.modules["layers"].Gated, functools.partial(spatial_layer, "ms"))
+    for make in (
+      functools.partial(sys.modules["layers"].Gated, kind="ctrgcn"),
+      functools.partial(spatial_layer, "ctrgcn"),
+    )
   )
   gated.gate.kernel[...] *= 0  # open by a half
   x = jnp.ones((1, 25, 2, 8))
