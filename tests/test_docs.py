@@ -121,7 +121,7 @@ def check_further_layers(names: dict) -> None:
   model.eval()
   np.testing.assert_array_equal(model(clips), plain())
   loss, logits = importlib.import_module("losses").focal(
-    jnp.log, jnp.float32([[1, 3]]), jnp.eye(2)[:1]
+    jnp.log, jnp.float32([[1, 3]]), jnp.eye(2)[:1], None
   )
   np.testing.assert_allclose((loss, *logits[0]), (0.75**2 * np.log(4), 0, np.log(3)), rtol=1e-6)
   run, one_shot = names["run"], names["one_shot"]

@@ -187,15 +187,15 @@ def test_a_layer_of_ones_own_that_cannot_be_made_is_named_with_its_line():
     of_layer("failing")
 
 
-def of_each(model, clips, targets):
+def of_each(model, clips, targets, key):
   return model(clips).mean(-1), model(clips)
 
 
-def without_logits(model, clips, targets):
+def without_logits(model, clips, targets, key):
   return model(clips).mean()
 
 
-def of_a_field(model, clips, targets):
+def of_a_field(model, clips, targets, key):
   return model.no_such_field, targets
 
 
@@ -217,7 +217,7 @@ def test_a_loss_of_ones_own_that_does_not_fit_is_named(tiny_data, name, said):
   assert run.task.loss is train_step.cross_entropy
 
 
-def of_two_views(model, clips, targets):
+def of_two_views(model, clips, targets, key):
   logits = model(clips)
   return jnp.square(logits - model(clips[::-1])).mean(), logits
 

@@ -114,7 +114,7 @@ def test_label_smoothing_spreads_the_target():
   assert float(figures["loss"]) == pytest.approx(float(-(target * log_p).sum(-1).mean()), rel=1e-5)
 
 
-def doubled(model, clips, targets):
+def doubled(model, clips, targets, key):
   """Twice the cross-entropy, and the logits of other classes, in which none is right."""
   log_p = jax.nn.log_softmax(model(clips))
   return -2 * (targets * log_p).sum(-1).mean(), -1e3 * targets
@@ -128,6 +128,24 @@ def test_a_loss_of_ones_own_is_what_is_trained_by_on_the_targets_as_they_are_mad
   for name in ("loss", "grad_norm"):  # rounded otherwise: the losses are written in two ways
     assert float(figures[name]) == pytest.approx(2 * float(given[name]), rel=1e-5)
   assert figures["top1"] == 0 and after.batch_stats["seen"] == BATCH
+
+
+def drawn(model, clips, targets, key):
+  logits = model(clips)
+  return jax.random.uniform(key) + 0 * logits.sum(), logits
+
+
+def test_a_loss_of_ones_own_draws_anew_in_each_step_and_micro_batch():
+  task, state = make(loss=drawn)
+  halves, half_state = make(loss=drawn, optimizer={"accumulate": 2})
+  losses = [float(run(task, state, steps)[1]["loss"]) for steps in (1, 2, 2)]
+  assert losses[0] != losses[1] == losses[2]
+  key = jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(state.key), 0), 2)
+  key = jax.random.fold_in(key, 0)  # of the first step, and of the first device
+  assert losses[0] == float(jax.random.uniform(jax.random.fold_in(key, 0)))  # the model has none
+  parts = [float(jax.random.uniform(jax.random.fold_in(k, 0))) for k in jax.random.split(key)]
+  mean = float(run(halves, half_state)[1]["loss"])
+  assert mean == pytest.approx(np.mean(parts), rel=1e-6)  # summed in float32
 
 
 def test_joints_are_dropped_from_a_stream_not_from_the_joints_that_it_is_made_of():

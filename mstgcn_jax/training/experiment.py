@@ -346,10 +346,10 @@ def own_loss(name: str, model: nnx.Module, config: ModelConfig, window: int) -> 
 
   def evaluate(model, clips, targets):
     model.train()
-    value, logits = loss(model, clips, targets)
+    value, logits = loss(model, clips, targets, jax.random.key(0))
     return value, logits
 
-  expected = "it takes (model, clips, targets [clip, class]) to (loss, logits [clip, class])"
+  expected = "it takes (model, clips, targets [clip, class], key) to (loss, logits [clip, class])"
   try:
     value, logits = nnx.eval_shape(evaluate, model, clips, targets)
   except Exception as error:  # whatever a loss of somebody else's raises

@@ -108,7 +108,7 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def cross_entropy(
-  model: nnx.Module, clips: jax.Array, targets: jax.Array
+  model: nnx.Module, clips: jax.Array, targets: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """The loss of clips, a number, and their logits [clip, class]; here the mean cross-entropy.
 
@@ -117,12 +117,14 @@ def cross_entropy(
     clips: a device's share of a micro-batch, as the network takes them.
     targets: [clip, class], the shares of each clip's classes; of one class alone but for label
       smoothing and mixup.
+    key: to draw from, of this step, micro-batch and device.
   """
+  del key
   logits = model(clips)
   return optax.losses.softmax_cross_entropy(logits, targets).mean(), logits
 
 
-Loss = Callable[[nnx.Module, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+Loss = Callable[[nnx.Module, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +141,7 @@ class Task:
     steps_per_epoch, epochs, batch_size: what the learning rate depends on; 0 epochs: not on them.
     label_smoothing: share of the target spread evenly over the classes.
     mixup: α of Beta(α, α); 0 is off (Zhang et al., "mixup", ICLR 2018).
-    loss: (model, clips, targets) -> (loss, logits), as `cross_entropy`.
+    loss: (model, clips, targets, key) -> (loss, logits), as `cross_entropy`.
   """
 
   graphdef: nnx.GraphDef
@@ -276,7 +278,8 @@ def _forward_and_backward(task: Task, axis: str | None, params, batch_stats, key
   def loss_fn(params):
     model = _merge(task, params, batch_stats, key)
     model.train(axis_name=axis)
-    loss, logits = task.loss(model, x, targets)
+    own_key = jax.random.fold_in(key, len(task.random_streams))  # those before are the model's
+    loss, logits = task.loss(model, x, targets, own_key)
     return loss, (nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)), logits)
 
   (loss, (batch_stats, logits)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
