@@ -181,10 +181,18 @@ def no_logits(config, *, rngs):
   return Flat()
 
 
-def test_a_network_that_gives_no_logits_or_cannot_be_imported_is_named(tiny_data, tmp_path):
+def test_a_network_that_gives_no_logits_or_cannot_be_imported_is_named(
+  tiny_data, tmp_path, monkeypatch
+):
   config = tiny.config(tiny_data, **{"model.network": f"{__name__}:no_logits"})
   with pytest.raises(ConfigError, match=r"model.network '.*no_logits' gives \(3,\) for one clip"):
     loop.train(config, tmp_path / "run")
   missing = ModelConfig(num_classes=2, network="nowhere:Net")
   with pytest.raises(ConfigError, match="network names the network 'nowhere:Net', which cannot"):
+    make_network(missing, rngs=nnx.Rngs(0))
+  monkeypatch.chdir(tmp_path)  # where Python does not look, as for the command `mstgcn`
+  (tmp_path / "nowhere.py").write_text("")
+  with pytest.raises(
+    ConfigError, match=r"'nowhere'; nowhere\.py is found by PYTHONPATH=\. in front"
+  ):
     make_network(missing, rngs=nnx.Rngs(0))

@@ -79,7 +79,11 @@ def function(named: str, name: str) -> Callable[..., Any]:
   try:
     return getattr(load(module), attribute)
   except Exception as error:  # whatever a module of somebody else's raises
-    raise ConfigError(f"{named} imported: {type(error).__name__}: {error}") from error
+    hint = ""
+    if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
+      here = pathlib.Path(*module.split(".")).with_suffix(".py")
+      hint = f"; {here} is found by PYTHONPATH=. in front of the command" if here.is_file() else ""
+    raise ConfigError(f"{named} imported: {type(error).__name__}: {error}{hint}") from error
 
 
 def _content(name: str) -> bytes:
