@@ -398,6 +398,11 @@ def test_a_folder_without_its_parts_is_refused(tmp_path):
   (tmp_path / "0001.JSON").write_text("{}")
   with pytest.raises(DataError, match=r"found: none; .* wrote the \.json files .* source poses"):
     own.open_raw(tmp_path, OPTIONS)
+  for number in range(9):
+    (tmp_path / f"clip{number}.csv").write_text("0,0")
+  said = r"found: clip0\.csv, .* clip4\.csv, …; clips are \.npy .* of MediaPipe the source poses"
+  with pytest.raises(DataError, match=said):
+    own.open_raw(tmp_path, OPTIONS)
 
 
 def test_clips_that_the_csv_does_not_list_are_mentioned(tmp_path):

@@ -19,7 +19,7 @@ import numpy as np
 from data_prep import layouts, raw_files, raw_values
 from data_prep.readers import exchange, tables
 from data_prep.readers.interface import Clip, Coordinates, Recordings
-from mstgcn_jax import skeletons
+from mstgcn_jax import skeletons, words
 from mstgcn_jax.errors import DataError
 from mstgcn_jax.skeletons import Skeleton
 
@@ -203,10 +203,11 @@ def _the_table(raw: pathlib.Path) -> pathlib.Path:
     if path.suffix.lower() == ".csv" and not raw_files.is_hidden(path.name)
   )
   if len(tables) != 1:
-    found = ", ".join(path.name for path in tables) or "none"
-    hint = ""
+    found, hint = words.listed([path.name for path in tables], 5) or "none", ""
     if not tables and any(path.suffix.lower() == ".json" for path in raw_files.walk(raw)):
       hint = "; if a pose estimator wrote the .json files there, the source poses reads them"
+    elif len(tables) > 2:
+      hint = "; clips are .npy files here; as .csv of MediaPipe the source poses reads them"
     raise DataError(
       f"--raw {raw} needs one CSV with the columns name and label; found: {found}{hint}"
     )
