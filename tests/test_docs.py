@@ -25,6 +25,7 @@ import mstgcn_jax as mst
 from data_prep.sources import SOURCES
 from mstgcn_jax.__main__ import COMMANDS
 from mstgcn_jax.commands import train
+from mstgcn_jax.model import BlockConfig
 from mstgcn_jax.model.block import spatial_layer
 from mstgcn_jax.training import config
 from mstgcn_jax.training.train_step import split_model
@@ -96,6 +97,11 @@ def check_further_layers(names: dict) -> None:
   model = mst.make_network(config, rngs=nnx.Rngs(0))
   layers = [type(part).__name__ for b in model.blocks for part in (b.spatial, b.temporal)]
   assert layers == ["Mean", "Dilated"] * 2
+  half = dataclasses.replace(config, dtype="bfloat16")
+  for name in ("Mean", "Gated", "Dilated"):
+    make, x = getattr(sys.modules["layers"], name), jnp.ones((1, 25, 2, 16), "bfloat16")
+    of_one = lambda make=make, x=x: make(half, BlockConfig(16, 16), rngs=nnx.Rngs(0))(x)
+    assert jax.eval_shape(of_one).dtype == jnp.bfloat16
   gated, layer = (
     make(config, config.blocks[1], rngs=nnx.Rngs(0))
     for make in (
