@@ -9,6 +9,7 @@ import sys
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
@@ -299,6 +300,88 @@ def test_every_network_becomes_onnx(changes):
     got = session.run(None, {"x": x[:batch]})[0]
     # Two libraries sum float32 in different orders; the logits are of the size of 1.
     np.testing.assert_allclose(got, expected[:batch], atol=2e-4, rtol=2e-4)
+
+
+_DRAWN = np.random.default_rng(2).normal(size=(4, 6)).astype(np.float32)
+_TAPS = np.random.default_rng(3).normal(size=(3, 2, 4)).astype(np.float32)
+_WIDEN = np.random.default_rng(4).normal(size=(3, 4, 5)).astype(np.float32)
+
+
+def _conv(x, weight, **options):
+  return jax.lax.conv_general_dilated(x, weight, dimension_numbers=("NWC", "WIO", "NWC"), **options)
+
+
+@pytest.mark.parametrize(
+  "function",
+  [
+    lambda x: jax.lax.clamp(-0.5, x, 0.7),
+    lambda x: jnp.where(x != 0, x**3, 2.0) + jnp.abs(x) ** -2 + jnp.square(x),
+    lambda x: jnp.stack([x, x + 1], 2),
+    lambda x: sum(part * i for i, part in enumerate(jnp.unstack(x, axis=1))),
+    lambda x: jnp.concatenate(jnp.split(x, (1, 3), 1)[::-1], 1),
+    lambda x: jnp.pad(x, ((0, 0), (1, 2), (0, 3)), constant_values=5),
+    lambda x: x[:, 1:5:2][..., np.array([2, 0, 0, 3])],
+    lambda x: x.max(1) - x.min((1,)) + x.sum((1,)) * x.var(1),
+    lambda x: (x > 1).any(1).astype(jnp.float32),
+    lambda x: jnp.einsum("bij,bkj->bik", x, x),
+    lambda x: jnp.einsum("bij,ik->bjk", x, _DRAWN.T),
+    lambda x: jnp.einsum("kjl,bij->kbil", _WIDEN, x).swapaxes(0, 1),
+    lambda x: (x.reshape(-1, 4) @ _DRAWN).reshape(-1, 6, 6),
+    lambda x: _conv(x, _WIDEN, window_strides=(2,), padding=[(1, 2)]),
+    lambda x: _conv(
+      x, _TAPS, window_strides=(1,), padding="SAME", rhs_dilation=(2,), feature_group_count=2
+    ),
+    # A value that is kept smaller than it is in the jaxpr is counted as often as there.
+    lambda x: jnp.broadcast_to(x.mean(1, keepdims=True), x.shape).sum(1),
+    lambda x: x + jnp.broadcast_to(_DRAWN[:, 0], x.shape).sum(1, keepdims=True),
+    lambda x: jnp.ones((len(x), 3)),
+    jax.checkpoint(lambda x: jax.jit(jax.nn.relu)(x) + 1),
+  ],
+)
+def test_an_operation_is_the_same_in_onnx_for_any_batch(function):
+  pytest.importorskip("onnx", reason="of the extra 'export'")
+  onnxruntime = pytest.importorskip("onnxruntime", reason="of the extra 'export'")
+  made = onnx_graph.to_onnx(function, (6, 4), input_name="x", output_name="y")
+  session = onnxruntime.InferenceSession(made.SerializeToString())
+  x = np.random.default_rng(0).normal(size=(5, 6, 4)).astype(np.float32)
+  for batch in (1, 5):
+    (got,) = session.run(None, {"x": x[:batch]})
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, function(x[:batch]), rtol=1e-4, atol=1e-5)  # sums of float32
+
+
+@pytest.mark.parametrize(
+  ("function", "said"),
+  [
+    # A loop whose body is of the same shapes as the loop is no call of it.
+    (lambda x: jax.lax.fori_loop(0, 3, lambda _, y: 2 * y, x), "has the operation 'scan'"),
+    (lambda x: x - x.mean(0), "computes with the batch's size"),
+    (lambda x: x[:1], "takes a part of the batch"),
+    (lambda x: jnp.einsum("bij,ckj->bcik", x, x), "has the batch in two dimensions"),
+    (lambda x: x[:, np.array([0, 1]), np.array([0, 1])], "picks elements in a way that is not"),
+    (lambda x: jax.lax.pad(x, 0.0, ((0, 0, 0), (-1, 0, 0), (0, 0, 0))), "pads by less than"),
+    (lambda x: jax.lax.pad(x, 0.0, ((0, 0, 0), (0, 0, 1), (0, 0, 0))), "or between elements"),
+    (
+      lambda x: _conv(x, _WIDEN, window_strides=(1,), padding=[(1, 1)], lhs_dilation=(2,)),
+      "a transposed convolution",
+    ),
+  ],
+)
+def test_what_onnx_does_not_compute_alike_is_refused(function, said):
+  pytest.importorskip("onnx", reason="of the extra 'export'")
+  with pytest.raises(ConfigError, match=f"ONNX: this network .*{said}"):
+    onnx_graph.to_onnx(function, (6, 4), input_name="x", output_name="y")
+
+
+def test_what_onnxruntime_does_not_take_is_said_in_one_line(tmp_path):
+  pytest.importorskip("onnx", reason="of the extra 'export'")
+  pytest.importorskip("onnxruntime", reason="of the extra 'export'")
+  function = lambda x: (x.astype("bfloat16") * x.astype("bfloat16")).astype("float32")
+  made = onnx_graph.to_onnx(function, (6, 4), input_name="x", output_name="y")
+  (tmp_path / "a.onnx").write_bytes(made.SerializeToString())
+  with pytest.raises(ConfigError, match=r"onnxruntime cannot run this network \(.*Mul") as caught:
+    export.FORMATS["onnx"].load(tmp_path / "a.onnx")
+  assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("stream", ["bone", "joint_motion"])

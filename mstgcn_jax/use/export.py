@@ -376,7 +376,10 @@ def _load_onnx(path: pathlib.Path) -> _Clips | None:
     return None
   options = onnxruntime.SessionOptions()
   options.intra_op_num_threads = 1  # its threads wait busily
-  session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+  try:
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+  except Exception as error:  # it has several
+    raise ConfigError(f"onnxruntime cannot run this network ({first_line(error)})") from error
   return lambda clips: session.run([OUTPUT], {INPUT: clips})[0]
 
 

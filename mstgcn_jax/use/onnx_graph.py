@@ -35,6 +35,11 @@ _ELEMENTWISE = {
   **{"gt": "Greater", "ge": "GreaterOrEqual", "lt": "Less", "le": "LessOrEqual"},
 }
 _REDUCTIONS = {"reduce_max": "ReduceMax", "reduce_min": "ReduceMin"}
+# What runs another jaxpr once, unlike a loop: names of jax.jit, jax.checkpoint and own derivatives.
+_CALLS = (
+  *("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"),
+  *("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"),
+)
 
 
 def to_onnx(
@@ -116,8 +121,10 @@ class _Graph:
   def run(self, first: core.ClosedJaxpr, second: core.ClosedJaxpr, env: dict) -> list[_Value]:
     """The outputs of a jaxpr, of which `env` has the inputs; `second` is its other trace."""
     env.update(zip(first.jaxpr.constvars, map(np.asarray, first.consts), strict=True))
-    read = lambda v: np.asarray(v.val) if isinstance(v, core.Literal) else env[v]
+    read = lambda v: np.asarray(v.val, v.aval.dtype) if isinstance(v, core.Literal) else env[v]
     for eqn, other in zip(first.jaxpr.eqns, second.jaxpr.eqns, strict=True):
+      if _literals(eqn) != _literals(other):
+        raise ConfigError("ONNX: this network computes with the batch's size")
       values = [read(v) for v in eqn.invars]
       inner = _inner(eqn), _inner(other)
       if inner[0] is not None:
@@ -218,10 +225,16 @@ class _Operation:
 
 def _inner(eqn: Any) -> core.ClosedJaxpr | None:
   """What an equation calls; None for a primitive operation."""
+  if eqn.primitive.name not in _CALLS:
+    return None
   for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
     if (inner := eqn.params.get(name)) is not None:
       return inner if isinstance(inner, core.ClosedJaxpr) else core.ClosedJaxpr(inner, ())
   return None
+
+
+def _literals(eqn: Any) -> list[str]:
+  return [repr(v.val) for v in eqn.invars if isinstance(v, core.Literal)]  # NaN equals itself so
 
 
 def _broadcast(all_dims: Sequence[_Dims]) -> _Dims:
