@@ -311,6 +311,10 @@ def _conv(x, weight, **options):
   return jax.lax.conv_general_dilated(x, weight, dimension_numbers=("NWC", "WIO", "NWC"), **options)
 
 
+def _repeated(x):
+  return jnp.broadcast_to(x[:, :1, :1], x.shape)
+
+
 @pytest.mark.parametrize(
   "function",
   [
@@ -331,7 +335,25 @@ def _conv(x, weight, **options):
     lambda x: _conv(
       x, _TAPS, window_strides=(1,), padding="SAME", rhs_dilation=(2,), feature_group_count=2
     ),
-    # A value that is kept smaller than it is in the jaxpr is counted as often as there.
+    lambda x: jnp.einsum("bij,kj->bik", x, _DRAWN.T),
+    lambda x: jnp.einsum("bij,jkl->bikl", x, _WIDEN.swapaxes(0, 1)),
+    lambda x: jax.lax.conv_general_dilated(
+      *(x.reshape(-1, 3, 2, 4), _TAPS.reshape(3, 1, 4, 2), (1, 1), "SAME"),
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    ),
+    # Constants of the same bytes.
+    lambda x: jnp.where(x.astype(jnp.int32) == 0, x + 0.0, 1.0),
+    lambda x: (x + _DRAWN.reshape(6, 4)) @ _DRAWN,
+    # A value that is kept smaller than it is in the jaxpr is as large as there where that counts.
+    lambda x: _repeated(x).reshape(-1, 8, 3),
+    lambda x: _repeated(x)[:, 1:3],
+    lambda x: jnp.split(_repeated(x), 2, 1)[1],
+    lambda x: jnp.concatenate([_repeated(x), x], 1),
+    lambda x: _repeated(x)[:, np.array([2, 0])],
+    lambda x: _repeated(x).max(1),
+    lambda x: (_repeated(x) > 0).any(1).astype(jnp.float32),
+    lambda x: _conv(_repeated(x), _WIDEN, window_strides=(1,), padding=[(0, 1)]),
+    lambda x: _repeated(x) @ _DRAWN,
     lambda x: jnp.broadcast_to(x.mean(1, keepdims=True), x.shape).sum(1),
     lambda x: x + jnp.broadcast_to(_DRAWN[:, 0], x.shape).sum(1, keepdims=True),
     lambda x: jnp.ones((len(x), 3)),

@@ -138,8 +138,7 @@ class _Graph:
   def apply(self, op: "_Operation", values: list[_Value]) -> list[_Value]:
     fixed = all(map(_is_fixed, [*op.inputs, *op.outputs]))
     if fixed and all(isinstance(v, np.ndarray) for v in values):
-      full = [np.broadcast_to(v, [c for _, c in d]) for v, d in zip(values, op.inputs, strict=True)]
-      found = op.primitive.bind(*full, **op.params)
+      found = op.primitive.bind(*values, **op.params)
       return [np.asarray(x) for x in (found if op.primitive.multiple_results else [found])]
     if op.name in _ELEMENTWISE:
       return [self.elementwise(_ELEMENTWISE[op.name], *values)]
