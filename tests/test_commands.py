@@ -340,6 +340,9 @@ def test_evaluate_counts_clips_whose_copies_were_trained_on_apart(four_streams, 
   assert found.figures_without_copies["joint"]["top1"] == pytest.approx(right)
   said = f"2 clips of 27 have the frames of training clips; of the other 25 {100 * right:.2f} % are"
   assert said in printed
+  # What another protocol would train on or hold out counts for nothing.
+  by_all = evaluate_lib.evaluate(four_streams, data_set=tmp_path / trained.name, protocol="all")
+  assert (by_all.trained_on, by_all.copies, by_all.holdout) == (18, found.copies, {})
 
 
 def test_a_data_set_in_a_renamed_folder_is_still_what_was_trained_on(tiny_data, tmp_path):

@@ -15,6 +15,7 @@ from prepared import NTU, prepare, random_clips
 
 from data_prep import shards
 from data_prep.readers.interface import Clip
+from mstgcn_jax import files
 from mstgcn_jax.data import data_set as library
 from mstgcn_jax.data import protocols
 from mstgcn_jax.data.data_set import DataSet, open_data_set
@@ -412,6 +413,44 @@ def test_a_table_of_other_columns_than_the_metadata_s_is_damaged(copy, columns):
   change_metadata(copy, columns=columns)
   with pytest.raises(DataError, match=r"clips\.csv is damaged"):
     _ = open_data_set(copy).table
+
+
+@pytest.mark.parametrize("name", ["label", "persons", "frames"])
+def test_a_column_that_is_known_holds_what_it_always_does(copy, name):
+  change_metadata(copy, columns=open_data_set(copy).columns | {name: "str"})
+  with pytest.raises(DataError, match=rf"it has no column \('{name}', 'int'\)"):
+    _ = open_data_set(copy).table
+
+
+def test_a_table_of_fewer_rows_than_there_are_clips_is_damaged(copy):
+  rows = (copy / "clips.csv").read_text().splitlines(keepends=True)
+  (copy / "clips.csv").write_text("".join(rows[:-1]))
+  change_metadata(copy, table={"sha256": files.sha256(copy / "clips.csv")})
+  with pytest.raises(DataError, match="it is not of 30 clips of 6 classes"):
+    _ = open_data_set(copy).table
+
+
+@pytest.mark.parametrize(
+  ("channels", "center", "names", "count"),
+  [
+    (3, 1, (), 3),
+    (3, None, (), 2),  # the third may be a score
+    *((2, 1, (), 2), (4, 1, (), 2)),
+    *((2, 1, ("x", "y"), 2), (3, 1, ("x", "y", "score"), 2)),
+    *((3, None, ("x", "y", "z"), 3), (4, None, ("x", "y", "z", "score"), 3)),
+  ],
+)
+def test_coordinates_are_told_from_other_channels(folder, channels, center, names, count):
+  said = {"channels": names} if names else {}
+  fields = {"channels": channels, "center": center, "coordinates": said}
+  assert dataclasses.replace(open_data_set(folder), **fields).num_coordinates == count
+
+
+def test_only_clips_that_are_centred_are_scaled_to_one_size(folder):
+  of = lambda center: dataclasses.replace(open_data_set(folder), center=center)
+  assert of(1).sampling(8, body_size=True).bone_parents == NTU.bone_parents
+  assert of(None).sampling(8, body_size=True).bone_parents is None
+  assert of(1).sampling(8).bone_parents is None
 
 
 def test_flipped_bytes_in_a_shard_are_noticed(copy):

@@ -22,6 +22,7 @@ from mstgcn_jax.errors import ConfigError, RunError
 from mstgcn_jax.evaluation import calibration
 from mstgcn_jax.model import ModelConfig, abstract_network, platform
 from mstgcn_jax.training import config as config_lib
+from mstgcn_jax.training import workdir as workdir_lib
 from mstgcn_jax.use import export, onnx_graph
 from mstgcn_jax.use.classifier import Classifier
 from mstgcn_jax.use.predict import Predictor
@@ -142,6 +143,19 @@ def test_how_clips_are_placed_is_beside_the_file(tmp_path):
   facts = files.read_json(tmp_path / "a.stablehlo.json")
   assert facts["origin"] == "first_frame" and facts["bone_parents"][0] == 1
   assert (facts["sampling"], facts["fill"], facts["center"]) == ("uniform", "zero", None)
+
+
+def test_all_that_is_known_of_the_run_is_beside_the_file(workdir):
+  known = {"scored": True, "upward": "y", "units": "m", "picture": (640, 480), "by_sum": False}
+  facts = dataclasses.replace(workdir_lib.read(workdir), data_name="mine", rotated=None, **known)
+  run = export._Run(None, None, facts, "bone", (2, 12, 25, 3), step=7, temperature=2.5)
+  found = export.metadata(run, "onnx", "float16")
+  expected = known | {"picture": [640, 480], "rotated": None, "trained_on": "mine"}
+  expected |= {"stream": "bone", "step": 7, "temperature": 2.5, "weights": "float16"}
+  expected |= {"format": "onnx", "num_persons": 2, "opset": onnx_graph.OPSET}
+  assert {name: found[name] for name in expected} == expected
+  assert found["versions"].keys() == {"mstgcn-jax", "jax", "onnx"}
+  assert "opset" not in export.metadata(run, "stablehlo", "float32")
 
 
 def test_files_are_compared_on_the_clips_of_the_runs_data_set_where_they_fit(tiny_data, tmp_path):

@@ -131,11 +131,12 @@ def test_random_sampling_differs_from_epoch_to_epoch(data_set):
   assert any(not np.array_equal(*pair) for pair in pairs)
 
 
-def test_random_sampling_draws_anew_for_every_seed_step_and_place(data_set):
+@pytest.mark.parametrize("kind", [k for k in temporal_sampling.SAMPLINGS if k != "loop"])
+def test_random_sampling_draws_anew_for_every_seed_step_and_place(data_set, kind):
   row = int(data_set.table["frames"].argmax())
   starts = []
   for seed in (5, 6):
-    seen = data_set.sampling(2, 1, "random_crop")
+    seen = data_set.sampling(2, 1, kind)
     batches = input_pipeline.train_batches(data_set, [row] * 16, seen, batch_size=8, seed=seed)
     # All places of a batch show one clip; its frames are told by what they hold.
     starts.append(
@@ -198,6 +199,15 @@ def test_devices_get_the_frames_of_their_own_clips(data_set):
   ]
   clips = np.concatenate([clips_of(data_set, part) for part in parts])
   np.testing.assert_array_equal(clips, clips_of(data_set, whole))
+
+
+def test_frames_have_the_room_that_the_fullest_device_may_need_and_no_more(data_set):
+  for persons, shares in ((2, 4), (2, 1), (1, 1)):
+    (batch,) = train(data_set, 1, shares=shares, num_persons=persons)
+    people, frames = (data_set.table[name][batch["index"]] for name in ("persons", "frames"))
+    needed = np.minimum(people, persons) * np.minimum(frames, 12)  # of a window of 12
+    fullest = needed.reshape(shares, -1).sum(1).max()
+    assert len(batch["frames"]) == shares * input_pipeline._round_up(fullest)
 
 
 def test_a_frame_is_sent_once_and_only_if_it_is_shown(tmp_path):

@@ -79,6 +79,10 @@ def test_accuracies_per_class_are_of_the_stream_that_is_named():
   scores = {"joint": of(np.eye(2)), "bone": of([[0, 1], [0, 1]]), "fused_equal": of(np.eye(2))}
   run = Evaluation(scores, ("a", "b"), "mine", "all")
   assert run.per_class() == {"a": 1, "b": 1} and run.per_class("bone") == {"a": 0, "b": 1}
+  # Of no clips there are no figures.
+  copied = lambda *names: Evaluation(scores, ("a", "b"), "mine", "all", copies=names)
+  assert copied("x").figures_without_copies["bone"]["top1"] == 1
+  assert copied("x", "y").figures_without_copies == {}
 
 
 def test_labels_of_small_integers_are_counted(tmp_path):

@@ -34,6 +34,7 @@ from mstgcn_jax.model.unpublished import unpublished
 from mstgcn_jax.training import checkpoints, loop
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training import workdir as workdir_lib
+from mstgcn_jax.use import weights as weights_lib
 from mstgcn_jax.use.classifier import Classifier
 from mstgcn_jax.use.weights import import_checkpoint
 
@@ -508,6 +509,27 @@ def test_a_mistake_on_the_command_line_ends_in_one_line(tmp_path, state, mistake
   with pytest.raises((ConfigError, DataError), match=message) as caught:
     weights_main(list(map(str, mistake(tmp_path, weights, reference))))
   assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("skeleton", "center"), [("ntu_rgbd", 1), ("kinetics", None)])
+def test_what_is_known_of_an_imported_model(skeleton, center):
+  model = ModelConfig(num_classes=3, skeleton=skeleton)
+  facts = weights_lib._facts(config_lib.from_model(model, "bone", "mine"), model)
+  assert (facts.class_names, facts.streams) == (("1", "2", "3"), ("bone",))
+  # The reference turns and centres NTU's clips, and takes Kinetics' as they are.
+  assert (facts.joint_at_zero, facts.rotated) == (center, center is not None)
+  assert (facts.data_name, facts.sampling.num_persons) == (None, 2)
+
+
+def test_a_yaml_says_the_network_its_skeleton_and_its_persons(tmp_path):
+  yaml_file = tmp_path / "r.yaml"
+  for network in ("agcn", "aagcn", "ctrgcn"):
+    yaml_file.write_text(yaml.safe_dump({"model": f"model.{network}.Model", "model_args": {}}))
+    assert weights_lib._model_args(yaml_file) == {"network": network}
+  for sizes in ({"skeleton": "ntu_rgbd"}, {"num_persons": 0}):
+    with pytest.raises(ConfigError, match=r"r\.yaml says the skeleton and the persons; leave them"):
+      import_checkpoint("w.pt", yaml_file, tmp_path / "run", **sizes)
+  assert not (tmp_path / "run").exists()
 
 
 def test_a_mistyped_name_of_a_network_is_put_right(tmp_path):
