@@ -272,6 +272,9 @@ def _fitting(name: str, value: Any) -> Any:
 def read(path: str | pathlib.Path) -> ConfigDict:
   """The resolved config that a run wrote into its workdir as JSON.
 
+  What is set up by it imports the code of its own that it names: of somebody else's run take
+  `load`, which refuses such.
+
   Raises:
     DataError: it is missing or damaged, or of another version of this project.
   """
