@@ -87,6 +87,42 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_damaged(error, copy, tiny_d
   assert tiny.arrays(copy) == before and not (copy / "checkpoints_damaged").exists()
 
 
+@pytest.mark.parametrize(
+  ("error", "passing"),
+  [
+    *((OSError(errno.EMFILE, "Too many open files"), True), (PermissionError(), True)),
+    *((FileNotFoundError(), False), (IsADirectoryError(), False), (NotADirectoryError(), False)),
+    *((MemoryError(), True), (ValueError("RESOURCE_EXHAUSTED: out of memory"), True)),
+    *((ValueError("PERMISSION_DENIED: d/1"), True), (ValueError("UNAVAILABLE: d/1"), True)),
+    *((ValueError("d/1: Too many open files"), True), (ValueError("DATA_LOSS: d/1"), False)),
+  ],
+)
+def test_what_may_pass_is_told_from_damage(error, passing):
+  assert checkpoints._is_passing(error) == passing
+
+
+def test_a_checkpoint_is_meant_by_a_name_or_a_step_that_is_there():
+  class Manager:
+    directory = "there"
+
+    def __init__(self, steps, best=None):
+      self.all_steps, self.best_step = lambda: steps, lambda: best
+
+  step = lambda which, manager: checkpoints.checkpoint_step(manager, which)
+  some = Manager([12, 6], best=6)
+  assert [step(which, some) for which in ("newest", "best", 6, "12")] == [12, 6, 6, 12]
+  for which in ("latest", -1, "6.0", ""):
+    with pytest.raises(ConfigError, match=f"'{which}' is neither 'newest', 'best' nor a step"):
+      step(which, some)
+  with pytest.raises(DataError, match=r"there holds no checkpoint 7; there are \[6, 12\]"):
+    step(7, some)
+  with pytest.raises(DataError, match="there: no checkpoint was evaluated, so none is the best"):
+    step("best", Manager([6]))
+  for which in ("newest", "best", 6):
+    with pytest.raises(DataError, match=r"there holds no checkpoint$"):
+      step(which, Manager([]))
+
+
 def test_an_accuracy_that_was_lost_is_found_again(copy, tiny_data, finished):
   shutil.rmtree(copy / "checkpoints/18/metrics")
   (copy / "summary.json").unlink()
@@ -167,6 +203,41 @@ def test_a_checkpoint_that_is_deleted_once_it_is_listed_is_left_out(copy, monkey
   manager = ocp.CheckpointManager
   monkeypatch.setattr(ocp, "CheckpointManager", deleted_meanwhile)
   assert checkpoints.load_variables(copy)[1] == 12
+
+
+def test_checkpoints_that_stay_away_are_not_asked_for_for_ever(copy, monkeypatch):
+  def gone(*args, **kwargs):
+    raise NotADirectoryError("Path is not a directory: checkpoints/18")
+
+  monkeypatch.setattr(ocp, "CheckpointManager", gone)
+  monkeypatch.setattr(checkpoints.time, "sleep", lambda seconds: None)
+  with pytest.raises(NotADirectoryError):
+    checkpoints.best_step(copy)
+
+
+def test_what_is_no_accuracy_is_damaged(tmp_path):
+  path = tmp_path / "12/metrics/metrics"
+  path.parent.mkdir(parents=True)
+  path.write_text('{"top1": 0.5}')  # as an earlier version wrote it
+  assert checkpoints._damaged_metrics(tmp_path) == []
+  for content in ('{"step": 12}', '{"top1": NaN}', '{"top1": true}', '{"top1": 1, "a": 1}', "[1]"):
+    path.write_text(content)
+    assert checkpoints._damaged_metrics(tmp_path) == [path]
+
+
+def test_facts_that_nobody_wrote_are_damage_without_a_digest_too(copy, tiny_data):
+  states = set_up(tiny.config(tiny_data)).abstract_states()
+  whole = {path: files.read_json(path) for path in copy.glob("checkpoints/*/facts/metadata")}
+  for wrong in ({}, {"other": 1}, {"best_top1": None}):
+    for path, facts in whole.items():
+      facts.pop("digest_of_facts", None)  # which version 0.1.0 did not write
+      files.write_json(path, facts | wrong)
+    if not wrong:
+      assert checkpoints.load_variables(copy)[1] == 18
+      continue
+    said = pytest.raises(DataError, match=r"whole \(checkpoint 18 is damaged: its facts are \{")
+    with checkpoints.make_manager(copy) as manager, said:
+      checkpoints.restore_newest(manager, states)
 
 
 def test_flipped_facts_of_a_checkpoint_are_damage(copy):
@@ -301,6 +372,11 @@ def test_a_warm_start_takes_the_parameters_that_were_evaluated(tmp_path):
     checkpoints.wait(manager)
   params, _ = checkpoints.warm_start(tmp_path, "joint", {"w": jnp.zeros(2)}, {})
   np.testing.assert_array_equal(params["w"], [3, 3])
+  # Of one stream, whatever it is called, and only into its own shape.
+  params, _ = checkpoints.warm_start(tmp_path, "bone", {"w": jnp.zeros(2)}, {})
+  np.testing.assert_array_equal(params["w"], [3, 3])
+  with pytest.raises(ConfigError, match=r"w is \(2,\), the model has \(1, 2\)"):
+    checkpoints.warm_start(tmp_path, "joint", {"w": jnp.zeros((1, 2))}, {})
   with pytest.raises(ConfigError, match="leaves nothing to take"):
     checkpoints.warm_start(tmp_path, "joint", {"w": jnp.zeros(2)}, {}, ignore=("w",))
 

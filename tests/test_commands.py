@@ -299,6 +299,7 @@ def test_what_was_trained_in_bfloat16_is_evaluated_in_float32_on_a_cpu(four_stre
     evaluate_lib.evaluate(folder).scores["joint"].logits for folder in (workdir, four_streams)
   )
   np.testing.assert_array_equal(half, whole)
+  assert checkpoints.load_model(workdir).config.dtype == "float32"
 
 
 def test_evaluate_says_what_the_best_was_selected_on(four_streams, capsys):
@@ -522,6 +523,7 @@ def test_a_workdir_does_not_run_code_unless_trusted(four_streams, tmp_path):
 def test_a_stream_that_was_not_trained_is_named(four_streams):
   with pytest.raises(ConfigError, match="no stream 'joint\\+bone'; it has joint, bone"):
     checkpoints.load_model(four_streams, stream="joint+bone")
+  assert checkpoints.load_variables(four_streams, streams=("bone",))[0].keys() == {"bone"}
 
 
 def test_classifier_takes_the_frames_and_views_that_evaluation_took(tiny_data, tmp_path):
@@ -560,6 +562,12 @@ def test_warm_start_keeps_what_is_named_fresh_and_names_what_does_not_fit(four_s
     new["blocks"][0]["spatial"]["body"]["conv"]["weight"],
     saved["joint"]["params"]["blocks"]["0"]["spatial"]["body"]["conv"]["weight"],
   )
+  other, _ = checkpoints.warm_start(four_streams, "bone", params, stats)
+  np.testing.assert_array_equal(
+    other["classifier"][kernel], saved["bone"]["params"]["classifier"][kernel]
+  )
+  with pytest.raises(ConfigError, match=r"has no stream 'knee'; it has joint, bone, joint_motion"):
+    checkpoints.warm_start(four_streams, "knee", params, stats)
   params["classifier"][kernel] = np.zeros((2, 2), np.float32)
   with pytest.raises(ConfigError, match=rf"classifier\.{kernel} is .* the model has \(2, 2\)"):
     checkpoints.warm_start(four_streams, "joint", params, stats)

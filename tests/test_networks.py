@@ -27,7 +27,7 @@ from mstgcn_jax.model import (
   neighbours,
   platform,
 )
-from mstgcn_jax.model.config import NEIGHBOURS, NETWORKS
+from mstgcn_jax.model.config import NEIGHBOURS, NETWORKS, BlockConfig
 from mstgcn_jax.model.norm import BatchNorm
 from mstgcn_jax.model.spatial import GraphConv
 from mstgcn_jax.model.temporal import MaxPool, TemporalConv
@@ -354,6 +354,25 @@ def test_branches_share_the_channels_and_one_takes_what_is_left_over():
   widths = [branch.layers[0].conv.weight.shape[-1] for branch in branches[:5]]
   assert [*widths, branches[5].weight.shape[-1]] == [14, 10, 10, 10, 10, 10]
   assert neighbours.BRANCHES["ctrgcn"][:2] == ((5, 1), (5, 2))
+
+
+@pytest.mark.parametrize(
+  ("network", "embedded"),
+  [
+    # As published: an eighth, but 8 of a clip's 3 or 9 channels; in PYSKL of all up to 16.
+    ("ctrgcn", {3: 8, 9: 8, 8: 1, 16: 2, 64: 8, 128: 16}),
+    ("pyskl_ctrgcn", {3: 8, 16: 8, 24: 3, 64: 8}),
+  ],
+)
+def test_ctr_gcn_embeds_the_channels_of_a_clip_in_eight(network, embedded):
+  def conv_of(channels):
+    layer = BlockConfig(channels, 64)
+    return block.spatial_layer(network, config(network), layer, rngs=nnx.Rngs(0)).body.conv
+
+  for channels, expected in embedded.items():
+    conv = nnx.eval_shape(functools.partial(conv_of, channels))
+    assert {part.weight.shape[-1] for part in (*conv.left, *conv.right)} == {expected}
+    assert {part.weight.shape for part in conv.mix} == {(1, expected, 64)}
 
 
 @pytest.mark.parametrize(("frames", "stride"), [(7, 1), (7, 2), (8, 2)])
