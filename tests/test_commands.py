@@ -264,6 +264,14 @@ def test_evaluate_repeats_the_last_epoch(four_streams, capsys):
     np.testing.assert_allclose(a.logits, b.logits, rtol=1e-5, atol=1e-6)
 
 
+def test_blocks_of_a_checkpoint_are_in_the_order_of_their_numbers(four_streams):
+  trained = config_lib.read(four_streams / "config.json")
+  run = evaluate_lib._set_up(trained, None, None, trained.data.name)
+  variables, _ = evaluate_lib._load(four_streams, "newest", run)
+  for kind in ("params", "batch_stats"):  # as text, block 10 would be taken for block 2
+    assert list(variables["bone"][kind]["blocks"]) == [0, 1]
+
+
 def test_evaluate_shows_on_a_terminal_how_far_it_is(four_streams, capsys, monkeypatch):
   evaluate_lib.evaluate(four_streams)
   assert not capsys.readouterr().err
