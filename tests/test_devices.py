@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 
 from mstgcn_jax.errors import ConfigError, Preempted, RunError
 from mstgcn_jax.evaluation.scores import Scores
-from mstgcn_jax.training import checkpoints, distributed, experiment, loop, run_log
+from mstgcn_jax.training import checkpoints, distributed, experiment, loop, own_parts, run_log
 
 TESTS = pathlib.Path(__file__).parent
 
@@ -361,7 +361,7 @@ def test_processes_compare_what_would_part_them(different, tiny_data, tmp_path, 
       config = SimpleNamespace(jax_enable_x64=False, jax_default_matmul_precision="highest")
       monkeypatch.setattr(loop, "jax", SimpleNamespace(**vars(jax) | {"config": config}))
     case "network":
-      monkeypatch.setattr(experiment, "_digest_of_code", lambda _: "of another file")
+      monkeypatch.setattr(own_parts, "digest", lambda _: "of another file")
     case "what":  # another process, whose disk has such a folder of its own
       monkeypatch.setattr(jax, "process_index", lambda: 1)
       workdir = tmp_path / "elsewhere"

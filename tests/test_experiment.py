@@ -15,8 +15,8 @@ from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError
 from mstgcn_jax.model import Constant, ModelConfig
 from mstgcn_jax.skeletons import Skeleton
-from mstgcn_jax.training import experiment, train_step, workdir
-from mstgcn_jax.training.experiment import own_network, set_up
+from mstgcn_jax.training import experiment, own_parts, train_step, workdir
+from mstgcn_jax.training.experiment import set_up
 from mstgcn_jax.training.train_step import random_streams
 
 ROOT, CENTER, NEVER = range(3)
@@ -158,7 +158,7 @@ def of_layer(name):
   """A network of this module's layer, shapes only."""
   blocks = ((3, 4, False, 1), (4, 4, True, 1))
   config = ModelConfig(num_classes=2, blocks=blocks, block_type=f"{__name__}:{name}/ms")
-  return own_network(config, window=4)
+  return own_parts.network(config, window=4)
 
 
 def test_people_are_not_followed_by_a_coordinate_as_if_it_were_a_score(tiny_data):

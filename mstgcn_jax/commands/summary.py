@@ -10,7 +10,7 @@ from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.model import summary
 from mstgcn_jax.model.config import own_code
 from mstgcn_jax.training import config as config_lib
-from mstgcn_jax.training import experiment
+from mstgcn_jax.training import own_parts
 
 
 def main(argv: list[str]) -> int:
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     channels=channels,
   )
   if own_code(model):
-    experiment.own_network(model, config.data.window)  # or says in a line what is wrong with it
+    own_parts.network(model, config.data.window)  # or says in a line what is wrong with it
   print(
     f"{model.skeleton.num_joints} joints ({model.skeleton.name}), {model.num_classes} classes, "
     f"{channels} channels ({source})"

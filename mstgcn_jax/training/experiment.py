@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import logging
 import pathlib
 from collections.abc import Iterator
@@ -20,10 +19,10 @@ from mstgcn_jax.data import input_pipeline, protocols, streams, temporal_samplin
 from mstgcn_jax.data.augment import Augmentation
 from mstgcn_jax.data.data_set import DataSet, open_data_set
 from mstgcn_jax.data.temporal_sampling import Sampling
-from mstgcn_jax.errors import ConfigError, DataError, first_line, line_in
+from mstgcn_jax.errors import ConfigError, DataError
 from mstgcn_jax.model import ModelConfig, abstract_network, make_network, own
 from mstgcn_jax.model.config import own_code
-from mstgcn_jax.training import checkpoints, device_batches, train_step
+from mstgcn_jax.training import checkpoints, device_batches, own_parts, train_step
 from mstgcn_jax.training import config as config_lib
 from mstgcn_jax.training.train_step import Batch
 from mstgcn_jax.training.workdir import RunFacts
@@ -76,16 +75,17 @@ class Experiment:
       reading=self.data_set.reading,
       data_name=self.data_set.name,
       data_identity=self.data_set.identity,
-      code=_digest_of_code(_modules_of_code(self.model_config)),
-      loss_code=_digest_of_code([_module(self.config.loss)]),
+      code=own_parts.digest(own_parts.modules(self.model_config)),
+      loss_code=own_parts.digest([own_parts.module(self.config.loss)]),
     )
 
   def stale_code(self) -> list[str]:
     """Modules of one's own whose files are no longer what was imported, a line each."""
+    named = [*own_parts.modules(self.model_config), own_parts.module(self.config.loss)]
     return [
       f"the file of {name} has changed since it was imported, and what was imported is used; "
       f"importlib.reload({name}), or a new process, takes the file"
-      for name in own.changed([*_modules_of_code(self.model_config), _module(self.config.loss)])
+      for name in own.changed(named)
     ]
 
   def abstract_states(self) -> dict[str, train_step.TrainState]:
@@ -217,13 +217,13 @@ def set_up(
     channels=data_set.channels,
   )
   if own_code(model_config):
-    abstract = own_network(model_config, sampling.window)
+    abstract = own_parts.network(model_config, sampling.window)
   else:
     abstract = abstract_network(model_config)
   steps_per_epoch = _steps_per_epoch(config, len(split.train)) if train else 0
   loss = train_step.cross_entropy
   if train and config.loss:
-    loss = own_loss(config.loss, abstract, model_config, sampling.window)
+    loss = own_parts.loss(config.loss, abstract, model_config, sampling.window)
   optimizer = config_lib.optimizer_config(config)
   task = train_step.Task(
     graphdef=train_step.split_model(abstract)[0],
@@ -281,110 +281,6 @@ def _augmentation(config: ConfigDict, data_set: DataSet) -> Augmentation:
       f"{', '.join(names)}; set it to {count}, or to 0 for what the clips allow"
     )
   return fitted
-
-
-def own_network(config: ModelConfig, window: int) -> nnx.Module:
-  """As `abstract_network`, where code of one's own makes it, tried on a clip.
-
-  Raises:
-    ConfigError: that code fails, layers of one's own and the others don't fit together, or a
-      network of one's own gives no logits.
-  """
-  clips = _abstract_clips(1, config, window)
-  name = own_code(config)
-  named = f"model.{'network' if ':' in config.network else 'block_type'} {name!r}"
-
-  def evaluate(model, clips):
-    model.eval()  # nnx.MultiHeadAttention, for one, has to be told which mode it is in
-    return model(clips)
-
-  def because(error: Exception) -> str:
-    place = line_in(error, [own.file(module) for module in _modules_of_code(config)])
-    return f"({place}{': ' if place else ''}{type(error).__name__}: {first_line(error)})"
-
-  try:
-    model = abstract_network(config)
-  except ConfigError:
-    raise
-  except Exception as error:  # whatever a layer of somebody else's raises
-    raise ConfigError(f"{named} cannot be made {because(error)}") from error
-  try:
-    hash(train_step.split_model(model)[0])  # compiled steps are found by it
-  except TypeError as error:
-    raise ConfigError(
-      f"{named} has an attribute that is neither a module, a variable nor hashable "
-      f"{because(error)}; {train_step.KEPT_AS_IT_IS}"
-    ) from error
-  try:
-    logits = nnx.eval_shape(evaluate, model, clips)
-  except Exception as error:
-    raise ConfigError(
-      f"{named}: the layers don't fit together {because(error)}. A spatial layer takes [clip, "
-      "joint, frame, in_channels] to out_channels; a temporal one keeps out_channels and every "
-      "stride-th frame; a network takes [batch, person, frame, joint, channel] to [batch, class]"
-    ) from error
-  if getattr(logits, "shape", None) != (1, config.num_classes):
-    raise ConfigError(
-      f"{named} gives {getattr(logits, 'shape', logits)} for one clip; logits of "
-      f"{config.num_classes} classes have the shape (1, {config.num_classes})"
-    )
-  return model
-
-
-def own_loss(name: str, model: nnx.Module, config: ModelConfig, window: int) -> train_step.Loss:
-  """The loss of one's own that a config names, tried on two clips.
-
-  Args:
-    name: 'package.module:function'.
-    model: from `abstract_network`.
-  Raises:
-    ConfigError: it cannot be imported, fails, or gives something else than `cross_entropy` does.
-  """
-  loss = own.function(f"loss names {name!r}, which cannot be", name)
-  clips = _abstract_clips(2, config, window)
-  targets = jax.ShapeDtypeStruct((2, config.num_classes), "float32")
-
-  def evaluate(model, clips, targets):
-    model.train()
-    value, logits = loss(model, clips, targets, jax.random.key(0))
-    return value, logits
-
-  expected = "it takes (model, clips, targets [clip, class], key) to (loss, logits [clip, class])"
-  try:
-    value, logits = nnx.eval_shape(evaluate, model, clips, targets)
-  except Exception as error:  # whatever a loss of somebody else's raises
-    place = line_in(error, [own.file(_module(name))])
-    said = f"{place}{': ' if place else ''}{type(error).__name__}: {first_line(error)}"
-    raise ConfigError(f"loss {name!r} fails ({said}); {expected}") from error
-  shapes = [getattr(given, "shape", given) for given in (value, logits)]
-  if shapes != [(), (2, config.num_classes)]:
-    raise ConfigError(
-      f"loss {name!r} gives {shapes[0]} and {shapes[1]} for two clips of {config.num_classes} "
-      f"classes; {expected}, here () and (2, {config.num_classes})"
-    )
-  return loss
-
-
-def _abstract_clips(count: int, config: ModelConfig, window: int) -> jax.ShapeDtypeStruct:
-  shape = (count, config.num_persons, window, config.skeleton.num_joints, config.in_channels)
-  return jax.ShapeDtypeStruct(shape, "float32")
-
-
-def _modules_of_code(config: ModelConfig) -> list[str]:
-  """Of one's own, that a config names."""
-  parts = (config.network, *config.block_type.split("/"))
-  return [_module(part) for part in parts if ":" in part]
-
-
-def _module(name: str) -> str:
-  """Of 'package.module:function'."""
-  return name.partition(":")[0]
-
-
-def _digest_of_code(modules: list[str]) -> str:
-  """Of the files of one's own code that were imported; '' where none was."""
-  content = own.as_imported(modules)
-  return hashlib.blake2b(content, digest_size=16).hexdigest() if content else ""
 
 
 def make_sampling(config: ConfigDict, data_set: DataSet) -> Sampling:
