@@ -181,6 +181,38 @@ def no_logits(config, *, rngs):
   return Flat()
 
 
+def counted(model, clips, targets, key):
+  logits = model(clips)
+  return (logits.argmax(-1) != targets.argmax(-1)).sum(), logits
+
+
+def halved(config, *, rngs):
+  class Halved(nnx.Module):
+    def __init__(self):
+      self.project = nnx.Linear(3, 3, rngs=rngs)
+
+    def __call__(self, clips):
+      y = self.project(clips.mean((1, 2, 3)))
+      return jax.lax.while_loop(lambda y: y.max() > 1, lambda y: y / 2, y)
+
+  return Halved()
+
+
+@pytest.mark.parametrize(
+  ("parts", "said"),
+  [
+    ({"loss": "counted"}, r"^{}:counted cannot be trained \(TypeError: grad requires real-valued"),
+    ({"model.network": "halved"}, r"^{}:halved cannot be trained \(ValueError: Reverse-mode diff"),
+    ({"model.network": "halved", "loss": "counted"}, r"^{0}:halved and {0}:counted cannot be"),
+  ],
+)
+def test_what_has_no_gradient_is_named(tiny_data, tmp_path, parts, said):
+  parts = {field: f"{__name__}:{name}" for field, name in parts.items()}
+  with pytest.raises(ConfigError, match=said.format(__name__)) as error:
+    loop.train(tiny.config(tiny_data, **parts), tmp_path / "run")
+  assert "\n" not in str(error.value)
+
+
 def test_a_network_that_gives_no_logits_or_cannot_be_imported_is_named(
   tiny_data, tmp_path, monkeypatch
 ):

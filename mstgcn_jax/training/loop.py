@@ -22,6 +22,7 @@ from mstgcn_jax.training import (
   distributed,
   notes,
   optimizer,
+  own_parts,
   run_log,
   split_logits,
   train_step,
@@ -220,8 +221,9 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> 
       asked = {"stop": np.full(config.batch_size // jax.process_count(), stop.received, np.int32)}
       shards = {mesh: s | train_step.shard_batch(mesh, asked) for mesh, s in shards.items()}
       outputs = {}
-      for number, (name, mesh) in enumerate(run.meshes.items()):
-        states[name], outputs[name] = updates[mesh](states[name], shards[mesh], np.int32(number))
+      with own_parts.blamed(run.model_config, config.loss):
+        for number, (name, mesh) in enumerate(run.meshes.items()):
+          states[name], outputs[name] = updates[mesh](states[name], shards[mesh], np.int32(number))
       step += 1
       clock.dispatched(step, outputs)
       tracer.step(step)

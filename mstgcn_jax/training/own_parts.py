@@ -1,9 +1,12 @@
 """What a config names of one's own, its network, layers and loss: tried once before training."""
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 
 import jax
 from flax import nnx
+from jax.errors import JaxRuntimeError
 
 from mstgcn_jax.errors import ConfigError, first_line, line_in
 from mstgcn_jax.model import ModelConfig, abstract_network, own
@@ -88,6 +91,21 @@ def loss(name: str, model: nnx.Module, config: ModelConfig, window: int) -> trai
       f"classes; {expected}, here () and (2, {config.num_classes})"
     )
   return function
+
+
+@contextlib.contextmanager
+def blamed(config: ModelConfig, loss: str) -> Iterator[None]:
+  """ConfigError where a step cannot be traced that has parts of one's own: what has no gradient."""
+  try:
+    yield
+  except JaxRuntimeError:  # of the device
+    raise
+  except Exception as error:
+    names = [name for name in (own_code(config), loss) if name]
+    if not names:
+      raise
+    because = _because(error, [*modules(config), module(loss)])
+    raise ConfigError(f"{' and '.join(names)} cannot be trained {because}") from error
 
 
 def _because(error: Exception, code: list[str]) -> str:
