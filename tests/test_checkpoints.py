@@ -6,6 +6,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -347,6 +348,20 @@ def test_the_newest_two_and_the_best_are_kept_and_no_other(tmp_path):
       save(step)
     checkpoints.wait(manager)
     assert sorted(manager.all_steps()) == [4, 6, 7]
+
+
+def test_orbax_is_given_copies_on_the_host(tmp_path):
+  # Of arrays on several devices it would compile a program for every shape.
+  state = train_step.TrainState(
+    *(jnp.zeros((), jnp.int32), jnp.zeros(2, jnp.uint32), {"w": jnp.ones(2)}, {}, {})
+  )
+  given = []
+  manager = SimpleNamespace(save=lambda step, args: given.append(args["state"].item))
+  checkpoints.save(manager, 1, {"joint": state}, checkpoints.Progress())
+  saved, held = jax.tree.leaves(given), jax.tree.leaves(checkpoints._as_tree({"joint": state}))
+  for copy, array in zip(saved, held, strict=True):
+    assert type(copy) is np.ndarray and not np.shares_memory(copy, np.asarray(array))
+    np.testing.assert_array_equal(copy, array)
 
 
 def test_evaluations_are_counted_from_the_best():

@@ -188,6 +188,17 @@ def digests(tree: Any) -> dict[str, str]:
   return result
 
 
+def _on_host(tree: Any) -> Any:
+  """NumPy's arrays of a tree whose arrays are whole on every device, copied from the first.
+
+  Of arrays on several devices Orbax would have each device cut out and write a part: a program for
+  every shape, and a dispatch for every array and device.
+  """
+  here = jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
+  # Copies, of CPU devices, too: the next step is given their memory.
+  return jax.tree.map(np.array, jax.device_get(here))
+
+
 def _as_tree(states: Mapping[str, TrainState]) -> dict[str, Any]:
   return {name: flax.serialization.to_state_dict(state) for name, state in states.items()}
 
@@ -205,7 +216,7 @@ def save(
   Raises:
     RunError: this checkpoint or the one before could not be written; older ones are whole.
   """
-  tree, facts = _as_tree(states), dataclasses.asdict(progress)
+  tree, facts = _on_host(_as_tree(states)), dataclasses.asdict(progress)
   checked = {"digests": digests(tree), "digest_of_facts": _digest_of_facts(facts)}
   args = ocp.args.Composite(
     state=ocp.args.StandardSave(tree), facts=ocp.args.JsonSave(facts | checked)
