@@ -364,6 +364,15 @@ def test_orbax_is_given_copies_on_the_host(tmp_path):
     np.testing.assert_array_equal(copy, array)
 
 
+def test_what_is_kept_is_decided_by_the_first_process_alone(monkeypatch):
+  waits = []
+  # Of another one, which neither lists nor deletes: what it sees of a network's disk may be old.
+  manager = SimpleNamespace(wait_until_finished=lambda: waits.append("for the checkpoint"))
+  monkeypatch.setattr(jax, "process_index", lambda: 1)
+  checkpoints.set_evaluated(manager, 1, 0.5, checkpoints.Progress())
+  assert waits == ["for the checkpoint"]
+
+
 def test_evaluations_are_counted_from_the_best():
   progress = checkpoints.Progress()
   for step, top1 in ((6, 0.5), (12, 0.4), (18, 0.6), (24, 0.6)):

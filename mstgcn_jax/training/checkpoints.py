@@ -246,17 +246,21 @@ def set_evaluated(
   """
   wait(manager)
   with _says_why_not(manager):
+    # The first process alone: what others see of a network's disk may be half a minute old, and to
+    # delete what it keeps Orbax would wait for them all.
     if jax.process_index() == 0:
-      folder = pathlib.Path(manager.directory) / str(step) / "metrics"
+      directory = pathlib.Path(manager.directory)
+      folder = directory / str(step) / "metrics"
       folder.mkdir(exist_ok=True)
       files.write_json(
         folder / "metrics", {"top1": top1, "step": step} | dataclasses.asdict(progress)
       )
+      manager.reload()
+      kept = {*sorted(manager.all_steps())[-2:], manager.best_step()}
+      for old in set(manager.all_steps()) - kept:
+        shutil.rmtree(directory / str(old))
+      manager.reload()
     multihost_utils.sync_global_devices(f"evaluated checkpoint {step}")
-    manager.reload()
-    kept = {*sorted(manager.all_steps())[-2:], manager.best_step()}
-    for old in set(manager.all_steps()) - kept:
-      manager.delete(old)
 
 
 def read_back(manager: ocp.CheckpointManager, step: int) -> None:
