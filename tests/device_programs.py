@@ -80,7 +80,8 @@ def program(devices: int, streams, *, evaluate: bool = False, **options) -> dict
     lowered = train_step.make_eval_step(task, mesh).lower(variables, batch, np.int32(0))
   else:
     lowered = train_step.make_train_step(task, mesh).lower(state, batch, np.int32(0))
-  compiled = hlo.Program(lowered.compile().as_text())
+  text = lowered.compile().as_text()
+  compiled = hlo.Program(text)
   values = jax.tree.leaves((state.params, state.batch_stats))
   return {
     "name": f"{len(streams)} stream(s), {'evaluation' if evaluate else 'training'}, {options}",
@@ -90,6 +91,8 @@ def program(devices: int, streams, *, evaluate: bool = False, **options) -> dict
     "collectives": [[i.opcode, compiled.operand_bytes(i)] for i in compiled.collectives()],
     "flops": compiled.flops(),
     "state_bytes": sum(4 * x.size for x in values),
+    "arrays_of_state": len(jax.tree.leaves(state)),
+    "arrays_in_place": text.partition("\n")[0].count("-alias)"),
   }
 
 

@@ -75,6 +75,11 @@ def test_compiled_steps_exchange_gradients_statistics_and_figures_and_nothing_el
     assert sum(size for _, size in p["collectives"]) <= 1.2 * p["state_bytes"], p
 
 
+def test_a_training_step_writes_the_new_state_in_the_place_of_the_old(programs):
+  for p in programs:
+    assert p["arrays_in_place"] == (0 if "evaluation" in p["name"] else p["arrays_of_state"]), p
+
+
 def command(data, workdir, *extra: str) -> list[str]:
   return [
     *tiny.TRAIN, f"--config={tiny.CONFIG}", f"--workdir={workdir}", f"--config.data.dir={data}",
