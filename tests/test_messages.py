@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from ending import Ended, catch_ends
 
 from mstgcn_jax import __main__
 from mstgcn_jax.commands import process
-from mstgcn_jax.errors import DataError, first_line
+from mstgcn_jax.errors import ConfigError, DataError, first_line
 from mstgcn_jax.evaluation import plots
 from mstgcn_jax.training import devices, run_log
 
@@ -79,6 +80,24 @@ def test_too_little_memory_is_one_line_with_what_helps(command, helps, ends, cap
   (line,) = capfd.readouterr().err.splitlines()
   assert ends == [1] and line.startswith("error: the device's memory is too small (RESOURCE_EXH")
   assert helps in line and ("batch_size" in line) == (command == "train")
+  assert "what else uses" in line  # of two programs on a card the second finds little
+
+
+@pytest.mark.parametrize(
+  "said",
+  [
+    "FAILED_PRECONDITION: DNN library initialization failed. Look at the errors above",
+    "INTERNAL: Failed to create cuBLAS handle",
+    "INTERNAL: kernel launch: CUDA_ERROR_OUT_OF_MEMORY: out of memory",
+    "INTERNAL: in convolution: CUDNN_STATUS_ALLOC_FAILED",
+  ],
+)
+def test_a_card_whose_libraries_do_not_start_is_one_line_with_what_helps(said, ends, capfd):
+  with pytest.raises(Ended), process.errors_in_one_line():
+    raise RuntimeError(f"{said}\nand a page")
+  (line,) = capfd.readouterr().err.splitlines()
+  assert ends == [1] and line.startswith(f"error: the GPU's libraries could not start ({said}): ")
+  assert "XLA_CLIENT_MEM_FRACTION" in line and "driver is too old" in line
 
 
 def test_an_array_that_no_memory_holds_is_one_line(ends, capfd):
@@ -131,6 +150,35 @@ def test_a_fall_back_to_the_cpu_is_said_where_jax_is_else_silenced(monkeypatch, 
     assert devices.in_words() == f"on 1 cpu device (not what JAX looked for: {line})"
   finally:
     logger.level, logger.propagate, logger.handlers[:] = state
+
+
+def test_a_plugin_that_fails_is_said_with_its_reason(monkeypatch, capfd):
+  logger = logging.getLogger("jax._src.xla_bridge")
+  state = logger.level, logger.propagate, list(logger.handlers)
+  monkeypatch.setattr(devices, "_warnings", [])
+  try:
+    devices.heed_warnings()
+    try:
+      raise RuntimeError("Unable to load CUDA. Is it installed?\nA page.") from OSError("no driver")
+    except RuntimeError:  # as JAX logs it
+      logger.exception("Exception when calling %s.initialize()", "jax_plugins.xla_cuda12")
+    logger.warning("A CUDA-enabled jaxlib is not installed.")  # it is
+    called = "Exception when calling jax_plugins.xla_cuda12.initialize()"
+    line = f"{called}: Unable to load CUDA. Is it installed?: no driver"
+    assert capfd.readouterr().err.splitlines()[0] == f"warning: {line}"
+    assert devices.in_words() == f"on 1 cpu device (not what JAX looked for: {line})"
+  finally:
+    logger.level, logger.propagate, logger.handlers[:] = state
+
+
+def test_a_card_that_is_there_and_cannot_be_used_is_not_what_jax_platforms_asks_for(monkeypatch):
+  def fails():
+    raise RuntimeError("Unable to initialize backend 'cuda': No visible GPU devices.")
+
+  config = SimpleNamespace(jax_platforms=None)
+  monkeypatch.setattr(devices, "jax", SimpleNamespace(config=config, default_backend=fails))
+  with pytest.raises(ConfigError, match=r"^JAX cannot use the .*: Unable to initialize .* devices"):
+    devices.start(trains=True)
 
 
 def test_a_trained_network_computes_in_its_own_type_but_for_bfloat16_on_a_cpu(monkeypatch):

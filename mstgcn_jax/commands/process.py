@@ -6,6 +6,7 @@ import logging
 import mmap
 import os
 import pathlib
+import re
 import signal
 import sys
 import threading
@@ -114,19 +115,39 @@ def errors_in_one_line(*, trains: bool = True) -> Iterator[None]:
     except MemoryError as error:
       _end(1, f"the computer's memory is too small ({first_line(error)})")
     except RuntimeError as error:
-      if "RESOURCE_EXHAUSTED" not in str(error):
+      if not (said := _of_device(error, trains)):
         raise
-      helps = (
-        "less is needed with a smaller batch_size or eval_batch_size, optimizer.accumulate, "
-        "model.remat or model.dtype=bfloat16"
-        if trains
-        else "end what else uses it, or take the CPU with JAX_PLATFORMS=cpu"
-      )
-      _end(1, f"the device's memory is too small ({first_line(error)}); {helps}")
+      _end(1, said)
     except KeyboardInterrupt:
       _end(130, "interrupted")
     if failures:
       print(f"warning: in the background: {failures[0]}", file=sys.stderr, flush=True)
+
+
+# What is said where a card's libraries get no memory, or find a driver that is too old for them.
+_NOT_STARTED = re.compile(
+  "DNN library initialization failed|Failed to create cu|CUDA_ERROR_OUT_OF_MEMORY"
+  "|CU(DNN|BLAS)_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)"
+)
+
+
+def _of_device(error: RuntimeError, trains: bool) -> str:
+  """What can be done where a device has too little memory, or cannot start; '' for other errors."""
+  if "RESOURCE_EXHAUSTED" in str(error):
+    helps = (
+      "less is needed with a smaller batch_size or eval_batch_size, optimizer.accumulate, "
+      "model.remat or model.dtype=bfloat16; nvidia-smi tells what else uses a GPU"
+      if trains
+      else "end what else uses it, or take the CPU with JAX_PLATFORMS=cpu"
+    )
+    return f"the device's memory is too small ({first_line(error)}); {helps}"
+  if _NOT_STARTED.search(str(error)):
+    return (
+      f"the GPU's libraries could not start ({first_line(error)}): another program has its memory "
+      "(nvidia-smi), JAX leaves them too little (XLA_CLIENT_MEM_FRACTION=0.6 leaves more), or the "
+      "driver is too old; TF_CPP_MIN_LOG_LEVEL=0 says more"
+    )
+  return ""
 
 
 @contextlib.contextmanager

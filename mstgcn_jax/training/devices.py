@@ -17,7 +17,10 @@ class _Heard(logging.Handler):
   """Prints what JAX says of the devices that it did not get, and remembers it."""
 
   def emit(self, record):
-    _warn(first_line(record.getMessage()))
+    # Of a plugin that fails JAX says only which, and keeps the reason beside.
+    error = record.exc_info[1] if record.exc_info else None
+    reasons = [first_line(e) for e in (error, error and error.__cause__) if e]
+    _warn(first_line(": ".join([record.getMessage(), *reasons])))
 
 
 def _warn(message: str) -> None:
@@ -42,7 +45,7 @@ def start(*, trains: bool = False) -> None:
       What does not train takes what it needs, so that it runs beside a training run, and leaves
       room for one.
   Raises:
-    ConfigError: what JAX_PLATFORMS names is not there.
+    ConfigError: what JAX_PLATFORMS names is not there, or a device that is cannot be used.
   """
   if not trains:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -51,6 +54,8 @@ def start(*, trains: bool = False) -> None:
     found = jax.default_backend()
   except (RuntimeError, AssertionError) as error:
     reason = first_line(error) if str(error) else "JAX finds no such device"
+    if not wanted:  # a card is there, and a driver or another program keeps JAX from it
+      raise ConfigError(f"JAX cannot use the devices of this machine: {reason}") from error
     raise ConfigError(f"JAX_PLATFORMS={wanted} asks for what is not there ({reason})") from error
   first = (wanted or found).split(",")[0]
   if found not in (first, {"cuda": "gpu", "rocm": "gpu"}.get(first)):
@@ -73,5 +78,6 @@ def in_words() -> str:
     words.counted(count, f"{platform} device") + (f" ({kind})" if kind != platform else "")
     for (platform, kind), count in counts.items()
   ]
-  fell_back = f" (not what JAX looked for: {_warnings[-1]})" if _warnings else ""
+  # The first says why; those after it say what follows, such as that JAX looks for no GPU.
+  fell_back = f" (not what JAX looked for: {_warnings[0]})" if _warnings else ""
   return f"on {' and '.join(found)}{fell_back}"
