@@ -24,12 +24,14 @@ TESTS=${TESTS:-tests/test_model.py tests/test_alignment.py tests/test_train_step
 WITHOUT=${WITHOUT:-paper_size} # tests to leave out, as pytest's -k has them
 RUNNING=${RUNNING:-300}        # seconds after which a program is given up
 TESTING=${TESTING:-900}        # … and all tests together, which are compiled for longer than they run
+WORKERS=${WORKERS:-12}         # processes that test at once; each takes half a GB beside its share
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 export PYTHONPATH=$PWD JAX_PLATFORMS=$PLATFORM TF_CPP_MIN_LOG_LEVEL=2
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$tmp/cache}
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
-export XLA_PYTHON_CLIENT_PREALLOCATE=false XLA_PYTHON_CLIENT_MEM_FRACTION=0.95
+export XLA_PYTHON_CLIENT_PREALLOCATE=false XLA_CLIENT_MEM_FRACTION=0.95
+unset XLA_PYTHON_CLIENT_MEM_FRACTION # its old name; of both JAX refuses the card
 
 has() { [[ $PARTS == *" $1 "* ]]; }
 
@@ -86,9 +88,11 @@ fi
 time_one_by_one resume
 if has tests; then
   echo "== tests"
-  workers=$("$PYTHON" -c 'import xdist' 2>/dev/null && echo "-n 12")
+  workers=$("$PYTHON" -c 'import xdist' 2>/dev/null && echo "-n $WORKERS")
+  [ -n "$workers" ] || WORKERS=1
+  share=$(printf 0.%02d $((84 / WORKERS))) # of the card's memory, for each
   # Values are compared in float32, so products must be, too.
-  JAX_DEFAULT_MATMUL_PRECISION=highest XLA_PYTHON_CLIENT_MEM_FRACTION=0.07 \
+  JAX_DEFAULT_MATMUL_PRECISION=highest XLA_CLIENT_MEM_FRACTION=$share \
     run "$TESTING" "$PYTHON" -m pytest $TESTS -k "not ($WITHOUT)" --tb=line $workers
 fi
 time_one_by_one torch_compile
