@@ -163,6 +163,33 @@ def test_processes_compare_what_they_share_before_the_first_step(tiny_data, tmp_
   assert {"data set", "what is in the workdir (to be shared)"} <= found.keys()
 
 
+def test_processes_compare_what_was_found_where_they_go_on(copy, tiny_data, monkeypatch):
+  def compared() -> dict:
+    facts = {}
+
+    def check_alike(ours):
+      facts.update(ours)
+      if "the step to go on from" in ours:
+        raise Preempted
+
+    monkeypatch.setattr(distributed, "check_alike", check_alike)
+    with pytest.raises(Preempted):
+      loop.train(tiny.config(tiny_data, epochs=4), copy)
+    return facts
+
+  evaluated = compared()
+  shutil.rmtree(copy / "checkpoints/18/metrics")  # what another machine may still see of the disk
+  saved = compared()
+  assert [name for name in saved if saved[name] != evaluated[name]] == ["the step to go on from"]
+
+
+def test_processes_end_early_when_the_first_one_does(copy, tiny_data, monkeypatch):
+  monkeypatch.setattr(loop.multihost_utils, "broadcast_one_to_all", lambda _: np.int32(0))
+  changes = {"optimizer.learning_rate": 1e-9, "allow_config_change": True}
+  loop.train(tiny.config(tiny_data, early_stopping=3, epochs=7, **changes), copy)
+  assert tiny.arrays(copy)[0] == 7 * 6  # this one alone would have ended
+
+
 # --- saving comes first
 
 

@@ -152,7 +152,10 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> 
   # Each process has read init_from, or drawn them, by itself.
   values = checkpoints.digests(states)
   distributed.check_alike(
-    {"the step to go on from": step, "values to start from (init_from or unlike machines)": values}
+    {
+      "the step to go on from": (step, dataclasses.asdict(progress)),
+      "values to start from (init_from or unlike machines)": values,
+    }
   )
   for line in notes.of_resumption(run, step, changed):
     _log.info("note: %s", line)
@@ -207,7 +210,7 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> 
         progress = progress.judged(step, _judged_top1(results))
         record.flush()
         checkpoints.set_evaluated(manager, step, _judged_top1(results), progress)
-        if step < total_steps and _ends_early(config, progress):
+        if step < total_steps and _all_end_early(config, progress):
           _log.info("no new best in %d evaluations: ending early", config.early_stopping)
           total_steps = step
         clock.restart(step)
@@ -350,6 +353,14 @@ def _judged_top1(results) -> float:
 
 def _ends_early(config: ConfigDict, progress: checkpoints.Progress) -> bool:
   return 0 < config.early_stopping <= progress.since_best
+
+
+def _all_end_early(config: ConfigDict, progress: checkpoints.Progress) -> bool:
+  """`_ends_early`, as the first process finds: others, fitting fusion weights, may round otherwise.
+
+  Where one ended and another did not, that one would wait for ever.
+  """
+  return bool(multihost_utils.broadcast_one_to_all(np.int32(_ends_early(config, progress))))
 
 
 def _finished(workdir: pathlib.Path, step: int) -> Figures | None:
