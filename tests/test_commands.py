@@ -290,8 +290,13 @@ def test_a_network_that_drops_within_its_blocks_is_evaluated(tiny_data, tmp_path
 
 def test_a_run_on_the_graph_of_a_file_is_evaluated_without_the_file(tiny_data, tmp_path):
   file = tmp_path / "mine.json"
-  files.write_json(file, tiny.SKELETON.to_dict() | {"name": "mine"})
-  loop.train(tiny.config(tiny_data, epochs=1, **{"model.graph": str(file)}), tmp_path / "run")
+  mine = tiny.SKELETON.to_dict() | {"name": "mine"}
+  files.write_json(file, mine)
+  config = tiny.config(tiny_data, epochs=1, **{"model.graph": str(file)})
+  loop.train(config, tmp_path / "run")
+  files.write_json(file, mine | {"mirror": []})
+  with pytest.raises(ConfigError, match="differs in\n  model: graph: another mine in the run\n"):
+    loop.train(config, tmp_path / "run")
   file.unlink()
   found = evaluate_lib.evaluate(tmp_path / "run").scores["joint"]
   np.testing.assert_array_equal(found.logits, Scores.load(tmp_path / "run/scores.npz").logits)

@@ -195,6 +195,10 @@ def without_logits(model, clips, targets, key):
   return model(clips).mean()
 
 
+def of_classes(model, clips, targets, key):
+  return model(clips).mean(), model(clips).argmax(-1)
+
+
 def of_a_field(model, clips, targets, key):
   return model.no_such_field, targets
 
@@ -203,6 +207,7 @@ def of_a_field(model, clips, targets, key):
   ("name", "said"),
   [
     (f"{__name__}:of_each", r"gives \(2,\) and \(2, 3\) for two clips .*, here \(\) and \(2, 3\)"),
+    (f"{__name__}:of_classes", r"gives \(\) and \(2,\) for two clips .*, here \(\) and \(2, 3\)"),
     (f"{__name__}:without_logits", r"fails \(TypeError: .*\); it takes \(model, clips, targets"),
     (f"{__name__}:of_a_field", rf"fails \(.*{__name__}\.py, line {{line}}: AttributeError: "),
     (f"{__name__}:nothing", f"loss names '{__name__}:nothing', which cannot be imported: Attr"),
@@ -215,6 +220,22 @@ def test_a_loss_of_ones_own_that_does_not_fit_is_named(tiny_data, name, said):
     set_up(config)
   run = set_up(config, train=False)  # which needs no loss and imports none
   assert run.task.loss is train_step.cross_entropy
+
+
+def as_a_step_calls_it(model, clips, targets, key):
+  assert not model.norm_in.use_running_average
+  assert (targets.shape, targets.dtype) == ((2, 3), clips.dtype)
+  assert jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+  logits = model(clips)
+  return -(targets * nnx.log_softmax(logits)).mean(), logits
+
+
+def test_a_loss_of_ones_own_is_tried_as_a_step_calls_it(tiny_data):
+  run = set_up(tiny.config(tiny_data))
+  run.abstract.eval()
+  args = run.abstract, run.model_config, run.sampling.window
+  assert experiment.own_loss(f"{__name__}:as_a_step_calls_it", *args) is as_a_step_calls_it
+  assert run.abstract.norm_in.use_running_average  # the caller's is as it was
 
 
 def of_two_views(model, clips, targets, key):
@@ -249,11 +270,54 @@ def test_a_batch_of_an_evaluation_is_no_larger_than_its_clips_need(tiny_data, mo
     assert run.sampling.views == views
 
 
+def test_batches_are_drawn_from_the_seed(tiny_data, monkeypatch):
+  told = lambda *_, **options: options
+  monkeypatch.setattr(experiment.input_pipeline, "train_batches", told)
+  monkeypatch.setattr(experiment.Experiment, "_on_devices", lambda self, batches, fields: batches)
+  given = set_up(tiny.config(tiny_data, seed=7)).train_batches(first_step=5)
+  assert (given["seed"], given["first_step"], given["batch_size"]) == (7, 5, 4)
+
+
+def test_states_are_drawn_from_the_seed_and_may_start_from_a_stream_of_a_run(
+  tiny_data, monkeypatch
+):
+  told = []
+
+  def warm_start(workdir, stream, *fresh, ignore):
+    told.append((workdir, stream, ignore))
+    return fresh
+
+  monkeypatch.setattr(experiment.checkpoints, "warm_start", warm_start)
+  changes = {"streams": ("joint", "bone"), "init_from": "there", "init_ignore": ("classifier",)}
+  kernels = []
+  for seed in (0, 1):
+    states = set_up(tiny.config(tiny_data, seed=seed, **changes)).initial_states()
+    kernels += [states[name].params["classifier"]["kernel"] for name in ("joint", "bone")]
+  assert told == 2 * [("there", name, ("classifier",)) for name in ("joint", "bone")]
+  np.testing.assert_array_equal(kernels[0], kernels[1])  # one seed, the same for every stream
+  assert np.any(kernels[0] != kernels[2])
+
+
+def test_where_flat_clips_have_a_score_only_what_moves_it_is_refused(tiny_data):
+  numbers = {"channels": ("x", "y", "score")}
+  data_set = dataclasses.replace(open_data_set(tiny_data / "tiny"), coordinates=numbers)
+  augmentation = lambda **changes: (
+    set_up(tiny.config(tiny_data, **changes), data_set=data_set).task.augmentation
+  )
+  assert augmentation(**{"augment.dimensions": 0}).rotation == (0, 0, 0.1)  # in the picture
+  solid = {"augment.dimensions": 3}
+  with pytest.raises(ConfigError, match="the channels of tiny are x, y, score; set it to 2, or to"):
+    augmentation(**solid)
+  still = {"augment.rotation": (0.0, 0.0, 0.0), "augment.joint_dropout": 0.1}
+  assert augmentation(**solid, **still).joint_dropout == 0.1
+
+
 @pytest.mark.parametrize(
   ("changes", "said"),
   [
     ({"epochs": 0}, "epochs is 0; it must be at least 1"),
     ({"epochs": 2**30}, r"more than 2\*\*31 steps"),
+    ({"epochs": 2**28, "min_steps_per_epoch": 8}, "epochs is 268435456: more than 2"),
     ({"optimizer.warmup_epochs": 2**30}, r"warmup_epochs is 1073741824: more than 2\*\*31 steps"),
     ({"batch_size": 28}, "27 training clips cannot fill one batch of 28"),
     ({"optimizer.accumulate": 3}, "batch_size is 4, .* and 3 micro-batches; take a multiple of 3"),

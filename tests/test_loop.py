@@ -10,13 +10,16 @@ import shutil
 import signal
 import subprocess
 import time
+import types
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
 from kill_test import compare
 
 from mstgcn_jax import files
+from mstgcn_jax.data.data_set import open_data_set
 from mstgcn_jax.errors import ConfigError, DataError, Preempted, RunError
 from mstgcn_jax.evaluation import metrics
 from mstgcn_jax.evaluation.scores import Scores
@@ -94,6 +97,15 @@ def test_a_summary_is_of_its_step_and_names_the_epoch_of_the_best(finished):
   assert summary["text"].startswith("last epoch (3), joint: ")
 
 
+def test_what_is_no_summary_of_ours_marks_no_run_as_finished():
+  row = dict.fromkeys(metrics.FIGURES, 0.5)
+  summary = {"step": 18, "last": {"joint": row, "bone": row}, "best": {}, "text": "last epoch"}
+  assert loop._is_summary(summary)
+  less = {name: value for name, value in row.items() if name != "loss"}
+  for last in ({}, {"joint": row, "bone": less}, {"joint": row | {"top2": 0.5}}, {"joint": 0.5}):
+    assert not loop._is_summary(summary | {"last": last})
+
+
 def test_what_a_network_computes_in_is_no_reason_to_measure_it_again():
   changes = ("data.window: 8 -> 9", "data set: the clip table", "model.width: 8 -> 9")
   assert all(map(loop._is_measured_otherwise, changes))
@@ -146,6 +158,11 @@ def test_sigterm_saves_and_exits_with_75(tiny_data, tmp_path):
   assert [int(r["step"]) for r in rows] == list(range(1, step + 1))
 
 
+def mean_square(model, clips, targets, key):
+  logits = model(clips)
+  return jnp.square(logits - targets).mean(), logits
+
+
 def test_processes_compare_what_they_share_before_the_first_step(tiny_data, tmp_path, monkeypatch):
   compared = []
 
@@ -156,11 +173,16 @@ def test_processes_compare_what_they_share_before_the_first_step(tiny_data, tmp_
 
   monkeypatch.setattr(distributed, "check_alike", check_alike)
   with pytest.raises(ConfigError, match="they differ"):
-    loop.train(tiny.config(tiny_data), tmp_path / "run")
+    loop.train(tiny.config(tiny_data, loss=f"{__name__}:mean_square"), tmp_path / "run")
   config, found = json.loads(json.dumps(compared))
   assert {"version", "seed", "optimizer.learning_rate"} <= config.keys()
   assert "data.dir" not in config  # a machine may have a copy of its own
   assert {"data set", "what is in the workdir (to be shared)"} <= found.keys()
+  assert {"JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION"} <= config.keys()
+  data_set = open_data_set(tiny_data / "tiny")
+  assert found["data set"] == json.loads(json.dumps(data_set.identity))
+  model, code, loss_code = found["network (own code or a graph's file)"]
+  assert model["skeleton"] == data_set.skeleton.to_dict() and not code and loss_code
 
 
 def test_processes_compare_what_was_found_where_they_go_on(copy, tiny_data, monkeypatch):
@@ -215,15 +237,17 @@ def test_an_epoch_is_saved_before_it_is_evaluated(tiny_data, tmp_path, finished,
 
 def test_saving_and_evaluating_have_intervals_of_their_own(tiny_data, tmp_path, monkeypatch):
   rows = lambda: list(run_log.read_metrics(tmp_path / "run/metrics.csv"))
-  save, saved = checkpoints.save, []
+  save, saved, read = checkpoints.save, [], []
 
   def spied(manager, step, *args):
     saved.append((step, int(rows()[-1]["step"])))
     save(manager, step, *args)
 
   monkeypatch.setattr(checkpoints, "save", spied)
+  monkeypatch.setattr(checkpoints, "read_back", lambda manager, step: read.append(step))
   loop.train(tiny.config(tiny_data, epochs=2, save_every_steps=4, eval_every=2), tmp_path / "run")
   assert saved == [(step, step) for step in (4, 8, 12)]  # with the rows until there
+  assert read == [4]  # one shows that what is written here can be read
   assert [int(row["step"]) for row in rows() if row["split"] == "eval"] == [12]
 
 
@@ -254,6 +278,16 @@ def test_ctrl_c_saves_the_step(tiny_data, tmp_path, monkeypatch):
   with pytest.raises(Preempted, match="the same command goes on from there"):
     loop.train(tiny.config(tiny_data, epochs=9), tmp_path / "run")
   assert checkpoints.load_variables(tmp_path / "run")[1] == steps[-1] < 9 * 6
+
+
+def test_a_checkpoint_that_cannot_be_written_is_not_said_to_be_saved(copy, tiny_data, monkeypatch):
+  def full(manager):
+    raise RunError("the checkpoint could not be written")
+
+  monkeypatch.setattr(checkpoints, "read_back", lambda *_: None)  # as after the first one
+  monkeypatch.setattr(checkpoints, "wait", full)
+  with pytest.raises(RunError, match="the checkpoint could not be written"):
+    loop.train(tiny.config(tiny_data, epochs=4), copy, stop=StopAfter(1))
 
 
 def test_a_run_outside_the_main_thread_works(copy, tiny_data, finished):
@@ -424,10 +458,13 @@ def test_a_protocol_without_evaluation_clips_is_refused(tiny_data, tmp_path):
     loop.train(config, tmp_path / "run")
 
 
-def test_resuming_does_not_need_what_the_run_started_from(finished, tiny_data, tmp_path):
+def test_resuming_does_not_need_what_the_run_started_from(finished, tiny_data, tmp_path, capsys):
   source = shutil.copytree(finished, tmp_path / "source")
+  facts = source / "model.json"
+  facts.write_text(facts.read_text().replace('"activation": "relu"', '"activation": "swish"'))
   changes = {"init_from": str(source), "epochs": 1}
   loop.train(tiny.config(tiny_data, **changes), tmp_path / "run")
+  assert "init_from's network is another one (activation: swish in" in capsys.readouterr().out
   shutil.rmtree(source)
   loop.train(tiny.config(tiny_data, **(changes | {"epochs": 2})), tmp_path / "run")
   assert tiny.arrays(tmp_path / "run")[0] == 12
@@ -567,6 +604,8 @@ def test_a_run_shortened_to_before_its_checkpoint_is_evaluated_where_it_is(tiny_
     loop.train(tiny.config(tiny_data, eval_every=9), workdir, stop=StopAfter(8))
   step, _ = tiny.arrays(workdir)
   assert step > 6
+  rows = run_log.read_metrics(workdir / "metrics.csv")
+  assert [int(row["step"]) for row in rows] == list(range(1, step + 1))
   loop.train(tiny.config(tiny_data, epochs=1), workdir)
   summary = json.loads((workdir / "summary.json").read_text())
   assert summary["best"]["best_top1"] == summary["last"]["joint"]["top1"] >= 0
@@ -637,6 +676,14 @@ def test_clips_per_second_leave_evaluations_out_and_the_time_left_does_not(
   assert last == "step 11/21  epoch 1  2 clips/s  loss 0.250  lr 0.1  04:00 left"
 
 
+def test_a_run_ends_early_at_as_many_evaluations_without_a_new_best_as_it_says():
+  config = config_lib.default()
+  for most, ends in ((0, []), (1, [1, 2, 3]), (2, [2, 3])):
+    config.early_stopping = most
+    after = [n for n in range(4) if loop._ends_early(config, checkpoints.Progress(since_best=n))]
+    assert after == ends
+
+
 def test_early_stopping_ends_the_run_and_it_stays_ended(tiny_data, tmp_path, capsys):
   changes = {"optimizer.learning_rate": 1e-9, "early_stopping": 2, "epochs": 9}
   loop.train(tiny.config(tiny_data, **changes), tmp_path / "run")
@@ -664,6 +711,29 @@ def test_early_stopping_set_within_an_epoch_waits_for_an_evaluation(tiny_data, t
   step, _ = tiny.arrays(tmp_path / "run")
   assert step == 4 * 6
   assert "last epoch (4, an end selected on" in capsys.readouterr().out
+
+
+def test_seeds_train_one_after_the_other_until_asked_to_end(tmp_path, monkeypatch):
+  with pytest.raises(ConfigError, match=r"seeds is \(3,\); it must be several"):
+    loop.train(tiny.config("nowhere", seeds=(3,)), tmp_path / "run")
+  top1, runs, asked = {3: 0.5, 5: 0.25, 9: 0.75}, [], []
+
+  def train(config, workdir, *, stop):
+    runs.append((config.seed, config.seeds, workdir.name))
+    return {"joint": {"top1": top1[config.seed], "loss": float(config.seed)}}
+
+  monkeypatch.setattr(loop, "train", train)
+  config = tiny.config("nowhere", seeds=(3, 5, 9))
+  stop = types.SimpleNamespace(check=asked.append)
+  assert loop._train_seeds(config, tmp_path, stop) == {
+    "joint": {"top1": 0.5, "loss": pytest.approx(17 / 3)}
+  }
+  assert runs == [(seed, (), f"seed_{seed}") for seed in (3, 5, 9)]
+  assert asked == [f"seeds before {seed} are finished" for seed in (3, 5, 9)]
+  assert (config.seed, config.seeds) == (0, (3, 5, 9))
+  said = json.loads((tmp_path / "seeds.json").read_text())
+  of_joint = {"mean": 50, "deviation": 25, "of_seeds": [50, 25, 75]}  # of a sample: n - 1
+  assert said == {"seeds": [3, 5, 9], "top1": {"joint": of_joint}}
 
 
 def test_a_workdir_that_is_none_is_named():

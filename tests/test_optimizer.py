@@ -46,6 +46,7 @@ def test_cosine_schedule_ends_at_zero():
   config = OptimizerConfig(schedule="cosine", warmup_epochs=2, learning_rate=1.0)
   at = optimizer.learning_rate(config, steps_per_epoch=10, epochs=12, batch_size=1)
   assert [float(at(s)) for s in (0, 10, 20, 70, 120)] == pytest.approx([0.5, 1, 1, 0.5, 0])
+  assert float(at(150)) == float(at(120))  # and does not rise again
 
 
 def test_the_rate_scales_with_the_batch():
@@ -204,6 +205,8 @@ def test_a_wrong_option_is_named(field, value):
     ({"decay_epochs": (5, -1)}, "decay_epochs is (5, -1)"),
     ({"decay_epochs": (5.5,)}, "decay_epochs is (5.5,)"),
     ({"decay_epochs": (True,)}, "decay_epochs is (True,)"),
+    ({"decay_epochs": (2**31,)}, "decay_epochs is (2147483648,)"),
+    ({"freeze_adjacency_through": 2**31}, "freeze_adjacency_through must be below 2**31"),
   ],
 )
 def test_a_decay_that_makes_no_sense_is_refused(fields, message):

@@ -168,7 +168,7 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> 
   # Where it was not evaluated, as when it was stopped, it goes on to the next evaluation.
   ends = progress.judged_step == step and _ends_early(config, progress)
   total_steps = step if ends else max(step, total_steps)
-  if not other and step == total_steps and (figures := _finished(workdir, step)):
+  if step == total_steps and (figures := _finished(workdir, step)):
     manager.close()
     return figures
   if is_first:
