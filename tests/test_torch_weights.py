@@ -150,6 +150,8 @@ def test_what_the_yaml_leaves_out_is_as_published():
   assert torch_weights.config_from_reference(least) == published
   separable = torch_weights.config_from_reference(least | {"layer_type": "sep"})
   assert separable == dataclasses.replace(published, layer_type="sep")
+  ratios = torch_weights.config_from_reference(least | {"reduct_ratio": 4, "expand_ratio": 1})
+  assert ratios == dataclasses.replace(published, reduction=4, expand_ratio=1)
 
 
 def test_parts_of_ones_own_have_the_edges_whose_child_is_in_them():
@@ -753,6 +755,7 @@ def pyskl(kind="AAGCN", head=(), graph=GRAPH, **backbone):
     (pyskl("DGSTGCN", graph=DRAWN, tcn_type="mstcn"), r"backbone\.tcn_type is 'mstcn'"),
     (pyskl("DGSTGCN", graph=DRAWN, gcn_ratio=2), r"backbone\.gcn_ratio is 2; it must be 1 / a"),
     (pyskl("DGSTGCN", graph=DRAWN, gcn_ratio=0.4), r"backbone\.gcn_ratio is 0\.4; it must be"),
+    (AAGCN | {"block_args": [[3]]}, r"block_args is \(\(3,\),\); give \(in, out, resid"),
   ],
 )
 def test_arguments_of_other_networks_without_counterpart_are_named(args, message):
@@ -815,6 +818,20 @@ def test_arguments_of_other_networks_without_counterpart_are_named(args, message
     (
       pyskl("DGSTGCN", graph=DRAWN | {"num_filter": 8}, gcn_ratio=0.125),
       {"network": "dgstgcn", "skeleton": "coco", "embedding": 8},
+    ),
+    (
+      pyskl("DGSTGCN", graph=DRAWN, gcn_ratio=1, tcn_ms_cfg=[[3, 1], "1x1"]),
+      {"network": "dgstgcn", "skeleton": "coco", "subsets": 3, "embedding": 1}
+      | {"branches": ((3, 1), "1x1")},
+    ),
+    (
+      CTR_GCN | {"in_channels": 2, "base_channels": 16, "graph_args": None},
+      {"network": "ctrgcn", "num_classes": 60, "skeleton": "nw_ucla", "in_channels": 2}
+      | {"width": 16},
+    ),
+    (
+      pyskl("MSG3D", graph=GRAPH | {"mode": "binary_adj"}, base_channels=48, in_channels=2),
+      {"network": "pyskl_msg3d", "skeleton": "coco", "width": 48, "in_channels": 2},
     ),
     (
       pyskl("MSG3D", graph=GRAPH | {"mode": "binary_adj"}, num_g3d_scales=4),
