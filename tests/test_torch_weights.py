@@ -182,6 +182,8 @@ def test_learned_activations_come_back(activation, block_type):
 def test_a_folded_model_is_not_exported_in_part(model):
   with pytest.raises(ConfigError, match="the model is folded"):
     torch_weights.state_dict(model.fold())
+  with pytest.raises(ConfigError, match="the model is folded"):
+    torch_weights.load_state_dict(model.fold(), {})
 
 
 class Own(nnx.Module):
@@ -211,6 +213,7 @@ def test_the_prefix_of_data_parallel_and_unused_tensors_are_tolerated(model, sta
   unused = torch_weights.load_state_dict(model, given)
   assert "other" in unused
   assert "layers.1.mstcn.bn_in.weight" in unused
+  assert "data_bn.num_batches_tracked" not in unused  # a counter that training here does not need
 
 
 def test_all_wrong_shapes_are_named_and_nothing_is_loaded(model, state):
@@ -251,6 +254,10 @@ def test_missing_tensors_and_another_graph_are_named(model, state):
   name = "layers.0.msgcn.conv.A"
   with pytest.raises(DataError, match=re_escape(name)):
     torch_weights.load_state_dict(model, state | {name: state[name] + 1})
+  # By a tenth, or of another number of joints.
+  for other in (1.1 * state[name], state[name][:, :5, :5]):
+    with pytest.raises(DataError, match=r"conv\.A of the state dict is not what the model's skel"):
+      torch_weights.load_state_dict(model, state | {name: other})
 
 
 def test_tensors_that_are_no_finite_numbers_or_there_twice_are_named(model, state):
@@ -260,6 +267,7 @@ def test_tensors_that_are_no_finite_numbers_or_there_twice_are_named(model, stat
     damaged = state | {key: np.full(state[key].shape, value)}
     with pytest.raises(DataError, match=rf"not all numbers of {re_escape(key)} are real and fin"):
       torch_weights.load_state_dict(model, damaged)
+  assert torch_weights._is_sound("fc.bias", np.zeros(2, np.int8))
   with pytest.raises(DataError, match=r"two of fc\.bias, one as module\.fc\.bias"):
     torch_weights.load_state_dict(model, state | {"module.fc.bias": state["fc.bias"]})
 
@@ -292,12 +300,22 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path):
 def test_the_state_dict_of_a_checkpoint_is_found(tmp_path, name):
   torch.save({"epoch": 3, name: {"fc.bias": torch.ones(2)}}, tmp_path / "w.pt")
   assert torch_weights.read_state_dict(tmp_path / "w.pt")["fc.bias"].tolist() == [1, 1]
+  old = {name: {"fc.bias": torch.ones(2)}}
+  torch.save(old, tmp_path / "old.pt", _use_new_zipfile_serialization=False)  # before PyTorch 1.6
+  assert torch_weights.read_state_dict(tmp_path / "old.pt")["fc.bias"].tolist() == [1, 1]
 
 
 def test_what_a_file_holds_that_is_no_tensor_is_named(tmp_path):
   torch.save({"epoch": 3, "net": {}, "fc.bias": torch.ones(2)}, tmp_path / "w.pt")
   with pytest.raises(DataError, match=r"names to tensors: it holds epoch, net$"):
     torch_weights.read_state_dict(tmp_path / "w.pt")
+  for content, said in (
+    ([torch.ones(2)], r"w\.pt is not a state dict, a mapping of names to tensors$"),
+    ({"fc.bias": torch.ones(2).to(torch.float8_e4m3fn)}, r"w\.pt holds tensors that are not plain"),
+  ):
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(DataError, match=said):
+      torch_weights.read_state_dict(tmp_path / "w.pt")
 
 
 @pytest.mark.filterwarnings("error")
