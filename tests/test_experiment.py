@@ -234,7 +234,7 @@ def test_a_loss_of_ones_own_is_tried_as_a_step_calls_it(tiny_data):
   run = set_up(tiny.config(tiny_data))
   run.abstract.eval()
   args = run.abstract, run.model_config, run.sampling.window
-  assert experiment.own_loss(f"{__name__}:as_a_step_calls_it", *args) is as_a_step_calls_it
+  assert own_parts.loss(f"{__name__}:as_a_step_calls_it", *args) is as_a_step_calls_it
   assert run.abstract.norm_in.use_running_average  # the caller's is as it was
 
 
