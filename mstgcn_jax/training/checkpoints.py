@@ -176,12 +176,16 @@ def _are_numbers(values: Iterable[Any]) -> bool:
   return all(type(v) in (int, float) and math.isfinite(v) for v in values)
 
 
+def _whole(leaf: Any) -> Any:
+  """An array that is whole on every device, as the first of them has it, in any process."""
+  return leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf
+
+
 def digests(tree: Any) -> dict[str, str]:
   """A digest of the bytes of every array of a tree, by its path."""
   result = {}
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    # Whole on every device, so that the first shard is all of it, in any process.
-    array = np.asarray(leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf)
+    array = np.asarray(_whole(leaf))
     header = f"{array.dtype.str}{array.shape}".encode()
     name = jax.tree_util.keystr(path)
     result[name] = hashlib.blake2b(header + array.tobytes(), digest_size=16).hexdigest()
@@ -189,14 +193,13 @@ def digests(tree: Any) -> dict[str, str]:
 
 
 def _on_host(tree: Any) -> Any:
-  """NumPy's arrays of a tree whose arrays are whole on every device, copied from the first.
+  """A tree's arrays as NumPy's, copied.
 
   Of arrays on several devices Orbax would have each device cut out and write a part: a program for
   every shape, and a dispatch for every array and device.
   """
-  here = jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
   # Copies, of CPU devices, too: the next step is given their memory.
-  return jax.tree.map(np.array, jax.device_get(here))
+  return jax.tree.map(np.array, jax.device_get(jax.tree.map(_whole, tree)))
 
 
 def _as_tree(states: Mapping[str, TrainState]) -> dict[str, Any]:
