@@ -71,10 +71,8 @@ def load_state_dict(model: nnx.Module, state: Mapping[str, Any]) -> list[str]:
     if state[name].shape != shape
   ]
   if wrong:
-    count, rest = words.counted(len(wrong), "tensor"), "; …" * (len(wrong) > _NAMED)
-    raise DataError(
-      f"the state dict is of another model, in {count}: {'; '.join(wrong[:_NAMED])}{rest}"
-    )
+    count, named = words.counted(len(wrong), "tensor"), words.listed(wrong, _NAMED, between="; ")
+    raise DataError(f"the state dict is of another model, in {count}: {named}")
   # Of the constants the skeleton's, not counters or start values.
   fixed = [n for n in constants if n.split(".")[-1] in ("A", "joints") and n in state]
   read = [*(name for name, *_ in tensors), *fixed]

@@ -33,9 +33,9 @@ def counted(count: int, noun: str) -> str:
   return f"{count:,} {noun if count == 1 else plural}"
 
 
-def listed(values: Sequence[object], most: int = 20) -> str:
+def listed(values: Sequence[object], most: int = 20, between: str = ", ") -> str:
   """'a, b, c', or the first `most` of them and '…'."""
-  return ", ".join(map(str, values[:most])) + (", …" if len(values) > most else "")
+  return between.join([*map(str, values[:most]), *["…"] * (len(values) > most)])
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
