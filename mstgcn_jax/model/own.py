@@ -20,6 +20,11 @@ from mstgcn_jax.model.config import BlockConfig, ModelConfig
 _imported: dict[str, tuple[object, bytes]] = {}
 
 
+def module_of(name: str) -> str:
+  """Of 'package.module:function'."""
+  return name.partition(":")[0]
+
+
 def load(name: str) -> types.ModuleType:
   """Imports a module, whose file's content `as_imported` then gives."""
   # Where a network is traced, arrays that the module makes for itself would be of that trace alone.
@@ -64,7 +69,7 @@ def make(field: str, name: str, *config: ModelConfig | BlockConfig, rngs: nnx.Rn
   try:
     return make_it(*config, rngs=rngs)
   except TypeError as error:
-    place = line_in(error, [file(name.partition(":")[0])])
+    place = line_in(error, [file(module_of(name))])
     said = f"{place}: {first_line(error)}" if place else first_line(error)
     raise ConfigError(f"{named} made ({said}); it is called with {takes}") from error
 

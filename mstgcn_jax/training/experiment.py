@@ -76,16 +76,15 @@ class Experiment:
       data_name=self.data_set.name,
       data_identity=self.data_set.identity,
       code=own_parts.digest(own_parts.modules(self.model_config)),
-      loss_code=own_parts.digest([own_parts.module(self.config.loss)]),
+      loss_code=own_parts.digest([own.module_of(self.config.loss)]),
     )
 
   def stale_code(self) -> list[str]:
     """Modules of one's own whose files are no longer what was imported, a line each."""
-    named = [*own_parts.modules(self.model_config), own_parts.module(self.config.loss)]
     return [
       f"the file of {name} has changed since it was imported, and what was imported is used; "
       f"importlib.reload({name}), or a new process, takes the file"
-      for name in own.changed(named)
+      for name in own.changed(own_parts.modules(self.model_config, self.config.loss))
     ]
 
   def abstract_states(self) -> dict[str, train_step.TrainState]:

@@ -82,7 +82,7 @@ def loss(name: str, model: nnx.Module, config: ModelConfig, window: int) -> trai
     value, logits = nnx.eval_shape(evaluate, model, clips, targets)
   except Exception as error:  # whatever a loss of somebody else's raises
     raise ConfigError(
-      f"loss {name!r} fails {_because(error, [module(name)])}; {expected}"
+      f"loss {name!r} fails {_because(error, [own.module_of(name)])}; {expected}"
     ) from error
   shapes = [getattr(given, "shape", given) for given in (value, logits)]
   if shapes != [(), (2, config.num_classes)]:
@@ -104,7 +104,7 @@ def blamed(config: ModelConfig, loss: str) -> Iterator[None]:
     names = [name for name in (own_code(config), loss) if name]
     if not names:
       raise
-    because = _because(error, [*modules(config), module(loss)])
+    because = _because(error, modules(config, loss))
     raise ConfigError(f"{' and '.join(names)} cannot be trained {because}") from error
 
 
@@ -119,15 +119,10 @@ def _clips(count: int, config: ModelConfig, window: int) -> jax.ShapeDtypeStruct
   return jax.ShapeDtypeStruct(shape, "float32")
 
 
-def modules(config: ModelConfig) -> list[str]:
-  """Those that a config names for the network and its layers."""
-  parts = (config.network, *config.block_type.split("/"))
-  return [module(part) for part in parts if ":" in part]
-
-
-def module(name: str) -> str:
-  """Of 'package.module:function'."""
-  return name.partition(":")[0]
+def modules(config: ModelConfig, loss: str = "") -> list[str]:
+  """Those of the network and its layers, and of a loss."""
+  parts = (config.network, *config.block_type.split("/"), loss)
+  return [own.module_of(part) for part in parts if ":" in part]
 
 
 def digest(code: list[str]) -> str:
