@@ -173,7 +173,7 @@ def _train_seed(config: ConfigDict, workdir: pathlib.Path, stop: StopSignal) -> 
     return figures
   if is_first:
     config_lib.write(config, workdir / "config.json")
-    run.facts().write(workdir)
+    facts.write(workdir)
   _log.info("%s", notes.describe(run, step, total_steps))
   for line in notes.of_run(run) + (notes.of_start(run) if step == 0 else []):
     _log.info("note: %s", line)
